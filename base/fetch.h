@@ -1,0 +1,25 @@
+/* base/fetch.h - one HTTP(S) GET through libcurl on the loop (server key, DERP latency, captive portal). */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/dial.h"
+
+struct fetch;
+
+struct fetch_result {
+        enum err err;            /* ERR_NONE: an answer with any status came */
+        long status;
+        const char *body;        /* borrowed for the call, NUL-terminated */
+        size_t body_len;
+        int64_t connect_ns;      /* time to connected, TLS included */
+        int64_t first_byte_ns;   /* time to the first byte of the answer */
+        const char *error;       /* one line for a person when err != ERR_NONE */
+};
+typedef void (*fetch_fn)(struct fetch *f, const struct fetch_result *res, void *arg, mono_t now);
+
+/* Body is cut off with ERR_FULL beyond max_body bytes.  Redirects are not followed.  The fetch frees
+ * itself after fn.  opts gives connect_ip*, cert_name, insecure, timeout_ms; host and port come from url. */
+struct fetch *fetch_get(struct dialer *d, const char *url, const struct dial_opts *opts, size_t max_body,
+        fetch_fn fn, void *arg);
+void fetch_cancel(struct fetch *f);   /* fn is not called */

@@ -1,0 +1,36 @@
+/* base/json.h - small, forgiving getters over jansson, and strict bounds on what is parsed.
+ *
+ * Getters return the default when the member is missing, null or of another type, as Go's decoder of
+ * optional fields would.  Control thread.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+
+/* Rejects duplicate-free violations leniently (last wins), depth > 64 and trailing bytes. NULL: not JSON. */
+json_t *json_parse(const char *text, size_t len);
+
+const char *json_str(const json_t *obj, const char *key, const char *dflt);
+int64_t json_int(const json_t *obj, const char *key, int64_t dflt);
+double json_num(const json_t *obj, const char *key, double dflt);
+bool json_bool(const json_t *obj, const char *key, bool dflt);
+json_t *json_arr(const json_t *obj, const char *key);   /* borrowed; NULL if not an array */
+json_t *json_obj(const json_t *obj, const char *key);   /* borrowed; NULL if not an object */
+bool json_has(const json_t *obj, const char *key);      /* present and not null */
+
+/* RFC 3339 time as Go writes it <-> nanoseconds since 1970; "0001-01-01T00:00:00Z" is 0. */
+ERR_CHECK enum err time_parse(const char *s, int64_t *ret_ns);
+enum { TIME_STR_MAX = 40 };
+const char *time_str(int64_t ns, char out[TIME_STR_MAX]);
+
+/* Streaming: calls fn for each element of the array value at top-level member `key` of the object in
+ * text, parsed one at a time; the caller's memory holds one element.  The rest of the object comes back
+ * in *ret_rest without those members.  ERR_FORMAT: not JSON. */
+typedef enum err (*json_element_fn)(void *arg, const char *key, json_t *element /* borrowed */);
+ERR_CHECK enum err json_each(const char *text, size_t len, const char *const *keys, json_element_fn fn,
+        void *arg, json_t **ret_rest);
