@@ -1,0 +1,448 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tailscale.com/derp/derpserver"
+	"tailscale.com/net/stun/stuntest"
+	"tailscale.com/tailcfg"
+	"tailscale.com/tstest/integration/testcontrol"
+	"tailscale.com/types/key"
+	"tailscale.com/types/logger"
+)
+
+// stoppable is a TCP service that can be taken away and brought back on its
+// port: stop closes the listener and every connection, also hijacked ones.
+type stoppable struct {
+	addr    string
+	handler http.Handler
+	tls     *tls.Config // nil: plain
+
+	mu    sync.Mutex
+	ln    net.Listener
+	conns map[net.Conn]bool
+}
+
+type trackedListener struct {
+	net.Listener
+	owner *stoppable
+}
+
+type trackedConn struct {
+	net.Conn
+	owner *stoppable
+}
+
+func (l trackedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.owner.mu.Lock()
+	defer l.owner.mu.Unlock()
+	l.owner.conns[c] = true
+	return trackedConn{c, l.owner}, nil
+}
+
+func (c trackedConn) Close() error {
+	c.owner.mu.Lock()
+	delete(c.owner.conns, c.Conn)
+	c.owner.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// start listens; an addr with port 0 is replaced by the port it got.
+func (s *stoppable) start() error {
+	ln, err := net.Listen("tcp", s.addr)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.ln, s.conns = ln, map[net.Conn]bool{}
+	s.addr = ln.Addr().String()
+	s.mu.Unlock()
+	ln = trackedListener{ln, s}
+	if s.tls != nil {
+		ln = tls.NewListener(ln, s.tls)
+	}
+	srv := &http.Server{
+		Handler:      s.handler,
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+	}
+	go srv.Serve(ln)
+	return nil
+}
+
+func (s *stoppable) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ln == nil {
+		return
+	}
+	s.ln.Close()
+	for c := range s.conns {
+		c.Close()
+	}
+	s.ln, s.conns = nil, nil
+}
+
+// serverOptions says what one set of servers looks like.
+type serverOptions struct {
+	IP          string // address to listen on
+	ControlPort int    // 0: any
+	DERPPort    int    // of region 1, further regions take the next ports; 0: any
+	STUNPort    int    // 0: any
+	Regions     int
+	AuthKey     string // required from every node if not empty
+	Interactive bool   // every login needs a visit of its URL
+	Pin         bool   // relay certificates by CertName pin instead of InsecureForTests
+}
+
+// servers are a control server, a relay and a STUN server per region.
+type servers struct {
+	control *testcontrol.Server
+	http    *stoppable
+	relays  map[int]*relay
+
+	mu        sync.Mutex
+	registers []registerSeen
+	polls     map[key.NodePublic]int // streaming map requests so far
+}
+
+type relay struct {
+	key  key.NodePrivate
+	cert tls.Certificate
+	srv  *derpserver.Server
+	http *stoppable
+}
+
+// registerSeen is what the test may ask about one register request.
+type registerSeen struct {
+	NodeKey    string
+	OldNodeKey string
+	Hostname   string
+	Expiry     time.Time
+	HasAuthKey bool
+	Followup   bool
+}
+
+// start runs a fresh relay process on the relay's own key and port.
+func (r *relay) start() error {
+	r.srv = derpserver.New(r.key, logger.Discard)
+	mux := http.NewServeMux()
+	mux.Handle("/derp", derpserver.Handler(r.srv))
+	mux.HandleFunc("/derp/probe", derpserver.ProbeHandler)
+	mux.HandleFunc("/derp/latency-check", derpserver.ProbeHandler)
+	mux.HandleFunc("/generate_204", derpserver.ServeNoContent)
+	cfg := &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &r.cert, nil },
+	}
+	r.srv.ModifyTLSConfigToAddMetaCert(cfg)
+	r.http.handler, r.http.tls = mux, cfg
+	return r.http.start()
+}
+
+func (r *relay) stop() {
+	r.http.stop()
+	r.srv.Close()
+}
+
+func selfSigned(ip string) (tls.Certificate, error) {
+	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()),
+		Subject:      pkix.Name{CommonName: ip},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+		IPAddresses:  []net.IP{net.ParseIP(ip)},
+		DNSNames:     []string{ip},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, priv.Public(), priv)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: priv}, nil
+}
+
+// stunTB is the little of testing.TB that the STUN server asks for.
+type stunTB struct{ testing.TB }
+
+func (stunTB) Helper()             {}
+func (stunTB) Logf(string, ...any) {}
+func (stunTB) Fatalf(format string, args ...any) {
+	log.Fatalf(format, args...)
+}
+
+// stunAt makes the STUN server listen on addr instead of on any port.
+type stunAt struct{ addr string }
+
+func (a stunAt) ListenPacket(ctx context.Context, network, _ string) (net.PacketConn, error) {
+	var lc net.ListenConfig
+	return lc.ListenPacket(ctx, network, a.addr)
+}
+
+func hostPort(ip string, port int) string {
+	return net.JoinHostPort(ip, strconv.Itoa(port))
+}
+
+// addRegion starts region id and returns its map entry.
+func (s *servers) addRegion(o serverOptions, id int) (*tailcfg.DERPRegion, error) {
+	cert, err := selfSigned(o.IP)
+	if err != nil {
+		return nil, err
+	}
+	port := func(base int) int {
+		if base == 0 {
+			return 0
+		}
+		return base + id - 1
+	}
+	r := &relay{key: key.NewNode(), cert: cert, http: &stoppable{addr: hostPort(o.IP, port(o.DERPPort))}}
+	if err := r.start(); err != nil {
+		return nil, err
+	}
+	s.relays[id] = r
+	stunAddr, _ := stuntest.ServeWithPacketListener(stunTB{}, stunAt{hostPort(o.IP, port(o.STUNPort))})
+	node := &tailcfg.DERPNode{
+		Name:     fmt.Sprintf("%da", id),
+		RegionID: id,
+		HostName: o.IP,
+		IPv4:     o.IP,
+		IPv6:     "none",
+		STUNPort: stunAddr.Port,
+		DERPPort: int(netip.MustParseAddrPort(r.http.addr).Port()),
+	}
+	if o.Pin {
+		node.CertName = fmt.Sprintf("sha256-raw:%x", sha256.Sum256(cert.Certificate[0]))
+	} else {
+		node.InsecureForTests = true
+	}
+	return &tailcfg.DERPRegion{
+		RegionID:   id,
+		RegionCode: fmt.Sprintf("test%d", id),
+		RegionName: fmt.Sprintf("Test %d", id),
+		Nodes:      []*tailcfg.DERPNode{node},
+	}, nil
+}
+
+func startServers(o serverOptions) (*servers, error) {
+	s := &servers{relays: map[int]*relay{}, polls: map[key.NodePublic]int{}}
+	dm := &tailcfg.DERPMap{Regions: map[int]*tailcfg.DERPRegion{}}
+	for id := 1; id <= max(o.Regions, 1); id++ {
+		region, err := s.addRegion(o, id)
+		if err != nil {
+			return nil, err
+		}
+		dm.Regions[id] = region
+	}
+	s.control = &testcontrol.Server{
+		Logf:           log.Printf,
+		Verbose:        true,
+		DERPMap:        dm,
+		RequireAuth:    o.Interactive,
+		RequireAuthKey: o.AuthKey,
+		MagicDNSDomain: "interop.example",
+		AllOnline:      true,
+		HoldMapRequest: s.sawMapRequest,
+	}
+	log.SetOutput(&registerWatch{s: s, w: os.Stderr})
+	s.http = &stoppable{addr: hostPort(o.IP, o.ControlPort), handler: http.HandlerFunc(s.serveHTTP)}
+	if err := s.http.start(); err != nil {
+		return nil, err
+	}
+	s.control.ExplicitBaseURL = "http://" + s.http.addr
+	return s, nil
+}
+
+func (s *servers) sawMapRequest(req *tailcfg.MapRequest) func() {
+	if req.Stream {
+		s.mu.Lock()
+		s.polls[req.NodeKey]++
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// registerWatch reads the register requests out of the control server's
+// verbose log, which is the only place where it shows them.
+type registerWatch struct {
+	s *servers
+	w io.Writer
+}
+
+func (rw *registerWatch) Write(p []byte) (int, error) {
+	if _, body, ok := strings.Cut(string(p), "Got tailcfg.RegisterRequest: "); ok {
+		var req tailcfg.RegisterRequest
+		if err := json.Unmarshal([]byte(body), &req); err == nil {
+			seen := registerSeen{
+				NodeKey:    req.NodeKey.String(),
+				OldNodeKey: req.OldNodeKey.String(),
+				Expiry:     req.Expiry,
+				HasAuthKey: req.Auth != nil && req.Auth.AuthKey != "",
+				Followup:   req.Followup != "",
+			}
+			if req.Hostinfo != nil {
+				seen.Hostname = req.Hostinfo.Hostname
+			}
+			rw.s.mu.Lock()
+			rw.s.registers = append(rw.s.registers, seen)
+			rw.s.mu.Unlock()
+		}
+	}
+	return rw.w.Write(p)
+}
+
+// serveHTTP keeps paths that the control server would end its process for
+// away from it, and lets a visit of a login URL complete the login.
+func (s *servers) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/auth/"):
+		if !s.control.CompleteAuth(r.URL.Path) {
+			http.Error(w, "unknown login", http.StatusNotFound)
+			return
+		}
+		fmt.Fprintln(w, "logged in")
+	case r.URL.Path == "/key", r.URL.Path == "/ts2021", r.URL.Path == "/generate_204":
+		s.control.ServeHTTP(w, r)
+	default:
+		log.Printf("unexpected request %s %s", r.Method, r.URL.Path)
+		http.NotFound(w, r)
+	}
+}
+
+// nodeSeen is one node as the control server knows it.
+type nodeSeen struct {
+	Key       string
+	ID        int64
+	Name      string
+	IPv4      string
+	HomeDERP  int
+	Endpoints []string
+	Polls     int  // streaming map requests so far
+	Polling   bool // a streaming map request is open
+}
+
+func (s *servers) nodes() []nodeSeen {
+	var out []nodeSeen
+	for _, n := range s.control.AllNodes() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		polling := s.control.AwaitNodeInMapRequest(ctx, n.Key) == nil
+		cancel()
+		seen := nodeSeen{
+			Key:      n.Key.String(),
+			ID:       int64(n.ID),
+			Name:     n.Name,
+			IPv4:     n.Addresses[0].Addr().String(),
+			HomeDERP: n.HomeDERP,
+			Polling:  polling,
+		}
+		for _, ep := range n.Endpoints {
+			seen.Endpoints = append(seen.Endpoints, ep.String())
+		}
+		s.mu.Lock()
+		seen.Polls = s.polls[n.Key]
+		s.mu.Unlock()
+		out = append(out, seen)
+	}
+	return out
+}
+
+// serverArgs are the arguments of all operations of the servers.
+type serverArgs struct {
+	On       bool
+	Region   int
+	Node     string // node key
+	URL      string
+	Response json.RawMessage // a map response
+}
+
+func (s *servers) do(op string, raw json.RawMessage) (any, error) {
+	var a serverArgs
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return nil, err
+		}
+	}
+	switch op {
+	case "derpmap":
+		return s.control.DERPMap, nil
+	case "nodes":
+		return s.nodes(), nil
+	case "registers":
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.registers, nil
+	case "expire":
+		s.control.SetExpireAllNodes(a.On)
+		return nil, nil
+	case "map":
+		return nil, s.sendMap(a)
+	case "complete-auth":
+		if !s.control.CompleteAuth(a.URL) {
+			return nil, fmt.Errorf("no login is waiting at %q", a.URL)
+		}
+		return nil, nil
+	case "control":
+		if a.On {
+			return nil, s.http.start()
+		}
+		s.http.stop()
+		return nil, nil
+	case "relay":
+		return nil, s.switchRelay(a)
+	}
+	return nil, fmt.Errorf("unknown operation %q", op)
+}
+
+// sendMap hands a hand-made map response to a node; from then on the
+// control server sends that node nothing of its own.
+func (s *servers) sendMap(a serverArgs) error {
+	var k key.NodePublic
+	if err := k.UnmarshalText([]byte(a.Node)); err != nil {
+		return err
+	}
+	resp := new(tailcfg.MapResponse)
+	if err := json.Unmarshal(a.Response, resp); err != nil {
+		return err
+	}
+	if !s.control.AddRawMapResponse(k, resp) {
+		return fmt.Errorf("node has no map request open")
+	}
+	return nil
+}
+
+func (s *servers) switchRelay(a serverArgs) error {
+	r := s.relays[max(a.Region, 1)]
+	if r == nil {
+		return fmt.Errorf("no region %d", a.Region)
+	}
+	if a.On {
+		return r.start()
+	}
+	r.stop()
+	return nil
+}
