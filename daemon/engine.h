@@ -1,0 +1,126 @@
+/* daemon/engine.h - the data side (WireGuard, paths, relays, netcheck, TUN) as the control thread sees it.
+ *
+ * engine_new() starts the data thread.  Every function here is called on the control thread and every
+ * callback runs there; what crosses goes by message (daemon/dpmsg.h).  Configuration is copied by the call
+ * unless it says "consumes".  Peers are named by the control server's node id; the engine gives them slots.
+ * A peer costs the same to add, change or remove however many there are.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/derpmap.h"
+#include "base/err.h"
+#include "base/key.h"
+#include "base/loop.h"
+#include "netcheck/report.h"
+
+struct engine;
+struct filter;   /* tun/filter.h */
+struct tun;      /* tun/device.h */
+
+enum { ENGINE_ENDPOINTS_MAX = 64, ENGINE_RELAY_TEXT_MAX = 128 };
+
+struct engine_endpoint {
+        struct addr addr;
+        int type;   /* EndpointType of the control protocol: 1 local, 2 STUN, 3 portmapped, 4 STUN4+local port */
+};
+
+struct engine_peer {
+        int64_t node_id;
+        struct node_public key;
+        struct disco_public disco;         /* zero: none yet */
+        int home_region;                   /* 0: none */
+        bool expired;                      /* data refused, disco still answered */
+        const struct addr *endpoints;
+        size_t endpoint_count;
+        const struct prefix *allowed;      /* what it may send from and be sent to */
+        size_t allowed_count;
+};
+
+/* What the data side knows of a peer, for status. */
+struct engine_peer_status {
+        int64_t node_id;
+        struct addr direct;                /* none while on the relay */
+        int64_t rx_bytes, tx_bytes;
+        int64_t last_write_ns;             /* wall clock; 0 = never */
+        int64_t last_handshake_ns;         /* wall clock; 0 = never */
+        bool active;                       /* sent to within 45 s */
+};
+
+struct engine_status {
+        size_t peer_count;                 /* only peers that ever talked; the rest is all zero */
+        const struct engine_peer_status *peers;
+        size_t endpoint_count;
+        struct engine_endpoint endpoints[ENGINE_ENDPOINTS_MAX];
+        int home_region;
+        bool home_connected;
+        uint16_t port;                     /* UDP port in use */
+        int live_sessions, live_relays;
+};
+
+struct engine_ping_result {
+        const char *error;                 /* NULL: answered */
+        int64_t latency_ns;
+        struct addr direct;                /* none: by relay */
+        int relay_region;
+};
+
+struct engine_callbacks {
+        /* Our own endpoints changed: tell the control server. */
+        void (*on_endpoints)(void *arg, const struct engine_endpoint *eps, size_t n);
+        /* A netcheck finished; report.preferred_derp is the home to announce. */
+        void (*on_report)(void *arg, const struct nc_report *report);
+        /* The number of live sessions or relay connections changed (the backend's Starting -> Running). */
+        void (*on_live)(void *arg, int sessions, int relays);
+        /* A relay connection came up or failed; text is empty when up. */
+        void (*on_relay)(void *arg, int region, bool connected, const char *text);
+};
+
+struct engine_opts {
+        struct tun *tun;                   /* borrowed until engine_free() */
+        const char *tun_name;              /* never offered as an endpoint's interface */
+        uint16_t port;                     /* UDP; 0 = any */
+        uint32_t mark;                     /* SO_MARK of every socket; 0 = none */
+        size_t packets;                    /* pool size; 0 = default */
+};
+
+/* NULL: errno says why (thread, sockets).  A taken port falls back to any port with a warning. */
+struct engine *engine_new(struct loop *control, const struct engine_opts *opts,
+        const struct engine_callbacks *cb, void *arg);
+void engine_free(struct engine *e);   /* stops and joins the thread; pending requests are answered with an error */
+
+/* The disco key pair is made at start and lives in memory only. */
+struct disco_public engine_disco_public(const struct engine *e);
+
+/* Our identity.  A new key drops every session. */
+void engine_set_key(struct engine *e, const struct key_private *node);
+/* Up: sockets answer, relays connect, netcheck runs.  Down: silence, sessions wiped, peers kept. */
+void engine_set_up(struct engine *e, bool up);
+void engine_set_derpmap(struct engine *e, const struct derpmap *m);
+
+void engine_peer_set(struct engine *e, const struct engine_peer *p);   /* adds or changes */
+void engine_peer_remove(struct engine *e, int64_t node_id);
+void engine_peers_clear(struct engine *e);
+
+void engine_set_filter(struct engine *e, struct filter *f);   /* consumes; swapped in between packets */
+
+/* The host's addresses or default route changed. */
+void engine_link_changed(struct engine *e);
+/* Look at endpoints and relays again now. */
+void engine_restun(struct engine *e);
+
+typedef void (*engine_status_fn)(void *arg, const struct engine_status *st);
+void engine_status(struct engine *e, engine_status_fn fn, void *arg);
+
+typedef void (*engine_ping_fn)(void *arg, const struct engine_ping_result *res);
+/* Disco ping; size pads it (0 = none).  Returns an id for engine_ping_cancel(). fn is called once. */
+uint32_t engine_ping(struct engine *e, int64_t node_id, size_t size, engine_ping_fn fn, void *arg);
+void engine_ping_cancel(struct engine *e, uint32_t id);   /* fn is not called any more */
+
+typedef void (*engine_netcheck_fn)(void *arg, const struct nc_report *report);
+/* A full netcheck over the given map (NULL: the current one). */
+void engine_netcheck(struct engine *e, const struct derpmap *m, engine_netcheck_fn fn, void *arg);
