@@ -1,0 +1,169 @@
+/* magicsock/magicsock.h - the one door to the network: packets for a peer go in, and leave by its best path.
+ *
+ * Joins the UDP sockets, the relay (DERP) connections, the path machine of every peer and netcheck.  All of
+ * it lives on the data thread, on the loop given to ms_new(); every callback runs there, and may call back
+ * in, except ms_free().  Peers are named by the caller's slot number, below MS_SLOTS_MAX; the key of a slot
+ * may change, which starts its paths over.
+ *
+ * A peer starts on its relay, so the first packet never waits; disco pings find a direct path meanwhile and
+ * data moves there.  Nothing on the packet path allocates once a peer is set.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/derpmap.h"
+#include "base/dial.h"
+#include "base/err.h"
+#include "base/key.h"
+#include "base/loop.h"
+#include "base/mono.h"
+#include "base/pkt.h"
+#include "magicsock/endpoints.h"
+#include "netcheck/netcheck.h"
+
+enum {
+        MS_SLOTS_MAX = 65536,
+        MS_BATCH_MAX = 128,        /* packets in one call, either way */
+        MS_PEER_ENDPOINTS_MAX = 64,   /* of one peer in the network map; what is beyond is ignored */
+};
+#define MS_SLOT_NONE UINT32_MAX
+
+/* Where a WireGuard packet came from.  By relay: region and key are set, addr is none, and slot is the
+ * peer with that key (a stranger's packets never get this far).  By UDP: addr is set; slot is a hint, the
+ * peer last known to use that address, or MS_SLOT_NONE. */
+struct ms_source {
+        struct addr addr;
+        uint16_t region;
+        uint32_t slot;
+        struct node_public key;
+};
+
+enum ms_relay_state {
+        MS_RELAY_DOWN,         /* not connected; detail says why, if it failed */
+        MS_RELAY_CONNECTING,
+        MS_RELAY_UP,
+        MS_RELAY_UNHEALTHY,    /* up, but the server complains: detail */
+};
+
+/* The answer to ms_ping(), exactly one for each. */
+struct ms_ping_result {
+        uint64_t cookie;
+        uint32_t slot;
+        enum err err;            /* ERR_NONE, ERR_TIMEOUT, ERR_STATE (expired, stopped, peer removed) */
+        int64_t latency_ns;
+        struct addr addr;        /* direct */
+        uint16_t region;         /* by relay: id and code */
+        char region_code[32];
+};
+
+struct ms_callbacks {
+        /* WireGuard packets; takes over all n, n <= MS_BATCH_MAX.  srcs is borrowed. */
+        void (*on_wg)(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now);
+        /* The set of our endpoints changed: for control.  Borrowed. */
+        void (*on_endpoints)(void *arg, const struct ms_endpoint *eps, size_t n, mono_t now);
+        /* A netcheck report is complete.  Borrowed. */
+        void (*on_report)(void *arg, const struct netcheck_report *report, mono_t now);
+        void (*on_home)(void *arg, int region, mono_t now);   /* our home relay is another one; 0 = none */
+        void (*on_ping)(void *arg, const struct ms_ping_result *res, mono_t now);
+        void (*on_relay_state)(void *arg, int region, enum ms_relay_state st, const char *detail, mono_t now);
+};
+
+struct ms_opts {
+        uint16_t port;            /* 0 = any; taken: any, with a warning */
+        uint32_t mark;            /* SO_MARK of every socket; 0 = none */
+        const char *tun_name;     /* whose addresses are never advertised; NULL = none; copied */
+        bool no_udp;              /* no UDP at all: relay only */
+        const struct ms_callbacks *cb;   /* copied; members may be NULL */
+        void *arg;
+};
+
+struct ms;
+
+/* NULL: no memory, or no UDP socket could be had (errno says why).  Starts idle: see ms_set_active(). */
+struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const struct ms_opts *opts);
+void ms_free(struct ms *ms);
+
+/* Our node key; closes the relay connections of another one.  NULL or zero: logged out. */
+void ms_set_keys(struct ms *ms, const struct key_private *node);
+struct disco_public ms_disco_public(const struct ms *ms);   /* made at start, never stored */
+/* Between `up` and `down`: inactive drops every packet, closes the relays and stops probing. */
+void ms_set_active(struct ms *ms, bool active, mono_t now);
+/* Borrowed until replaced; NULL = none. */
+void ms_set_derp_map(struct ms *ms, const struct derpmap *map, mono_t now);
+/* Overrides netcheck's choice of home; 0 = let netcheck choose. */
+void ms_set_home(struct ms *ms, int region, mono_t now);
+int ms_home(const struct ms *ms);   /* 0 = none yet */
+/* Home changes only while control listens, as peers could not learn of it otherwise. */
+void ms_set_map_polling(struct ms *ms, bool polling, mono_t now);
+uint16_t ms_port(const struct ms *ms, enum ip_family f);   /* 0: no socket of that family */
+
+struct ms_peer_config {
+        struct node_public key;
+        struct disco_public disco;        /* zero: reachable by relay alone */
+        int home;                         /* relay region; 0 = unknown */
+        const struct addr *endpoints;     /* copied */
+        size_t endpoint_count;
+        bool expired;                     /* its key: nothing is sent to it */
+        bool online;                      /* what control says; a hint */
+};
+
+/* Adds or updates.  Same key: the paths survive.  ERR_FULL: slot out of range, or no memory.
+ * ERR_STATE: another slot has this key. */
+ERR_CHECK enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *c, mono_t now);
+void ms_peer_remove(struct ms *ms, uint32_t slot, mono_t now);
+
+/* WireGuard packets for a peer, any kind, n <= MS_BATCH_MAX; takes over all.  One decision about the path
+ * a call.  ERR_NONE: on their way; else dropped: ERR_NOT_FOUND (no such peer, or no way to reach it),
+ * ERR_STATE (expired or inactive). */
+enum err ms_send(struct ms *ms, uint32_t slot, struct pkt **pkts, size_t n, mono_t now);
+/* One packet straight back to where another came from (cookie replies); takes it over. */
+enum err ms_send_to(struct ms *ms, const struct ms_source *to, struct pkt *pkt, mono_t now);
+/* WireGuard authenticated a packet of this peer from there.  Call it for each batch, not for each packet;
+ * cheap.  Never moves a path: only disco does. */
+void ms_heard(struct ms *ms, uint32_t slot, const struct ms_source *from, mono_t now);
+
+/* A disco ping by the present path and, if it is not direct, by all candidates.  The first pong is the
+ * result, through on_ping.  size: bytes of the whole IP packet, 0 = plain.  On an error there is no result. */
+ERR_CHECK enum err ms_ping(struct ms *ms, uint32_t slot, uint64_t cookie, size_t size, mono_t now);
+
+struct ms_peer_status {
+        bool active;               /* sent to within 45 s */
+        struct addr cur_addr;      /* the direct address in use; none while on relay */
+        int relay;                 /* the peer's home region */
+        char relay_code[32];       /* "" = unknown */
+        mono_t last_send, last_heard;
+        uint64_t tx_direct, tx_relay;   /* bytes handed to each way */
+        uint64_t rx_direct, rx_relay;
+};
+/* False: no such peer. */
+bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *ret, mono_t now);
+
+/* Another network: new sockets (on the same port if it is free), fresh paths, fresh netcheck. */
+void ms_rebind(struct ms *ms, mono_t now);
+/* Addresses or routes changed.  major: as ms_rebind(); else only the endpoints are made anew. */
+void ms_link_changed(struct ms *ms, bool major, mono_t now);
+/* No usable interface: nothing is sent until it is up again. */
+void ms_set_network_up(struct ms *ms, bool up, mono_t now);
+/* Start a netcheck now, all regions if full. */
+void ms_restun(struct ms *ms, bool full, mono_t now);
+/* Our endpoints of this moment, at most MS_ENDPOINTS_MAX. */
+size_t ms_endpoints(const struct ms *ms, const struct ms_endpoint **ret);
+
+enum ms_drop {
+        MS_DROP_SHORT,          /* too short for anything */
+        MS_DROP_INACTIVE,
+        MS_DROP_DISCO_STRANGER,   /* a disco key we do not know */
+        MS_DROP_DISCO_AUTH,
+        MS_DROP_DISCO_PARSE,
+        MS_DROP_DISCO_RATE,     /* too many from one peer */
+        MS_DROP_RELAY_STRANGER,   /* a node key we do not know */
+        MS_DROP_NO_PATH,
+        MS_DROP_SOCKET,         /* the kernel refused */
+        MS_DROP_COUNT,
+};
+uint64_t ms_drops(const struct ms *ms, enum ms_drop why);
+const char *ms_drop_str(enum ms_drop why);
