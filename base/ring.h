@@ -1,7 +1,7 @@
 /* base/ring.h - messages from one thread to one other: fixed size, bounded, no lock.
  *
- * Single producer, single consumer.  An eventfd tells the consumer; watch ring_fd() for LOOP_READ and call
- * ring_drain_fd() before popping.  Large things cross as a pointer in the message, which changes owner.
+ * Single producer, single consumer.  An eventfd tells the consumer; watch ring_fd() for LOOP_READ, call
+ * ring_drain_fd(), then pop until empty.  Large things cross as a pointer in the message, which changes owner.
  */
 #pragma once
 
