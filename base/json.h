@@ -12,7 +12,7 @@
 #include "base/addr.h"
 #include "base/err.h"
 
-/* Rejects duplicate-free violations leniently (last wins), depth > 64 and trailing bytes. NULL: not JSON. */
+/* Rejects depth > 64 and trailing bytes; of a member given twice the last wins.  NULL: not JSON. */
 json_t *json_parse(const char *text, size_t len);
 
 const char *json_str(const json_t *obj, const char *key, const char *dflt);
@@ -28,9 +28,12 @@ ERR_CHECK enum err time_parse(const char *s, int64_t *ret_ns);
 enum { TIME_STR_MAX = 40 };
 const char *time_str(int64_t ns, char out[TIME_STR_MAX]);
 
-/* Streaming: calls fn for each element of the array value at top-level member `key` of the object in
- * text, parsed one at a time; the caller's memory holds one element.  The rest of the object comes back
- * in *ret_rest without those members.  ERR_FORMAT: not JSON. */
+/* Streaming: calls fn for each element of the arrays at the top-level members `keys` (ends with NULL) of
+ * the object in text, parsed one at a time, in the order they stand; memory holds one element.  The rest of
+ * the object comes back in *ret_rest (a new reference) without those members; a wanted member that is null
+ * is as if absent.  What fn returns but ERR_NONE ends the walk and is returned.
+ * ERR_FORMAT: not a JSON object, depth > 64, or a wanted member is no array.  A text that is cut off or whose
+ * brackets do not match calls fn not once; a fault inside an element shows when its turn comes. */
 typedef enum err (*json_element_fn)(void *arg, const char *key, json_t *element /* borrowed */);
 ERR_CHECK enum err json_each(const char *text, size_t len, const char *const *keys, json_element_fn fn,
         void *arg, json_t **ret_rest);
