@@ -1,0 +1,101 @@
+/* magicsock/derp_manager.h - the relay connections of this node: one to its home region, others on demand.
+ *
+ * Data thread, on the loop given to derp_mgr_new(); every callback runs there and may call back in, except
+ * derp_mgr_free().  A connection is opened by set_home() or by the first send to its region; it reconnects
+ * with jittered backoff (n * n * 10 ms up to 5 s, times 0.5 to 1.5); one that is not home is closed when
+ * nothing was sent on it for 60 s (looked at every 15 s).  120 s without a byte end a connection.
+ *
+ * Learned routes (a peer was heard on region R, so answer there) live with the caller, in its peer: store
+ * region and conn of on_recv, use them while derp_mgr_conn_alive() says so, and drop them on on_peer_gone.
+ *
+ * Nothing allocates per packet: a connection owns fixed buffers and a queue of 32 packets, oldest dropped.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/derpmap.h"
+#include "base/dial.h"
+#include "base/err.h"
+#include "base/key.h"
+#include "base/loop.h"
+#include "base/mono.h"
+#include "base/pkt.h"
+
+enum {
+        DERP_MGR_QUEUE_MAX = 32,   /* packets waiting on one connection */
+        DERP_MGR_CONNS_MAX = 64,   /* connections open at a time; the home always finds room */
+};
+
+enum derp_state {
+        DERP_STATE_DOWN,         /* not connected; detail says why, "" if on purpose */
+        DERP_STATE_CONNECTING,
+        DERP_STATE_UP,           /* the server accepted us; also: a health complaint is over */
+        DERP_STATE_UNHEALTHY,    /* up, but the server complains: detail */
+};
+
+enum derp_gone { DERP_GONE_DISCONNECTED = 0, DERP_GONE_NOT_HERE = 1 };
+
+struct derp_mgr_callbacks {
+        /* Takes pkt over.  conn numbers this very connection; never 0. */
+        void (*on_recv)(void *arg, int region, uint32_t conn, const struct node_public *src, struct pkt *pkt,
+                mono_t now);
+        /* The relay has not, or no longer, this peer: forget a route learned on this conn, nothing else. */
+        void (*on_peer_gone)(void *arg, int region, uint32_t conn, const struct node_public *key,
+                enum derp_gone why, mono_t now);
+        /* lost: an established connection broke (a reason to probe the network); it reconnects by itself. */
+        void (*on_state)(void *arg, int region, enum derp_state st, const char *detail, bool lost, mono_t now);
+};
+
+struct derp_mgr_opts {
+        const struct derp_mgr_callbacks *cb;   /* copied; members may be NULL */
+        void *arg;
+        bool plain;                            /* no TLS at all: only where a test relay speaks plain HTTP */
+};
+
+struct derp_mgr;
+
+/* NULL: out of memory.  Starts with no key, no map, no home, network up. */
+struct derp_mgr *derp_mgr_new(struct loop *l, struct dialer *d, struct pkt_pool *pool,
+        const struct derp_mgr_opts *opts);
+void derp_mgr_free(struct derp_mgr *m);   /* NULL is fine; no callback is called */
+
+/* Our node key, copied.  Another key closes every connection and dials home anew; NULL or zero: closes all. */
+void derp_mgr_set_key(struct derp_mgr *m, const struct key_private *node, mono_t now);
+/* Borrowed until replaced; NULL = none.  Closes exactly the regions whose definition changed or went; if the
+ * home went, home is 0 until set anew. */
+void derp_mgr_set_map(struct derp_mgr *m, const struct derpmap *map, mono_t now);
+/* Connects it, and tells every open connection whether it is home.  0 = none: the old one is left to the
+ * idle sweep.  A region the map does not have counts as 0. */
+void derp_mgr_set_home(struct derp_mgr *m, int region, mono_t now);
+int derp_mgr_home(const struct derp_mgr *m);
+/* Down closes all; up dials home. */
+void derp_mgr_set_network_up(struct derp_mgr *m, bool up, mono_t now);
+/* The network may have changed under us: every open connection is pinged and is replaced unless a byte
+ * comes within 3 s; connections in backoff try at once.  close_all: do not ask, replace them now. */
+void derp_mgr_check(struct derp_mgr *m, bool close_all, mono_t now);
+
+/* Queues for dst, connecting first if need be; always takes pkt over.  It leaves in this or the next round of
+ * the loop, many at a time.  dst and the frame header use 37 bytes of the packet's head room.
+ * ERR_STATE: no key, or network down.  ERR_NOT_FOUND: no such region.  ERR_FULL: too many connections. */
+enum err derp_mgr_send(struct derp_mgr *m, int region, const struct node_public *dst, struct pkt *pkt,
+        mono_t now);
+
+/* A connection to the region exists, up or on its way: sending there costs no dial. */
+bool derp_mgr_has_conn(const struct derp_mgr *m, int region);
+bool derp_mgr_is_up(const struct derp_mgr *m, int region);
+/* conn of on_recv is still the live connection of the region. */
+bool derp_mgr_conn_alive(const struct derp_mgr *m, int region, uint32_t conn);
+/* When any frame last came from the region; unset = never, or its definition changed. */
+mono_t derp_mgr_heard(const struct derp_mgr *m, int region);
+
+struct derp_mgr_stats {
+        uint64_t sent, received;   /* packets */
+        uint64_t dropped_queue;    /* pushed out by newer ones, or left when a connection ended */
+        uint64_t dropped_large;    /* received, but too large for a struct pkt */
+        uint64_t dropped_pool;     /* received, but the pool was empty */
+        uint64_t dropped_rate;     /* over the rate the server set */
+};
+void derp_mgr_get_stats(const struct derp_mgr *m, struct derp_mgr_stats *ret);
