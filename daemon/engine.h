@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "base/key.h"
 #include "base/loop.h"
-#include "netcheck/report.h"
+#include "netcheck/netcheck.h"
 
 struct engine;
 struct filter;   /* tun/filter.h */
@@ -73,7 +73,7 @@ struct engine_callbacks {
         /* Our own endpoints changed: tell the control server. */
         void (*on_endpoints)(void *arg, const struct engine_endpoint *eps, size_t n);
         /* A netcheck finished; report.preferred_derp is the home to announce. */
-        void (*on_report)(void *arg, const struct nc_report *report);
+        void (*on_report)(void *arg, const struct netcheck_report *report);
         /* The number of live sessions or relay connections changed (the backend's Starting -> Running). */
         void (*on_live)(void *arg, int sessions, int relays);
         /* A relay connection came up or failed; text is empty when up. */
@@ -101,6 +101,8 @@ void engine_set_key(struct engine *e, const struct key_private *node);
 /* Up: sockets answer, relays connect, netcheck runs.  Down: silence, sessions wiped, peers kept. */
 void engine_set_up(struct engine *e, bool up);
 void engine_set_derpmap(struct engine *e, const struct derpmap *m);
+/* Whether the control server hears us: home does not move while it could not be announced. */
+void engine_set_polling(struct engine *e, bool polling);
 
 void engine_peer_set(struct engine *e, const struct engine_peer *p);   /* adds or changes */
 void engine_peer_remove(struct engine *e, int64_t node_id);
@@ -121,6 +123,6 @@ typedef void (*engine_ping_fn)(void *arg, const struct engine_ping_result *res);
 uint32_t engine_ping(struct engine *e, int64_t node_id, size_t size, engine_ping_fn fn, void *arg);
 void engine_ping_cancel(struct engine *e, uint32_t id);   /* fn is not called any more */
 
-typedef void (*engine_netcheck_fn)(void *arg, const struct nc_report *report);
-/* A full netcheck over the given map (NULL: the current one). */
-void engine_netcheck(struct engine *e, const struct derpmap *m, engine_netcheck_fn fn, void *arg);
+typedef void (*engine_netcheck_fn)(void *arg, const struct netcheck_report *report);
+/* A full netcheck over the current relay map; fn is called once, with an all-zero report if there is none. */
+void engine_netcheck(struct engine *e, engine_netcheck_fn fn, void *arg);

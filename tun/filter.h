@@ -20,25 +20,28 @@ struct filter_state;
 
 enum { FILTER_FLOWS = 512 };   /* UDP and SCTP flows remembered, least recently used goes */
 
-struct filter_ports {
-        struct prefix dst;
-        uint16_t first, last;
+struct filter_range {
+        struct ip first, last;   /* inclusive, one family */
 };
 
-/* One rule as decoded from the network map: any source, to any of the destinations, by any of the
- * protocols.  Ranges "a-b" have become prefixes.  No protocols: TCP, UDP, ICMP, ICMPv6. */
-struct filter_rule {
-        const struct prefix *srcs;
+struct filter_ports {
+        struct filter_range dst;
+        uint16_t first, last;    /* inclusive; protocols without ports need 0..65535 */
+};
+
+/* One permission: from any of the sources, to any of the destinations, by any of the protocols. */
+struct filter_allow {
+        const struct filter_range *srcs;
         size_t src_count;
         const struct filter_ports *dsts;
         size_t dst_count;
-        const uint8_t *protos;
+        const uint8_t *protos;   /* never empty; the default set is TCP, UDP, ICMP, ICMPv6 */
         size_t proto_count;
 };
 
 /* Compiles; copies everything.  local: destinations that are ours (addresses, advertised routes); anything
  * else is refused.  shields_up: as if there were no rules.  NULL: out of memory. */
-struct filter *filter_new(const struct filter_rule *rules, size_t rule_count, const struct prefix *local,
+struct filter *filter_new(const struct filter_allow *allow, size_t allow_count, const struct prefix *local,
         size_t local_count, bool shields_up);
 void filter_free(struct filter *f);   /* NULL is fine */
 
@@ -60,7 +63,3 @@ const char *filter_verdict_str(enum filter_verdict v);
 /* f may be NULL (deny).  The packet is a whole IP packet. */
 enum filter_verdict filter_in(const struct filter *f, struct filter_state *s, const uint8_t *pkt, size_t len);
 enum filter_verdict filter_out(const struct filter *f, struct filter_state *s, const uint8_t *pkt, size_t len);
-
-/* "*", address, prefix without host bits, or "a-b": appends up to cap prefixes; ERR_FORMAT, ERR_FULL. */
-enum { FILTER_RANGE_PREFIXES_MAX = 254 };
-ERR_CHECK enum err filter_parse_ips(const char *s, struct prefix *ret, size_t cap, size_t *ret_n);

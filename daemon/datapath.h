@@ -1,0 +1,37 @@
+/* daemon/datapath.h - the packet's walk, out and in.  Data thread.
+ *
+ * Joins what may not know each other: TUN and filter, WireGuard, magicsock.  Nothing here allocates but
+ * packets from the pool, and there is no log line a packet: drops are counted by whoever drops.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/mono.h"
+#include "base/pkt.h"
+#include "magicsock/magicsock.h"
+#include "tun/device.h"
+#include "tun/filter.h"
+#include "wg/device.h"
+
+struct datapath {
+        struct pkt_pool *pool;
+        struct tun *tun;
+        struct wg *wg;
+        struct ms *ms;
+        struct filter *filter;         /* NULL: nothing may come in */
+        struct filter_state *flows;
+        uint64_t in_verdicts[FILTER_VERDICTS];
+        uint64_t out_verdicts[FILTER_VERDICTS];
+        uint64_t out_no_peer;          /* nobody has that destination */
+        uint64_t handshakes;           /* handshake messages that verified, as a sign of life */
+};
+
+/* The TUN is readable: at most a few batches, so that the sockets get their turn. */
+void datapath_out(struct datapath *dp, mono_t now);
+/* WireGuard packets from the network, consumed. */
+void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now);
+/* Timers that are due, and what WireGuard itself wants to send.  Call after every batch and at
+ * wg_deadline(). */
+void datapath_service(struct datapath *dp, mono_t now);

@@ -1,0 +1,401 @@
+#include "daemon/engine.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/ring.h"
+#include "daemon/data.h"
+#include "daemon/dpmsg.h"
+#include "daemon/slots.h"
+#include "tun/filter.h"
+
+struct request {
+        uint32_t id;
+        enum dp_msg_kind kind;
+        union {
+                engine_status_fn status;
+                engine_ping_fn ping;
+                engine_netcheck_fn netcheck;
+        } fn;
+        void *arg;
+        struct request *next;
+};
+
+struct engine {
+        struct loop *loop;
+        struct engine_callbacks cb;
+        void *arg;
+        struct ring *to_data, *from_data;
+        struct watch from_watch;
+        struct data *data;
+        pthread_t thread;
+        struct slots *slots;
+        struct request *requests;
+        uint32_t next_id;
+        struct disco_public disco;
+};
+
+/* The data thread never waits for us, so a full ring empties by itself; we may wait for that. */
+static void post(struct engine *e, struct dp_msg m)
+{
+        while (!ring_push(e->to_data, &m)) {
+                struct timespec ts = {.tv_nsec = 200 * NS_PER_US};
+                nanosleep(&ts, NULL);
+        }
+}
+
+static struct request *request_new(struct engine *e, enum dp_msg_kind kind, void *arg)
+{
+        struct request *r = calloc(1, sizeof(*r));
+        if (r == NULL)
+                return NULL;
+        r->id = ++e->next_id;
+        r->kind = kind;
+        r->arg = arg;
+        r->next = e->requests;
+        e->requests = r;
+        return r;
+}
+
+static struct request *request_take(struct engine *e, uint32_t id)
+{
+        for (struct request **at = &e->requests; *at != NULL; at = &(*at)->next) {
+                if ((*at)->id == id) {
+                        struct request *r = *at;
+                        *at = r->next;
+                        return r;
+                }
+        }
+        return NULL;
+}
+
+static void reply_status(struct engine *e, struct request *r, struct dp_status *s)
+{
+        /* Rows are renumbered in place: a peer removed since is left out. */
+        struct engine_peer_status *rows = calloc(s->row_count ? s->row_count : 1, sizeof(*rows));
+        size_t n = 0;
+        for (size_t i = 0; rows != NULL && i < s->row_count; i++) {
+                int64_t node_id = slots_node(e->slots, s->rows[i].slot, s->rows[i].gen);
+                if (node_id == 0)
+                        continue;
+                rows[n] = s->rows[i].st;
+                rows[n++].node_id = node_id;
+        }
+        s->st.peers = rows;
+        s->st.peer_count = n;
+        r->fn.status(r->arg, &s->st);
+        free(rows);
+}
+
+static void reply_ping(struct request *r, const struct dp_ping_reply *p)
+{
+        struct engine_ping_result res = {
+                .error = p->error,
+                .latency_ns = p->latency_ns,
+                .direct = p->direct,
+                .relay_region = p->relay_region,
+        };
+        r->fn.ping(r->arg, &res);
+}
+
+static void on_report(struct engine *e, uint32_t id, const struct netcheck_report *rep)
+{
+        struct request *r = id != 0 ? request_take(e, id) : NULL;
+        if (r != NULL)
+                r->fn.netcheck(r->arg, rep);
+        else if (id == 0 && e->cb.on_report != NULL)
+                e->cb.on_report(e->arg, rep);
+        free(r);
+}
+
+static void on_message(struct engine *e, struct dp_msg *m)
+{
+        struct request *r = NULL;
+        switch (m->kind) {
+        case DP_ENDPOINTS: {
+                const struct dp_endpoints *eps = m->ptr;
+                if (e->cb.on_endpoints != NULL)
+                        e->cb.on_endpoints(e->arg, eps->eps, eps->count);
+                break;
+        }
+        case DP_REPORT:
+                on_report(e, m->id, m->ptr);
+                break;
+        case DP_LIVE:
+                if (e->cb.on_live != NULL)
+                        e->cb.on_live(e->arg, (int)m->slot, (int)m->num);
+                break;
+        case DP_RELAY: {
+                const struct dp_relay *rel = m->ptr;
+                if (e->cb.on_relay != NULL)
+                        e->cb.on_relay(e->arg, rel->region, rel->connected, rel->text);
+                break;
+        }
+        case DP_STATUS_REPLY:
+                r = request_take(e, m->id);
+                if (r != NULL)
+                        reply_status(e, r, m->ptr);
+                break;
+        case DP_PING_REPLY:
+                r = request_take(e, m->id);
+                if (r != NULL)
+                        reply_ping(r, m->ptr);
+                break;
+        case DP_SET_KEY:
+        case DP_SET_UP:
+        case DP_SET_DERPMAP:
+        case DP_SET_FILTER:
+        case DP_PEER_SET:
+        case DP_PEER_REMOVE:
+        case DP_LINK_CHANGED:
+        case DP_RESTUN:
+        case DP_STATUS:
+        case DP_PING:
+        case DP_NETCHECK:
+        case DP_POLLING:
+        case DP_STOP:
+                break;   /* never sent this way */
+        }
+        free(r);
+        free(m->ptr);
+}
+
+static void on_readable(struct watch *w, unsigned events, mono_t now)
+{
+        (void)events;
+        (void)now;
+        struct engine *e = (struct engine *)(void *)((char *)w - offsetof(struct engine, from_watch));
+        ring_drain_fd(e->from_data);
+        struct dp_msg m;
+        while (ring_pop(e->from_data, &m))
+                on_message(e, &m);
+}
+
+static void *thread_main(void *arg)
+{
+        data_run(arg);
+        return NULL;
+}
+
+/* Signals belong to the control thread. */
+static int start_thread(struct engine *e)
+{
+        sigset_t all, old;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        int rc = pthread_create(&e->thread, NULL, thread_main, e->data);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        return rc;
+}
+
+struct engine *engine_new(struct loop *control, const struct engine_opts *opts,
+        const struct engine_callbacks *cb, void *arg)
+{
+        struct engine *e = calloc(1, sizeof(*e));
+        if (e == NULL)
+                return NULL;
+        e->loop = control;
+        e->cb = *cb;
+        e->arg = arg;
+        watch_init(&e->from_watch, on_readable);
+        e->to_data = ring_new(DP_RING, sizeof(struct dp_msg));
+        e->from_data = ring_new(DP_RING, sizeof(struct dp_msg));
+        e->slots = slots_new();
+        if (e->to_data == NULL || e->from_data == NULL || e->slots == NULL)
+                goto fail;
+        e->data = data_new(opts, e->to_data, e->from_data);
+        if (e->data == NULL)
+                goto fail;
+        e->disco = data_disco_public(e->data);
+        if (loop_watch(control, &e->from_watch, ring_fd(e->from_data), LOOP_READ) != ERR_NONE)
+                goto fail;
+        int rc = start_thread(e);
+        if (rc == 0)
+                return e;
+        errno = rc;
+        loop_unwatch(&e->from_watch);
+fail:;
+        int error = errno;
+        data_free(e->data);
+        slots_free(e->slots);
+        ring_free(e->to_data);
+        ring_free(e->from_data);
+        free(e);
+        errno = error;
+        return NULL;
+}
+
+static void fail_request(struct request *r)
+{
+        struct dp_ping_reply stopped = {.error = "the daemon is shutting down"};
+        struct engine_status none = {0};
+        struct netcheck_report empty = {0};
+        if (r->kind == DP_PING)
+                reply_ping(r, &stopped);
+        else if (r->kind == DP_STATUS)
+                r->fn.status(r->arg, &none);
+        else
+                r->fn.netcheck(r->arg, &empty);
+}
+
+void engine_free(struct engine *e)
+{
+        if (e == NULL)
+                return;
+        post(e, (struct dp_msg){.kind = DP_STOP});
+        pthread_join(e->thread, NULL);
+        struct dp_msg m;
+        while (ring_pop(e->from_data, &m))
+                free(m.ptr);
+        for (struct request *r; (r = e->requests) != NULL;) {
+                e->requests = r->next;
+                fail_request(r);
+                free(r);
+        }
+        loop_unwatch(&e->from_watch);
+        data_free(e->data);
+        slots_free(e->slots);
+        ring_free(e->to_data);
+        ring_free(e->from_data);
+        free(e);
+}
+
+struct disco_public engine_disco_public(const struct engine *e)
+{
+        return e->disco;
+}
+
+void engine_set_key(struct engine *e, const struct key_private *node)
+{
+        struct key_private *k = malloc(sizeof(*k));
+        if (k == NULL) {
+                log_err("out of memory: the node key was not changed");
+                return;
+        }
+        *k = *node;
+        post(e, (struct dp_msg){.kind = DP_SET_KEY, .ptr = k});
+}
+
+void engine_set_up(struct engine *e, bool up)
+{
+        post(e, (struct dp_msg){.kind = DP_SET_UP, .num = up});
+}
+
+void engine_set_polling(struct engine *e, bool polling)
+{
+        post(e, (struct dp_msg){.kind = DP_POLLING, .num = polling});
+}
+
+void engine_set_derpmap(struct engine *e, const struct derpmap *m)
+{
+        post(e, (struct dp_msg){.kind = DP_SET_DERPMAP, .ptr = m != NULL ? derpmap_copy(m) : NULL});
+}
+
+void engine_peer_set(struct engine *e, const struct engine_peer *p)
+{
+        uint32_t slot, gen;
+        if (slots_take(e->slots, p->node_id, &slot, &gen) != ERR_NONE) {
+                log_warn("too many peers: node %lld is left out", (long long)p->node_id);
+                return;
+        }
+        size_t eps = p->endpoint_count * sizeof(struct addr);
+        size_t allowed = p->allowed_count * sizeof(struct prefix);
+        struct dp_peer *d = malloc(sizeof(*d) + eps + allowed);
+        if (d == NULL) {
+                log_err("out of memory: peer %lld was not changed", (long long)p->node_id);
+                return;
+        }
+        *d = (struct dp_peer){
+                .key = p->key,
+                .disco = p->disco,
+                .home_region = p->home_region,
+                .expired = p->expired,
+                .endpoint_count = p->endpoint_count,
+                .allowed_count = p->allowed_count,
+                .endpoints = (struct addr *)(void *)(d + 1),
+        };
+        _Static_assert(sizeof(struct dp_peer) % _Alignof(struct addr) == 0 && _Alignof(struct prefix) == 1,
+                "both arrays are aligned behind the struct");
+        d->allowed = (struct prefix *)(void *)(d->endpoints + p->endpoint_count);
+        if (eps > 0)
+                memcpy(d->endpoints, p->endpoints, eps);
+        if (allowed > 0)
+                memcpy(d->allowed, p->allowed, allowed);
+        post(e, (struct dp_msg){.kind = DP_PEER_SET, .slot = slot, .gen = gen, .ptr = d});
+}
+
+void engine_peer_remove(struct engine *e, int64_t node_id)
+{
+        uint32_t slot;
+        if (slots_release(e->slots, node_id, &slot))
+                post(e, (struct dp_msg){.kind = DP_PEER_REMOVE, .slot = slot});
+}
+
+void engine_peers_clear(struct engine *e)
+{
+        for (int64_t node_id; (node_id = slots_any(e->slots)) != 0;)
+                engine_peer_remove(e, node_id);
+}
+
+void engine_set_filter(struct engine *e, struct filter *f)
+{
+        post(e, (struct dp_msg){.kind = DP_SET_FILTER, .ptr = f});
+}
+
+void engine_link_changed(struct engine *e)
+{
+        post(e, (struct dp_msg){.kind = DP_LINK_CHANGED});
+}
+
+void engine_restun(struct engine *e)
+{
+        post(e, (struct dp_msg){.kind = DP_RESTUN});
+}
+
+void engine_status(struct engine *e, engine_status_fn fn, void *arg)
+{
+        struct request *r = request_new(e, DP_STATUS, arg);
+        if (r == NULL) {
+                struct engine_status none = {0};
+                fn(arg, &none);
+                return;
+        }
+        r->fn.status = fn;
+        post(e, (struct dp_msg){.kind = DP_STATUS, .id = r->id});
+}
+
+uint32_t engine_ping(struct engine *e, int64_t node_id, size_t size, engine_ping_fn fn, void *arg)
+{
+        uint32_t slot;
+        struct request *r = slots_find(e->slots, node_id, &slot) ? request_new(e, DP_PING, arg) : NULL;
+        if (r == NULL) {
+                struct engine_ping_result res = {.error = "unknown peer"};
+                fn(arg, &res);
+                return 0;
+        }
+        r->fn.ping = fn;
+        post(e, (struct dp_msg){.kind = DP_PING, .id = r->id, .slot = slot, .num = (int64_t)size});
+        return r->id;
+}
+
+void engine_ping_cancel(struct engine *e, uint32_t id)
+{
+        free(request_take(e, id));
+}
+
+void engine_netcheck(struct engine *e, engine_netcheck_fn fn, void *arg)
+{
+        struct request *r = request_new(e, DP_NETCHECK, arg);
+        if (r == NULL) {
+                struct netcheck_report empty = {0};
+                fn(arg, &empty);
+                return;
+        }
+        r->fn.netcheck = fn;
+        post(e, (struct dp_msg){.kind = DP_NETCHECK, .id = r->id});
+}
