@@ -2,7 +2,7 @@
  *
  * Levels follow syslog(3).  Under systemd (JOURNAL_STREAM set) lines start with "<N>"; else with a time.
  * Debug lines are numbered by verbosity: 1 and 2 as with --verbose.  Never log a secret; never log what a
- * stranger can repeat without log_limited().
+ * stranger can repeat without log_limited().  Control bytes become spaces, lines are cut at 2 KiB.
  */
 #pragma once
 
@@ -23,4 +23,5 @@ struct log_limit {
         int tokens;
         unsigned dropped;
 };
-bool log_limited(struct log_limit *l, mono_t now);   /* true: do not log */
+/* True: do not log.  False after some were dropped: says how many first. */
+bool log_limited(struct log_limit *l, mono_t now);

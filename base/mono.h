@@ -30,7 +30,7 @@ static inline mono_t mono_add_ns(mono_t t, int64_t ns)   /* saturates at MONO_NE
 }
 static inline mono_t mono_add_ms(mono_t t, int64_t ms)
 {
-        return mono_add_ns(t, ms * NS_PER_MS);
+        return ms > INT64_MAX / NS_PER_MS ? MONO_NEVER : mono_add_ns(t, ms * NS_PER_MS);
 }
 static inline int64_t mono_diff_ns(mono_t later, mono_t earlier)
 {
