@@ -50,7 +50,7 @@ bool ip_is_tailnet(struct ip ip);     /* 100.64.0.0/10 or fd7a:115c:a1e0::/48 */
 ERR_CHECK enum err ip_parse(const char *s, struct ip *ret);
 const char *ip_str(struct ip ip, char out[IP_STR_MAX]);   /* returns out; "" for none */
 
-bool addr_is_set(struct addr a);
+bool addr_is_set(struct addr a);      /* has an IP; the port may be 0 */
 bool addr_eq(struct addr a, struct addr b);
 int addr_cmp(struct addr a, struct addr b);
 ERR_CHECK enum err addr_parse(const char *s, struct addr *ret);   /* 1.2.3.4:5 or [::1]:5 */
@@ -58,7 +58,7 @@ const char *addr_str(struct addr a, char out[ADDR_STR_MAX]);
 struct addr addr_from_sockaddr(const struct sockaddr *sa);        /* none if not IP; unmaps */
 /* As sockaddr_in or sockaddr_in6; returns its length, 0 for none. */
 socklen_t addr_to_sockaddr(struct addr a, struct sockaddr_storage *out);
-uint64_t addr_hash(struct addr a, uint64_t seed);
+uint64_t addr_hash(struct addr a, uint64_t seed);                 /* keyed: strangers choose the addresses */
 
 bool prefix_eq(struct prefix a, struct prefix b);
 bool prefix_contains(struct prefix p, struct ip ip);

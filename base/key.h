@@ -40,7 +40,8 @@ bool node_public_is_zero(const struct node_public *k);
 bool disco_public_eq(const struct disco_public *a, const struct disco_public *b);
 bool disco_public_is_zero(const struct disco_public *k);
 
-/* Parsers want exactly prefix + 64 hex digits; anything else is ERR_FORMAT. */
+/* Parsers want exactly prefix + 64 hex digits of either case; anything else is ERR_FORMAT.  A zero key
+ * is legal: it means "none". */
 ERR_CHECK enum err key_private_parse(const char *s, struct key_private *ret);
 ERR_CHECK enum err node_public_parse(const char *s, struct node_public *ret);
 ERR_CHECK enum err disco_public_parse(const char *s, struct disco_public *ret);
