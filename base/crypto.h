@@ -1,8 +1,9 @@
 /* base/crypto.h - the primitives everything else is built from, behind one door.
  *
  * ChaCha20-Poly1305 (RFC 8439), BLAKE2s (RFC 7693), X25519 (RFC 7748), HMAC and HKDF over BLAKE2s as in
- * Noise and WireGuard, NaCl box.  libcrypto does AEAD and BLAKE2s, libsodium the rest.  Call
- * crypto_init() once before anything else.  Thread-safe but for struct aead, which one thread owns.
+ * Noise and WireGuard, NaCl box.  libcrypto does packets (struct aead) and BLAKE2s, libsodium the rest.
+ * Call crypto_init() once before anything else.  Thread-safe but for struct aead, which one thread owns.
+ * Out of memory in a function that cannot say so ends the process.
  */
 #pragma once
 
@@ -20,7 +21,7 @@ enum {
         BOX_TAG_LEN = 16,
 };
 
-ERR_CHECK enum err crypto_init(void);
+ERR_CHECK enum err crypto_init(void);   /* ERR_UNSUPPORTED: libcrypto lacks one; again is harmless */
 void crypto_random(void *out, size_t n);
 uint32_t crypto_random_u32(void);
 uint64_t crypto_random_below(uint64_t bound);   /* uniform in [0, bound); bound > 0 */
@@ -38,9 +39,9 @@ struct aead_op {
         const uint8_t *src;
         uint8_t *dst;     /* may equal src */
         size_t len;       /* plain text length for seal, cipher text with tag for open */
-        bool ok;          /* open: the tag verified; dst is undefined otherwise */
+        bool ok;          /* open: the tag verified, dst is garbage otherwise.  seal: do not send if not ok */
 };
-/* Seal writes len + 16 bytes to dst.  No associated data. */
+/* Seal writes len + 16 bytes to dst.  No associated data.  A struct aead is meant for one direction. */
 void aead_seal_burst(struct aead *a, struct aead_op *ops, size_t n);
 void aead_open_burst(struct aead *a, struct aead_op *ops, size_t n);
 
