@@ -14,11 +14,12 @@
 
 struct trie;
 
-enum { TRIE_NONE = UINT32_MAX };   /* "no value"; not storable */
+#define TRIE_NONE UINT32_MAX   /* "no value"; not storable */
 
 struct trie *trie_new(void);       /* NULL: out of memory */
 void trie_free(struct trie *t);
-/* Sets or replaces the value of p (masked first).  ERR_FULL: out of memory. */
+/* Sets or replaces the value of p (masked first).  ERR_FULL: out of memory; ERR_FORMAT: p is none or too
+ * long, or the value is TRIE_NONE. */
 ERR_CHECK enum err trie_set(struct trie *t, struct prefix p, uint32_t value);
 /* Value of exactly p, else TRIE_NONE. */
 uint32_t trie_get(const struct trie *t, struct prefix p);
