@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -30,6 +31,9 @@ struct timer {
         void (*on_expire)(struct timer *t, mono_t now);
         struct loop *loop;
 };
+
+/* The owner of an embedded member: struct conn *c = container_of(w, struct conn, watch); */
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 
 struct loop *loop_new(void);   /* NULL: errno says why */
 void loop_free(struct loop *l);
