@@ -56,6 +56,7 @@ enum filter_verdict {
         FILTER_DROP_LINK_LOCAL,
         FILTER_DROP_NOT_LOCAL,     /* destination is not ours */
         FILTER_DROP_RULE,          /* no rule allows it */
+        FILTER_DROP_TSMP,          /* the mesh's own message (protocol 99), never for the host */
         FILTER_VERDICTS
 };
 const char *filter_verdict_str(enum filter_verdict v);
