@@ -1,0 +1,18 @@
+/* magicsock/classify.h - tells by its first bytes what a datagram is.  Pure; never reads past len. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum ms_class {
+        MS_CLASS_JUNK,        /* too short for anything */
+        MS_CLASS_STUN,        /* a binding message: for netcheck, never for WireGuard */
+        MS_CLASS_DISCO,
+        MS_CLASS_GENEVE,      /* peer relay traffic, which we do not take part in */
+        MS_CLASS_WIREGUARD,   /* a candidate: WireGuard itself decides */
+};
+
+/* From a UDP socket. */
+enum ms_class ms_classify(const uint8_t *data, size_t len);
+/* From a relay: STUN and Geneve mean nothing there. */
+enum ms_class ms_classify_relayed(const uint8_t *data, size_t len);

@@ -1,0 +1,574 @@
+#include "magicsock/peer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crypto.h"
+
+#define SLICE_GAP_NS (20 * NS_PER_MS)
+#define CALL_GAP_NS (2 * NS_PER_SEC)             /* between two of our calls in answer to the peer's */
+#define CALL_AGAIN_NS (500 * NS_PER_MS)          /* a call may be lost in a full queue */
+#define PING_BACK_GAP_NS (200 * NS_PER_MS)       /* to one address */
+#define PONG_COST_NS (NS_PER_SEC / 50)           /* 50 a second */
+#define PING_BACK_COST_NS (NS_PER_SEC / 8)
+#define CALL_COST_NS (NS_PER_SEC / 10)           /* calls taken from the peer */
+#define BURST_AFTER_SEND_NS (30 * NS_PER_SEC)    /* least time between bursts, by what asks for them */
+#define BURST_AFTER_PING_NS (5 * NS_PER_SEC)
+#define BURST_AFTER_CALL_NS (1 * NS_PER_SEC)
+#define PROBE_GAP_NS (1 * NS_PER_SEC)            /* looking for the last good address after a cut */
+#define PROBE_FOR_NS (10 * NS_PER_SEC)
+
+enum { BURST_STEPS = 4, BURST_WIDTH = 16 };
+static const int64_t burst_ms[BURST_STEPS] = {60, 160, 360, 760};
+
+static const struct addr no_addr = {.port = 0};
+
+static bool bucket_take(struct ms_bucket *b, int64_t cost_ns, mono_t now)
+{
+        int64_t since = mono_is_set(b->refilled) ? mono_diff_ns(now, b->refilled) : NS_PER_SEC;
+        b->refilled = now;
+        b->tokens_ns = since >= NS_PER_SEC - b->tokens_ns ? NS_PER_SEC : b->tokens_ns + since;
+        if (b->tokens_ns < cost_ns)
+                return false;
+        b->tokens_ns -= cost_ns;
+        return true;
+}
+
+static bool due(mono_t at, mono_t now)
+{
+        return mono_is_set(at) && mono_reached(now, at);
+}
+
+/* True also if it never happened. */
+static bool is_older(mono_t t, int64_t ns, mono_t now)
+{
+        return !mono_is_set(t) || mono_diff_ns(now, t) >= ns;
+}
+
+static int relay_of(const struct ms_peer *p)
+{
+        return p->home ? p->home : p->learned;
+}
+
+bool ms_peer_is_active(const struct ms_peer *p, mono_t now)
+{
+        return mono_is_set(p->last_send) && mono_diff_ns(now, p->last_send) <= MS_PEER_ACTIVE_NS;
+}
+
+bool ms_peer_is_direct(const struct ms_peer *p, mono_t now)
+{
+        return addr_is_set(p->best.addr) && now.ns <= p->trust_until.ns;
+}
+
+void ms_peer_init(struct ms_peer *p)
+{
+        memset(p, 0, sizeof(*p));
+}
+
+void ms_peer_done(struct ms_peer *p)
+{
+        path_set_done(&p->paths);
+        free(p->pings);
+        memset(p, 0, sizeof(*p));
+}
+
+/* ---- what goes out ---- */
+
+static struct ms_action *act(struct ms_actions *out, enum ms_action_kind kind)
+{
+        struct ms_action *a = out->count < MS_ACTIONS_MAX ? &out->a[out->count++] : &out->spill;
+        *a = (struct ms_action){.kind = kind};
+        return a;
+}
+
+/* pings[] is in the order they were sent. */
+static void forget_ping(struct ms_peer *p, size_t i)
+{
+        p->ping_count--;
+        memmove(&p->pings[i], &p->pings[i + 1], (p->ping_count - i) * sizeof(p->pings[0]));
+}
+
+static struct ms_peer_ping *new_ping(struct ms_peer *p)
+{
+        if (p->ping_count == MS_PEER_PINGS_MAX)
+                forget_ping(p, 0);
+        if (p->ping_count == p->ping_cap) {
+                size_t cap = p->ping_cap ? p->ping_cap * 2 : 8;
+                struct ms_peer_ping *pings = realloc(p->pings, cap * sizeof(*pings));
+                if (!pings)
+                        return NULL;
+                p->pings = pings;
+                p->ping_cap = cap;
+        }
+        return &p->pings[p->ping_count++];
+}
+
+/* cookie: NULL unless the CLI asked.  to none: by relay. */
+static void send_ping(struct ms_peer *p, struct addr to, size_t padding, const uint64_t *cookie, mono_t now,
+        struct ms_actions *out)
+{
+        struct ms_peer_ping *g = new_ping(p);
+        if (!g)
+                return;
+        *g = (struct ms_peer_ping){.to = to, .sent = now, .is_cli = cookie, .cookie = cookie ? *cookie : 0};
+        crypto_random(g->txid.b, sizeof(g->txid.b));
+        struct ms_action *a = act(out, addr_is_set(to) ? MS_ACT_PING : MS_ACT_PING_RELAY);
+        a->addr = to;
+        a->region = relay_of(p);
+        a->txid = g->txid;
+        a->padding = padding;
+}
+
+static void send_call(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        if (!relay_of(p))
+                return;
+        act(out, MS_ACT_CALL)->region = relay_of(p);
+        p->call_sent = now;
+}
+
+static struct ms_action *cli_result(struct ms_peer *p, size_t i, enum err e, struct ms_actions *out)
+{
+        struct ms_action *a = act(out, MS_ACT_CLI_RESULT);
+        a->cookie = p->cli[i].cookie;
+        a->err = e;
+        p->cli[i] = p->cli[--p->cli_count];
+        return a;
+}
+
+/* ---- rounds ---- */
+
+/* Pings whom the gates allow, at most a slice; returns how many. */
+static size_t ping_slice(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        size_t n = 0;
+        p->more_at = (mono_t){0};
+        p->quiet_until = mono_add_ns(now, PATH_PING_GAP_NS);
+        for (size_t i = 0; i < p->paths.count; i++) {
+                struct path *c = &p->paths.p[i];
+                if (!is_older(c->pinged, PATH_PING_GAP_NS, now)) {
+                        p->quiet_until = mono_min(p->quiet_until, mono_add_ns(c->pinged, PATH_PING_GAP_NS));
+                        continue;
+                }
+                if (n == MS_PEER_SLICE) {
+                        p->more_at = mono_add_ns(now, SLICE_GAP_NS);
+                        break;
+                }
+                c->pinged = now;
+                send_ping(p, c->addr, 0, NULL, now, out);
+                n++;
+        }
+        return n;
+}
+
+/* The pings of a fresh round are repeated soon: the first ones often arrive before the other NAT is open.
+ * With them goes one more call, in case the first was lost. */
+static void start_burst(struct ms_peer *p, int64_t min_gap_ns, mono_t now)
+{
+        if (mono_is_set(p->burst_at) || !is_older(p->burst_started, min_gap_ns, now) || ms_peer_is_direct(p, now))
+                return;
+        p->burst_started = now;
+        p->burst_step = 0;
+        p->burst_at = mono_add_ms(now, burst_ms[0]);
+        p->call_again_at = mono_add_ns(now, CALL_AGAIN_NS);
+}
+
+static void repeat_burst(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        for (size_t i = 0; i < p->paths.count && i < BURST_WIDTH; i++)
+                send_ping(p, p->paths.p[i].addr, 0, NULL, now, out);
+        p->burst_step++;
+        p->burst_at = p->burst_step < BURST_STEPS ? mono_add_ms(p->burst_started, burst_ms[p->burst_step])
+                                                  : (mono_t){0};
+}
+
+/* A call makes sense only along with pings of ours, recent ones at least: they open our NAT. */
+static void start_round(struct ms_peer *p, bool call, mono_t now, struct ms_actions *out)
+{
+        p->round_started = now;
+        path_prune(&p->paths, p->best.addr, now);
+        size_t n = ping_slice(p, now, out);
+        if (call && p->paths.count > 0 && (n > 0 || is_older(p->call_sent, PATH_PING_GAP_NS, now)))
+                send_call(p, now, out);
+}
+
+static void arm_heartbeat(struct ms_peer *p, mono_t now)
+{
+        p->last_send = now;
+        if (!mono_is_set(p->heartbeat_at) && p->has_disco)
+                p->heartbeat_at = mono_add_ns(now, MS_PEER_HEARTBEAT_NS);
+}
+
+/* ---- events ---- */
+
+void ms_peer_on_config(struct ms_peer *p, bool has_disco, bool expired, int home, const struct addr *eps, size_t n,
+        mono_t now)
+{
+        size_t had = p->paths.count;
+        p->has_disco = has_disco;
+        p->expired = expired;
+        p->home = home;
+        path_forget_origin(&p->paths, PATH_FROM_MAP);
+        for (size_t i = 0; i < n; i++)
+                path_add(&p->paths, eps[i], PATH_FROM_MAP, p->best.addr, now);
+        bool is_new = p->paths.count > had;
+        path_prune(&p->paths, p->best.addr, now);
+        p->quiet_until = (mono_t){0};
+        if (is_new && has_disco && ms_peer_is_active(p, now) && !ms_peer_is_direct(p, now))
+                p->more_at = now;
+}
+
+struct ms_route ms_peer_route(const struct ms_peer *p, mono_t now)
+{
+        struct ms_route r = {.addr = p->best.addr, .region = relay_of(p)};
+        if (p->expired)
+                r.kind = MS_ROUTE_NONE;
+        else if (!addr_is_set(p->best.addr))
+                r.kind = r.region ? MS_ROUTE_RELAY : MS_ROUTE_NONE;
+        else if (ms_peer_is_direct(p, now) || !r.region)
+                r.kind = MS_ROUTE_DIRECT;
+        else
+                r.kind = MS_ROUTE_BOTH;
+        return r;
+}
+
+struct ms_route ms_peer_on_send(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        struct ms_route r = ms_peer_route(p, now);
+        if (p->expired)
+                return r;
+        arm_heartbeat(p, now);
+        if (p->has_disco && !ms_peer_is_direct(p, now) && mono_reached(now, p->quiet_until)) {
+                start_round(p, true, now, out);
+                start_burst(p, BURST_AFTER_SEND_NS, now);
+        }
+        return r;
+}
+
+/* The same id twice is a packet delivered twice, or a replay: a peer never reuses one. */
+static bool was_seen(struct ms_peer *p, const struct disco_txid *txid)
+{
+        for (size_t i = 0; i < p->seen_count; i++)
+                if (disco_txid_eq(&p->seen[i], txid))
+                        return true;
+        p->seen[p->seen_next] = *txid;
+        p->seen_next = (p->seen_next + 1) % MS_PEER_SEEN_MAX;
+        if (p->seen_count < MS_PEER_SEEN_MAX)
+                p->seen_count++;
+        return false;
+}
+
+/* Whoever just pinged us has opened its NAT for us; and an address we never tried may be a better one. */
+static void ping_back(struct ms_peer *p, struct path *c, mono_t now, struct ms_actions *out)
+{
+        if (ms_peer_is_direct(p, now) && mono_is_set(c->pinged))
+                return;
+        if (!is_older(c->ping_back, PING_BACK_GAP_NS, now) || !bucket_take(&p->backs, PING_BACK_COST_NS, now))
+                return;
+        c->ping_back = now;
+        c->pinged = now;
+        send_ping(p, c->addr, 0, NULL, now, out);
+        start_burst(p, BURST_AFTER_PING_NS, now);
+}
+
+void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid *txid, bool reply, mono_t now,
+        struct ms_actions *out)
+{
+        if (was_seen(p, txid) || !path_addr_usable(src))
+                return;
+        if (!bucket_take(&p->pongs, PONG_COST_NS, now)) {
+                p->limited++;
+                return;
+        }
+        if (reply) {
+                struct ms_action *a = act(out, MS_ACT_PONG);
+                a->addr = src;
+                a->txid = *txid;
+        }
+        p->heard_ping = now;
+        struct path *c = path_add(&p->paths, src, PATH_FROM_PING, p->best.addr, now);
+        if (c)
+                ping_back(p, c, now, out);
+}
+
+void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txid *txid, mono_t now,
+        struct ms_actions *out)
+{
+        if (was_seen(p, txid))
+                return;
+        if (!bucket_take(&p->pongs, PONG_COST_NS, now)) {
+                p->limited++;
+                return;
+        }
+        struct ms_action *a = act(out, MS_ACT_PONG_RELAY);
+        a->region = region;
+        a->txid = *txid;
+}
+
+static void answer_cli(struct ms_peer *p, const struct ms_peer_ping *g, int region, mono_t now,
+        struct ms_actions *out)
+{
+        for (size_t i = 0; i < p->cli_count; i++) {
+                if (p->cli[i].cookie != g->cookie)
+                        continue;
+                struct ms_action *a = cli_result(p, i, ERR_NONE, out);
+                a->addr = g->to;
+                a->region = addr_is_set(g->to) ? 0 : region;
+                a->latency_ns = mono_diff_ns(now, g->sent);
+                return;
+        }
+}
+
+/* A direct pong: the address we pinged works both ways, whatever else it looked like. */
+static void on_direct_pong(struct ms_peer *p, struct path_best found, mono_t now)
+{
+        struct path *c = path_find(&p->paths, found.addr);
+        if (!c)
+                c = path_add(&p->paths, found.addr, PATH_FROM_PING, p->best.addr, now);
+        if (c)
+                c->proven = now;
+        if (!addr_eq(p->best.addr, found.addr) && ms_peer_is_direct(p, now) && !path_better(&found, &p->best))
+                return;
+        p->best = found;
+        p->last_good = found.addr;
+        p->trust_until = mono_add_ns(now, MS_PEER_TRUST_NS);
+        p->lost = p->probe_at = p->burst_at = p->call_again_at = (mono_t){0};
+}
+
+bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_relay, int region, mono_t now,
+        struct ms_actions *out)
+{
+        for (size_t i = 0; i < p->ping_count; i++) {
+                if (!disco_txid_eq(&p->pings[i].txid, txid))
+                        continue;
+                struct ms_peer_ping g = p->pings[i];
+                forget_ping(p, i);
+                if (g.is_cli)
+                        answer_cli(p, &g, region, now, out);
+                if (!by_relay && addr_is_set(g.to))
+                        on_direct_pong(p, (struct path_best){g.to, mono_diff_ns(now, g.sent)}, now);
+                return true;
+        }
+        return false;
+}
+
+void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t now, struct ms_actions *out)
+{
+        if (!bucket_take(&p->calls, CALL_COST_NS, now)) {
+                p->limited++;
+                return;
+        }
+        path_forget_origin(&p->paths, PATH_FROM_CALL);
+        for (size_t i = 0; i < n; i++)
+                path_add(&p->paths, eps[i], PATH_FROM_CALL, p->best.addr, now);
+        for (size_t i = 0; i < p->paths.count; i++)
+                p->paths.p[i].pinged = (mono_t){0};
+        start_round(p, false, now, out);
+        if (ms_peer_is_direct(p, now))
+                return;
+        /* The peer is there and its NAT is open: our call makes it ping again, past its own gate, and
+         * now our NAT is open too. */
+        if (is_older(p->call_sent, CALL_GAP_NS, now) && p->paths.count > 0)
+                send_call(p, now, out);
+        start_burst(p, BURST_AFTER_CALL_NS, now);
+}
+
+void ms_peer_on_heard(struct ms_peer *p, int region, mono_t now, struct ms_actions *out)
+{
+        if (region == 0)
+                return;
+        p->learned = region;
+        /* It talks to us by relay: no need to wait for something to send. */
+        if (p->has_disco && !p->expired && !ms_peer_is_direct(p, now) &&
+                is_older(p->round_started, PATH_PING_GAP_NS, now)) {
+                start_round(p, true, now, out);
+                start_burst(p, BURST_AFTER_SEND_NS, now);
+        }
+}
+
+void ms_peer_on_relay_gone(struct ms_peer *p, int region)
+{
+        if (p->learned == region)
+                p->learned = 0;
+}
+
+static void clear_best(struct ms_peer *p)
+{
+        p->best = (struct path_best){.latency_ns = 0};
+        p->trust_until = (mono_t){0};
+}
+
+void ms_peer_on_ping_failed(struct ms_peer *p, const struct disco_txid *txid)
+{
+        for (size_t i = 0; i < p->ping_count; i++) {
+                if (disco_txid_eq(&p->pings[i].txid, txid)) {
+                        forget_ping(p, i);
+                        return;
+                }
+        }
+}
+
+void ms_peer_on_unreachable(struct ms_peer *p, struct addr a)
+{
+        if (!addr_eq(p->best.addr, a))
+                return;
+        clear_best(p);
+        struct path *c = path_find(&p->paths, a);
+        if (c)
+                c->pinged = (mono_t){0};
+        p->quiet_until = (mono_t){0};
+}
+
+void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        if (p->has_disco && !ms_peer_is_direct(p, now) && mono_is_set(p->call_sent) &&
+                !is_older(p->call_sent, PATH_PING_GAP_NS, now))
+                send_call(p, now, out);
+}
+
+void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        clear_best(p);
+        path_reset_gates(&p->paths);
+        p->lost = p->probe_at = p->call_sent = p->burst_at = p->burst_started = p->quiet_until = (mono_t){0};
+        if (!p->has_disco || p->expired || !ms_peer_is_active(p, now))
+                return;
+        start_round(p, true, now, out);
+        start_burst(p, BURST_AFTER_SEND_NS, now);
+}
+
+void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)
+{
+        while (p->cli_count > 0)
+                cli_result(p, 0, ERR_STATE, out);
+        clear_best(p);
+        path_reset_gates(&p->paths);
+        p->ping_count = 0;
+        p->learned = 0;
+        p->last_send = p->heartbeat_at = p->round_started = p->more_at = p->quiet_until = (mono_t){0};
+        p->burst_started = p->burst_at = p->call_sent = p->call_again_at = (mono_t){0};
+        p->lost = p->probe_at = (mono_t){0};
+}
+
+enum err ms_peer_ping(struct ms_peer *p, uint64_t cookie, size_t wire_mtu, mono_t now, struct ms_actions *out)
+{
+        if (p->expired)
+                return ERR_STATE;
+        if (!p->has_disco)
+                return ERR_NOT_FOUND;
+        if (p->cli_count == MS_PEER_CLI_MAX)
+                return ERR_FULL;
+
+        size_t before = out->count;
+        struct addr best = p->best.addr;
+        if (ms_peer_is_direct(p, now)) {
+                send_ping(p, best, disco_ping_padding(wire_mtu, best.ip.family), &cookie, now, out);
+        } else {
+                if (relay_of(p))
+                        send_ping(p, no_addr, disco_ping_padding(wire_mtu, IP_V4), &cookie, now, out);
+                for (size_t i = 0; i < p->paths.count; i++) {
+                        struct addr to = p->paths.p[i].addr;
+                        send_ping(p, to, disco_ping_padding(wire_mtu, to.ip.family), &cookie, now, out);
+                }
+        }
+        if (out->count == before)
+                return ERR_NOT_FOUND;
+
+        p->cli[p->cli_count].cookie = cookie;
+        p->cli[p->cli_count++].until = mono_add_ns(now, MS_PEER_PING_TIMEOUT_NS);
+        arm_heartbeat(p, now);
+        if (!ms_peer_is_direct(p, now) && p->paths.count > 0) {
+                if (is_older(p->call_sent, CALL_GAP_NS, now))
+                        send_call(p, now, out);
+                start_burst(p, BURST_AFTER_SEND_NS, now);
+        }
+        return ERR_NONE;
+}
+
+/* ---- time ---- */
+
+static void heartbeat(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        p->heartbeat_at = (mono_t){0};
+        if (!ms_peer_is_active(p, now) || p->expired || !p->has_disco)
+                return;
+        p->heartbeat_at = mono_add_ns(now, MS_PEER_HEARTBEAT_NS);
+        bool direct = ms_peer_is_direct(p, now);
+        if (addr_is_set(p->best.addr)) {
+                struct path *c = path_find(&p->paths, p->best.addr);
+                if (c)
+                        c->pinged = now;
+                send_ping(p, p->best.addr, 0, NULL, now, out);
+        }
+        bool wants_better = p->best.latency_ns > MS_PEER_GOOD_LATENCY_NS &&
+                is_older(p->round_started, MS_PEER_UPGRADE_NS, now);
+        if (!direct || wants_better || !mono_is_set(p->round_started))
+                start_round(p, true, now, out);
+}
+
+static void expire_pings(struct ms_peer *p, mono_t now)
+{
+        while (p->ping_count > 0 && mono_diff_ns(now, p->pings[0].sent) >= MS_PEER_PING_TIMEOUT_NS) {
+                struct addr to = p->pings[0].to;
+                forget_ping(p, 0);
+                if (addr_is_set(to) && addr_eq(to, p->best.addr) && !ms_peer_is_direct(p, now))
+                        clear_best(p);
+        }
+}
+
+/* Trust ran out while there is traffic: keep knocking where it worked last. */
+static bool is_watching_trust(const struct ms_peer *p)
+{
+        return addr_is_set(p->best.addr) && !mono_is_set(p->lost) && mono_is_set(p->heartbeat_at);
+}
+
+static void look_for_lost(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        if (is_watching_trust(p) && !ms_peer_is_direct(p, now)) {
+                p->lost = now;
+                p->probe_at = now;
+        }
+        if (!due(p->probe_at, now))
+                return;
+        p->probe_at = (mono_t){0};
+        if (mono_diff_ns(now, p->lost) > PROBE_FOR_NS || !mono_is_set(p->heartbeat_at))
+                return;
+        p->probe_at = mono_add_ns(now, PROBE_GAP_NS);
+        send_ping(p, p->last_good, 0, NULL, now, out);
+}
+
+void ms_peer_expire(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        expire_pings(p, now);
+        for (size_t i = p->cli_count; i-- > 0;)
+                if (mono_reached(now, p->cli[i].until))
+                        cli_result(p, i, ERR_TIMEOUT, out);
+        if (due(p->heartbeat_at, now))
+                heartbeat(p, now, out);
+        look_for_lost(p, now, out);
+        if (due(p->more_at, now))
+                ping_slice(p, now, out);
+        if (due(p->burst_at, now))
+                repeat_burst(p, now, out);
+        if (due(p->call_again_at, now)) {
+                p->call_again_at = (mono_t){0};
+                if (p->heard_ping.ns < p->burst_started.ns && !ms_peer_is_direct(p, now))
+                        send_call(p, now, out);
+        }
+}
+
+mono_t ms_peer_deadline(const struct ms_peer *p)
+{
+        const mono_t at[] = {p->heartbeat_at, p->more_at, p->burst_at, p->call_again_at, p->probe_at};
+        mono_t first = MONO_NEVER;
+        for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++)
+                if (mono_is_set(at[i]))
+                        first = mono_min(first, at[i]);
+        if (p->ping_count > 0)
+                first = mono_min(first, mono_add_ns(p->pings[0].sent, MS_PEER_PING_TIMEOUT_NS));
+        for (size_t i = 0; i < p->cli_count; i++)
+                first = mono_min(first, p->cli[i].until);
+        if (is_watching_trust(p))
+                first = mono_min(first, mono_add_ns(p->trust_until, 1));
+        return first;
+}
