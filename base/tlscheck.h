@@ -1,0 +1,38 @@
+/* base/tlscheck.h - which certificate of a TLS server is accepted.  Part of dial and fetch.
+ *
+ * One check a connection.  Names: the chain is verified against the CA store for the host or for another
+ * name, while SNI stays the host.  Pin: "sha256-raw:" and 64 lower-case hex digits; exactly one
+ * certificate is presented beside those whose common name starts with "derpkey" (a relay's key
+ * announcement, never judged), its DER has that SHA-256, names the host and is in its validity; no chain.
+ * Insecure: anything, but a pin or another name is still enforced, as the reference does.
+ *
+ * Shares no header with base/err.h, one of whose names libssl has too.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TLS_CERTS_MAX = 8, TLS_PIN_HEX = 64 };
+
+enum tls_check_mode { TLS_CHECK_HOST, TLS_CHECK_NAME, TLS_CHECK_PIN, TLS_CHECK_NONE };
+
+struct ssl_ctx_st;
+
+struct tls_check {
+        enum tls_check_mode mode;
+        char host[256];
+        char name[256];                  /* TLS_CHECK_NAME: the other name */
+        char pin[TLS_PIN_HEX + 1];
+        const char *refused;             /* why, static text; NULL: nothing was refused */
+        uint8_t *der[TLS_CERTS_MAX];     /* what the peer presented, leaf first; owned */
+        size_t der_len[TLS_CERTS_MAX];
+        size_t der_count;
+};
+
+/* cert_name may be NULL.  False: a name too long or a malformed pin; c then refuses everything. */
+bool tls_check_init(struct tls_check *c, const char *host, const char *cert_name, bool insecure);
+void tls_check_done(struct tls_check *c);
+/* Makes every handshake of ctx ask c, which must outlive it. */
+void tls_check_install(struct tls_check *c, struct ssl_ctx_st *ctx);

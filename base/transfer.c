@@ -1,0 +1,433 @@
+#include "base/transfer.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+struct transfer_sock {
+        struct transfer_sock *next;
+        struct transfer *owner;
+        struct watch watch;
+};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool have_openssl;
+
+/* libcurl writes TLS records with write(2), so a peer that hung up would end the process. */
+static void ignore_sigpipe(void)
+{
+        struct sigaction old;
+        if (sigaction(SIGPIPE, NULL, &old) == 0 && old.sa_handler == SIG_DFL) {
+                struct sigaction ignore = {.sa_handler = SIG_IGN};
+                (void)sigaction(SIGPIPE, &ignore, NULL);
+        }
+}
+
+static void global_init(void)
+{
+        CURLsslset got = curl_global_sslset(CURLSSLBACKEND_OPENSSL, NULL, NULL);
+        have_openssl = got == CURLSSLSET_OK || got == CURLSSLSET_TOO_LATE;
+        (void)curl_global_init(CURL_GLOBAL_DEFAULT);
+        ignore_sigpipe();
+}
+
+struct dialer *dialer_new(struct loop *l)
+{
+        (void)pthread_once(&once, global_init);
+        struct dialer *d = calloc(1, sizeof(*d));
+        if (d != NULL)
+                d->loop = l;
+        return d;
+}
+
+void dialer_free(struct dialer *d)
+{
+        free(d);
+}
+
+void dialer_set_mark(struct dialer *d, uint32_t mark)
+{
+        d->mark = mark;
+}
+
+/* --- what went wrong, in words --- */
+
+static void say(struct transfer *t, enum err err, const char *what, const char *detail)
+{
+        t->err = err;
+        snprintf(t->error, sizeof(t->error), "%s%s%s", what, detail[0] != '\0' ? ": " : "", detail);
+        for (char *p = t->error; *p != '\0'; p++)
+                if ((unsigned char)*p < ' ' || *p == 127)
+                        *p = ' ';
+}
+
+static const char *after(const char *text, const char *prefix)
+{
+        return strncmp(text, prefix, strlen(prefix)) == 0 ? text + strlen(prefix) : text;
+}
+
+static void say_not_connected(struct transfer *t)
+{
+        long os = 0;
+        (void)curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &os);
+        if (os == ECONNREFUSED)
+                say(t, ERR_IO, "connection refused", "");
+        else if (os == EHOSTUNREACH || os == ENETUNREACH)
+                say(t, ERR_IO, "no route to host", "");
+        else if (os == ETIMEDOUT)
+                say(t, ERR_TIMEOUT, "timed out", "");
+        else if (os != 0)
+                say(t, ERR_IO, "cannot connect", strerror((int)os));
+        else
+                say(t, ERR_IO, "cannot connect", t->detail);
+}
+
+static void say_tls(struct transfer *t)
+{
+        if (t->tls.refused != NULL)
+                say(t, ERR_AUTH, "certificate is not trusted", t->tls.refused);
+        else if (strstr(t->detail, "wrong version number") || strstr(t->detail, "packet length too long") ||
+                strstr(t->detail, "http request"))
+                say(t, ERR_AUTH, "the other side does not speak TLS", "");
+        else
+                say(t, ERR_AUTH, "TLS failed", t->detail);
+}
+
+static void translate(struct transfer *t, CURLcode code)
+{
+        if (t->detail[0] == '\0' && code != CURLE_OK)
+                snprintf(t->detail, sizeof(t->detail), "%s", curl_easy_strerror(code));
+        /* libcurl has some hundred codes; those not named here share one translation. */
+        if (code == CURLE_OK) {
+                t->err = ERR_NONE;
+        } else if (code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY) {
+                say(t, ERR_NOT_FOUND, "name not found", after(t->detail, "Could not resolve host: "));
+        } else if (code == CURLE_COULDNT_CONNECT) {
+                say_not_connected(t);
+        } else if (code == CURLE_OPERATION_TIMEDOUT) {
+                char ms[32];
+                snprintf(ms, sizeof(ms), "timed out after %u ms", t->timeout_ms);
+                say(t, ERR_TIMEOUT, ms, "");
+        } else if (code == CURLE_PEER_FAILED_VERIFICATION) {
+                const char *why = after(t->detail, "SSL certificate problem: ");
+                say(t, ERR_AUTH, "certificate is not trusted", t->tls.refused ? t->tls.refused : after(why, "SSL: "));
+        } else if (code == CURLE_SSL_CONNECT_ERROR) {
+                say_tls(t);
+        } else if (code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM) {
+                say(t, ERR_AUTH, "cannot read the trusted certificates", t->detail);
+        } else if (code == CURLE_OUT_OF_MEMORY) {
+                say(t, ERR_FULL, "out of memory", "");
+        } else {
+                say(t, ERR_IO, t->detail, "");
+        }
+}
+
+/* --- libcurl on the loop --- */
+
+/* May end the transfer: the caller touches nothing afterwards. */
+static void drive(struct transfer *t, curl_socket_t fd, int what, mono_t now)
+{
+        int running;
+        (void)curl_multi_socket_action(t->multi, fd, what, &running);
+        int left;
+        CURLMsg *msg = curl_multi_info_read(t->multi, &left);
+        if (msg == NULL || msg->msg != CURLMSG_DONE)
+                return;
+        translate(t, msg->data.result);
+        t->on_done(t, now);
+}
+
+static void sock_ready(struct watch *w, unsigned events, mono_t now)
+{
+        struct transfer_sock *s = container_of(w, struct transfer_sock, watch);
+        int what = ((events & LOOP_READ) ? CURL_CSELECT_IN : 0) | ((events & LOOP_WRITE) ? CURL_CSELECT_OUT : 0);
+        drive(s->owner, w->fd, what, now);
+}
+
+static void sock_free(struct transfer *t, struct transfer_sock *s)
+{
+        for (struct transfer_sock **p = &t->socks; *p != NULL; p = &(*p)->next) {
+                if (*p == s) {
+                        *p = s->next;
+                        break;
+                }
+        }
+        loop_unwatch(&s->watch);
+        free(s);
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock)
+{
+        (void)easy;
+        struct transfer *t = arg;
+        struct transfer_sock *s = sock;
+        if (what == CURL_POLL_REMOVE) {
+                if (s != NULL)
+                        sock_free(t, s);
+                return 0;
+        }
+        unsigned events = ((what & CURL_POLL_IN) ? (unsigned)LOOP_READ : 0U) |
+                ((what & CURL_POLL_OUT) ? (unsigned)LOOP_WRITE : 0U);
+        if (s != NULL) {
+                loop_change(&s->watch, events);
+                return 0;
+        }
+        s = calloc(1, sizeof(*s));
+        if (s == NULL)
+                return -1;
+        watch_init(&s->watch, sock_ready);
+        s->owner = t;
+        if (loop_watch(t->loop, &s->watch, fd, events) != ERR_NONE) {
+                free(s);
+                return -1;
+        }
+        s->next = t->socks;
+        t->socks = s;
+        (void)curl_multi_assign(t->multi, fd, s);
+        return 0;
+}
+
+static void timer_expired(struct timer *timer, mono_t now)
+{
+        drive(container_of(timer, struct transfer, timer), CURL_SOCKET_TIMEOUT, 0, now);
+}
+
+static int on_timer(CURLM *multi, long ms, void *arg)
+{
+        (void)multi;
+        struct transfer *t = arg;
+        if (ms < 0)
+                loop_timer_stop(&t->timer);
+        else
+                loop_timer_at(t->loop, &t->timer, mono_add_ms(mono_now(), ms));
+        return 0;
+}
+
+static void refusal_expired(struct timer *timer, mono_t now)
+{
+        struct transfer *t = container_of(timer, struct transfer, refusal);
+        t->on_done(t, now);
+}
+
+/* Without the right to mark, the socket follows the ordinary routes: better than none. */
+static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype purpose)
+{
+        struct transfer *t = arg;
+        if (purpose == CURLSOCKTYPE_IPCXN && t->mark != 0)
+                (void)setsockopt(fd, SOL_SOCKET, SO_MARK, &t->mark, sizeof(t->mark));
+        return CURL_SOCKOPT_OK;
+}
+
+static CURLcode on_ssl_ctx(CURL *easy, void *ctx, void *arg)
+{
+        (void)easy;
+        struct transfer *t = arg;
+        tls_check_install(&t->tls, ctx);
+        return CURLE_OK;
+}
+
+/* What a proxy says to CONNECT is nobody's body. */
+static size_t discard(char *data, size_t size, size_t n, void *arg)
+{
+        (void)data;
+        (void)arg;
+        return size * n;
+}
+
+/* --- options --- */
+
+enum pick { PICK_RESOLVE, PICK_LITERAL, PICK_OFF };
+
+static enum pick pick_family(const char *literal, enum ip_family family)
+{
+        struct ip ip;
+        if (literal == NULL || literal[0] == '\0')
+                return PICK_RESOLVE;
+        return ip_parse(literal, &ip) == ERR_NONE && ip.family == family ? PICK_LITERAL : PICK_OFF;
+}
+
+static bool add_entry(struct curl_slist **list, const char *text)
+{
+        struct curl_slist *longer = curl_slist_append(*list, text);
+        if (longer == NULL)
+                return false;
+        *list = longer;
+        return true;
+}
+
+/* The literals take the place of a look-up.  A host that is an IPv6 literal cannot stand in a RESOLVE
+ * entry; the connection is then sent to the literal, one of them. */
+static bool set_literals(struct transfer *t, const struct transfer_target *to, const char *ip4, const char *ip6)
+{
+        char text[512];
+        if (strchr(to->host, ':') != NULL) {
+                snprintf(text, sizeof(text), ip6 ? "::[%s]:" : "::%s:", ip6 ? ip6 : ip4);
+                return add_entry(&t->connect_to, text) &&
+                        curl_easy_setopt(t->easy, CURLOPT_CONNECT_TO, t->connect_to) == CURLE_OK;
+        }
+        snprintf(text, sizeof(text), "%s:%u:%s%s%s%s%s", to->host, to->port, ip4 ? ip4 : "", ip4 && ip6 ? "," : "",
+                ip6 ? "[" : "", ip6 ? ip6 : "", ip6 ? "]" : "");
+        return add_entry(&t->resolve, text) &&
+                curl_easy_setopt(t->easy, CURLOPT_RESOLVE, t->resolve) == CURLE_OK;
+}
+
+/* Where to connect: see connect_ip4 and connect_ip6 in dial.h. */
+static bool set_addresses(struct transfer *t, const struct transfer_target *to, const struct dial_opts *opts)
+{
+        enum pick p4 = pick_family(opts->connect_ip4, IP_V4);
+        enum pick p6 = pick_family(opts->connect_ip6, IP_V6);
+        if (p4 == PICK_OFF && p6 == PICK_OFF) {
+                transfer_refuse(t, ERR_NOT_FOUND, "no address family to connect by");
+                return true;
+        }
+        long family = p4 == PICK_OFF ? CURL_IPRESOLVE_V6 : p6 == PICK_OFF ? CURL_IPRESOLVE_V4 : CURL_IPRESOLVE_WHATEVER;
+        if (curl_easy_setopt(t->easy, CURLOPT_IPRESOLVE, family) != CURLE_OK)
+                return false;
+        if (p4 != PICK_LITERAL && p6 != PICK_LITERAL)
+                return true;
+        return set_literals(t, to, p4 == PICK_LITERAL ? opts->connect_ip4 : NULL,
+                p6 == PICK_LITERAL ? opts->connect_ip6 : NULL);
+}
+
+/* libcurl reads the environment itself, but not HTTP_PROXY in capitals, and it would send loopback
+ * through the proxy. */
+static bool set_proxy(struct transfer *t, const struct transfer_target *to, bool no_proxy)
+{
+        struct ip ip;
+        bool local = strcmp(to->host, "localhost") == 0 || (ip_parse(to->host, &ip) == ERR_NONE && ip_is_loopback(ip));
+        if (no_proxy || local)
+                return curl_easy_setopt(t->easy, CURLOPT_PROXY, "") == CURLE_OK;
+        const char *upper = getenv("HTTP_PROXY");
+        if (!to->tls && getenv("http_proxy") == NULL && upper != NULL && upper[0] != '\0')
+                return curl_easy_setopt(t->easy, CURLOPT_PROXY, upper) == CURLE_OK;
+        return true;
+}
+
+/* libcurl leaves these two to its command line tool. */
+static bool set_ca(struct transfer *t)
+{
+        const char *file = getenv("SSL_CERT_FILE");
+        const char *dir = getenv("SSL_CERT_DIR");
+        bool ok = true;
+        if (file != NULL && file[0] != '\0')
+                ok = curl_easy_setopt(t->easy, CURLOPT_CAINFO, file) == CURLE_OK;
+        if (ok && dir != NULL && dir[0] != '\0')
+                ok = curl_easy_setopt(t->easy, CURLOPT_CAPATH, dir) == CURLE_OK;
+        return ok;
+}
+
+/* All but the check of the plain host name is in tlscheck, which is asked in every mode. */
+static bool set_tls(struct transfer *t)
+{
+        CURL *e = t->easy;
+        bool chain = t->tls.mode == TLS_CHECK_HOST || t->tls.mode == TLS_CHECK_NAME;
+        bool ok = curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, chain ? 1L : 0L) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, t->tls.mode == TLS_CHECK_HOST ? 2L : 0L) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_SSL_CTX_DATA, t) == CURLE_OK;
+        /* A resumed session would bring no certificate to look at. */
+        ok = ok && curl_easy_setopt(e, CURLOPT_SSL_SESSIONID_CACHE, 0L) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
+        return ok && set_ca(t);
+}
+
+static bool set_common(struct transfer *t, const struct transfer_target *to, const struct dial_opts *opts)
+{
+        CURL *e = t->easy;
+        bool ok = curl_easy_setopt(e, CURLOPT_URL, to->url) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->detail) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)t->timeout_ms) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, discard) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, discard) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_socket_made) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_SOCKOPTDATA, t) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 30L) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 15L) == CURLE_OK;
+#if LIBCURL_VERSION_NUM >= 0x075700
+        /* Closing while a look-up hangs would else wait for the resolver. */
+        ok = ok && curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK;
+#endif
+        if (!ok || !set_proxy(t, to, opts->no_proxy) || !set_addresses(t, to, opts))
+                return false;
+        return !to->tls || set_tls(t);
+}
+
+static bool set_multi(struct transfer *t)
+{
+        return curl_multi_setopt(t->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+                curl_multi_setopt(t->multi, CURLMOPT_SOCKETDATA, t) == CURLM_OK &&
+                curl_multi_setopt(t->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+                curl_multi_setopt(t->multi, CURLMOPT_TIMERDATA, t) == CURLM_OK;
+}
+
+bool transfer_init(struct transfer *t, struct dialer *d, const struct transfer_target *to,
+        const struct dial_opts *opts, void (*on_done)(struct transfer *t, mono_t now))
+{
+        *t = (struct transfer){.loop = d->loop, .mark = d->mark, .on_done = on_done};
+        t->timeout_ms = opts->timeout_ms != 0 ? opts->timeout_ms : TRANSFER_TIMEOUT_MS;
+        timer_init(&t->timer, timer_expired);
+        timer_init(&t->refusal, refusal_expired);
+        t->easy = curl_easy_init();
+        t->multi = curl_multi_init();
+        if (t->easy == NULL || t->multi == NULL || !set_multi(t)) {
+                transfer_end(t);
+                return false;
+        }
+        if (!tls_check_init(&t->tls, to->host, opts->cert_name, opts->insecure))
+                transfer_refuse(t, ERR_FORMAT, "certificate name or pin is malformed");
+        else if (to->tls && !have_openssl)
+                transfer_refuse(t, ERR_UNSUPPORTED, "libcurl is built without OpenSSL");
+        if (!set_common(t, to, opts)) {
+                transfer_end(t);
+                return false;
+        }
+        return true;
+}
+
+void transfer_start(struct transfer *t)
+{
+        if (timer_is_armed(&t->refusal))
+                return;
+        if (curl_multi_add_handle(t->multi, t->easy) != CURLM_OK)
+                transfer_refuse(t, ERR_FULL, "out of memory");
+}
+
+void transfer_refuse(struct transfer *t, enum err err, const char *why)
+{
+        if (timer_is_armed(&t->refusal))
+                return;   /* the first reason stands */
+        say(t, err, why, "");
+        loop_timer_in(t->loop, &t->refusal, 0);
+}
+
+void transfer_detach(struct transfer *t)
+{
+        loop_timer_stop(&t->timer);
+        for (struct transfer_sock *s = t->socks; s != NULL; s = s->next)
+                loop_unwatch(&s->watch);
+}
+
+void transfer_end(struct transfer *t)
+{
+        if (t->multi != NULL && t->easy != NULL)
+                (void)curl_multi_remove_handle(t->multi, t->easy);
+        curl_easy_cleanup(t->easy);
+        if (t->multi != NULL)
+                (void)curl_multi_cleanup(t->multi);
+        while (t->socks != NULL)
+                sock_free(t, t->socks);
+        loop_timer_stop(&t->timer);
+        loop_timer_stop(&t->refusal);
+        curl_slist_free_all(t->resolve);
+        curl_slist_free_all(t->connect_to);
+        tls_check_done(&t->tls);
+        t->easy = NULL;
+        t->multi = NULL;
+}
