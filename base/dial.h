@@ -2,7 +2,11 @@
  *
  * libcurl connects (name lookup in its helper thread, happy eyeballs, proxies, TLS) in CONNECT_ONLY mode;
  * afterwards the stream is read and written without blocking.  Everything on the thread of its loop.
- * One dialer per thread owns the libcurl multi handle.
+ *
+ * Proxies come from the environment (never for loopback), the trusted certificates from SSL_CERT_FILE and
+ * SSL_CERT_DIR or the system.  No ALPN is offered; TLS 1.2 at least.  If one of connect_ip4 and connect_ip6 is a
+ * literal, the host name is not looked up for the other family.  The process ignores SIGPIPE from the first
+ * dialer on, unless it handles it.
  */
 #pragma once
 
@@ -30,8 +34,8 @@ struct dial_opts {
         const char *connect_ip4;  /* NULL: resolve; else dial this literal, "none" = family off */
         const char *connect_ip6;
         const char *cert_name;    /* NULL: host; "sha256-raw:HEX" = pin of the leaf's SHA-256, no CA */
-        bool insecure;            /* accept any certificate (tests only, when the map says so) */
-        unsigned timeout_ms;      /* for the connect, TLS included */
+        bool insecure;            /* accept any certificate, unless cert_name is given: that still holds */
+        unsigned timeout_ms;      /* for the connect, look-up and TLS included; 0 = 10 s */
         bool no_proxy;
 };
 
@@ -45,11 +49,14 @@ enum stream_event {
 struct stream;
 typedef void (*stream_fn)(struct stream *s, enum stream_event ev, void *arg, mono_t now);
 
-/* Borrows opts only for the call.  NULL: out of memory.  fn may close the stream. */
+/* Borrows opts only for the call.  NULL: out of memory; all else is reported by fn, which is never called
+ * before this returns.  fn may close the stream. */
 struct stream *stream_dial(struct dialer *d, const struct dial_opts *opts, stream_fn fn, void *arg);
 void stream_close(struct stream *s);   /* any time; NULL is fine; fn is not called again */
 void stream_set_fn(struct stream *s, stream_fn fn, void *arg);   /* hand the stream to another owner */
-/* ERR_AGAIN, ERR_CLOSED, ERR_IO.  *ret_n > 0 on ERR_NONE. */
+/* ERR_AGAIN, ERR_CLOSED, ERR_IO; ERR_STATE before it is connected.  *ret_n > 0 on ERR_NONE.  After ERR_CLOSED or
+ * ERR_IO no more events come and every call says the same.  What was not written may be offered again
+ * from another place. */
 ERR_CHECK enum err stream_read(struct stream *s, void *buf, size_t cap, size_t *ret_n);
 ERR_CHECK enum err stream_write(struct stream *s, const void *data, size_t len, size_t *ret_n);
 void stream_want_write(struct stream *s, bool on);

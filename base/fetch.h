@@ -18,8 +18,10 @@ struct fetch_result {
 };
 typedef void (*fetch_fn)(struct fetch *f, const struct fetch_result *res, void *arg, mono_t now);
 
-/* Body is cut off with ERR_FULL beyond max_body bytes.  Redirects are not followed.  The fetch frees
- * itself after fn.  opts gives connect_ip*, cert_name, insecure, timeout_ms; host and port come from url. */
+/* Body is cut off with ERR_FULL beyond max_body bytes.  Redirects are not followed.  opts gives connect_ip*,
+ * cert_name, insecure, no_proxy and timeout_ms (for the whole; 0 = 10 s); host, port and TLS come from url.
+ * fn is called once, never before this returns, and the fetch frees itself after it.  A url that is none is
+ * reported so too, as ERR_FORMAT.  NULL: out of memory. */
 struct fetch *fetch_get(struct dialer *d, const char *url, const struct dial_opts *opts, size_t max_body,
         fetch_fn fn, void *arg);
-void fetch_cancel(struct fetch *f);   /* fn is not called */
+void fetch_cancel(struct fetch *f);   /* fn is not called; NULL is fine, and so is a call from within fn */
