@@ -1,0 +1,38 @@
+/* daemon/host/hostnl.h - one netlink request at a time, for router.c.  Values only; libnl stays behind this. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+
+struct hostnl;
+
+struct hostnl_rule {
+        uint8_t family;       /* enum ip_family */
+        uint32_t priority;
+        uint32_t mark, mask;  /* 0: matches all */
+        uint32_t table;       /* 0: action unreachable */
+};
+
+struct hostnl *hostnl_open(void);   /* NULL: errno */
+void hostnl_close(struct hostnl *n);
+/* Text of the last failure, until the next call. */
+const char *hostnl_error(const struct hostnl *n);
+
+int hostnl_ifindex(struct hostnl *n, const char *ifname);   /* 0: none */
+ERR_CHECK enum err hostnl_link_set(struct hostnl *n, int ifindex, bool up, unsigned mtu /* 0: as it is */);
+/* Adding what is there, or removing what is not, succeeds. */
+ERR_CHECK enum err hostnl_addr(struct hostnl *n, int ifindex, struct prefix p, bool add);
+ERR_CHECK enum err hostnl_route(struct hostnl *n, int ifindex, uint32_t table, struct prefix p, bool add);
+ERR_CHECK enum err hostnl_rule(struct hostnl *n, const struct hostnl_rule *r, bool add);
+bool hostnl_rules_usable(struct hostnl *n, enum ip_family f);   /* policy routing of that family answers */
+
+/* Dumps; fn may not call back into n. */
+typedef void (*hostnl_rule_fn)(void *arg, const struct hostnl_rule *r);
+void hostnl_each_rule(struct hostnl *n, enum ip_family f, hostnl_rule_fn fn, void *arg);
+/* Deletes every route of the table, whatever its type. */
+void hostnl_flush_table(struct hostnl *n, uint32_t table);
+typedef void (*hostnl_addr_fn)(void *arg, struct prefix p);
+void hostnl_each_addr(struct hostnl *n, int ifindex, hostnl_addr_fn fn, void *arg);
