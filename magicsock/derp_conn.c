@@ -1,0 +1,479 @@
+#include "magicsock/derp_conn.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/crypto.h"
+#include "magicsock/derp_meta.h"
+
+enum {
+        ATTEMPT_MS = 10000,      /* name, TCP, TLS, HTTP and the relay's greeting */
+        NODE_MS = 2000,          /* TCP and TLS of a node while there is another to try */
+        SILENCE_MS = 120000,     /* two keepalives missed */
+        ANSWER_MS = 3000,        /* to a ping */
+        STEADY_MS = 10000,       /* up for so long: the next failure starts from the shortest backoff */
+        BACKOFF_MAX_MS = 5000,
+        CERTS_MAX = 16,
+};
+
+/* Callbacks may close the conn they are called from: it goes when the last of them is back. */
+static void leave(struct derp_conn *c)
+{
+        c->busy--;
+        if (c->dead && c->busy == 0)
+                free(c);
+}
+
+static void report(struct derp_conn *c, enum derp_state st, const char *detail, bool lost, mono_t now)
+{
+        struct derp_mgr *m = c->mgr;
+        if (m->cb.on_state != NULL)
+                m->cb.on_state(m->arg, c->region, st, detail, lost, now);
+}
+
+static void arm_timer(struct derp_conn *c)
+{
+        mono_t at = MONO_NEVER;
+        switch (c->state) {
+        case CONN_BACKOFF:
+                at = c->retry_at;
+                break;
+        case CONN_DIALING:
+        case CONN_LOGIN:
+                at = c->give_up_at;
+                break;
+        case CONN_UP:
+                at = mono_add_ms(c->heard, SILENCE_MS);
+                if (mono_is_set(c->answer_by))
+                        at = mono_min(at, c->answer_by);
+                break;
+        }
+        loop_timer_at(c->mgr->loop, &c->timer, at);
+}
+
+static void drop_stream(struct derp_conn *c)
+{
+        if (c->stream == NULL)
+                return;
+        stream_close(c->stream);
+        c->stream = NULL;
+        c->id = 0;
+        derp_client_done(&c->client);
+}
+
+/* Jittered, so that a thousand nodes do not all come back to a restarted relay in one moment. */
+static int64_t backoff_ms(unsigned failures)
+{
+        int64_t ms = failures < 23 ? (int64_t)failures * failures * 10 : BACKOFF_MAX_MS;
+        if (ms > BACKOFF_MAX_MS)
+                ms = BACKOFF_MAX_MS;
+        return ms / 2 + (int64_t)crypto_random_below((uint64_t)ms + 1);
+}
+
+static void conn_fail(struct derp_conn *c, const char *why, mono_t now)
+{
+        char text[DERP_DETAIL_MAX];
+        (void)str_copy(text, sizeof(text), why);   /* why may belong to the stream that closes here */
+        bool was_up = c->state == CONN_UP;
+        if (c->state == CONN_LOGIN)
+                c->mgr->accepted = false;
+        drop_stream(c);
+        if (was_up && mono_diff_ms(now, c->up_at) >= STEADY_MS)
+                c->failures = 0;
+        c->failures++;
+        c->state = CONN_BACKOFF;
+        c->retry_at = mono_add_ms(now, backoff_ms(c->failures));
+        c->answer_by = (mono_t){0};
+        arm_timer(c);
+        if (c->reported_down && strcmp(c->detail, text) == 0)
+                return;
+        c->reported_down = true;
+        memcpy(c->detail, text, sizeof(c->detail));
+        report(c, DERP_STATE_DOWN, text, was_up, now);
+}
+
+/* Moves the queue into the client and the client's bytes into the stream, until one of them is full. */
+static void flush(struct derp_conn *c, mono_t now)
+{
+        struct derp_mgr *m = c->mgr;
+        while (c->stream != NULL && c->state >= CONN_LOGIN) {
+                bool may_send = c->state == CONN_UP || m->accepted;
+                while (may_send && c->queue.head != NULL) {
+                        struct pkt *p = c->queue.head;
+                        enum derp_put put = derp_client_put(&c->client, pkt_cdata(p), p->len, now);
+                        if (put == DERP_PUT_FULL)
+                                break;
+                        if (put == DERP_PUT_OK)
+                                m->stats.sent++;
+                        else
+                                m->stats.dropped_rate++;
+                        pkt_release(m->pool, pkt_queue_pop(&c->queue));
+                }
+                size_t len, n;
+                const uint8_t *out = derp_client_out(&c->client, &len);
+                if (len == 0) {
+                        stream_want_write(c->stream, false);
+                        return;
+                }
+                enum err e = stream_write(c->stream, out, len, &n);
+                if (e == ERR_AGAIN) {
+                        stream_want_write(c->stream, true);
+                        return;
+                }
+                if (e != ERR_NONE) {
+                        conn_fail(c, "the connection to the relay broke", now);
+                        return;
+                }
+                derp_client_sent(&c->client, n);
+        }
+}
+
+static void on_kick(struct timer *t, mono_t now)
+{
+        struct derp_conn *c = container_of(t, struct derp_conn, kick);
+        flush(c, now);
+}
+
+static void deliver(struct derp_conn *c, const struct derp_msg *msg, mono_t now)
+{
+        struct derp_mgr *m = c->mgr;
+        if (msg->len > PKT_DATA_MAX) {
+                m->stats.dropped_large++;
+                return;
+        }
+        struct pkt *p = m->cb.on_recv != NULL ? pkt_get(m->pool) : NULL;
+        uint8_t *dst = p != NULL ? pkt_put(p, msg->len) : NULL;
+        if (dst == NULL) {
+                pkt_release(m->pool, p);
+                m->stats.dropped_pool++;
+                return;
+        }
+        if (msg->len > 0)
+                memcpy(dst, msg->data, msg->len);
+        m->stats.received++;
+        m->cb.on_recv(m->arg, c->region, c->id, &msg->key, p, now);
+}
+
+/* The relay's words for a log or a terminal: printable ASCII only. */
+static void on_health(struct derp_conn *c, const struct derp_msg *msg, mono_t now)
+{
+        char text[DERP_DETAIL_MAX];
+        size_t n = 0;
+        for (size_t i = 0; i < msg->len && n < sizeof(text) - 1; i++)
+                text[n++] = isprint(msg->data[i]) ? (char)msg->data[i] : '?';
+        text[n] = '\0';
+        report(c, n > 0 ? DERP_STATE_UNHEALTHY : DERP_STATE_UP, text, false, now);
+}
+
+static void on_up(struct derp_conn *c, mono_t now)
+{
+        c->state = CONN_UP;
+        c->up_at = now;
+        c->mgr->accepted = true;
+        c->reported_down = false;
+        arm_timer(c);
+        report(c, DERP_STATE_UP, "", false, now);
+}
+
+static void on_event(struct derp_conn *c, const struct derp_event *ev, mono_t now)
+{
+        struct derp_mgr *m = c->mgr;
+        switch (ev->kind) {
+        case DERP_EV_UP:
+                on_up(c, now);
+                break;
+        case DERP_EV_RECV:
+                deliver(c, &ev->msg, now);
+                break;
+        case DERP_EV_LARGE:
+                m->stats.dropped_large++;
+                break;
+        case DERP_EV_GONE:
+                if (m->cb.on_peer_gone != NULL)
+                        m->cb.on_peer_gone(m->arg, c->region, c->id, &ev->msg.key,
+                                ev->msg.reason == DERP_GONE_NOT_HERE ? DERP_GONE_NOT_HERE
+                                                                     : DERP_GONE_DISCONNECTED,
+                                now);
+                break;
+        case DERP_EV_HEALTH:
+                on_health(c, &ev->msg, now);
+                break;
+        case DERP_EV_FAILED:
+                conn_fail(c, c->client.detail, now);
+                break;
+        case DERP_EV_NONE:
+        case DERP_EV_OTHER:
+                break;
+        }
+}
+
+/* Until there is nothing more to read.  A callback may have closed or replaced the stream: `id` tells. */
+static void pump(struct derp_conn *c, mono_t now)
+{
+        uint32_t id = c->id;
+        for (;;) {
+                struct derp_event ev;
+                size_t cap, n;
+                do {
+                        ev = derp_client_next(&c->client, now);
+                        on_event(c, &ev, now);
+                        if (c->dead || c->id != id)
+                                return;
+                } while (ev.kind != DERP_EV_NONE);
+                uint8_t *in = derp_client_in(&c->client, &cap);
+                enum err e = stream_read(c->stream, in, cap, &n);
+                if (e == ERR_AGAIN)
+                        break;
+                if (e != ERR_NONE) {
+                        conn_fail(c, c->state == CONN_LOGIN ? "the relay refused this node"
+                                                            : "the relay closed the connection", now);
+                        return;
+                }
+                derp_client_fed(&c->client, n);
+                c->heard = now;
+                c->answer_by = (mono_t){0};   /* the timer finds that out when it fires */
+        }
+        flush(c, now);
+}
+
+static bool find_meta(struct derp_conn *c, struct node_public *ret)
+{
+        const uint8_t *der;
+        size_t len;
+        for (unsigned i = 0; i < CERTS_MAX && (len = stream_peer_cert(c->stream, i, &der)) > 0; i++)
+                if (derp_meta_parse(der, len, ret))
+                        return true;
+        return false;
+}
+
+static void on_connected(struct derp_conn *c, mono_t now)
+{
+        struct derp_mgr *m = c->mgr;
+        const struct derp_region *r = derpmap_region(m->map, c->region);
+        struct node_public server;
+        uint8_t nonce[BOX_NONCE_LEN];
+        if (r == NULL || c->node >= r->node_count) {
+                conn_fail(c, "the relay is no longer in the map", now);
+                return;
+        }
+        crypto_random(nonce, sizeof(nonce));
+        const struct derp_node *node = &r->nodes[c->node];
+        bool fast = !m->plain && find_meta(c, &server);
+        derp_client_init(&c->client, &(struct derp_client_opts){
+                .host = node->hostname,
+                .port = node->derp_port,
+                .plain = m->plain,
+                .ideal_node = c->node > 0 ? r->nodes[0].name : NULL,
+                .server = fast ? &server : NULL,
+                .node = &m->key,
+                .nonce = nonce,
+                .home = m->home == c->region,
+        });
+        c->state = CONN_LOGIN;
+        c->heard = now;
+        flush(c, now);
+        if (c->state == CONN_LOGIN)
+                pump(c, now);
+}
+
+static void dial_next_node(struct derp_conn *c, mono_t now);
+
+static void on_stream(struct stream *s, enum stream_event ev, void *arg, mono_t now)
+{
+        struct derp_conn *c = arg;
+        c->busy++;
+        switch (ev) {
+        case STREAM_CONNECTED:
+                on_connected(c, now);
+                break;
+        case STREAM_READABLE:
+                if (c->state >= CONN_LOGIN)
+                        pump(c, now);
+                break;
+        case STREAM_WRITABLE:
+                flush(c, now);
+                break;
+        case STREAM_FAILED: {
+                char why[DERP_DETAIL_MAX];
+                bool untrusted = stream_error_code(s) == ERR_AUTH;
+                (void)str_copy(why, sizeof(why), stream_error(s));
+                drop_stream(c);
+                c->node++;
+                if (!untrusted)
+                        dial_next_node(c, now);
+                if (c->stream == NULL)
+                        conn_fail(c, why, now);
+                break;
+        }
+        }
+        leave(c);
+}
+
+static bool has_relay_after(const struct derp_region *r, size_t i)
+{
+        while (++i < r->node_count)
+                if (!r->nodes[i].stun_only)
+                        return true;
+        return false;
+}
+
+/* As the map says: empty = look it up, a literal of that family = dial that, else the family is off. */
+static const char *dial_literal(const char *field, enum ip_family f)
+{
+        struct ip ip;
+        if (field[0] == '\0')
+                return NULL;
+        return ip_parse(field, &ip) == ERR_NONE && ip.family == f ? field : "none";
+}
+
+/* The next node at or after c->node that is a relay; no stream if there is none. */
+static void dial_next_node(struct derp_conn *c, mono_t now)
+{
+        struct derp_mgr *m = c->mgr;
+        const struct derp_region *r = derpmap_region(m->map, c->region);
+        int64_t left = mono_diff_ms(c->give_up_at, now);
+        if (r == NULL || left <= 0)
+                return;
+        while (c->node < r->node_count && r->nodes[c->node].stun_only)
+                c->node++;
+        if (c->node >= r->node_count)
+                return;
+        const struct derp_node *n = &r->nodes[c->node];
+        if (has_relay_after(r, c->node) && left > NODE_MS)
+                left = NODE_MS;
+        c->stream = stream_dial(m->dialer, &(struct dial_opts){
+                .host = n->hostname,
+                .port = n->derp_port,
+                .tls = m->plain ? DIAL_PLAIN : DIAL_TLS,
+                .connect_ip4 = dial_literal(n->ipv4, IP_V4),
+                .connect_ip6 = dial_literal(n->ipv6, IP_V6),
+                .cert_name = n->cert_name[0] != '\0' ? n->cert_name : NULL,
+                .insecure = n->insecure,
+                .timeout_ms = (unsigned)left,
+        }, on_stream, c);
+        if (c->stream == NULL)
+                return;
+        if (++m->last_id == 0)
+                m->last_id = 1;
+        c->id = m->last_id;
+}
+
+static void dial(struct derp_conn *c, mono_t now)
+{
+        c->state = CONN_DIALING;
+        c->node = 0;
+        c->give_up_at = mono_add_ms(now, ATTEMPT_MS);
+        arm_timer(c);
+        dial_next_node(c, now);
+        if (c->stream == NULL)
+                conn_fail(c, "the region has no relay to connect to", now);
+}
+
+static void on_timer(struct timer *t, mono_t now)
+{
+        struct derp_conn *c = container_of(t, struct derp_conn, timer);
+        c->busy++;
+        switch (c->state) {
+        case CONN_BACKOFF:
+                dial(c, now);
+                break;
+        case CONN_DIALING:
+                conn_fail(c, "the relay does not answer", now);
+                break;
+        case CONN_LOGIN:
+                conn_fail(c, "the relay does not greet", now);
+                break;
+        case CONN_UP:
+                if (mono_is_set(c->answer_by) && mono_reached(now, c->answer_by))
+                        conn_fail(c, "the relay is out of reach", now);
+                else if (mono_reached(now, mono_add_ms(c->heard, SILENCE_MS)))
+                        conn_fail(c, "the relay went silent", now);
+                else
+                        arm_timer(c);
+                break;
+        }
+        leave(c);
+}
+
+struct derp_conn *derp_conn_new(struct derp_mgr *m, int region, mono_t now)
+{
+        struct derp_conn *c = calloc(1, sizeof(*c));
+        if (c == NULL)
+                return NULL;
+        c->mgr = m;
+        c->region = region;
+        c->last_send = now;
+        timer_init(&c->timer, on_timer);
+        timer_init(&c->kick, on_kick);
+        return c;
+}
+
+void derp_conn_free(struct derp_conn *c)
+{
+        drop_stream(c);
+        loop_timer_stop(&c->timer);
+        loop_timer_stop(&c->kick);
+        for (struct pkt *p; (p = pkt_queue_pop(&c->queue)) != NULL; c->mgr->stats.dropped_queue++)
+                pkt_release(c->mgr->pool, p);
+        c->dead = true;
+        if (c->busy == 0)
+                free(c);
+}
+
+void derp_conn_send(struct derp_conn *c, struct pkt *frame, mono_t now)
+{
+        struct derp_mgr *m = c->mgr;
+        c->last_send = now;
+        c->busy++;
+        if (c->queue.count >= DERP_MGR_QUEUE_MAX)
+                flush(c, now);
+        if (c->dead) {
+                pkt_release(m->pool, frame);
+                m->stats.dropped_queue++;
+                leave(c);
+                return;
+        }
+        if (c->queue.count >= DERP_MGR_QUEUE_MAX) {
+                pkt_release(m->pool, pkt_queue_pop(&c->queue));
+                m->stats.dropped_queue++;
+        }
+        pkt_queue_push(&c->queue, frame);
+        if (c->state >= CONN_LOGIN && !timer_is_armed(&c->kick))
+                loop_timer_at(m->loop, &c->kick, now);
+        leave(c);
+}
+
+void derp_conn_redial(struct derp_conn *c, mono_t now)
+{
+        c->busy++;
+        drop_stream(c);
+        c->failures = 0;
+        c->answer_by = (mono_t){0};
+        dial(c, now);
+        leave(c);
+}
+
+void derp_conn_check(struct derp_conn *c, mono_t now)
+{
+        if (c->state == CONN_BACKOFF) {
+                derp_conn_redial(c, now);
+        } else if (c->state == CONN_UP && !mono_is_set(c->answer_by)) {
+                uint8_t data[DERP_PING_LEN];
+                crypto_random(data, sizeof(data));
+                c->answer_by = mono_add_ms(now, ANSWER_MS);
+                arm_timer(c);
+                derp_client_ping(&c->client, data);
+                loop_timer_at(c->mgr->loop, &c->kick, now);
+        }
+}
+
+void derp_conn_set_home(struct derp_conn *c, bool home, mono_t now)
+{
+        if (c->state < CONN_LOGIN)
+                return;
+        derp_client_set_home(&c->client, home);
+        loop_timer_at(c->mgr->loop, &c->kick, now);
+}

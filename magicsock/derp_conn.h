@@ -1,0 +1,76 @@
+/* magicsock/derp_conn.h - one region's connection: dials, logs in, moves packets, comes back after a failure.
+ *
+ * Between derp_manager.c, which owns all of them, and derp_client.c, which speaks the protocol.  Data thread.
+ * A conn lives as long as its region is wanted and goes through many streams; `id` names the present one.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "magicsock/derp_client.h"
+#include "magicsock/derp_manager.h"
+
+enum conn_state {
+        CONN_BACKOFF,     /* no stream; dials again when retry_at comes */
+        CONN_DIALING,
+        CONN_LOGIN,       /* the stream is up, the relay has not accepted us yet */
+        CONN_UP,
+};
+
+struct derp_conn {
+        struct derp_conn *next;
+        struct derp_mgr *mgr;
+        int region;
+        uint32_t id;                 /* of the present stream; 0 = none */
+        enum conn_state state;
+        bool dead;                   /* closed inside one of its own callbacks; freed on the way out */
+        unsigned busy;               /* depth of those */
+        struct stream *stream;
+        size_t node;                 /* index of the node being dialled */
+        unsigned failures;           /* in a row */
+        mono_t retry_at;             /* CONN_BACKOFF */
+        mono_t give_up_at;           /* CONN_DIALING, CONN_LOGIN: end of this attempt */
+        mono_t up_at;
+        mono_t heard;                /* last byte from the relay */
+        mono_t answer_by;            /* a ping is out; unset = none */
+        mono_t last_send;            /* a packet was asked to be sent */
+        bool reported_down;
+        char detail[DERP_DETAIL_MAX];   /* as last reported */
+        struct pkt_queue queue;      /* frames: derp_send_head() is in front already */
+        struct timer timer;          /* the earliest of the above */
+        struct timer kick;           /* flush in the next round */
+        struct derp_client client;
+};
+
+/* What the conns share; owned by derp_manager.c. */
+struct derp_mgr {
+        struct loop *loop;
+        struct dialer *dialer;
+        struct pkt_pool *pool;
+        struct derp_mgr_callbacks cb;
+        void *arg;
+        bool plain;
+        struct key_private key;      /* zero: logged out */
+        const struct derpmap *map;
+        int home;
+        bool network_up;
+        bool accepted;               /* a relay has let this key in: packets need not wait for the next */
+        uint32_t last_id;
+        struct derp_conn *conns;
+        size_t conn_count;
+        struct timer sweep;
+        struct derp_mgr_stats stats;
+};
+
+/* Starts dialling at once.  NULL: out of memory. */
+struct derp_conn *derp_conn_new(struct derp_mgr *m, int region, mono_t now);
+/* Drops what is queued; says nothing to anyone. */
+void derp_conn_free(struct derp_conn *c);
+/* Takes frame over. */
+void derp_conn_send(struct derp_conn *c, struct pkt *frame, mono_t now);
+/* Closes the stream and dials anew at once. */
+void derp_conn_redial(struct derp_conn *c, mono_t now);
+/* Expect a sign of life within 3 s, or redial. */
+void derp_conn_check(struct derp_conn *c, mono_t now);
+void derp_conn_set_home(struct derp_conn *c, bool home, mono_t now);
