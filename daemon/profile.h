@@ -1,0 +1,35 @@
+/* daemon/profile.h - who we are on this machine: machine key, profiles and the current one's preferences.
+ *
+ * Sits on the state file.  One profile a login; a fresh one has no id and is not stored until a login
+ * succeeded.  Control thread.  Source: the reference's profile manager (keys _machinekey, _profiles,
+ * _current-profile, profile-XXXX, and _daemon of old).
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/key.h"
+#include "daemon/localapi/prefs.h"
+#include "daemon/state_file.h"
+
+struct profiles;
+
+/* Borrows the store.  Makes and stores a machine key if there is none.  *ret_why as in state_file. */
+ERR_CHECK enum err profiles_open(struct state_file *store, struct profiles **ret, const char **ret_why);
+void profiles_free(struct profiles *p);
+const struct key_private *profiles_machine_key(const struct profiles *p);
+
+/* Of the current profile; change it through profiles_save() only. */
+const struct prefs *profiles_prefs(const struct profiles *p);
+/* Replaces the preferences (copied) and, once the profile has an identity with a node id and a login name, or
+ * a stored id, writes them.  A profile of the same user on the same server is taken over.
+ * ERR_IO: errno, memory has the new preferences all the same. */
+ERR_CHECK enum err profiles_save(struct profiles *p, const struct prefs *prefs, const char *magic_dns_suffix,
+        const char *domain);
+/* Deletes the current profile from disk; a fresh one with defaults becomes current. */
+ERR_CHECK enum err profiles_delete_current(struct profiles *p);
+/* The LoginProfile objects for the LocalAPI; new references. */
+json_t *profiles_current_json(const struct profiles *p);
+json_t *profiles_list_json(const struct profiles *p);
