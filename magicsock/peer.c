@@ -13,8 +13,8 @@
 #define PING_BACK_COST_NS (NS_PER_SEC / 8)
 #define CALL_COST_NS (NS_PER_SEC / 10)           /* calls taken from the peer */
 #define BURST_AFTER_SEND_NS (30 * NS_PER_SEC)    /* least time between bursts, by what asks for them */
-#define BURST_AFTER_PING_NS (5 * NS_PER_SEC)
-#define BURST_AFTER_CALL_NS (1 * NS_PER_SEC)
+#define BURST_AFTER_PING_NS (10 * NS_PER_SEC)
+#define BURST_AFTER_CALL_NS (10 * NS_PER_SEC)
 #define PROBE_GAP_NS (1 * NS_PER_SEC)            /* looking for the last good address after a cut */
 #define PROBE_FOR_NS (10 * NS_PER_SEC)
 
