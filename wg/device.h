@@ -45,7 +45,7 @@ void wg_set_mtu(struct wg *wg, uint16_t mtu);
 
 /* Creates or updates.  New allowed IPs keep the session; a new key starts from nothing.  A prefix that
  * another peer has moves here.  ERR_FULL: slot number or memory; ERR_STATE: another slot has this key,
- * or it is our own.  On an error the slot is as before. */
+ * or it is our own.  On an error the slot is as before, but empty if its key was to change. */
 ERR_CHECK enum err wg_peer_set(struct wg *wg, uint32_t slot, const struct node_public *key,
         const struct prefix *allowed, size_t n);
 void wg_peer_remove(struct wg *wg, uint32_t slot);   /* its queued packets go too; empty slot is fine */

@@ -1,0 +1,73 @@
+/* wg/session.h - one pair of transport keys, and the three that a peer may have at a time.
+ *
+ * A session is made from the keys of one handshake, lives 180 s and is wiped at the latest after 540.
+ * It seals and opens packets in place and counts them; it knows nothing of peers or addresses.
+ * Source: WireGuard paper 5.4.6, 6.1, 6.2.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/crypto.h"
+#include "base/mono.h"
+#include "base/pkt.h"
+#include "wg/index.h"
+#include "wg/noise.h"
+#include "wg/replay.h"
+
+enum {
+        REKEY_AFTER_TIME_S = 120,
+        REJECT_AFTER_TIME_S = 180,
+        REKEY_ON_RECEIVE_S = 165,   /* REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT */
+        SESSION_BURST = 64,         /* packets in one call */
+};
+#define REKEY_AFTER_MESSAGES (UINT64_C(1) << 60)
+
+struct session {
+        struct aead *send;
+        struct aead *recv;
+        uint64_t next_counter;   /* of the next packet we seal */
+        uint32_t local_index;    /* in packets to us */
+        uint32_t remote_index;   /* in packets to them */
+        bool initiator;          /* we sent the initiation: rekeying is our job */
+        bool rekey_asked;        /* the one rekey that receiving may cause was asked for */
+        mono_t born;
+        struct replay replay;
+};
+
+/* Copies keys; NULL: out of memory. */
+struct session *session_new(const struct noise_keys *keys, uint32_t local_index, uint32_t remote_index,
+        bool initiator, mono_t now);
+void session_free(struct session *s);   /* wipes; NULL is fine */
+
+/* May n more packets be sent? */
+bool session_can_send(const struct session *s, size_t n, mono_t now);
+bool session_can_receive(const struct session *s, mono_t now);
+bool session_wants_rekey_sending(const struct session *s, mono_t now);
+bool session_wants_rekey_receiving(const struct session *s, mono_t now);
+
+/* Seals up to SESSION_BURST packets in place, padded to 16 but not beyond mtu (0 = unknown).  Needs
+ * session_can_send().  Packets without room for that are moved behind the others, to be dropped;
+ * returns how many were sealed. */
+size_t session_seal(struct session *s, struct pkt **pkts, size_t n, uint16_t mtu);
+
+enum session_opened { SESSION_OPENED, SESSION_BAD_TAG, SESSION_REPLAYED, SESSION_EXPIRED };
+/* Opens up to SESSION_BURST data messages, each at least MSG_DATA_MIN_LEN long, in place: header, tag
+ * and all but the plain text are cut off.  What failed holds garbage. */
+void session_open(struct session *s, struct pkt *const *pkts, size_t n, enum session_opened *ret);
+
+/* A peer's sessions (WireGuard paper 6.3).  Zero-initialised. */
+struct keypairs {
+        struct session *previous;   /* receives what was under way */
+        struct session *current;    /* the only one that sends */
+        struct session *next;       /* ours as responder, until the initiator's first packet */
+};
+
+/* Those pushed out leave the index table and are freed. */
+void keypairs_adopt(struct keypairs *k, struct session *s, struct index_table *t);    /* as initiator */
+void keypairs_offer(struct keypairs *k, struct session *s, struct index_table *t);    /* as responder */
+void keypairs_confirm(struct keypairs *k, struct index_table *t);                     /* next was used */
+void keypairs_clear(struct keypairs *k, struct index_table *t);
+struct session *keypairs_find(const struct keypairs *k, uint32_t local_index);        /* NULL: none */
