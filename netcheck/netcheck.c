@@ -1,0 +1,528 @@
+#include "netcheck/netcheck.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "netcheck/home.h"
+#include "netcheck/plan.h"
+
+/* A probe makes at most one lookup and one request. */
+enum { ENOUGH_REGIONS = 3, PROBES_MAX = NC_SETS_MAX * NC_TRIES_MAX, FETCHES_MAX = 16 };
+
+static const int64_t REPORT_NS = 5 * NS_PER_SEC;
+static const int64_t STUN_NS = 3 * NS_PER_SEC;
+static const int64_t FULL_EVERY_NS = 300 * NS_PER_SEC;
+/* When every region has answered in one family, this much longer for the other one. */
+static const int64_t OTHER_FAMILY_NS = 250 * NS_PER_MS;
+
+enum phase { PHASE_NONE, PHASE_STUN, PHASE_HTTPS, PHASE_DONE };
+
+struct set {
+        struct nc_set plan;
+        uint8_t next;        /* probe to run next */
+        uint8_t resolving;   /* names asked for and not answered */
+        uint8_t flying;      /* sent and not refused by the kernel */
+        bool ended;          /* answered, needless, or hopeless */
+};
+
+/* A request that is out; found again by its random txid, or by its index as the action's id. */
+struct sent {
+        struct stun_txid txid;
+        uint16_t set;
+        mono_t at;
+};
+
+struct lookup {
+        uint16_t set;
+        bool asked, answered;
+        struct ip ip;        /* once answered: to be sent to */
+        uint16_t port;
+};
+
+struct https {
+        uint16_t region_index;
+        uint8_t node;        /* being asked */
+        bool asked, ended;
+};
+
+struct netcheck {
+        void (*random)(void *out, size_t n);
+        enum phase phase;
+        uint32_t epoch;      /* of the report: late answers to an older one carry another */
+        struct nc_start_args args;
+        mono_t started, stun_until, last_full;
+        bool full, enough;
+        size_t set_count, sent_count, lookup_count, https_count;
+        struct set sets[NC_SETS_MAX];
+        struct sent *sent;           /* [PROBES_MAX] */
+        struct lookup *lookups;      /* [PROBES_MAX] */
+        struct https https[FETCHES_MAX];
+        struct nc_plan plan;
+        struct netcheck_report now_report, last_report;
+        bool have_last;
+        struct nc_home home;
+};
+
+/* ids: 8 bits of epoch above 24 bits of index, so that an answer that comes too late is told apart. */
+static uint32_t make_id(const struct netcheck *nc, size_t index)
+{
+        return (nc->epoch & 0xff) << 24 | (uint32_t)index;
+}
+
+static bool take_id(const struct netcheck *nc, uint32_t id, size_t count, size_t *ret)
+{
+        size_t index = id & 0xffffff;
+        if (nc->phase == PHASE_NONE || id >> 24 != (nc->epoch & 0xff) || index >= count)
+                return false;
+        *ret = index;
+        return true;
+}
+
+struct netcheck *nc_new(void (*random)(void *out, size_t n))
+{
+        struct netcheck *nc = calloc(1, sizeof(*nc));
+        if (nc == NULL)
+                return NULL;
+        nc->random = random;
+        nc->sent = calloc(PROBES_MAX, sizeof(nc->sent[0]));
+        nc->lookups = calloc(PROBES_MAX, sizeof(nc->lookups[0]));
+        if (nc->sent == NULL || nc->lookups == NULL) {
+                nc_free(nc);
+                return NULL;
+        }
+        return nc;
+}
+
+void nc_free(struct netcheck *nc)
+{
+        if (nc == NULL)
+                return;
+        nc_home_done(&nc->home);
+        free(nc->sent);
+        free(nc->lookups);
+        free(nc);
+}
+
+static bool want_full(const struct netcheck *nc, const struct nc_start_args *args, mono_t now)
+{
+        return args->full || !nc->have_last || !mono_is_set(nc->last_full)
+                || mono_diff_ns(now, nc->last_full) > FULL_EVERY_NS
+                || (!nc->last_report.udp && nc->last_report.captive_portal == NC_TRUE);
+}
+
+enum err nc_start(struct netcheck *nc, const struct nc_start_args *args, mono_t now)
+{
+        if (nc->phase != PHASE_NONE)
+                return ERR_STATE;
+        if (args->map == NULL)
+                return ERR_NOT_FOUND;
+        nc->args = *args;
+        nc->started = now;
+        nc->stun_until = mono_add_ns(now, STUN_NS);
+        nc->full = want_full(nc, args, now);
+        nc->enough = false;
+        nc->epoch++;
+        nc->set_count = nc->sent_count = nc->lookup_count = nc->https_count = 0;
+        memset(&nc->now_report, 0, sizeof(nc->now_report));
+        nc->now_report.os_has_ipv6 = args->os_has_ipv6;
+        nc->plan.count = 0;
+        if (!args->no_udp)
+                nc_plan_make(&nc->plan, &(struct nc_plan_args){
+                        .map = args->map,
+                        .last = nc->full ? NULL : &nc->last_report,
+                        .have_v4 = args->have_v4,
+                        .have_v6 = args->have_v6,
+                        .home = args->home,
+                });
+        for (; nc->set_count < nc->plan.count; nc->set_count++)
+                nc->sets[nc->set_count] = (struct set){.plan = nc->plan.sets[nc->set_count]};
+        nc->phase = PHASE_STUN;
+        return ERR_NONE;
+}
+
+bool nc_running(const struct netcheck *nc)
+{
+        return nc->phase != PHASE_NONE;
+}
+
+void nc_cancel(struct netcheck *nc)
+{
+        nc->phase = PHASE_NONE;
+        nc->args.map = NULL;
+}
+
+void nc_forget(struct netcheck *nc)
+{
+        nc->have_last = false;
+        nc_home_done(&nc->home);
+}
+
+static const struct derp_region *set_region(const struct netcheck *nc, const struct set *s)
+{
+        return &nc->args.map->regions[s->plan.region_index];
+}
+
+/* Later probes of a set only run while they could still tell something new. */
+static bool would_help(const struct netcheck *nc, const struct set *s)
+{
+        const struct netcheck_report *r = &nc->now_report;
+        if (nc_report_latency(r, set_region(nc, s)->id) == NULL)
+                return true;
+        return s->plan.family == IP_V6 ? !r->ipv6 : r->mapping_varies == NC_UNKNOWN;
+}
+
+/* Where to ask this node in this family.  False: nowhere.  *ret_ip none: look *ret_host up first. */
+static bool target(const struct derp_node *n, enum ip_family f, struct ip *ret_ip, const char **ret_host)
+{
+        const char *field = f == IP_V4 ? n->ipv4 : n->ipv6;
+        struct ip ip;
+        if (n->stun_test_ip[0] != '\0' && ip_parse(n->stun_test_ip, &ip) == ERR_NONE && ip.family == f) {
+                *ret_ip = ip;
+                return true;
+        }
+        if (n->stun_port == 0)
+                return false;
+        if (field[0] == '\0')
+                field = n->hostname;
+        if (ip_parse(field, &ip) == ERR_NONE) {
+                *ret_ip = ip;
+                return ip.family == f;
+        }
+        *ret_ip = (struct ip){0};
+        *ret_host = n->hostname;
+        return field == n->hostname;
+}
+
+static void end_if_hopeless(struct set *s)
+{
+        if (s->next >= s->plan.count && s->flying == 0 && s->resolving == 0)
+                s->ended = true;
+}
+
+static void make_send(struct netcheck *nc, size_t set, struct addr to, mono_t now, struct nc_action *ret)
+{
+        struct set *s = &nc->sets[set];
+        struct sent *t = &nc->sent[nc->sent_count];
+        nc->random(t->txid.b, sizeof(t->txid.b));
+        t->set = (uint16_t)set;
+        t->at = now;
+        s->flying++;
+        ret->kind = NC_SEND;
+        ret->id = make_id(nc, nc->sent_count++);
+        ret->region = set_region(nc, s)->id;
+        ret->family = (enum ip_family)s->plan.family;
+        ret->addr = to;
+        stun_request(&t->txid, ret->data);
+}
+
+static void make_resolve(struct netcheck *nc, size_t set, const struct derp_node *n, const char *host,
+        struct nc_action *ret)
+{
+        struct set *s = &nc->sets[set];
+        nc->lookups[nc->lookup_count] = (struct lookup){.set = (uint16_t)set, .asked = true, .port = n->stun_port};
+        s->resolving++;
+        ret->kind = NC_RESOLVE;
+        ret->id = make_id(nc, nc->lookup_count++);
+        ret->region = set_region(nc, s)->id;
+        ret->family = (enum ip_family)s->plan.family;
+        ret->host = host;
+        ret->timeout_ms = (unsigned)(STUN_NS / NS_PER_MS);
+}
+
+/* The set's next probe, if it is due: an action, or the end of the set. */
+static bool run_set(struct netcheck *nc, size_t i, mono_t now, struct nc_action *ret)
+{
+        struct set *s = &nc->sets[i];
+        while (!s->ended && s->next < s->plan.count) {
+                const struct nc_probe *p = &s->plan.probes[s->next];
+                if (!mono_reached(now, mono_add_ns(nc->started, p->delay_ns)))
+                        return false;
+                if (!would_help(nc, s)) {
+                        s->ended = true;
+                        return false;
+                }
+                const struct derp_node *n = &set_region(nc, s)->nodes[p->node];
+                enum ip_family f = (enum ip_family)s->plan.family;
+                const char *host = NULL;
+                struct ip ip;
+                s->next++;
+                if (!target(n, f, &ip, &host))
+                        continue;
+                if (ip_is_set(ip))
+                        make_send(nc, i, (struct addr){ip, n->stun_port}, now, ret);
+                else
+                        make_resolve(nc, i, n, host, ret);
+                return true;
+        }
+        end_if_hopeless(s);
+        return false;
+}
+
+/* An address that came back from the owner becomes a probe. */
+static bool run_lookups(struct netcheck *nc, mono_t now, struct nc_action *ret)
+{
+        for (size_t i = 0; i < nc->lookup_count; i++) {
+                struct lookup *l = &nc->lookups[i];
+                if (!l->answered || !ip_is_set(l->ip))
+                        continue;
+                struct addr to = {l->ip, l->port};
+                l->ip = (struct ip){0};
+                if (nc->sets[l->set].ended)
+                        continue;
+                make_send(nc, l->set, to, now, ret);
+                return true;
+        }
+        return false;
+}
+
+static bool all_ended(const struct netcheck *nc)
+{
+        for (size_t i = 0; i < nc->set_count; i++)
+                if (!nc->sets[i].ended)
+                        return false;
+        return true;
+}
+
+static bool needs_https(const struct netcheck *nc, const struct derp_region *r)
+{
+        if (r->avoid || r->no_measure_no_home || nc_report_latency(&nc->now_report, r->id) != NULL)
+                return false;
+        for (size_t i = 0; i < r->node_count; i++)
+                if (!r->nodes[i].stun_only)
+                        return true;
+        return false;
+}
+
+static void enter_https(struct netcheck *nc)
+{
+        nc->phase = PHASE_HTTPS;
+        if (nc->now_report.udp)
+                return;
+        for (size_t i = 0; i < nc->args.map->region_count && nc->https_count < FETCHES_MAX; i++)
+                if (needs_https(nc, &nc->args.map->regions[i]))
+                        nc->https[nc->https_count++] = (struct https){.region_index = (uint16_t)i};
+}
+
+static void make_url(const struct derp_node *n, char *out, size_t cap)
+{
+        const char *open = strchr(n->hostname, ':') != NULL ? "[" : "";
+        const char *close = open[0] != '\0' ? "]" : "";
+        if (n->derp_port == 443)
+                snprintf(out, cap, "https://%s%s%s/derp/latency-check", open, n->hostname, close);
+        else
+                snprintf(out, cap, "https://%s%s%s:%u/derp/latency-check", open, n->hostname, close, n->derp_port);
+}
+
+static bool run_https(struct netcheck *nc, size_t i, mono_t now, struct nc_action *ret)
+{
+        struct https *h = &nc->https[i];
+        const struct derp_region *r = &nc->args.map->regions[h->region_index];
+        if (h->ended || h->asked)
+                return false;
+        while (h->node < r->node_count && r->nodes[h->node].stun_only)
+                h->node++;
+        if (h->node >= r->node_count) {
+                h->ended = true;
+                return false;
+        }
+        h->asked = true;
+        ret->kind = NC_FETCH;
+        ret->id = make_id(nc, i);
+        ret->region = r->id;
+        ret->node = &r->nodes[h->node];
+        make_url(ret->node, ret->url, sizeof(ret->url));
+        int64_t left = mono_diff_ms(mono_add_ns(nc->started, REPORT_NS), now);
+        ret->timeout_ms = left > 1 ? (unsigned)left : 1;
+        return true;
+}
+
+static bool https_ended(const struct netcheck *nc)
+{
+        for (size_t i = 0; i < nc->https_count; i++)
+                if (!nc->https[i].ended)
+                        return false;
+        return true;
+}
+
+enum nc_action_kind nc_next(struct netcheck *nc, mono_t now, struct nc_action *ret)
+{
+        memset(ret, 0, sizeof(*ret));
+        if (nc->phase == PHASE_STUN) {
+                if (run_lookups(nc, now, ret))
+                        return ret->kind;
+                for (size_t i = 0; i < nc->set_count; i++)
+                        if (run_set(nc, i, now, ret))
+                                return ret->kind;
+                if (mono_reached(now, nc->stun_until) || all_ended(nc))
+                        enter_https(nc);
+        }
+        if (nc->phase == PHASE_HTTPS) {
+                for (size_t i = 0; i < nc->https_count; i++)
+                        if (run_https(nc, i, now, ret))
+                                return ret->kind;
+                if (https_ended(nc) || mono_reached(now, mono_add_ns(nc->started, REPORT_NS)))
+                        nc->phase = PHASE_DONE;
+        }
+        ret->kind = nc->phase == PHASE_DONE ? NC_DONE : NC_IDLE;
+        return ret->kind;
+}
+
+mono_t nc_deadline(const struct netcheck *nc)
+{
+        switch (nc->phase) {
+        case PHASE_NONE:
+                return MONO_NEVER;
+        case PHASE_HTTPS:
+                return mono_add_ns(nc->started, REPORT_NS);
+        case PHASE_DONE:
+                return nc->started;
+        case PHASE_STUN:
+                break;
+        }
+        mono_t at = nc->stun_until;
+        for (size_t i = 0; i < nc->set_count; i++) {
+                const struct set *s = &nc->sets[i];
+                if (!s->ended && s->next < s->plan.count)
+                        at = mono_min(at, mono_add_ns(nc->started, s->plan.probes[s->next].delay_ns));
+        }
+        return at;
+}
+
+void nc_on_sent(struct netcheck *nc, uint32_t id, bool ok, mono_t now)
+{
+        size_t i;
+        if (!take_id(nc, id, nc->sent_count, &i))
+                return;
+        struct sent *t = &nc->sent[i];
+        struct set *s = &nc->sets[t->set];
+        if (!ok) {
+                if (s->flying > 0)
+                        s->flying--;
+                end_if_hopeless(s);
+                return;
+        }
+        t->at = now;
+        if (s->plan.family == IP_V4)
+                nc->now_report.ipv4_can_send = true;
+        else
+                nc->now_report.ipv6_can_send = true;
+}
+
+/* Regions of the plan that have not answered in any family. */
+static bool every_region_answered(const struct netcheck *nc)
+{
+        for (size_t i = 0; i < nc->set_count; i++)
+                if (nc_report_latency(&nc->now_report, set_region(nc, &nc->sets[i])->id) == NULL)
+                        return false;
+        return true;
+}
+
+/* Enough is known: the rest gets as long as the slowest answer took, twice that on a full report. */
+static void check_enough(struct netcheck *nc, mono_t now)
+{
+        const struct netcheck_report *r = &nc->now_report;
+        int64_t slowest = 0, grace;
+        for (size_t i = 0; i < r->latency_count; i++)
+                if (r->latency[i].any_ns > slowest)
+                        slowest = r->latency[i].any_ns;
+        grace = nc->full ? 2 * slowest : slowest;
+        if (every_region_answered(nc))
+                grace += OTHER_FAMILY_NS;
+        else if (r->latency_count < ENOUGH_REGIONS)
+                return;
+        if (nc->enough)
+                return;
+        nc->enough = true;
+        nc->stun_until = mono_min(nc->stun_until, mono_add_ns(now, grace));
+}
+
+bool nc_on_stun(struct netcheck *nc, const void *data, size_t len, mono_t now)
+{
+        struct stun_txid txid;
+        struct addr seen;
+        if (nc->phase == PHASE_NONE || stun_parse_response(data, len, &txid, &seen) != ERR_NONE)
+                return false;
+        for (size_t i = 0; i < nc->sent_count; i++) {
+                struct sent *t = &nc->sent[i];
+                if (t->set == UINT16_MAX || memcmp(&t->txid, &txid, sizeof(txid)) != 0)
+                        continue;
+                struct set *s = &nc->sets[t->set];
+                t->set = UINT16_MAX;   /* a repeated answer is not a second one */
+                s->ended = true;
+                nc_report_stun(&nc->now_report, set_region(nc, s)->id, seen, mono_diff_ns(now, t->at));
+                check_enough(nc, now);
+                return true;
+        }
+        return false;
+}
+
+void nc_on_resolved(struct netcheck *nc, uint32_t id, struct ip ip, mono_t now)
+{
+        size_t i;
+        (void)now;
+        if (!take_id(nc, id, nc->lookup_count, &i) || nc->lookups[i].answered)
+                return;
+        struct lookup *l = &nc->lookups[i];
+        struct set *s = &nc->sets[l->set];
+        l->answered = true;
+        s->resolving--;
+        if (ip.family == s->plan.family)
+                l->ip = ip;
+        else
+                end_if_hopeless(s);
+}
+
+void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family f, int64_t rtt_ns, mono_t now)
+{
+        size_t i;
+        (void)now;
+        if (nc->phase != PHASE_HTTPS || !take_id(nc, id, nc->https_count, &i) || !nc->https[i].asked)
+                return;
+        struct https *h = &nc->https[i];
+        h->asked = false;
+        if (status < 200 || status > 299) {
+                h->node++;
+                return;
+        }
+        h->ended = true;
+        nc_report_https(&nc->now_report, nc->args.map->regions[h->region_index].id, f, rtt_ns);
+}
+
+const struct netcheck_report *nc_finish(struct netcheck *nc, mono_t home_heard, mono_t now)
+{
+        if (nc->phase == PHASE_NONE)
+                return nc->have_last ? &nc->last_report : NULL;
+        struct netcheck_report *r = &nc->now_report;
+        r->at = now;
+        r->preferred = nc_home_choose(&nc->home, &(struct nc_home_args){
+                .map = nc->args.map,
+                .report = r,
+                .home = nc->args.home,
+                .started = nc->started,
+                .home_heard = home_heard,
+        }, now);
+        if (nc->full)
+                nc->last_full = now;
+        nc->last_report = *r;
+        nc->have_last = true;
+        nc_cancel(nc);
+        return &nc->last_report;
+}
+
+const struct netcheck_report *nc_report(const struct netcheck *nc)
+{
+        if (nc->phase != PHASE_NONE)
+                return &nc->now_report;
+        return nc->have_last ? &nc->last_report : NULL;
+}
+
+int nc_nearest(const struct netcheck *nc)
+{
+        const struct netcheck_report *r = nc_report(nc);
+        const struct nc_latency *best = NULL;
+        for (size_t i = 0; r != NULL && i < r->latency_count; i++)
+                if (best == NULL || r->latency[i].any_ns < best->any_ns)
+                        best = &r->latency[i];
+        return best != NULL ? best->region : 0;
+}
