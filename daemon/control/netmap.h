@@ -75,7 +75,6 @@ struct netmap_node {
         const char *hostname;     /* Hostinfo.Hostname */
         const char *os;           /* Hostinfo.OS */
         const char *os_version;
-        const char *display_name; /* name without the tailnet suffix, else hostname, else the key's short form */
         const char *cap_map;      /* JSON object text: capability -> [values] or null; "" = none */
         const char *location;     /* Hostinfo.Location as JSON object text; "" = none */
 };
@@ -129,6 +128,7 @@ struct netmap {
         char *domain;                    /* name of the tailnet; "" before it is known */
         char *magic_dns_suffix;          /* of self->name, no dots around; "" = none */
         bool collect_services;
+        bool tailnet_lock;               /* the server wants signatures checked, which we cannot: warn */
         int64_t control_skew_ns;         /* server clock minus ours when beyond a minute, else 0 */
         uint64_t generation;             /* grows with every change */
 };
@@ -183,9 +183,12 @@ const struct netmap_node *netmap_by_ip(const struct netmap *m, struct ip ip);
 /* Is the capability present (even with null or no values)? */
 bool netmap_node_has_cap(const struct netmap_node *n, const char *cap);
 
-/* One Node object, cleaned up as the merge rules say (legacy DERP, absent AllowedIPs, deprecated capabilities).
- * *ret is one block, freed with free().  ERR_FORMAT: no ID or no valid key. */
-ERR_CHECK enum err netmap_node_from_json(const json_t *obj, struct netmap_node **ret);
+/* The name to show: without the final dot and the tailnet's suffix; else the host name, else the key's short form. */
+const char *netmap_display_name(const struct netmap *m, const struct netmap_node *n, char *out, size_t cap);
+
+/* One Node object, cleaned up as the merge rules say (legacy DERP, absent AllowedIPs; of self also the deprecated
+ * list of capabilities).  *ret is one block, freed with free().  ERR_FORMAT: no ID or no valid key. */
+ERR_CHECK enum err netmap_node_from_json(const json_t *obj, bool self, struct netmap_node **ret);
 struct netmap_node *netmap_node_copy(const struct netmap_node *n);
 /* What differs between two states of a peer: bits above, 0 = identical. */
 unsigned netmap_node_diff(const struct netmap_node *a, const struct netmap_node *b);

@@ -1,0 +1,373 @@
+#include "daemon/control/mapsession.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mono.h"
+#include "daemon/control/mapparts.h"
+
+/* Before this (January 2023) a clock is taken to be wrong, and nobody is expired by it. */
+#define CLOCK_SANE_NS (INT64_C(1673373066) * NS_PER_SEC)
+
+struct mapsession *mapsession_new(void)
+{
+        struct mapsession *s = calloc(1, sizeof(*s));
+        if (s != NULL)
+                s->fresh = true;
+        return s;
+}
+
+static void publish_peers(struct mapsession *s)
+{
+        s->map.peers = s->peers.at;
+        s->map.peer_count = s->peers.count;
+}
+
+void mapsession_clear(struct mapsession *s)
+{
+        uint64_t generation = s->map.generation;
+        s->map.peers = NULL;
+        s->map.peer_count = 0;
+        netmap_done(&s->map);
+        peerset_done(&s->peers);
+        json_decref(s->derp);
+        json_decref(s->chunks);
+        json_decref(s->rest);
+        *s = (struct mapsession){.fresh = true, .map = {.generation = generation + 1}};
+}
+
+void mapsession_free(struct mapsession *s)
+{
+        if (s == NULL)
+                return;
+        mapsession_clear(s);
+        free(s);
+}
+
+const struct netmap *mapsession_map(const struct mapsession *s)
+{
+        return &s->map;
+}
+
+void mapsession_restart(struct mapsession *s)
+{
+        s->fresh = true;
+}
+
+/* --- decoding --- */
+
+static void message_done(struct message *m)
+{
+        node_list_done(&m->full);
+        node_list_done(&m->changed);
+        users_free(m->users, m->user_count);
+        free(m->self);
+        json_decref(m->rest);
+}
+
+static enum err take_user(struct message *m, const json_t *obj)
+{
+        if (m->user_count == m->user_cap) {
+                size_t cap = m->user_cap == 0 ? 8 : m->user_cap * 2;
+                struct netmap_user **users =
+                        m->user_count < NETMAP_PEERS_MAX ? realloc(m->users, cap * sizeof(*users)) : NULL;
+                if (users == NULL)
+                        return ERR_FULL;
+                m->users = users;
+                m->user_cap = cap;
+        }
+        struct netmap_user *u = user_from_json(obj);
+        if (u == NULL)
+                return ERR_FULL;
+        m->users[m->user_count++] = u;
+        return ERR_NONE;
+}
+
+static enum err take_element(void *arg, const char *key, json_t *element)
+{
+        struct message *m = arg;
+        struct netmap_node *n;
+        if (strcmp(key, "UserProfiles") == 0)
+                return take_user(m, element);
+        enum err e = netmap_node_from_json(element, false, &n);
+        if (e != ERR_NONE)
+                return e;
+        return node_list_add(strcmp(key, "Peers") == 0 ? &m->full : &m->changed, n);
+}
+
+static enum err message_decode(struct message *m, const char *text, size_t len)
+{
+        static const char *const STREAMED[] = {"Peers", "PeersChanged", "UserProfiles", NULL};
+        enum err e = json_each(text, len, STREAMED, take_element, m, &m->rest);
+        if (e == ERR_NONE && json_has(m->rest, "Node"))
+                e = netmap_node_from_json(json_obj(m->rest, "Node"), true, &m->self);
+        return e;
+}
+
+/* --- peers --- */
+
+static int64_t corrected(const struct mapsession *s, int64_t wall_ns)
+{
+        return wall_ns + s->map.control_skew_ns;
+}
+
+/* The patch in the shape of a node, so that it is read with the same bounds and forms. */
+static struct netmap_node *patch_as_node(const json_t *patch, const struct netmap_node *old)
+{
+        static const char *const FIELDS[] = {"DiscoKey", "Endpoints", "CapMap", "LastSeen", "KeyExpiry", "Online"};
+        char old_key[KEY_TEXT_MAX];
+        struct node_public key;
+        const char *text = json_str(patch, "Key", "");
+        if (node_public_parse(text, &key) != ERR_NONE)
+                text = node_public_text(&old->key, old_key);
+        json_t *shaped = json_pack("{s:I, s:s}", "ID", (json_int_t)old->id, "Key", text);
+        for (size_t i = 0; i < sizeof(FIELDS) / sizeof(FIELDS[0]); i++)
+                if (json_has(patch, FIELDS[i]))
+                        (void)json_object_set(shaped, FIELDS[i], json_object_get(patch, FIELDS[i]));
+        struct netmap_node *n = NULL;
+        if (shaped == NULL || netmap_node_from_json(shaped, false, &n) != ERR_NONE)
+                n = NULL;
+        json_decref(shaped);
+        return n;
+}
+
+static void patch_keys(struct netmap_node *n, const json_t *patch, const struct netmap_node *from, int64_t now_ns)
+{
+        bool new_key = !node_public_eq(&n->key, &from->key);
+        n->key = from->key;
+        if (json_has(patch, "DiscoKey"))
+                n->disco = from->disco;
+        if (json_has(patch, "KeyExpiry")) {
+                n->key_expiry_ns = from->key_expiry_ns;
+                if (n->key_expiry_ns == 0 || n->key_expiry_ns > now_ns)
+                        n->expired = false;
+        } else if (new_key) {
+                /* A patch cannot say "no expiry any more": with a new key the old one's date means nothing. */
+                n->expired = false;
+                if (n->key_expiry_ns <= now_ns)
+                        n->key_expiry_ns = 0;
+        }
+}
+
+/* Fields of one PeerChange over the peer it names; unknown peers are ignored. */
+static enum err patch_peer(struct mapsession *s, const json_t *patch, int64_t now_ns)
+{
+        const struct netmap_node *old = peerset_find(&s->peers, json_int(patch, "NodeID", 0));
+        if (old == NULL)
+                return ERR_NONE;
+        struct netmap_node *from = patch_as_node(patch, old);
+        if (from == NULL)
+                return ERR_FULL;
+        struct netmap_node n = *old;
+        patch_keys(&n, patch, from, now_ns);
+        int64_t home = json_int(patch, "DERPRegion", 0);
+        if (home > 0 && home <= UINT16_MAX)
+                n.home_derp = (int)home;
+        int64_t cap = json_int(patch, "Cap", 0);
+        if (cap > 0 && cap <= INT32_MAX)
+                n.cap = (int)cap;
+        if (json_has(patch, "CapMap"))
+                n.cap_map = from->cap_map;
+        if (json_has(patch, "Endpoints")) {
+                n.endpoints = from->endpoints;
+                n.endpoint_count = from->endpoint_count;
+        }
+        if (json_has(patch, "Online"))
+                n.online = from->online;
+        if (json_has(patch, "LastSeen"))
+                n.last_seen_ns = from->last_seen_ns;
+        struct netmap_node *packed = netmap_node_copy(&n);
+        free(from);
+        if (packed == NULL)
+                return ERR_FULL;
+        peerset_put(&s->peers, packed);
+        return ERR_NONE;
+}
+
+/* {"id": bool}: what the server saw of peers, and whether they are connected to it. */
+static enum err merge_seen(struct mapsession *s, json_t *seen, bool is_online, int64_t wall_ns)
+{
+        const char *id;
+        json_t *v;
+        json_object_foreach(seen, id, v) {
+                const struct netmap_node *old = peerset_find(&s->peers, strtoll(id, NULL, 10));
+                if (old == NULL || !json_is_boolean(v))
+                        continue;
+                struct netmap_node *n = netmap_node_copy(old);
+                if (n == NULL)
+                        return ERR_FULL;
+                if (is_online)
+                        n->online = json_is_true(v) ? NETMAP_YES : NETMAP_NO;
+                else
+                        n->last_seen_ns = json_is_true(v) ? wall_ns : 0;
+                peerset_put(&s->peers, n);
+        }
+        return ERR_NONE;
+}
+
+static enum err merge_deltas(struct mapsession *s, struct message *m, int64_t wall_ns)
+{
+        size_t i;
+        json_t *v;
+        json_array_foreach(json_arr(m->rest, "PeersRemoved"), i, v) {
+                if (json_is_integer(v))
+                        peerset_remove(&s->peers, json_integer_value(v));
+        }
+        enum err e = peerset_merge(&s->peers, &m->changed);
+        if (e == ERR_NONE)
+                e = merge_seen(s, json_obj(m->rest, "PeerSeenChange"), false, wall_ns);
+        if (e == ERR_NONE)
+                e = merge_seen(s, json_obj(m->rest, "OnlineChange"), true, wall_ns);
+        json_array_foreach(json_arr(m->rest, "PeersChangedPatch"), i, v) {
+                if (e == ERR_NONE)
+                        e = patch_peer(s, v, corrected(s, wall_ns));
+        }
+        return e;
+}
+
+static bool must_expire(const struct netmap_node *n, int64_t now_ns)
+{
+        return n->key_expiry_ns != 0 && n->key_expiry_ns <= now_ns
+                && (!n->expired || n->endpoint_count > 0 || n->home_derp != 0);
+}
+
+/* A peer whose key ran out gets no address to send to; its key is not to be used. */
+static enum err expire_peers(struct mapsession *s, int64_t now_ns)
+{
+        if (now_ns < CLOCK_SANE_NS)
+                return ERR_NONE;
+        for (size_t i = 0; i < s->peers.next_count; i++) {
+                const struct netmap_node *old = s->peers.next[i];
+                if (!must_expire(old, now_ns))
+                        continue;
+                struct netmap_node n = *old;
+                n.expired = true;
+                n.endpoint_count = 0;
+                n.home_derp = 0;
+                struct netmap_node *packed = netmap_node_copy(&n);
+                if (packed == NULL)
+                        return ERR_FULL;
+                peerset_put(&s->peers, packed);
+        }
+        return ERR_NONE;
+}
+
+static enum err merge_peers(struct mapsession *s, struct message *m, bool first, int64_t wall_ns)
+{
+        enum err e = peerset_begin(&s->peers, first || m->full.count > 0);
+        if (e != ERR_NONE)
+                return e;
+        /* A full list makes every other word about peers in the message void; an empty one says nothing. */
+        e = m->full.count > 0 ? peerset_merge(&s->peers, &m->full) : merge_deltas(s, m, wall_ns);
+        if (e == ERR_NONE)
+                e = expire_peers(s, corrected(s, wall_ns));
+        if (e != ERR_NONE) {
+                peerset_rollback(&s->peers);
+                return e;
+        }
+        return peerset_commit(&s->peers);
+}
+
+static void fill_delta(struct mapsession *s, bool first, unsigned parts, struct netmap_delta *ret)
+{
+        if (parts != 0 || s->peers.change_count > 0)
+                s->map.generation++;
+        *ret = (struct netmap_delta){
+                .first = first,
+                .parts = parts,
+                .peer_count = s->peers.change_count,
+                .peers = s->peers.changes,
+        };
+}
+
+static void fill_news(const json_t *rest, struct map_news *ret)
+{
+        const json_t *ping = json_obj(rest, "PingRequest");
+        ret->ping_url = json_str(ping, "URL", "");
+        ret->ping_noise = json_bool(ping, "URLIsNoise", false);
+        ret->ping_types = json_str(ping, "Types", "");
+        ret->ping_ip = json_str(ping, "IP", "");
+        ret->ping_payload = json_str(ping, "Payload", "");
+        ret->browser_url = json_str(rest, "PopBrowserURL", "");
+}
+
+/* The parts that can be refused come first, so that a refused message has changed nothing a user sees. */
+static enum err merge(struct mapsession *s, struct message *m, int64_t wall_ns, struct map_news *ret)
+{
+        unsigned parts = 0;
+        bool first = s->fresh;
+        if (first && m->self == NULL)
+                return ERR_FORMAT;
+        enum err e = merge_derp(s, m->rest, first, &parts);
+        if (e == ERR_NONE)
+                e = merge_peers(s, m, first, wall_ns);
+        if (e == ERR_NONE) {
+                publish_peers(s);
+                e = merge_rest(s, m, first, &parts);
+        }
+        if (e != ERR_NONE)
+                return e;
+        s->fresh = false;
+        fill_delta(s, first, parts, &ret->delta);
+        return ERR_NONE;
+}
+
+enum err mapsession_apply(struct mapsession *s, const char *text, size_t len, int64_t wall_ns,
+        struct map_news *ret)
+{
+        struct message m = {0};
+        struct map_news news = {0};
+        enum err e = message_decode(&m, text, len);
+        if (e == ERR_NONE) {
+                merge_clock(s, m.rest, wall_ns);
+                news.keepalive = json_bool(m.rest, "KeepAlive", false);
+                if (!news.keepalive)
+                        e = merge(s, &m, wall_ns, &news);
+        }
+        if (e == ERR_NONE) {
+                json_decref(s->rest);
+                s->rest = json_incref(m.rest);
+                fill_news(s->rest, &news);
+                *ret = news;
+        }
+        message_done(&m);
+        return e;
+}
+
+enum err mapsession_expire(struct mapsession *s, int64_t wall_ns, struct netmap_delta *ret)
+{
+        enum err e = peerset_begin(&s->peers, false);
+        if (e == ERR_NONE)
+                e = expire_peers(s, corrected(s, wall_ns));
+        if (e != ERR_NONE) {
+                peerset_rollback(&s->peers);
+                return e;
+        }
+        e = peerset_commit(&s->peers);
+        if (e != ERR_NONE)
+                return e;
+        publish_peers(s);
+        fill_delta(s, false, 0, ret);
+        return ERR_NONE;
+}
+
+int64_t mapsession_next_expiry(const struct mapsession *s, int64_t wall_ns)
+{
+        int64_t next = INT64_MAX;
+        for (size_t i = 0; i < s->map.peer_count; i++) {
+                const struct netmap_node *n = s->map.peers[i];
+                if (!n->expired && n->key_expiry_ns != 0 && n->key_expiry_ns < next)
+                        next = n->key_expiry_ns;
+        }
+        const struct netmap_node *self = s->map.self;
+        if (self != NULL && self->key_expiry_ns > corrected(s, wall_ns) && self->key_expiry_ns < next)
+                next = self->key_expiry_ns;
+        return next == INT64_MAX ? next : next - s->map.control_skew_ns;
+}
+
+bool mapsession_self_expired(const struct mapsession *s, int64_t wall_ns)
+{
+        const struct netmap_node *self = s->map.self;
+        return self != NULL && (self->expired || (self->key_expiry_ns != 0 && self->key_expiry_ns <= wall_ns));
+}

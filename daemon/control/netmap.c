@@ -1,0 +1,121 @@
+#include "daemon/control/netmap.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+
+void netmap_init(struct netmap *m)
+{
+        memset(m, 0, sizeof(*m));
+}
+
+void netmap_done(struct netmap *m)
+{
+        free(m->self);
+        for (size_t i = 0; i < m->peer_count; i++)
+                free(m->peers[i]);
+        free(m->peers);
+        for (size_t i = 0; i < m->user_count; i++)
+                free(m->users[i]);
+        free(m->users);
+        for (size_t i = 0; i < m->rule_count; i++)
+                free(m->rules[i]);
+        free(m->rules);
+        for (char **h = m->health; h != NULL && *h != NULL; h++)
+                free(*h);
+        free(m->health);
+        derpmap_free(m->derpmap);
+        json_decref(m->packet_filter);
+        json_decref(m->dns);
+        json_decref(m->ssh_policy);
+        json_decref(m->display_messages);
+        free(m->domain);
+        free(m->magic_dns_suffix);
+        memset(m, 0, sizeof(*m));
+}
+
+const struct netmap_node *netmap_peer(const struct netmap *m, int64_t id)
+{
+        size_t lo = 0;
+        size_t hi = m->peer_count;
+        while (lo < hi) {
+                size_t mid = lo + (hi - lo) / 2;
+                if (m->peers[mid]->id < id)
+                        lo = mid + 1;
+                else
+                        hi = mid;
+        }
+        return lo < m->peer_count && m->peers[lo]->id == id ? m->peers[lo] : NULL;
+}
+
+const struct netmap_user *netmap_user(const struct netmap *m, int64_t id)
+{
+        size_t lo = 0;
+        size_t hi = m->user_count;
+        while (lo < hi) {
+                size_t mid = lo + (hi - lo) / 2;
+                if (m->users[mid]->id < id)
+                        lo = mid + 1;
+                else
+                        hi = mid;
+        }
+        return lo < m->user_count && m->users[lo]->id == id ? m->users[lo] : NULL;
+}
+
+const struct netmap_node *netmap_by_key(const struct netmap *m, const struct node_public *key)
+{
+        if (m->self != NULL && node_public_eq(&m->self->key, key))
+                return m->self;
+        for (size_t i = 0; i < m->peer_count; i++)
+                if (node_public_eq(&m->peers[i]->key, key))
+                        return m->peers[i];
+        return NULL;
+}
+
+static bool has_address(const struct netmap_node *n, struct ip ip)
+{
+        for (uint32_t i = 0; i < n->address_count; i++)
+                if (ip_eq(n->addresses[i].ip, ip))
+                        return true;
+        return false;
+}
+
+const struct netmap_node *netmap_by_ip(const struct netmap *m, struct ip ip)
+{
+        if (m->self != NULL && has_address(m->self, ip))
+                return m->self;
+        for (size_t i = 0; i < m->peer_count; i++)
+                if (has_address(m->peers[i], ip))
+                        return m->peers[i];
+        return NULL;
+}
+
+bool netmap_node_has_cap(const struct netmap_node *n, const char *cap)
+{
+        json_t *caps = json_loads(n->cap_map, 0, NULL);
+        bool has = json_object_get(caps, cap) != NULL;
+        json_decref(caps);
+        return has;
+}
+
+const char *netmap_display_name(const struct netmap *m, const struct netmap_node *n, char *out, size_t cap)
+{
+        char key[KEY_SHORT_MAX];
+        size_t len = strlen(n->name);
+        if (len > 0 && n->name[len - 1] == '.')
+                len--;
+        const char *suffix = m->magic_dns_suffix;
+        size_t suffix_len = suffix != NULL ? strlen(suffix) : 0;
+        if (suffix_len > 0 && len > suffix_len + 1 && n->name[len - suffix_len - 1] == '.'
+                && strncmp(n->name + len - suffix_len, suffix, suffix_len) == 0)
+                len -= suffix_len + 1;
+        if (len > 0)
+                (void)snprintf(out, cap, "%.*s", (int)len, n->name);
+        else if (n->hostname[0] != '\0')
+                (void)str_copy(out, cap, n->hostname);
+        else
+                (void)str_copy(out, cap, node_public_short(&n->key, key));
+        return out;
+}

@@ -1,0 +1,362 @@
+/* Nodes: JSON in, one compact block out. */
+#include "daemon/control/netmap.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+
+/* Bytes of the strings' texts and of the array of pointers to them. */
+static size_t strings_size(const char *const *list, uint32_t n)
+{
+        size_t size = n * sizeof(char *);
+        for (uint32_t i = 0; i < n; i++)
+                size += strlen(list[i]) + 1;
+        return size;
+}
+
+struct packer {
+        char *ptrs;    /* grows over the pointer arrays, aligned */
+        char *bytes;   /* grows over everything else */
+};
+
+static const void *pack_bytes(struct packer *p, const void *src, size_t len)
+{
+        char *at = p->bytes;
+        if (len > 0)
+                memcpy(at, src, len);
+        p->bytes += len;
+        return at;
+}
+
+static const char *pack_str(struct packer *p, const char *s)
+{
+        return pack_bytes(p, s, strlen(s) + 1);
+}
+
+static const char *const *pack_strings(struct packer *p, const char *const *list, uint32_t n)
+{
+        const char **out = (const char **)(void *)p->ptrs;
+        p->ptrs += n * sizeof(char *);
+        for (uint32_t i = 0; i < n; i++)
+                out[i] = pack_str(p, list[i]);
+        return out;
+}
+
+struct netmap_node *netmap_node_copy(const struct netmap_node *n)
+{
+        size_t ptrs = (n->tag_count + n->ssh_key_count) * sizeof(char *);
+        size_t size = sizeof(*n) + n->endpoint_count * sizeof(struct addr)
+                + (n->address_count + n->allowed_count + n->primary_count) * sizeof(struct prefix)
+                + strings_size(n->tags, n->tag_count) + strings_size(n->ssh_keys, n->ssh_key_count)
+                + strlen(n->stable_id) + strlen(n->name) + strlen(n->hostname) + strlen(n->os)
+                + strlen(n->os_version) + strlen(n->cap_map) + strlen(n->location) + 7;
+        char *block = malloc(size);
+        if (block == NULL)
+                return NULL;
+        struct netmap_node *c = (struct netmap_node *)(void *)block;
+        struct packer p = {.ptrs = block + sizeof(*n), .bytes = block + sizeof(*n) + ptrs};
+        *c = *n;
+        /* Widest alignment first: addresses with ports want 2, prefixes and text none. */
+        c->endpoints = pack_bytes(&p, n->endpoints, n->endpoint_count * sizeof(struct addr));
+        c->addresses = pack_bytes(&p, n->addresses, n->address_count * sizeof(struct prefix));
+        c->allowed = pack_bytes(&p, n->allowed, n->allowed_count * sizeof(struct prefix));
+        c->primary = pack_bytes(&p, n->primary, n->primary_count * sizeof(struct prefix));
+        c->tags = pack_strings(&p, n->tags, n->tag_count);
+        c->ssh_keys = pack_strings(&p, n->ssh_keys, n->ssh_key_count);
+        c->stable_id = pack_str(&p, n->stable_id);
+        c->name = pack_str(&p, n->name);
+        c->hostname = pack_str(&p, n->hostname);
+        c->os = pack_str(&p, n->os);
+        c->os_version = pack_str(&p, n->os_version);
+        c->cap_map = pack_str(&p, n->cap_map);
+        c->location = pack_str(&p, n->location);
+        return c;
+}
+
+/* What a node is read into before it is packed; room for the largest node there may be. */
+struct scratch {
+        struct prefix addresses[NETMAP_PREFIXES_MAX];
+        struct prefix allowed[NETMAP_PREFIXES_MAX];
+        struct prefix primary[NETMAP_PREFIXES_MAX];
+        struct addr endpoints[NETMAP_ENDPOINTS_MAX];
+        const char *tags[NETMAP_STRINGS_MAX];
+        const char *ssh_keys[NETMAP_STRINGS_MAX];
+        struct node_public key;
+        char *cap_map;
+        char *location;
+};
+
+static uint32_t read_prefixes(const json_t *obj, const char *key, struct prefix out[NETMAP_PREFIXES_MAX])
+{
+        uint32_t n = 0;
+        size_t i;
+        json_t *v;
+        json_array_foreach(json_arr(obj, key), i, v) {
+                const char *s = json_string_value(v);
+                if (n < NETMAP_PREFIXES_MAX && s != NULL && prefix_parse(s, &out[n]) == ERR_NONE)
+                        n++;
+        }
+        return n;
+}
+
+static uint32_t read_endpoints(const json_t *obj, struct addr out[NETMAP_ENDPOINTS_MAX])
+{
+        uint32_t n = 0;
+        size_t i;
+        json_t *v;
+        json_array_foreach(json_arr(obj, "Endpoints"), i, v) {
+                const char *s = json_string_value(v);
+                if (n < NETMAP_ENDPOINTS_MAX && s != NULL && addr_parse(s, &out[n]) == ERR_NONE)
+                        n++;
+        }
+        return n;
+}
+
+static uint32_t read_strings(const json_t *obj, const char *key, const char *out[NETMAP_STRINGS_MAX])
+{
+        uint32_t n = 0;
+        size_t i;
+        json_t *v;
+        json_array_foreach(json_arr(obj, key), i, v) {
+                const char *s = json_string_value(v);
+                if (n < NETMAP_STRINGS_MAX && s != NULL)
+                        out[n++] = s;
+        }
+        return n;
+}
+
+static int64_t read_time(const json_t *obj, const char *key)
+{
+        int64_t ns = 0;
+        if (time_parse(json_str(obj, key, ""), &ns) != ERR_NONE)
+                return 0;
+        return ns;
+}
+
+static enum netmap_opt read_opt(const json_t *obj, const char *key)
+{
+        if (!json_has(obj, key))
+                return NETMAP_UNKNOWN;
+        return json_bool(obj, key, false) ? NETMAP_YES : NETMAP_NO;
+}
+
+static struct ip read_ip(const json_t *obj, const char *key)
+{
+        struct ip ip = {0};
+        if (ip_parse(json_str(obj, key, ""), &ip) != ERR_NONE)
+                return (struct ip){0};
+        return ip;
+}
+
+/* HomeDERP, or its legacy twin "127.3.3.40:N". */
+static int read_home(const json_t *obj)
+{
+        struct addr legacy;
+        int64_t home = json_int(obj, "HomeDERP", 0);
+        if (home == 0 && addr_parse(json_str(obj, "DERP", ""), &legacy) == ERR_NONE
+                && ip_eq(legacy.ip, ip_v4(127, 3, 3, 40)))
+                home = legacy.port;
+        return home > 0 && home <= UINT16_MAX ? (int)home : 0;
+}
+
+/* The object's text, sorted, or NULL when there is none (or no memory: shown as none). */
+static char *object_text(const json_t *obj)
+{
+        if (obj == NULL || json_object_size(obj) == 0)
+                return NULL;
+        return json_dumps(obj, JSON_COMPACT | JSON_SORT_KEYS);
+}
+
+static char *read_caps(const json_t *obj, bool self)
+{
+        json_t *caps = json_deep_copy(json_obj(obj, "CapMap"));
+        if (caps == NULL)
+                caps = json_object();
+        size_t i;
+        json_t *v;
+        json_array_foreach(self ? json_arr(obj, "Capabilities") : NULL, i, v) {
+                const char *name = json_string_value(v);
+                if (name != NULL && json_object_get(caps, name) == NULL)
+                        (void)json_object_set_new(caps, name, json_null());
+        }
+        char *text = object_text(caps);
+        json_decref(caps);
+        return text;
+}
+
+static void read_hostinfo(const json_t *obj, struct netmap_node *n, struct scratch *s)
+{
+        const json_t *host = json_obj(obj, "Hostinfo");
+        n->hostname = json_str(host, "Hostname", "");
+        n->os = json_str(host, "OS", "");
+        n->os_version = json_str(host, "OSVersion", "");
+        n->sharee = json_bool(host, "ShareeNode", false);
+        n->ssh_key_count = read_strings(host, "sshHostKeys", s->ssh_keys);
+        n->ssh_keys = s->ssh_keys;
+        s->location = object_text(json_obj(host, "Location"));
+        n->location = s->location != NULL ? s->location : "";
+        size_t i;
+        json_t *v;
+        json_array_foreach(json_arr(host, "Services"), i, v) {
+                const char *proto = json_str(v, "Proto", "");
+                int64_t port = json_int(v, "Port", 0);
+                if (port <= 0 || port > UINT16_MAX)
+                        continue;
+                if (strcmp(proto, "peerapi4") == 0)
+                        n->peerapi4_port = (uint16_t)port;
+                else if (strcmp(proto, "peerapi6") == 0)
+                        n->peerapi6_port = (uint16_t)port;
+                else if (strcmp(proto, "peerapi-dns-proxy") == 0)
+                        n->peerapi_dns_proxy = true;
+        }
+}
+
+static void read_addresses(const json_t *obj, struct netmap_node *n, struct scratch *s)
+{
+        n->address_count = read_prefixes(obj, "Addresses", s->addresses);
+        n->addresses = s->addresses;
+        n->primary_count = read_prefixes(obj, "PrimaryRoutes", s->primary);
+        n->primary = s->primary;
+        n->endpoint_count = read_endpoints(obj, s->endpoints);
+        n->endpoints = s->endpoints;
+        /* Absent means the addresses; an empty array means nothing at all. */
+        if (!json_has(obj, "AllowedIPs") || n->unsigned_peerapi_only) {
+                n->allowed_count = n->address_count;
+                n->allowed = s->addresses;
+        } else {
+                n->allowed_count = read_prefixes(obj, "AllowedIPs", s->allowed);
+                n->allowed = s->allowed;
+        }
+}
+
+static void read_scalars(const json_t *obj, struct netmap_node *n)
+{
+        n->user = json_int(obj, "User", 0);
+        n->sharer = json_int(obj, "Sharer", 0);
+        n->created_ns = read_time(obj, "Created");
+        n->last_seen_ns = read_time(obj, "LastSeen");
+        n->key_expiry_ns = read_time(obj, "KeyExpiry");
+        n->home_derp = read_home(obj);
+        int64_t cap = json_int(obj, "Cap", 0);
+        n->cap = cap > 0 && cap <= INT32_MAX ? (int)cap : 0;
+        n->online = read_opt(obj, "Online");
+        n->expired = json_bool(obj, "Expired", false);
+        n->machine_authorized = json_bool(obj, "MachineAuthorized", false);
+        n->wireguard_only = json_bool(obj, "IsWireGuardOnly", false);
+        n->jailed = json_bool(obj, "IsJailed", false);
+        n->unsigned_peerapi_only = json_bool(obj, "UnsignedPeerAPIOnly", false);
+        n->masq_v4 = read_ip(obj, "SelfNodeV4MasqAddrForThisPeer");
+        n->masq_v6 = read_ip(obj, "SelfNodeV6MasqAddrForThisPeer");
+        n->stable_id = json_str(obj, "StableID", "");
+        n->name = json_str(obj, "Name", "");
+}
+
+static enum err node_read(const json_t *obj, bool self, struct scratch *s, struct netmap_node **ret)
+{
+        struct netmap_node n = {.id = json_int(obj, "ID", 0)};
+        if (n.id <= 0 || node_public_parse(json_str(obj, "Key", ""), &n.key) != ERR_NONE)
+                return ERR_FORMAT;
+        /* A missing or odd machine or disco key makes a node without that, not a bad node. */
+        if (machine_public_parse(json_str(obj, "Machine", ""), &n.machine) != ERR_NONE)
+                memset(&n.machine, 0, sizeof(n.machine));
+        if (disco_public_parse(json_str(obj, "DiscoKey", ""), &n.disco) != ERR_NONE)
+                memset(&n.disco, 0, sizeof(n.disco));
+        read_scalars(obj, &n);
+        read_addresses(obj, &n, s);
+        read_hostinfo(obj, &n, s);
+        n.tag_count = read_strings(obj, "Tags", s->tags);
+        n.tags = s->tags;
+        s->cap_map = read_caps(obj, self);
+        n.cap_map = s->cap_map != NULL ? s->cap_map : "";
+        struct netmap_node *packed = netmap_node_copy(&n);
+        free(s->cap_map);
+        free(s->location);
+        if (packed == NULL)
+                return ERR_FULL;
+        *ret = packed;
+        return ERR_NONE;
+}
+
+enum err netmap_node_from_json(const json_t *obj, bool self, struct netmap_node **ret)
+{
+        struct scratch *s = malloc(sizeof(*s));   /* uninitialised on purpose: counts say what is set */
+        if (s == NULL)
+                return ERR_FULL;
+        s->cap_map = NULL;
+        s->location = NULL;
+        enum err e = node_read(obj, self, s, ret);
+        free(s);
+        return e;
+}
+
+static bool prefixes_eq(const struct prefix *a, uint32_t an, const struct prefix *b, uint32_t bn)
+{
+        if (an != bn)
+                return false;
+        for (uint32_t i = 0; i < an; i++)
+                if (!prefix_eq(a[i], b[i]))
+                        return false;
+        return true;
+}
+
+static bool strings_eq(const char *const *a, uint32_t an, const char *const *b, uint32_t bn)
+{
+        if (an != bn)
+                return false;
+        for (uint32_t i = 0; i < an; i++)
+                if (strcmp(a[i], b[i]) != 0)
+                        return false;
+        return true;
+}
+
+static bool endpoints_eq(const struct netmap_node *a, const struct netmap_node *b)
+{
+        if (a->endpoint_count != b->endpoint_count)
+                return false;
+        for (uint32_t i = 0; i < a->endpoint_count; i++)
+                if (!addr_eq(a->endpoints[i], b->endpoints[i]))
+                        return false;
+        return true;
+}
+
+static bool info_eq(const struct netmap_node *a, const struct netmap_node *b)
+{
+        return a->user == b->user && a->sharer == b->sharer && a->created_ns == b->created_ns
+                && memcmp(a->machine.b, b->machine.b, KEY_LEN) == 0 && a->cap == b->cap
+                && a->machine_authorized == b->machine_authorized && a->wireguard_only == b->wireguard_only
+                && a->jailed == b->jailed && a->unsigned_peerapi_only == b->unsigned_peerapi_only
+                && a->sharee == b->sharee && a->peerapi_dns_proxy == b->peerapi_dns_proxy
+                && a->peerapi4_port == b->peerapi4_port && a->peerapi6_port == b->peerapi6_port
+                && ip_eq(a->masq_v4, b->masq_v4) && ip_eq(a->masq_v6, b->masq_v6)
+                && prefixes_eq(a->primary, a->primary_count, b->primary, b->primary_count)
+                && strings_eq(a->tags, a->tag_count, b->tags, b->tag_count)
+                && strings_eq(a->ssh_keys, a->ssh_key_count, b->ssh_keys, b->ssh_key_count)
+                && strcmp(a->stable_id, b->stable_id) == 0 && strcmp(a->name, b->name) == 0
+                && strcmp(a->hostname, b->hostname) == 0 && strcmp(a->os, b->os) == 0
+                && strcmp(a->os_version, b->os_version) == 0 && strcmp(a->cap_map, b->cap_map) == 0
+                && strcmp(a->location, b->location) == 0;
+}
+
+unsigned netmap_node_diff(const struct netmap_node *a, const struct netmap_node *b)
+{
+        unsigned what = 0;
+        if (!node_public_eq(&a->key, &b->key))
+                what |= NETMAP_PEER_KEY;
+        if (!disco_public_eq(&a->disco, &b->disco))
+                what |= NETMAP_PEER_DISCO;
+        if (!prefixes_eq(a->allowed, a->allowed_count, b->allowed, b->allowed_count)
+                || !prefixes_eq(a->addresses, a->address_count, b->addresses, b->address_count))
+                what |= NETMAP_PEER_ALLOWED;
+        if (!endpoints_eq(a, b))
+                what |= NETMAP_PEER_ENDPOINTS;
+        if (a->home_derp != b->home_derp)
+                what |= NETMAP_PEER_HOME;
+        if (a->expired != b->expired || a->key_expiry_ns != b->key_expiry_ns)
+                what |= NETMAP_PEER_EXPIRY;
+        if (a->online != b->online || a->last_seen_ns != b->last_seen_ns)
+                what |= NETMAP_PEER_ONLINE;
+        if (!info_eq(a, b))
+                what |= NETMAP_PEER_INFO;
+        return what;
+}

@@ -1,0 +1,257 @@
+#include "daemon/control/peerset.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum err node_list_add(struct node_list *l, struct netmap_node *n)
+{
+        if (l->count == l->cap) {
+                size_t cap = l->cap == 0 ? 16 : l->cap * 2;
+                struct netmap_node **at = l->count < NETMAP_PEERS_MAX ? realloc(l->at, cap * sizeof(*at)) : NULL;
+                if (at == NULL) {
+                        free(n);
+                        return ERR_FULL;
+                }
+                l->at = at;
+                l->cap = cap;
+        }
+        l->at[l->count++] = n;
+        return ERR_NONE;
+}
+
+void node_list_done(struct node_list *l)
+{
+        for (size_t i = 0; i < l->count; i++)
+                free(l->at[i]);
+        free(l->at);
+        *l = (struct node_list){0};
+}
+
+/* Index of the first node with at least this id. */
+static size_t lower_bound(struct netmap_node *const *at, size_t count, int64_t id)
+{
+        size_t lo = 0;
+        size_t hi = count;
+        while (lo < hi) {
+                size_t mid = lo + (hi - lo) / 2;
+                if (at[mid]->id < id)
+                        lo = mid + 1;
+                else
+                        hi = mid;
+        }
+        return lo;
+}
+
+static struct netmap_node *find_in(struct netmap_node *const *at, size_t count, int64_t id)
+{
+        size_t i = lower_bound(at, count, id);
+        return i < count && at[i]->id == id ? at[i] : NULL;
+}
+
+struct netmap_node *peerset_find(const struct peerset *p, int64_t id)
+{
+        return find_in(p->next, p->next_count, id);
+}
+
+/* Frees a block that left `next`, unless the committed set still has it. */
+static void drop(const struct peerset *p, struct netmap_node *n)
+{
+        if (find_in(p->at, p->count, n->id) != n)
+                free(n);
+}
+
+void peerset_rollback(struct peerset *p)
+{
+        for (size_t i = 0; i < p->next_count; i++)
+                drop(p, p->next[i]);
+        free(p->next);
+        p->next = NULL;
+        p->next_count = 0;
+}
+
+void peerset_done(struct peerset *p)
+{
+        peerset_rollback(p);
+        for (size_t i = 0; i < p->count; i++)
+                free(p->at[i]);
+        free(p->at);
+        free(p->changes);
+        *p = (struct peerset){0};
+}
+
+enum err peerset_begin(struct peerset *p, bool empty)
+{
+        size_t n = empty ? 0 : p->count;
+        p->next = malloc((n + 1) * sizeof(*p->next));
+        if (p->next == NULL)
+                return ERR_FULL;
+        if (n > 0)
+                memcpy(p->next, p->at, n * sizeof(*p->next));
+        p->next_count = n;
+        return ERR_NONE;
+}
+
+void peerset_put(struct peerset *p, struct netmap_node *n)
+{
+        size_t i = lower_bound(p->next, p->next_count, n->id);
+        drop(p, p->next[i]);
+        p->next[i] = n;
+}
+
+void peerset_remove(struct peerset *p, int64_t id)
+{
+        size_t i = lower_bound(p->next, p->next_count, id);
+        if (i == p->next_count || p->next[i]->id != id)
+                return;
+        drop(p, p->next[i]);
+        memmove(p->next + i, p->next + i + 1, (p->next_count - i - 1) * sizeof(*p->next));
+        p->next_count--;
+}
+
+void peerset_clear(struct peerset *p)
+{
+        for (size_t i = 0; i < p->next_count; i++)
+                drop(p, p->next[i]);
+        p->next_count = 0;
+}
+
+struct ranked {
+        struct netmap_node *node;
+        size_t rank;
+};
+
+static int ranked_cmp(const void *va, const void *vb)
+{
+        const struct ranked *a = va;
+        const struct ranked *b = vb;
+        if (a->node->id != b->node->id)
+                return a->node->id < b->node->id ? -1 : 1;
+        return a->rank < b->rank ? -1 : a->rank > b->rank;
+}
+
+/* Ascending id, each once, the later of two kept. */
+static enum err sort_unique(struct node_list *l)
+{
+        struct ranked *r = malloc(l->count * sizeof(*r));
+        if (r == NULL)
+                return ERR_FULL;
+        for (size_t i = 0; i < l->count; i++)
+                r[i] = (struct ranked){l->at[i], i};
+        qsort(r, l->count, sizeof(*r), ranked_cmp);
+        size_t n = 0;
+        for (size_t i = 0; i < l->count; i++) {
+                if (i + 1 < l->count && r[i + 1].node->id == r[i].node->id)
+                        free(r[i].node);
+                else
+                        l->at[n++] = r[i].node;
+        }
+        l->count = n;
+        free(r);
+        return ERR_NONE;
+}
+
+enum err peerset_merge(struct peerset *p, struct node_list *l)
+{
+        if (l->count == 0)
+                return ERR_NONE;
+        enum err e = sort_unique(l);
+        if (e != ERR_NONE)
+                return e;
+        if (p->next_count + l->count > NETMAP_PEERS_MAX)
+                return ERR_FULL;
+        struct netmap_node **merged = malloc((p->next_count + l->count) * sizeof(*merged));
+        if (merged == NULL)
+                return ERR_FULL;
+        size_t n = 0;
+        size_t i = 0;
+        size_t k = 0;
+        while (i < p->next_count || k < l->count) {
+                if (k == l->count || (i < p->next_count && p->next[i]->id < l->at[k]->id)) {
+                        merged[n++] = p->next[i++];
+                        continue;
+                }
+                if (i < p->next_count && p->next[i]->id == l->at[k]->id)
+                        drop(p, p->next[i++]);
+                merged[n++] = l->at[k++];
+        }
+        free(p->next);
+        p->next = merged;
+        p->next_count = n;
+        l->count = 0;
+        return ERR_NONE;
+}
+
+static void note(struct peerset *p, int64_t id, unsigned what, const struct node_public *old_key)
+{
+        struct netmap_peer_change *c = &p->changes[p->change_count++];
+        *c = (struct netmap_peer_change){.id = id, .what = what};
+        if (old_key != NULL)
+                c->old_key = *old_key;
+}
+
+/* The same state in another block is no change: the old block stays. */
+static void compare(struct peerset *p, struct netmap_node *before, struct netmap_node **after)
+{
+        if (before == *after)
+                return;
+        unsigned what = netmap_node_diff(before, *after);
+        if (what != 0) {
+                note(p, before->id, what, &before->key);
+                free(before);
+        } else {
+                free(*after);
+                *after = before;
+        }
+}
+
+static size_t count_differences(const struct peerset *p)
+{
+        size_t n = 0;
+        for (size_t i = 0, k = 0; i < p->count || k < p->next_count; n++) {
+                if (k == p->next_count || (i < p->count && p->at[i]->id < p->next[k]->id)) {
+                        i++;
+                } else if (i == p->count || p->next[k]->id < p->at[i]->id) {
+                        k++;
+                } else if (p->at[i] == p->next[k]) {
+                        i++;
+                        k++;
+                        n--;
+                } else {
+                        i++;
+                        k++;
+                }
+        }
+        return n;
+}
+
+enum err peerset_commit(struct peerset *p)
+{
+        size_t most = count_differences(p);
+        struct netmap_peer_change *changes = malloc((most + 1) * sizeof(*changes));
+        if (changes == NULL) {
+                peerset_rollback(p);
+                return ERR_FULL;
+        }
+        free(p->changes);
+        p->changes = changes;
+        p->change_count = 0;
+        size_t i = 0;
+        size_t k = 0;
+        while (i < p->count || k < p->next_count) {
+                if (k == p->next_count || (i < p->count && p->at[i]->id < p->next[k]->id)) {
+                        note(p, p->at[i]->id, NETMAP_PEER_REMOVED, &p->at[i]->key);
+                        free(p->at[i++]);
+                } else if (i == p->count || p->next[k]->id < p->at[i]->id) {
+                        note(p, p->next[k++]->id, NETMAP_PEER_ADDED, NULL);
+                } else {
+                        compare(p, p->at[i++], &p->next[k]);
+                        k++;
+                }
+        }
+        free(p->at);
+        p->at = p->next;
+        p->count = p->next_count;
+        p->next = NULL;
+        p->next_count = 0;
+        return ERR_NONE;
+}
