@@ -13,17 +13,40 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
 func main() {
 	log.SetFlags(log.Lmicroseconds)
-	if len(os.Args) > 1 && os.Args[1] == "servers" {
-		serversMain(os.Args[2:])
-		return
+	role, args := "run", os.Args[1:]
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		role, args = args[0], args[1:]
 	}
-	fmt.Fprintln(os.Stderr, "usage: interop servers ...")
-	os.Exit(2)
+	var err error
+	switch role {
+	case "run":
+		os.Exit(runMain(args))
+	case "servers":
+		serversMain(args)
+	case "tsnet":
+		err = tsnetMain(args)
+	case "host":
+		err = hostMain()
+	case "wire":
+		err = wireMain(args)
+	case "forward":
+		err = forwardMain()
+	case "enter":
+		err = enterMain(args[0], args[1:])
+	case "janitor":
+		janitorMain(args[0], args[1])
+	default:
+		err = fmt.Errorf("unknown role %q", role)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
 }
 
 // serversMain serves a runner on standard input and output, or with -hold a
@@ -33,6 +56,7 @@ func serversMain(args []string) {
 	fs := flag.NewFlagSet("servers", flag.ExitOnError)
 	fs.StringVar(&o.IP, "listen", "127.0.0.1", "address of all servers")
 	fs.IntVar(&o.ControlPort, "control-port", 0, "TCP port of the control server (0: any)")
+	fs.IntVar(&o.TLSPort, "tls-port", 0, "TCP port of the control server over TLS (0: none)")
 	fs.IntVar(&o.DERPPort, "derp-port", 0, "TCP port of the first relay (0: any)")
 	fs.IntVar(&o.STUNPort, "stun-port", 0, "UDP port of the first STUN server (0: any)")
 	fs.IntVar(&o.Regions, "regions", 1, "number of relay regions")

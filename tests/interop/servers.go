@@ -110,7 +110,8 @@ func (s *stoppable) stop() {
 // serverOptions says what one set of servers looks like.
 type serverOptions struct {
 	IP          string // address to listen on
-	ControlPort int    // 0: any
+	ControlPort int    // plain HTTP; 0: any
+	TLSPort     int    // control server over TLS as well, self-signed; 0: not
 	DERPPort    int    // of region 1, further regions take the next ports; 0: any
 	STUNPort    int    // 0: any
 	Regions     int
@@ -122,7 +123,7 @@ type serverOptions struct {
 // servers are a control server, a relay and a STUN server per region.
 type servers struct {
 	control *testcontrol.Server
-	http    *stoppable
+	http    []*stoppable // the control server's listeners
 	relays  map[int]*relay
 
 	mu        sync.Mutex
@@ -270,12 +271,32 @@ func startServers(o serverOptions) (*servers, error) {
 		HoldMapRequest: s.sawMapRequest,
 	}
 	log.SetOutput(&registerWatch{s: s, w: os.Stderr})
-	s.http = &stoppable{addr: hostPort(o.IP, o.ControlPort), handler: http.HandlerFunc(s.serveHTTP)}
-	if err := s.http.start(); err != nil {
+	handler := http.HandlerFunc(s.serveHTTP)
+	s.http = append(s.http, &stoppable{addr: hostPort(o.IP, o.ControlPort), handler: handler})
+	if o.TLSPort != 0 {
+		cert, err := selfSigned(o.IP)
+		if err != nil {
+			return nil, err
+		}
+		cfg := &tls.Config{Certificates: []tls.Certificate{cert}}
+		s.http = append(s.http, &stoppable{addr: hostPort(o.IP, o.TLSPort), handler: handler, tls: cfg})
+	}
+	if err := s.switchControl(true); err != nil {
 		return nil, err
 	}
-	s.control.ExplicitBaseURL = "http://" + s.http.addr
+	s.control.ExplicitBaseURL = "http://" + s.http[0].addr
 	return s, nil
+}
+
+func (s *servers) switchControl(on bool) error {
+	for _, h := range s.http {
+		if !on {
+			h.stop()
+		} else if err := h.start(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *servers) sawMapRequest(req *tailcfg.MapRequest) func() {
@@ -344,6 +365,7 @@ type nodeSeen struct {
 	Endpoints []string
 	Polls     int  // streaming map requests so far
 	Polling   bool // a streaming map request is open
+	OnRelay   bool // connected to a relay
 }
 
 func (s *servers) nodes() []nodeSeen {
@@ -359,6 +381,9 @@ func (s *servers) nodes() []nodeSeen {
 			IPv4:     n.Addresses[0].Addr().String(),
 			HomeDERP: n.HomeDERP,
 			Polling:  polling,
+		}
+		for _, r := range s.relays {
+			seen.OnRelay = seen.OnRelay || r.srv.IsClientConnectedForTest(n.Key)
 		}
 		for _, ep := range n.Endpoints {
 			seen.Endpoints = append(seen.Endpoints, ep.String())
@@ -396,6 +421,12 @@ func (s *servers) do(op string, raw json.RawMessage) (any, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.registers, nil
+	case "node":
+		k, err := parseKey(a.Node)
+		if err != nil {
+			return nil, err
+		}
+		return s.control.Node(k), nil
 	case "expire":
 		s.control.SetExpireAllNodes(a.On)
 		return nil, nil
@@ -407,22 +438,23 @@ func (s *servers) do(op string, raw json.RawMessage) (any, error) {
 		}
 		return nil, nil
 	case "control":
-		if a.On {
-			return nil, s.http.start()
-		}
-		s.http.stop()
-		return nil, nil
+		return nil, s.switchControl(a.On)
 	case "relay":
 		return nil, s.switchRelay(a)
 	}
 	return nil, fmt.Errorf("unknown operation %q", op)
 }
 
+func parseKey(text string) (k key.NodePublic, err error) {
+	err = k.UnmarshalText([]byte(text))
+	return k, err
+}
+
 // sendMap hands a hand-made map response to a node; from then on the
 // control server sends that node nothing of its own.
 func (s *servers) sendMap(a serverArgs) error {
-	var k key.NodePublic
-	if err := k.UnmarshalText([]byte(a.Node)); err != nil {
+	k, err := parseKey(a.Node)
+	if err != nil {
 		return err
 	}
 	resp := new(tailcfg.MapResponse)

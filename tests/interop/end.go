@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// An end speaks TCP from one host of the mesh: from a host helper through
+// the kernel and our daemon, from a tsnet node through its own stack.
+//
+// The service every end offers starts with a 17-byte header: a letter, a
+// size and a seed, big endian.  'e' echoes; 'u' reads size bytes and answers
+// with their SHA-256; 'd' writes size bytes made from seed and then their
+// SHA-256.
+type end struct {
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+	listen func(network, addr string) (net.Listener, error)
+
+	mu    sync.Mutex
+	chats map[int]*chat
+}
+
+const endPort = 7000
+
+// endArgs are the arguments of all operations of an end.
+type endArgs struct {
+	Port     int
+	Addr     string // IP of the other end
+	Size     int64
+	Seed     uint64
+	Download bool
+	ID       int
+	Interval time.Duration
+	Timeout  time.Duration
+}
+
+// chatResult tells how a chat went; times are nanoseconds since 1970.
+type chatResult struct {
+	Start   int64   // first packet handed to the stack
+	Replies []int64 // when each answer came; the first is the connection itself
+	Error   string  `json:",omitempty"`
+}
+
+// chat is a connection that sends a byte, awaits it back, and pauses.
+type chat struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	mu     sync.Mutex
+	res    chatResult
+}
+
+type transferResult struct {
+	Sent, Received string // SHA-256 of what was sent and of what arrived
+	Seconds        float64
+}
+
+func (e *end) do(op string, a endArgs) (any, error) {
+	switch op {
+	case "listen":
+		return nil, e.serve(a.Port)
+	case "chat-start":
+		return e.chatStart(a), nil
+	case "chat-stop":
+		return e.chatStop(a.ID)
+	case "transfer":
+		return e.transfer(a)
+	}
+	return nil, fmt.Errorf("unknown operation %q", op)
+}
+
+func (e *end) serve(port int) error {
+	ln, err := e.listen("tcp", ":"+strconv.Itoa(port))
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go serveEnd(c)
+		}
+	}()
+	return nil
+}
+
+func serveEnd(c net.Conn) {
+	defer c.Close()
+	var head [17]byte
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		return
+	}
+	size := int64(binary.BigEndian.Uint64(head[1:9]))
+	seed := binary.BigEndian.Uint64(head[9:17])
+	switch head[0] {
+	case 'e':
+		io.Copy(c, c)
+	case 'u':
+		sum := sha256.New()
+		if _, err := io.CopyN(sum, c, size); err == nil {
+			c.Write(sum.Sum(nil))
+		}
+	case 'd':
+		sum := sha256.New()
+		if err := writePattern(c, sum, size, seed); err == nil {
+			c.Write(sum.Sum(nil))
+		}
+	}
+}
+
+// writePattern writes size bytes that follow from seed to w and to sum.
+func writePattern(w io.Writer, sum hash.Hash, size int64, seed uint64) error {
+	var s [32]byte
+	binary.BigEndian.PutUint64(s[:], seed)
+	src := rand.NewChaCha8(s)
+	buf := make([]byte, 64<<10)
+	for size > 0 {
+		part := buf[:min(size, int64(len(buf)))]
+		src.Read(part)
+		sum.Write(part)
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+		size -= int64(len(part))
+	}
+	return nil
+}
+
+func (e *end) connect(ctx context.Context, addr string, op byte, size int64, seed uint64) (net.Conn, error) {
+	c, err := e.dial(ctx, "tcp", net.JoinHostPort(addr, strconv.Itoa(endPort)))
+	if err != nil {
+		return nil, err
+	}
+	head := binary.BigEndian.AppendUint64([]byte{op}, uint64(size))
+	head = binary.BigEndian.AppendUint64(head, seed)
+	if _, err := c.Write(head); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// transfer moves a.Size bytes to (or with Download from) the other end.
+func (e *end) transfer(a endArgs) (*transferResult, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), a.Timeout)
+	defer cancel()
+	op := byte('u')
+	if a.Download {
+		op = 'd'
+	}
+	c, err := e.connect(ctx, a.Addr, op, a.Size, a.Seed)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	deadline, _ := ctx.Deadline()
+	c.SetDeadline(deadline)
+	start := time.Now()
+	mine := sha256.New()
+	if a.Download {
+		_, err = io.CopyN(mine, c, a.Size)
+	} else {
+		err = writePattern(c, mine, a.Size, a.Seed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var theirs [sha256.Size]byte
+	if _, err := io.ReadFull(c, theirs[:]); err != nil {
+		return nil, err
+	}
+	res := &transferResult{
+		Sent:     hex.EncodeToString(mine.Sum(nil)),
+		Received: hex.EncodeToString(theirs[:]),
+		Seconds:  time.Since(start).Seconds(),
+	}
+	if a.Download {
+		res.Sent, res.Received = res.Received, res.Sent
+	}
+	return res, nil
+}
+
+// chatStart returns the chat's start at once and leaves it running.
+func (e *end) chatStart(a endArgs) int64 {
+	ctx, cancel := context.WithCancel(context.Background())
+	ch := &chat{cancel: cancel, done: make(chan struct{})}
+	ch.res.Start = time.Now().UnixNano()
+	e.mu.Lock()
+	if e.chats == nil {
+		e.chats = map[int]*chat{}
+	}
+	e.chats[a.ID] = ch
+	e.mu.Unlock()
+	go func() {
+		defer close(ch.done)
+		if err := e.talk(ctx, ch, a); err != nil && ctx.Err() == nil {
+			ch.mu.Lock()
+			ch.res.Error = err.Error()
+			ch.mu.Unlock()
+		}
+	}()
+	return ch.res.Start
+}
+
+func (ch *chat) reply() {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.res.Replies = append(ch.res.Replies, time.Now().UnixNano())
+}
+
+func (e *end) talk(ctx context.Context, ch *chat, a endArgs) error {
+	c, err := e.connect(ctx, a.Addr, 'e', 0, 0)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	ch.reply()
+	for {
+		var b [1]byte
+		if _, err := c.Write(b[:]); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(c, b[:]); err != nil {
+			return err
+		}
+		ch.reply()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(a.Interval):
+		}
+	}
+}
+
+func (e *end) chatStop(id int) (*chatResult, error) {
+	e.mu.Lock()
+	ch := e.chats[id]
+	delete(e.chats, id)
+	e.mu.Unlock()
+	if ch == nil {
+		return nil, fmt.Errorf("no chat %d", id)
+	}
+	ch.cancel()
+	<-ch.done
+	return &ch.res, nil
+}
+
+func decodeArgs(raw json.RawMessage) (endArgs, error) {
+	var a endArgs
+	if len(raw) == 0 {
+		return a, nil
+	}
+	err := json.Unmarshal(raw, &a)
+	return a, err
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A lab is one small internet in network namespaces: the namespace "inet"
+// holds a bridge with the servers on it, each site is either a host on that
+// bridge or a host behind a router on it.  All names carry the runner's
+// process id; the janitor removes them whatever happens to the runner.
+type lab struct {
+	t       *test
+	prefix  string
+	dir     string
+	servers *child
+	delay   time.Duration // one way, between a site and the bridge
+	sites   int
+	stops   []func()
+}
+
+const (
+	serverIP    = "203.0.113.1"
+	controlURL  = "http://203.0.113.1:8080"
+	controlPort = "8080"
+	derpPort    = "8443"
+	stunPort    = "3478"
+)
+
+// A siteKind is how a host reaches the internet.
+type siteKind int
+
+const (
+	public     siteKind = iota // straight on the bridge
+	easyNAT                    // endpoint-independent mapping, unsolicited input dropped
+	udpBlocked                 // as easyNAT, and no UDP gets through
+)
+
+// site is a host namespace with a helper process in it.
+type site struct {
+	lab     *lab
+	name    string
+	ns      string
+	outside string // address as the internet sees it
+	helper  *child
+}
+
+// run executes argv and gives its output with the error.
+func run(stdin string, argv ...string) error {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(out.String()))
+	}
+	return nil
+}
+
+// inNS prefixes argv so that it runs in namespace ns.
+func inNS(ns string, argv ...string) []string {
+	return append([]string{"ip", "netns", "exec", ns}, argv...)
+}
+
+func (l *lab) must(err error) {
+	if err != nil {
+		l.t.fatalf("lab: %v", err)
+	}
+}
+
+// addNS makes a namespace and runs an ip batch in it.
+func (l *lab) addNS(name, batch string) string {
+	ns := l.prefix + name
+	l.must(run("", "ip", "netns", "add", ns))
+	l.must(run("link set lo up\n"+batch, "ip", "-n", ns, "-batch", "-"))
+	return ns
+}
+
+// newLab makes the internet and starts the servers with extra arguments.
+func newLab(t *test, serverArgs ...string) *lab {
+	l := &lab{t: t, prefix: fmt.Sprintf("%s%d-", nsPrefix(), t.index), dir: filepath.Join(t.runner.dir, t.name)}
+	l.must(os.MkdirAll(l.dir, 0o755))
+	t.lab = l
+	inet := l.addNS("inet", "link add br0 type bridge\nlink set br0 up\naddr add "+serverIP+"/24 dev br0\n")
+	argv := append(inNS(inet, t.runner.self, "servers", "-listen", serverIP, "-control-port", controlPort,
+		"-derp-port", derpPort, "-stun-port", stunPort), serverArgs...)
+	if t.runner.reference {
+		argv = append(argv, "-tls-port", "443")
+	}
+	c, err := startChild("servers", filepath.Join(l.dir, "servers.log"), argv)
+	l.must(err)
+	l.servers = c
+	l.stops = append(l.stops, c.stop)
+	l.must(c.call("nodes", nil, nil, 10*time.Second))
+	return l
+}
+
+const natRules = `
+table ip edge {
+	chain output_nat {
+		type nat hook postrouting priority srcnat;
+		oifname "wan" masquerade
+	}
+	chain to_router {
+		type filter hook input priority filter;
+		iifname "wan" ct state established,related accept
+		iifname "wan" drop
+	}
+	chain through_router {
+		type filter hook forward priority filter;
+		%s
+		iifname "wan" ct state established,related accept
+		iifname "wan" drop
+	}
+}
+`
+
+// addSite makes a host of the given kind and starts its helper.
+func (l *lab) addSite(name string, kind siteKind) *site {
+	l.sites++
+	n := l.sites
+	s := &site{lab: l, name: name, outside: fmt.Sprintf("203.0.113.%d", 10+n)}
+	inet := l.prefix + "inet"
+	wanNS := l.addNS(name, "")
+	s.ns = wanNS
+	if kind != public {
+		wanNS = l.addNS(name+"-nat", "")
+		l.must(run(fmt.Sprintf(`link add eth0 type veth peer name lan netns %s
+link set eth0 up
+addr add 10.1.%d.2/24 dev eth0
+`, wanNS, n), "ip", "-n", s.ns, "-batch", "-"))
+		l.must(run(fmt.Sprintf("link set lan up\naddr add 10.1.%d.1/24 dev lan\n", n),
+			"ip", "-n", wanNS, "-batch", "-"))
+		l.must(run(fmt.Sprintf("route add default via 10.1.%d.1\n", n), "ip", "-n", s.ns, "-batch", "-"))
+		block := ""
+		if kind == udpBlocked {
+			block = "meta l4proto udp drop"
+		}
+		l.must(run(fmt.Sprintf(natRules, block), inNS(wanNS, "nft", "-f", "-")...))
+		l.must(run("", inNS(wanNS, l.t.runner.self, "forward")...))
+	}
+	port := fmt.Sprintf("p%d", n)
+	if l.delay != 0 {
+		w, err := startChild(name+" wire", filepath.Join(l.dir, name+"-wire.log"),
+			[]string{l.t.runner.self, "wire", wanNS, "wan", inet, port, l.delay.String()})
+		l.must(err)
+		l.stops = append(l.stops, w.stop)
+		l.must(w.call("ready", nil, nil, 5*time.Second))
+	} else {
+		l.must(run("", "ip", "-n", wanNS, "link", "add", "wan", "type", "veth", "peer", "name", port, "netns", inet))
+	}
+	l.must(run(fmt.Sprintf("link set wan up\naddr add %s/24 dev wan\n", s.outside), "ip", "-n", wanNS, "-batch", "-"))
+	l.must(run(fmt.Sprintf("link set %s up master br0\n", port), "ip", "-n", inet, "-batch", "-"))
+	l.must(run("route add default via "+serverIP+"\n", "ip", "-n", wanNS, "-batch", "-"))
+
+	c, err := startChild(name+" helper", filepath.Join(l.dir, name+"-helper.log"), inNS(s.ns, l.t.runner.self, "host"))
+	l.must(err)
+	s.helper = c
+	l.stops = append(l.stops, c.stop)
+	l.must(c.call("listen", endArgs{Port: endPort}, nil, 5*time.Second))
+	return s
+}
+
+// stop ends every process of the lab and removes its namespaces.
+func (l *lab) stop() {
+	for i := len(l.stops) - 1; i >= 0; i-- {
+		l.stops[i]()
+	}
+	removeNS(l.prefix)
+}
+
+// server asks the servers; a failure fails the test.
+func (l *lab) server(op string, args serverArgs, result any) {
+	l.t.helperErr(l.servers.call(op, args, result, 10*time.Second))
+}
+
+func (l *lab) nodes() []nodeSeen {
+	var out []nodeSeen
+	l.server("nodes", serverArgs{}, &out)
+	return out
+}
+
+// node returns what the control server knows of the node with address ip.
+func (l *lab) node(ip string) nodeSeen {
+	for _, n := range l.nodes() {
+		if n.IPv4 == ip {
+			return n
+		}
+	}
+	return nodeSeen{}
+}
+
+func nsPrefix() string {
+	return fmt.Sprintf("ti%d-", os.Getpid())
+}
+
+// removeNS deletes the namespaces whose names begin with prefix.
+func removeNS(prefix string) {
+	names, err := os.ReadDir("/run/netns")
+	if err != nil {
+		return
+	}
+	for _, e := range names {
+		if strings.HasPrefix(e.Name(), prefix) {
+			run("", "ip", "netns", "del", e.Name())
+		}
+	}
+}
+
+// janitorMain waits for its standard input to end, which it does with the
+// runner however that ends, and removes what may be left.
+func janitorMain(prefix, dir string) {
+	var b [1]byte
+	for {
+		if n, err := os.Stdin.Read(b[:]); n == 0 || err != nil {
+			break
+		}
+	}
+	removeNS(prefix)
+	os.RemoveAll(dir)
+}
+
+// enterMain gives a daemon its own /etc and /run and becomes it.  It runs
+// in the mount namespace that "ip netns exec" has made.
+func enterMain(dir string, argv []string) error {
+	over := filepath.Join(dir, "etc")
+	if err := os.MkdirAll(over, 0o755); err != nil {
+		return err
+	}
+	if err := mountFS("tmpfs", over, "mode=0755"); err != nil {
+		return err
+	}
+	upper, work := filepath.Join(over, "upper"), filepath.Join(over, "work")
+	for _, d := range []string{upper, work} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := mountFS("overlay", "/etc", "lowerdir=/etc,upperdir="+upper+",workdir="+work); err != nil {
+		return err
+	}
+	if err := mountFS("tmpfs", "/run", "mode=0755"); err != nil {
+		return err
+	}
+	return execve(argv)
+}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// runner runs the named tests one after the other.
+type runner struct {
+	self   string // this program
+	daemon string
+	cli    string
+	dir    string // scratch, removed at the end
+	logs   string // where the logs of failed tests are kept; "": nowhere
+	runs   int    // repetitions of a timed measurement
+
+	// The reference's daemon redials a plain HTTP server by TLS on port
+	// 443; ours must not need that.
+	reference bool
+}
+
+// test is one run of a named test.
+type test struct {
+	runner *runner
+	name   string
+	index  int
+	lab    *lab
+
+	mu      sync.Mutex
+	figures []string
+	faults  []string // what was wrong beside the test's own steps
+}
+
+type testFailed struct{ msg string }
+
+// fatalf ends the test; it must be called on the test's own goroutine.
+func (t *test) fatalf(format string, args ...any) {
+	panic(testFailed{fmt.Sprintf(format, args...)})
+}
+
+// figure reports something measured.
+func (t *test) figure(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.figures = append(t.figures, fmt.Sprintf(format, args...))
+}
+
+// fault makes the test fail in the end but lets it go on.
+func (t *test) fault(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.faults = append(t.faults, fmt.Sprintf(format, args...))
+}
+
+// helperErr fails the test when one of the suite's own processes failed.
+func (t *test) helperErr(err error) {
+	if err != nil {
+		t.fatalf("%v", err)
+	}
+}
+
+// await polls cond until it holds.
+func (t *test) await(limit time.Duration, what string, cond func() bool) {
+	for end := time.Now().Add(limit); ; time.Sleep(pollStep) {
+		if cond() {
+			return
+		}
+		if time.Now().After(end) {
+			t.fatalf("not within %v: %s", limit, what)
+		}
+	}
+}
+
+// run runs the test and returns "" or what failed.
+func (t *test) run(fn func(*test)) (failure string) {
+	defer func() {
+		if p := recover(); p != nil {
+			failed, ok := p.(testFailed)
+			if !ok {
+				panic(p)
+			}
+			t.faults = append([]string{failed.msg}, t.faults...)
+		}
+		failure = strings.Join(t.faults, "\n")
+	}()
+	defer func() {
+		if t.lab != nil {
+			t.lab.stop()
+		}
+	}()
+	fn(t)
+	return ""
+}
+
+// keepLogs copies the logs of a failed test and returns where they are.
+func (t *test) keepLogs() string {
+	if t.runner.logs == "" || t.lab == nil {
+		return ""
+	}
+	to := filepath.Join(t.runner.logs, t.name)
+	if os.MkdirAll(to, 0o755) != nil {
+		return ""
+	}
+	files, _ := filepath.Glob(filepath.Join(t.lab.dir, "*.log"))
+	for _, f := range files {
+		if b, err := os.ReadFile(f); err == nil {
+			os.WriteFile(filepath.Join(to, filepath.Base(f)), b, 0o644)
+		}
+	}
+	return to
+}
+
+// report prints one line for the test, and its figures.
+func (t *test) report(failure string, took time.Duration) {
+	if failure == "" {
+		fmt.Printf("PASS %s\n", t.name)
+	} else {
+		fmt.Printf("FAIL %s: %s\n", t.name, strings.ReplaceAll(failure, "\n", "\n     "))
+		if where := t.keepLogs(); where != "" {
+			fmt.Printf("     logs: %s\n", where)
+		}
+	}
+	for _, f := range t.figures {
+		fmt.Printf("FIGURE %s: %s\n", t.name, f)
+	}
+	fmt.Printf("     %s took %.1f s\n", t.name, took.Seconds())
+}
+
+// startJanitor starts the process that cleans up after this one.
+func (r *runner) startJanitor() (stop func(), err error) {
+	cmd := exec.Command(r.self, "janitor", nsPrefix(), r.dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return func() {
+		in.Close()
+		cmd.Wait()
+	}, nil
+}
+
+// program finds an executable: by its own variable, else in the build tree.
+func program(variable, underBuild string) (string, error) {
+	path := os.Getenv(variable)
+	if path == "" {
+		build := os.Getenv("BUILD_DIR")
+		if build == "" {
+			return "", fmt.Errorf("set BUILD_DIR, or %s", variable)
+		}
+		path = filepath.Join(build, underBuild)
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	_, err = os.Stat(path)
+	return path, err
+}
+
+func newRunner() (*runner, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	daemon, err1 := program("TAILSCALED", "daemon/tailscaled")
+	cli, err2 := program("TAILSCALE", "cli/tailscale")
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "ti")
+	if err != nil {
+		return nil, err
+	}
+	return &runner{self: self, daemon: daemon, cli: cli, dir: dir, logs: os.Getenv("INTEROP_LOGS")}, nil
+}
+
+// runMain runs the tests whose names match and returns the exit code.
+func runMain(args []string) int {
+	fs := flag.NewFlagSet("run", flag.ExitOnError)
+	pattern := fs.String("run", "", "regular expression of test names")
+	list := fs.Bool("list", false, "print the names and leave")
+	runs := fs.Int("runs", 10, "repetitions of each timed measurement")
+	fs.Parse(args)
+	re, err := regexp.Compile(*pattern)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	if *list {
+		for _, n := range tests {
+			fmt.Println(n.name)
+		}
+		return 0
+	}
+	r, err := newRunner()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "interop:", err)
+		return 2
+	}
+	r.runs = *runs
+	r.reference = os.Getenv("INTEROP_REFERENCE") != ""
+	os.Setenv("TS_NO_LOGS_NO_SUPPORT", "true")
+	cleanup, err := r.startJanitor()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "interop:", err)
+		return 2
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	done := make(chan int, 1)
+	go func() { done <- r.runTests(re) }()
+	select {
+	case code := <-done:
+		cleanup()
+		return code
+	case <-signals:
+		// Daemons and helpers die with this process; the janitor,
+		// in its own session, outlives it and removes the rest.
+		fmt.Fprintln(os.Stderr, "interop: interrupted")
+		return 130
+	}
+}
+
+func (r *runner) runTests(re *regexp.Regexp) int {
+	code := 0
+	for i, n := range tests {
+		if !re.MatchString(n.name) {
+			continue
+		}
+		t := &test{runner: r, name: n.name, index: i}
+		start := time.Now()
+		failure := t.run(n.fn)
+		t.report(failure, time.Since(start))
+		if failure != "" {
+			code = 1
+		}
+	}
+	return code
+}

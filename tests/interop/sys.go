@@ -1,0 +1,28 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+func mountFS(kind, at, options string) error {
+	if err := syscall.Mount(kind, at, kind, 0, options); err != nil {
+		return fmt.Errorf("mount %s on %s: %w", kind, at, err)
+	}
+	return nil
+}
+
+func execve(argv []string) error {
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(path, argv, os.Environ())
+}
+
+// forwardMain turns IPv4 forwarding on in the namespace it runs in.
+func forwardMain() error {
+	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644)
+}
