@@ -122,14 +122,13 @@ static void on_report(void *arg, const struct netcheck_report *report, mono_t no
         (void)now;
         struct data *d = arg;
         post_report(d, 0, report);
-        if (report->full)
-                answer_netchecks(d, report);
+        answer_netchecks(d, report);
 }
 
 static void on_netcheck_late(struct timer *t, mono_t now)
 {
         (void)now;
-        struct data *d = (struct data *)(void *)((char *)t - offsetof(struct data, netcheck_timer));
+        struct data *d = container_of(t, struct data, netcheck_timer);
         struct netcheck_report none = {0};
         answer_netchecks(d, &none);
 }
@@ -385,7 +384,7 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
 static void on_ring(struct watch *w, unsigned events, mono_t now)
 {
         (void)events;
-        struct data *d = (struct data *)(void *)((char *)w - offsetof(struct data, in_watch));
+        struct data *d = container_of(w, struct data, in_watch);
         ring_drain_fd(d->in);
         struct dp_msg m;
         while (ring_pop(d->in, &m))
@@ -395,7 +394,7 @@ static void on_ring(struct watch *w, unsigned events, mono_t now)
 static void on_tun(struct watch *w, unsigned events, mono_t now)
 {
         (void)events;
-        struct data *d = (struct data *)(void *)((char *)w - offsetof(struct data, tun_watch));
+        struct data *d = container_of(w, struct data, tun_watch);
         datapath_out(&d->dp, now);
 }
 

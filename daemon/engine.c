@@ -169,7 +169,7 @@ static void on_readable(struct watch *w, unsigned events, mono_t now)
 {
         (void)events;
         (void)now;
-        struct engine *e = (struct engine *)(void *)((char *)w - offsetof(struct engine, from_watch));
+        struct engine *e = container_of(w, struct engine, from_watch);
         ring_drain_fd(e->from_data);
         struct dp_msg m;
         while (ring_pop(e->from_data, &m))

@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "base/key.h"
 #include "base/loop.h"
-#include "netcheck/netcheck.h"
+#include "netcheck/report.h"
 
 struct engine;
 struct filter;   /* tun/filter.h */

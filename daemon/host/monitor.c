@@ -81,7 +81,7 @@ static void on_readable(struct watch *w, unsigned events, mono_t now)
 {
         (void)events;
         (void)now;
-        struct monitor *m = (struct monitor *)(void *)((char *)w - offsetof(struct monitor, watch));
+        struct monitor *m = container_of(w, struct monitor, watch);
         int rc = nl_recvmsgs_default(m->sk);
         if (rc == -NLE_NOMEM)   /* the kernel dropped some: anything may have changed */
                 note(m, &m->changed);
@@ -90,7 +90,7 @@ static void on_readable(struct watch *w, unsigned events, mono_t now)
 static void on_settled(struct timer *t, mono_t now)
 {
         (void)now;
-        struct monitor *m = (struct monitor *)(void *)((char *)t - offsetof(struct monitor, settle));
+        struct monitor *m = container_of(t, struct monitor, settle);
         bool changed = m->changed, rule = m->rule_removed;
         m->changed = m->rule_removed = false;
         if (rule)

@@ -1,0 +1,39 @@
+/* daemon/netsync.h - what the network map means for the data side and the host: pure translations.
+ *
+ * Control thread.  Borrows the map for the call; what is returned belongs to the caller.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "daemon/control/netmap.h"
+#include "daemon/engine.h"
+#include "tun/filter.h"
+
+struct netsync_prefs {
+        bool accept_routes;              /* install what peers advertise beyond their own addresses */
+        bool shields_up;
+        const struct prefix *advertised; /* routes of ours: destinations the filter lets in */
+        size_t advertised_count;
+};
+
+/* Whether this peer takes part at all: neither expired nor without any way to reach it. */
+bool netsync_peer_usable(const struct netmap_node *n);
+
+/* Which of a peer's AllowedIPs count: its own addresses always, subnet routes if accepted, default routes
+ * never (that takes an exit node), prefixes with host bits never. */
+bool netsync_allows(const struct netmap_node *n, struct prefix p, const struct netsync_prefs *prefs);
+
+/* The engine's view of one peer; *ret_allowed is malloc'ed storage that ret points into. */
+ERR_CHECK enum err netsync_peer(const struct netmap_node *n, const struct netsync_prefs *prefs,
+        struct engine_peer *ret, struct prefix **ret_allowed);
+
+/* Routes into the tunnel: a /32 a peer, one /48 for all IPv6 addresses of the mesh, accepted subnets. */
+ERR_CHECK enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *prefs,
+        struct prefix **ret, size_t *ret_count);
+
+/* The packet filter.  NULL: out of memory. */
+struct filter *netsync_filter(const struct netmap *nm, const struct netsync_prefs *prefs);
