@@ -1,0 +1,78 @@
+/* daemon/backend.h - the state machine of the agent: logged in or not, running or not, and what follows.
+ *
+ * Joins profile, control client, engine and host on the control thread.  One object a process.
+ * Source: Tailscale LocalAPI, states and preferences.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/dial.h"
+#include "base/err.h"
+#include "base/loop.h"
+#include "daemon/control/hostinfo.h"
+#include "daemon/control/netmap.h"
+#include "daemon/engine.h"
+#include "daemon/host/router.h"
+#include "daemon/localapi/prefs.h"
+#include "daemon/notify.h"
+#include "daemon/profile.h"
+
+enum ipn_state {   /* numbers as in Notify */
+        IPN_NO_STATE = 0,
+        IPN_NEEDS_LOGIN = 2,
+        IPN_NEEDS_MACHINE_AUTH = 3,
+        IPN_STOPPED = 4,
+        IPN_STARTING = 5,
+        IPN_RUNNING = 6,
+};
+const char *ipn_state_str(enum ipn_state s);
+
+struct backend;
+
+struct backend_opts {   /* all borrowed for the backend's life */
+        struct loop *loop;
+        struct dialer *dialer;
+        struct profiles *profiles;
+        struct router *router;   /* NULL: the host is not touched */
+        struct notify *notify;
+        const char *version;
+        const char *backend_log_id;   /* NULL: none */
+};
+
+/* NULL: out of memory. */
+struct backend *backend_new(const struct backend_opts *o);
+void backend_free(struct backend *b);
+/* The callbacks an engine needs, with b as their argument; then give the engine to the backend. */
+extern const struct engine_callbacks backend_engine_callbacks;
+/* Takes up work: with a stored login that wants to run, connects. */
+void backend_run(struct backend *b, struct engine *e);
+
+/* What a client asks.  NULL: done; else a sentence for a person (static or until the next call). */
+const char *backend_start(struct backend *b, const struct prefs *update /* NULL: as they are */,
+        const char *auth_key);
+void backend_login_interactive(struct backend *b);
+const char *backend_edit_prefs(struct backend *b, const json_t *masked);
+typedef void (*backend_done_fn)(void *arg, const char *error);
+void backend_logout(struct backend *b, backend_done_fn fn, void *arg);
+void backend_logout_cancel(struct backend *b, void *arg);   /* fn is not called for arg any more */
+
+/* The host's network changed; a policy rule of ours was removed. */
+void backend_link_changed(struct backend *b);
+
+/* ---- to look at ---- */
+enum ipn_state backend_state(const struct backend *b);
+const struct prefs *backend_prefs(const struct backend *b);
+const struct netmap *backend_netmap(const struct backend *b);   /* self NULL: none */
+struct engine *backend_engine(const struct backend *b);
+const char *backend_auth_url(const struct backend *b);          /* "" = none */
+bool backend_online(const struct backend *b);                   /* the map stream stands */
+bool backend_has_node_key(const struct backend *b);
+const struct netcheck_report *backend_report(const struct backend *b);   /* the latest; NULL: none */
+/* Array of strings, what is wrong; empty when fine. New reference. */
+json_t *backend_health(const struct backend *b);
+/* The map as watchers see it (NetMap); new reference, JSON null before the first map. */
+json_t *backend_netmap_json(const struct backend *b);
+const struct hostinfo_os *backend_os(const struct backend *b);
+const char *backend_version(const struct backend *b);
