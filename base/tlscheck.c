@@ -1,11 +1,10 @@
 #include "base/tlscheck.h"
 
-#include <openssl/evp.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/openssl.h"
 
 #define PIN_PREFIX  "sha256-raw:"
 #define META_PREFIX "derpkey"

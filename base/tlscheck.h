@@ -5,8 +5,6 @@
  * certificate is presented beside those whose common name starts with "derpkey" (a relay's key
  * announcement, never judged), its DER has that SHA-256, names the host and is in its validity; no chain.
  * Insecure: anything, but a pin or another name is still enforced, as the reference does.
- *
- * Shares no header with base/err.h, one of whose names libssl has too.
  */
 #pragma once
 

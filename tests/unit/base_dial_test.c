@@ -1,0 +1,632 @@
+#include "base/dial.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "tests/unit/tls_server.h"
+
+/* BULK is more than the kernel buffers of both ends hold. */
+enum { BULK = 12 << 20, WRITE_CHUNK = 200000, GREETING = 100000 };
+
+struct client {
+        struct loop *loop;
+        struct dialer *dialer;
+        struct stream *stream;
+        unsigned connected, failed, readable, writable;
+        enum err end;          /* what ended reading */
+        size_t received, sent, to_send;
+        uint32_t sum;          /* of what was received */
+        bool close_on_connect, close_on_read, manual;
+};
+
+static uint8_t pattern(size_t i)
+{
+        return (uint8_t)(i * 7 + i / 251);
+}
+
+static void client_read(struct client *c)
+{
+        uint8_t buf[1500];   /* smaller than a TLS record: the rest waits inside the library */
+        for (;;) {
+                size_t n = 0;
+                enum err err = stream_read(c->stream, buf, sizeof(buf), &n);
+                if (err != ERR_NONE) {
+                        if (err != ERR_AGAIN)
+                                c->end = err;
+                        return;
+                }
+                for (size_t i = 0; i < n; i++)
+                        c->sum = c->sum * 31 + buf[i];
+                c->received += n;
+        }
+}
+
+/* Offers what is left each time from another place, as a growing buffer does. */
+static void client_write(struct client *c)
+{
+        while (c->sent < c->to_send) {
+                size_t len = c->to_send - c->sent < WRITE_CHUNK ? c->to_send - c->sent : WRITE_CHUNK;
+                uint8_t *copy = malloc(len);
+                for (size_t i = 0; i < len; i++)
+                        copy[i] = pattern(c->sent + i);
+                size_t n = 0;
+                enum err err = stream_write(c->stream, copy, len, &n);
+                free(copy);
+                if (err != ERR_NONE) {
+                        assert_int_equal(err, ERR_AGAIN);
+                        break;
+                }
+                c->sent += n;
+        }
+        stream_want_write(c->stream, c->sent < c->to_send);
+}
+
+static void on_stream(struct stream *s, enum stream_event ev, void *arg, mono_t now)
+{
+        struct client *c = arg;
+        assert_true(mono_is_set(now));
+        assert_ptr_equal(s, c->stream);
+        switch (ev) {
+        case STREAM_CONNECTED:
+                c->connected++;
+                if (c->close_on_connect) {
+                        stream_close(s);
+                        c->stream = NULL;
+                } else if (!c->manual) {
+                        client_write(c);
+                        client_read(c);
+                }
+                break;
+        case STREAM_READABLE:
+                c->readable++;
+                if (c->close_on_read) {
+                        stream_close(s);
+                        c->stream = NULL;
+                } else if (!c->manual) {
+                        client_read(c);
+                }
+                break;
+        case STREAM_WRITABLE:
+                c->writable++;
+                client_write(c);
+                break;
+        case STREAM_FAILED:
+                c->failed++;
+                break;
+        }
+}
+
+static int setup(void **state)
+{
+        struct client *c = calloc(1, sizeof(*c));
+        c->loop = loop_new();
+        c->dialer = dialer_new(c->loop);
+        *state = c;
+        return c->loop == NULL || c->dialer == NULL;
+}
+
+static int teardown(void **state)
+{
+        struct client *c = *state;
+        stream_close(c->stream);
+        dialer_free(c->dialer);
+        loop_free(c->loop);
+        free(c);
+        return 0;
+}
+
+static void dial(struct client *c, const struct dial_opts *opts)
+{
+        c->stream = stream_dial(c->dialer, opts, on_stream, c);
+        assert_non_null(c->stream);
+        assert_int_equal(c->connected + c->failed, 0);   /* never from within */
+}
+
+static void run_while(struct client *c, bool (*more)(const struct client *c))
+{
+        mono_t until = mono_add_ms(mono_now(), 20000);
+        while (more(c)) {
+                assert_false(mono_reached(mono_now(), until));
+                loop_once(c->loop, 100);
+        }
+}
+
+static bool connecting(const struct client *c)
+{
+        return c->connected + c->failed == 0;
+}
+
+static bool not_ended(const struct client *c)
+{
+        return c->end == ERR_NONE && c->failed == 0;
+}
+
+/* --- what the servers do --- */
+
+static void serve_echo(struct server *s, int fd, SSL *ssl)
+{
+        (void)s;
+        static uint8_t buf[65536];
+        size_t total = 0;
+        ssize_t n;
+        usleep(50000);   /* so that the client fills the buffers */
+        while (total < BULK && (n = server_read(fd, ssl, buf, sizeof(buf))) > 0) {
+                if (!server_write(fd, ssl, buf, (size_t)n))
+                        return;
+                total += (size_t)n;
+        }
+        if (ssl != NULL)
+                SSL_shutdown(ssl);
+}
+
+/* Speaks first, in one go, and leaves without a TLS goodbye. */
+static void serve_greeting(struct server *s, int fd, SSL *ssl)
+{
+        (void)s;
+        uint8_t *all = malloc(GREETING);
+        for (size_t i = 0; i < GREETING; i++)
+                all[i] = pattern(i);
+        server_write(fd, ssl, all, GREETING);
+        free(all);
+}
+
+static char last_sni[256];
+
+static void serve_until_close(struct server *s, int fd, SSL *ssl)
+{
+        (void)s;
+        const char *sni = ssl != NULL ? SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) : NULL;
+        snprintf(last_sni, sizeof(last_sni), "%s", sni != NULL ? sni : "");
+        char c;
+        while (server_read(fd, ssl, &c, 1) > 0)
+                ;
+}
+
+static void serve_text(struct server *s, int fd, SSL *ssl)
+{
+        static const char text[] = "220 this is no TLS\r\n";
+        server_write(fd, ssl, text, strlen(text));
+        serve_until_close(s, fd, ssl);
+}
+
+static uint32_t pattern_sum(size_t n)
+{
+        uint32_t sum = 0;
+        for (size_t i = 0; i < n; i++)
+                sum = sum * 31 + pattern(i);
+        return sum;
+}
+
+static struct dial_opts loopback(uint16_t port, enum dial_tls tls)
+{
+        return (struct dial_opts){.host = "127.0.0.1", .port = port, .tls = tls, .timeout_ms = 10000};
+}
+
+/* --- tests --- */
+
+static void check_echo(struct client *c, uint16_t port, enum dial_tls tls, bool insecure)
+{
+        struct dial_opts opts = loopback(port, tls);
+        opts.insecure = insecure;
+        c->to_send = BULK;
+        dial(c, &opts);
+        run_while(c, not_ended);
+        assert_int_equal(c->connected, 1);
+        assert_int_equal(c->end, ERR_CLOSED);
+        assert_int_equal(c->received, BULK);
+        assert_int_equal(c->sum, pattern_sum(BULK));
+        assert_true(c->writable > 0);
+}
+
+static void test_plain_echo(void **state)
+{
+        struct client *c = *state;
+        struct server s = {0};
+        server_start(&s, 1, serve_echo);
+        check_echo(c, s.port, DIAL_PLAIN, false);
+        /* At its end the stream is quiet, and says the same for ever. */
+        unsigned events = c->readable + c->writable;
+        loop_once(c->loop, 20);
+        loop_once(c->loop, 0);
+        assert_int_equal(c->readable + c->writable, events);
+        size_t n = 0;
+        uint8_t b = 0;
+        assert_int_equal(stream_read(c->stream, &b, 1, &n), ERR_CLOSED);
+        assert_int_equal(stream_write(c->stream, &b, 1, &n), ERR_CLOSED);
+        assert_string_equal(stream_error(c->stream), "the other side hung up");
+        server_stop(&s);
+}
+
+static void test_tls_echo(void **state)
+{
+        struct client *c = *state;
+        struct server s = {0};
+        server_use_tls(&s, "IP:127.0.0.1", -60, 3600, false);
+        server_start(&s, 1, serve_echo);
+        check_echo(c, s.port, DIAL_TLS, true);
+        server_stop(&s);
+}
+
+static void test_addresses(void **state)
+{
+        struct client *c = *state;
+        struct server s = {0};
+        server_start(&s, 1, serve_until_close);
+        struct dial_opts opts = loopback(s.port, DIAL_PLAIN);
+        dial(c, &opts);
+        assert_false(addr_is_set(stream_remote_addr(c->stream)));
+        size_t n = 0;
+        assert_int_equal(stream_read(c->stream, &opts, 1, &n), ERR_STATE);
+        run_while(c, connecting);
+        struct addr remote = stream_remote_addr(c->stream);
+        struct addr local = stream_local_addr(c->stream);
+        assert_true(ip_eq(remote.ip, ip_v4(127, 0, 0, 1)));
+        assert_int_equal(remote.port, s.port);
+        assert_true(ip_eq(local.ip, ip_v4(127, 0, 0, 1)));
+        assert_true(local.port != 0);
+        stream_close(c->stream);
+        c->stream = NULL;
+        server_stop(&s);
+}
+
+/* All that was sent arrives, though most of it waited in the library or came with the handshake. */
+static void test_tls_greeting_and_rude_end(void **state)
+{
+        struct client *c = *state;
+        struct server s = {0};
+        server_use_tls(&s, "IP:127.0.0.1", -60, 3600, false);
+        server_start(&s, 1, serve_greeting);
+        struct dial_opts opts = loopback(s.port, DIAL_TLS);
+        opts.insecure = true;
+        dial(c, &opts);
+        run_while(c, not_ended);
+        assert_int_equal(c->received, GREETING);
+        assert_int_equal(c->sum, pattern_sum(GREETING));
+        assert_true(c->end == ERR_IO || c->end == ERR_CLOSED);   /* as libcurl's version sees it */
+        assert_true(stream_error(c->stream)[0] != '\0');
+        server_stop(&s);
+}
+
+/* Another connection made meanwhile must not cost one that has unread input. */
+static void test_unread_input_survives_other_dials(void **state)
+{
+        struct client *c = *state;
+        struct server s = {0};
+        struct server other = {0};
+        server_start(&s, 1, serve_greeting);
+        server_start(&other, 3, serve_until_close);
+        struct dial_opts opts = loopback(s.port, DIAL_PLAIN);
+        c->manual = true;
+        dial(c, &opts);
+        while (c->readable == 0)
+                loop_once(c->loop, 100);
+        for (int i = 0; i < 3; i++) {
+                struct client more = {.loop = c->loop, .dialer = c->dialer};
+                opts.port = other.port;
+                dial(&more, &opts);
+                run_while(&more, connecting);
+                assert_int_equal(more.connected, 1);
+                stream_close(more.stream);
+        }
+        c->manual = false;
+        run_while(c, not_ended);
+        assert_int_equal(c->received, GREETING);
+        assert_int_equal(c->end, ERR_CLOSED);
+        server_stop(&s);
+        server_stop(&other);
+}
+
+static void test_close_in_callbacks_and_before(void **state)
+{
+        struct client *c = *state;
+        struct server s = {0};
+        server_start(&s, 2, serve_greeting);
+        struct dial_opts opts = loopback(s.port, DIAL_PLAIN);
+        dial(c, &opts);
+        stream_close(c->stream);   /* before anything happened */
+        c->stream = NULL;
+        for (int i = 0; i < 2; i++) {
+                c->close_on_connect = i == 0;
+                c->close_on_read = i == 1;
+                c->connected = 0;
+                c->manual = true;
+                dial(c, &opts);
+                mono_t until = mono_add_ms(mono_now(), 10000);
+                while (c->stream != NULL && !mono_reached(mono_now(), until))
+                        loop_once(c->loop, 100);
+                assert_null(c->stream);
+                loop_once(c->loop, 10);
+        }
+        server_stop(&s);
+        stream_close(NULL);
+}
+
+/* --- which certificate is good --- */
+
+struct trust_case {
+        const char *what;
+        const char *san;
+        long from, until;
+        const char *host;        /* NULL: 127.0.0.1, else connected to by connect_ip4 */
+        const char *cert_name;   /* "PIN" and "pin": the server's, as is and in capitals */
+        bool trusted, insecure;
+        enum err err;
+        const char *says;        /* part of the error */
+};
+
+static void write_ca(const struct server *s, char path[64])
+{
+        snprintf(path, 64, "/tmp/base_dial_test.XXXXXX");
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        FILE *f = fdopen(fd, "w");
+        assert_non_null(f);
+        BIO *bio = BIO_new(BIO_s_mem());
+        assert_int_equal(PEM_write_bio_X509(bio, s->cert), 1);
+        char *pem;
+        long n = BIO_get_mem_data(bio, &pem);
+        assert_int_equal(fwrite(pem, 1, (size_t)n, f), (size_t)n);
+        BIO_free(bio);
+        fclose(f);
+        setenv("SSL_CERT_FILE", path, 1);
+}
+
+static void check_trust(const struct trust_case *t)
+{
+        struct client *c;
+        struct server s = {0};
+        char ca[64] = "";
+        char pin[80];
+        assert_int_equal(setup((void **)&c), 0);
+        c->manual = true;
+        server_use_tls(&s, t->san, t->from, t->until, true);
+        if (t->trusted)
+                write_ca(&s, ca);
+        server_pin(&s, pin);
+        struct dial_opts opts = {.host = t->host != NULL ? t->host : "127.0.0.1", .tls = DIAL_TLS,
+                .cert_name = t->cert_name, .insecure = t->insecure, .timeout_ms = 10000};
+        if (t->host != NULL) {
+                opts.connect_ip4 = "127.0.0.1";
+                opts.connect_ip6 = "none";
+        }
+        if (t->cert_name != NULL && strcasecmp(t->cert_name, "pin") == 0) {
+                for (char *p = pin + 11; t->cert_name[0] == 'p' && *p != '\0'; p++)
+                        *p = *p >= 'a' ? (char)(*p - 'a' + 'A') : *p;
+                opts.cert_name = pin;
+        }
+        server_start(&s, 1, serve_until_close);
+        opts.port = s.port;
+        dial(c, &opts);
+        run_while(c, connecting);
+        if (stream_error_code(c->stream) != t->err)
+                print_error("%s: %s\n", t->what, stream_error(c->stream));
+        assert_int_equal(stream_error_code(c->stream), t->err);
+        assert_int_equal(c->connected, t->err == ERR_NONE);
+        if (t->says != NULL && strstr(stream_error(c->stream), t->says) == NULL)
+                fail_msg("%s: %s", t->what, stream_error(c->stream));
+        teardown((void **)&c);
+        server_stop(&s);
+        if (t->err == ERR_NONE)
+                assert_string_equal(last_sni, t->host != NULL ? t->host : "");   /* never another name */
+        if (t->trusted)
+                unlink(ca);
+        unsetenv("SSL_CERT_FILE");
+}
+
+static void test_trust(void **state)
+{
+        (void)state;
+#define OK_IP "IP:127.0.0.1", -60, 3600
+        static const struct trust_case cases[] = {
+                {"trusted, by address", OK_IP, NULL, NULL, true, false, ERR_NONE, NULL},
+                {"trusted, by name", "DNS:relay.example", -60, 3600, "relay.example", NULL, true, false, ERR_NONE, NULL},
+                {"trusted, its own name again", OK_IP, NULL, "127.0.0.1", true, false, ERR_NONE, NULL},
+                {"untrusted", OK_IP, NULL, NULL, false, false, ERR_AUTH, "certificate is not trusted: self"},
+                {"trusted, another host", "DNS:relay.example", -60, 3600, "other.example", NULL, true, false, ERR_AUTH,
+                        "certificate is not trusted: no alternative"},
+                {"trusted, expired", "IP:127.0.0.1", -7200, -3600, NULL, NULL, true, false, ERR_AUTH, "expired"},
+                {"other name, held", "DNS:front.example", -60, 3600, "relay.example", "front.example", true, false,
+                        ERR_NONE, NULL},
+                {"other name, not held", "DNS:relay.example", -60, 3600, "relay.example", "front.example", true, false,
+                        ERR_AUTH, "ostname mismatch"},
+                {"other name, an address", OK_IP, "relay.example", "127.0.0.1", true, false, ERR_NONE, NULL},
+                {"other name, untrusted", "DNS:front.example", -60, 3600, "relay.example", "front.example", false, false,
+                        ERR_AUTH, "not trusted"},
+                {"insecure", "DNS:whatever", -7200, -3600, NULL, NULL, false, true, ERR_NONE, NULL},
+                {"insecure, other name still held to", "DNS:front.example", -60, 3600, "relay.example", "front.example",
+                        false, true, ERR_AUTH, "not trusted"},
+                {"pin", OK_IP, NULL, "PIN", false, false, ERR_NONE, NULL},
+                {"pin, by name", "DNS:relay.example", -60, 3600, "relay.example", "PIN", false, false, ERR_NONE, NULL},
+                {"pin in capitals", OK_IP, NULL, "pin", false, false, ERR_FORMAT, "malformed"},
+                {"pin cut short", OK_IP, NULL, "sha256-raw:00", false, false, ERR_FORMAT, "malformed"},
+                {"pin of another", OK_IP, NULL,
+                        "sha256-raw:0000000000000000000000000000000000000000000000000000000000000000", false, false,
+                        ERR_AUTH, "not the pinned one"},
+                {"pin of another, insecure", OK_IP, NULL,
+                        "sha256-raw:0000000000000000000000000000000000000000000000000000000000000000", false, true,
+                        ERR_AUTH, "not the pinned one"},
+                {"pin of another, trusted", OK_IP, NULL,
+                        "sha256-raw:0000000000000000000000000000000000000000000000000000000000000000", true, false,
+                        ERR_AUTH, "not the pinned one"},
+                {"pin, another host", "IP:127.0.0.2", -60, 3600, NULL, "PIN", false, false, ERR_AUTH, "name the host"},
+                {"pin, expired", "IP:127.0.0.1", -7200, -3600, NULL, "PIN", false, false, ERR_AUTH, "expired"},
+                {"pin, too early", "IP:127.0.0.1", 3600, 7200, NULL, "PIN", false, false, ERR_AUTH, "not yet"},
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                check_trust(&cases[i]);
+}
+
+static void test_peer_certificates(void **state)
+{
+        struct client *c = *state;
+        struct server s = {0};
+        server_use_tls(&s, NULL, -60, 3600, true);
+        server_start(&s, 1, serve_until_close);
+        struct dial_opts opts = loopback(s.port, DIAL_TLS);
+        opts.insecure = true;
+        dial(c, &opts);
+        run_while(c, connecting);
+        assert_int_equal(c->connected, 1);
+        unsigned char *der = NULL;
+        int n = i2d_X509(s.cert, &der);
+        const uint8_t *got = NULL;
+        assert_int_equal(stream_peer_cert(c->stream, 0, &got), n);
+        assert_memory_equal(got, der, (size_t)n);
+        OPENSSL_free(der);
+        size_t meta = stream_peer_cert(c->stream, 1, &got);
+        assert_true(meta > 0);
+        assert_non_null(memmem(got, meta, "derpkey0000", 11));
+        assert_int_equal(stream_peer_cert(c->stream, 2, &got), 0);
+        stream_close(c->stream);
+        c->stream = NULL;
+        server_stop(&s);
+}
+
+/* --- failures --- */
+
+static void check_failure(struct client *c, const struct dial_opts *opts, enum err err, const char *says)
+{
+        dial(c, opts);
+        run_while(c, connecting);
+        assert_int_equal(c->failed, 1);
+        if (strstr(stream_error(c->stream), says) == NULL)
+                fail_msg("\"%s\" is not in \"%s\"", says, stream_error(c->stream));
+        assert_int_equal(stream_error_code(c->stream), err);
+        size_t n = 0;
+        assert_int_equal(stream_write(c->stream, "x", 1, &n), ERR_STATE);
+        loop_once(c->loop, 10);
+        assert_int_equal(c->failed, 1);
+        stream_close(c->stream);
+        c->stream = NULL;
+        c->failed = 0;
+}
+
+static void test_failures(void **state)
+{
+        struct client *c = *state;
+        uint16_t port;
+        int fd = listen_loopback(&port);
+        close(fd);
+        struct dial_opts opts = loopback(port, DIAL_PLAIN);
+        check_failure(c, &opts, ERR_IO, "connection refused");
+
+        opts.connect_ip4 = "none";
+        opts.connect_ip6 = "none";
+        check_failure(c, &opts, ERR_NOT_FOUND, "no address family");
+
+        opts = loopback(port, DIAL_PLAIN);
+        opts.host = "a-label-of-more-than-sixty-three-characters-is-no-name-at-all-in-the-dns.example";
+        check_failure(c, &opts, ERR_NOT_FOUND, "name not found");
+
+        static const char *const bad[] = {"", "a b", "a/b", "u@h", "h?x", "h#x", "[::1]", "h\nx", "%41"};
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                opts.host = bad[i];
+                check_failure(c, &opts, ERR_FORMAT, "not a host name");
+        }
+
+        fd = listen_loopback(&port);   /* takes the connection, never answers */
+        opts = loopback(port, DIAL_TLS);
+        opts.timeout_ms = 150;
+        mono_t before = mono_now();
+        check_failure(c, &opts, ERR_TIMEOUT, "timed out after 150 ms");
+        assert_true(mono_diff_ms(mono_now(), before) < 5000);
+        close(fd);
+
+        struct server s = {0};
+        server_start(&s, 1, serve_text);
+        opts = loopback(s.port, DIAL_TLS);
+        check_failure(c, &opts, ERR_AUTH, "does not speak TLS");
+        server_stop(&s);
+}
+
+/* --- proxies --- */
+
+static char asked[512];   /* the request line the proxy saw */
+static const char *proxy_answer;
+
+static void serve_proxy(struct server *s, int fd, SSL *ssl)
+{
+        char req[2048];
+        size_t n = 0;
+        while (n + 1 < sizeof(req) && server_read(fd, ssl, req + n, 1) == 1) {
+                req[++n] = '\0';
+                if (n >= 4 && strcmp(req + n - 4, "\r\n\r\n") == 0)
+                        break;
+        }
+        snprintf(asked, sizeof(asked), "%.*s", (int)strcspn(req, "\r"), req);
+        server_write(fd, ssl, proxy_answer, strlen(proxy_answer));
+        serve_until_close(s, fd, ssl);
+}
+
+static void test_proxy(void **state)
+{
+        struct client *c = *state;
+        struct server s = {0};
+        char url[64];
+        server_start(&s, 2, serve_proxy);
+        snprintf(url, sizeof(url), "http://127.0.0.1:%u", s.port);
+        setenv("HTTP_PROXY", url, 1);
+        c->manual = true;
+
+        /* The proxy is asked for the name, whatever address the map gave; bytes behind its answer are ours. */
+        proxy_answer = "HTTP/1.1 200 fine\r\nX: y\r\n\r\nhello";
+        struct dial_opts opts = {.host = "relay.example", .port = 8080, .connect_ip4 = "192.0.2.1", .timeout_ms = 5000};
+        dial(c, &opts);
+        while (c->failed + c->readable == 0)
+                loop_once(c->loop, 100);
+        assert_int_equal(c->connected, 1);
+        assert_string_equal(asked, "CONNECT relay.example:8080 HTTP/1.1");
+        char buf[16];
+        size_t n = 0;
+        assert_int_equal(stream_read(c->stream, buf, sizeof(buf), &n), ERR_NONE);
+        assert_int_equal(n, 5);
+        assert_memory_equal(buf, "hello", 5);
+        stream_close(c->stream);
+
+        proxy_answer = "HTTP/1.1 403 no\r\nContent-Length: 3\r\n\r\nno\n";
+        c->connected = 0;
+        check_failure(c, &opts, ERR_IO, "403");
+
+        /* Loopback goes past it, and so does all when told. */
+        struct server direct = {0};
+        server_start(&direct, 2, serve_until_close);
+        opts = loopback(direct.port, DIAL_PLAIN);
+        dial(c, &opts);
+        run_while(c, connecting);
+        assert_int_equal(c->connected, 1);
+        stream_close(c->stream);
+        c->connected = 0;
+        opts.host = "relay.example";
+        opts.connect_ip4 = "127.0.0.1";
+        opts.connect_ip6 = "none";
+        opts.no_proxy = true;
+        dial(c, &opts);
+        run_while(c, connecting);
+        assert_int_equal(c->connected, 1);
+        stream_close(c->stream);
+        c->stream = NULL;
+        unsetenv("HTTP_PROXY");
+        server_stop(&s);
+        server_stop(&direct);
+}
+
+int main(void)
+{
+        static const char *const env[] = {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy",
+                "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"};
+        for (size_t i = 0; i < sizeof(env) / sizeof(env[0]); i++)
+                unsetenv(env[i]);
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_plain_echo, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_tls_echo, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_tls_greeting_and_rude_end, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_unread_input_survives_other_dials, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_close_in_callbacks_and_before, setup, teardown),
+                cmocka_unit_test(test_trust),
+                cmocka_unit_test_setup_teardown(test_peer_certificates, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_proxy, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
