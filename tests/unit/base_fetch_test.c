@@ -1,0 +1,219 @@
+#include "base/fetch.h"
+
+#include "tests/unit/tls_server.h"
+
+struct got {
+        unsigned calls;
+        struct fetch_result res;   /* body and error are copies below */
+        char body[512];
+        char error[320];
+        bool cancel_itself;
+};
+
+struct fixture {
+        struct loop *loop;
+        struct dialer *dialer;
+};
+
+static int setup(void **state)
+{
+        struct fixture *f = calloc(1, sizeof(*f));
+        f->loop = loop_new();
+        f->dialer = dialer_new(f->loop);
+        *state = f;
+        return f->loop == NULL || f->dialer == NULL;
+}
+
+static int teardown(void **state)
+{
+        struct fixture *f = *state;
+        dialer_free(f->dialer);
+        loop_free(f->loop);
+        free(f);
+        return 0;
+}
+
+static void on_fetched(struct fetch *f, const struct fetch_result *res, void *arg, mono_t now)
+{
+        struct got *g = arg;
+        assert_true(mono_is_set(now));
+        assert_int_equal(strlen(res->body), res->body_len);
+        g->calls++;
+        g->res = *res;
+        snprintf(g->body, sizeof(g->body), "%s", res->body);
+        snprintf(g->error, sizeof(g->error), "%s", res->error);
+        if (g->cancel_itself)
+                fetch_cancel(f);
+}
+
+static void run(struct fixture *f, const struct got *g)
+{
+        mono_t until = mono_add_ms(mono_now(), 20000);
+        while (g->calls == 0) {
+                assert_false(mono_reached(mono_now(), until));
+                loop_once(f->loop, 100);
+        }
+        loop_once(f->loop, 10);
+        assert_int_equal(g->calls, 1);
+}
+
+static void get(struct fixture *f, struct got *g, const char *url, const struct dial_opts *opts, size_t max_body)
+{
+        *g = (struct got){.cancel_itself = g->cancel_itself};
+        assert_non_null(fetch_get(f->dialer, url, opts, max_body, on_fetched, g));
+        assert_int_equal(g->calls, 0);
+        run(f, g);
+}
+
+static char request[2048];
+static const char *answer;
+
+static void serve_http(struct server *s, int fd, SSL *ssl)
+{
+        (void)s;
+        size_t n = 0;
+        while (n + 1 < sizeof(request) && server_read(fd, ssl, request + n, 1) == 1) {
+                request[++n] = '\0';
+                if (n >= 4 && strcmp(request + n - 4, "\r\n\r\n") == 0)
+                        break;
+        }
+        if (answer == NULL)   /* silent until the client leaves */
+                while (server_read(fd, ssl, request, 1) > 0)
+                        ;
+        else
+                server_write(fd, ssl, answer, strlen(answer));
+        if (ssl != NULL)
+                SSL_shutdown(ssl);
+}
+
+#define ANSWER(status, body_len, body) "HTTP/1.1 " status "\r\nContent-Length: " body_len "\r\n\r\n" body
+
+static void test_answers(void **state)
+{
+        struct fixture *f = *state;
+        static const struct {
+                const char *answer;
+                size_t max;
+                enum err err;
+                long status;
+                const char *body;
+        } cases[] = {
+                {ANSWER("200 OK", "5", "hello"), 5, ERR_NONE, 200, "hello"},
+                {ANSWER("200 OK", "5", "hello"), 4, ERR_FULL, 200, "hell"},
+                {ANSWER("200 OK", "5", "hello"), 0, ERR_FULL, 200, ""},
+                {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n", 64, ERR_NONE, 200,
+                        "abcdef"},
+                {"HTTP/1.1 204 No Content\r\n\r\n", 64, ERR_NONE, 204, ""},
+                {ANSWER("404 Not Found", "4", "gone"), 64, ERR_NONE, 404, "gone"},
+                {"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", 64, ERR_NONE, 302, ""},
+                {"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", 64, ERR_IO, 200, "short"},
+                {"rubbish\r\n\r\n", 64, ERR_IO, 0, ""},
+                {"", 64, ERR_IO, 0, ""},
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct server s = {0};
+                struct got g = {.cancel_itself = i % 2 == 0};
+                char url[64];
+                struct dial_opts opts = {.timeout_ms = 5000};
+                answer = cases[i].answer;
+                server_start(&s, 1, serve_http);
+                snprintf(url, sizeof(url), "http://127.0.0.1:%u/key?v=%zu", s.port, i);
+                get(f, &g, url, &opts, cases[i].max);
+                server_stop(&s);
+                assert_int_equal(g.res.err, cases[i].err);
+                assert_int_equal(g.res.status, cases[i].status);
+                assert_string_equal(g.body, cases[i].body);
+                assert_int_equal(g.error[0] == '\0', cases[i].err == ERR_NONE);
+                snprintf(url, sizeof(url), "GET /key?v=%zu HTTP/1.1\r\n", i);
+                assert_int_equal(strncmp(request, url, strlen(url)), 0);
+                assert_true(g.res.connect_ns > 0);
+                if (cases[i].err == ERR_NONE)
+                        assert_true(g.res.first_byte_ns >= g.res.connect_ns);
+        }
+}
+
+static void test_tls_is_checked_as_in_dial(void **state)
+{
+        struct fixture *f = *state;
+        for (int pinned = 0; pinned < 2; pinned++) {
+                struct server s = {0};
+                struct got g = {0};
+                char url[64];
+                char pin[80];
+                answer = ANSWER("200 OK", "2", "ok");
+                server_use_tls(&s, "DNS:relay.example", -60, 3600, true);
+                server_pin(&s, pin);
+                server_start(&s, 1, serve_http);
+                snprintf(url, sizeof(url), "https://relay.example:%u/", s.port);
+                struct dial_opts opts = {.connect_ip4 = "127.0.0.1", .connect_ip6 = "none",
+                        .cert_name = pinned ? pin : NULL, .timeout_ms = 5000};
+                get(f, &g, url, &opts, 64);
+                server_stop(&s);
+                assert_int_equal(g.res.err, pinned ? ERR_NONE : ERR_AUTH);
+                assert_string_equal(g.body, pinned ? "ok" : "");
+                if (!pinned)
+                        assert_non_null(strstr(g.error, "certificate is not trusted"));
+        }
+}
+
+static void test_failures(void **state)
+{
+        struct fixture *f = *state;
+        struct got g = {0};
+        struct dial_opts opts = {.timeout_ms = 5000};
+        static const char *const bad[] = {"", "nonsense", "ftp://127.0.0.1/", "file:///etc/passwd", "http://", "http://[::1",
+                "http://h:99999/"};
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                get(f, &g, bad[i], &opts, 64);
+                assert_int_equal(g.res.err, ERR_FORMAT);
+                assert_string_equal(g.error, "not an http or https URL");
+        }
+        uint16_t port;
+        char url[64];
+        int fd = listen_loopback(&port);
+        snprintf(url, sizeof(url), "http://127.0.0.1:%u/", port);
+        opts.timeout_ms = 150;
+        get(f, &g, url, &opts, 64);   /* connected, and then silence */
+        assert_int_equal(g.res.err, ERR_TIMEOUT);
+        assert_string_equal(g.error, "timed out after 150 ms");
+        close(fd);
+        get(f, &g, url, &opts, 64);
+        assert_int_equal(g.res.err, ERR_IO);
+        assert_string_equal(g.error, "connection refused");
+}
+
+static void test_cancel(void **state)
+{
+        struct fixture *f = *state;
+        struct server s = {0};
+        struct got g = {0};
+        char url[64];
+        struct dial_opts opts = {.timeout_ms = 5000};
+        answer = NULL;
+        server_start(&s, 1, serve_http);
+        snprintf(url, sizeof(url), "http://127.0.0.1:%u/", s.port);
+        fetch_cancel(fetch_get(f->dialer, url, &opts, 64, on_fetched, &g));
+        struct fetch *mid = fetch_get(f->dialer, url, &opts, 64, on_fetched, &g);
+        for (int i = 0; i < 5; i++)
+                loop_once(f->loop, 20);
+        fetch_cancel(mid);
+        fetch_cancel(NULL);
+        loop_once(f->loop, 20);
+        assert_int_equal(g.calls, 0);
+        server_stop(&s);
+}
+
+int main(void)
+{
+        static const char *const env[] = {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy",
+                "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"};
+        for (size_t i = 0; i < sizeof(env) / sizeof(env[0]); i++)
+                unsetenv(env[i]);
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_answers, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_tls_is_checked_as_in_dial, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
