@@ -40,7 +40,7 @@ static struct word word_mask(struct word w, unsigned bits)
 
 static unsigned word_bit(struct word w, unsigned i)
 {
-        return i < 64 ? w.hi >> (63 - i) & 1 : w.lo >> (127 - i) & 1;
+        return (unsigned)(i < 64 ? w.hi >> (63 - i) & 1 : w.lo >> (127 - i) & 1);
 }
 
 /* How many leading bits a and b share, at most max. */
