@@ -1,0 +1,14 @@
+/* daemon/api.h - the LocalAPI endpoints: each asks or tells the backend.  Control thread. */
+#pragma once
+
+#include "daemon/backend.h"
+#include "daemon/localapi/server.h"
+
+struct api {
+        struct backend *backend;
+        struct notify *notify;
+        struct profiles *profiles;
+};
+
+extern const struct lapi_endpoint api_endpoints[];
+const char *api_operator_user(void *arg);   /* for lapi_ops; arg is the struct api */

@@ -1,0 +1,223 @@
+#include "daemon/backend_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "daemon/netsync.h"
+
+static struct netsync_prefs sync_prefs(const struct backend *b)
+{
+        return (struct netsync_prefs){
+                .accept_routes = b->prefs.route_all,
+                .shields_up = b->prefs.shields_up,
+                .advertised = b->prefs.advertise_routes,
+                .advertised_count = b->prefs.advertise_route_count,
+        };
+}
+
+void backend_apply_host(struct backend *b)
+{
+        const struct netmap *nm = backend_netmap(b);
+        struct router_config c = {0};
+        struct netsync_prefs sp = sync_prefs(b);
+        struct prefix *routes = NULL;
+        const char *why = "";
+        if (b->o.router == NULL)
+                return;
+        if (b->configured && nm->self != NULL) {
+                c.addresses = nm->self->addresses;
+                c.address_count = nm->self->address_count;
+                if (netsync_routes(nm, &sp, &routes, &c.route_count) != ERR_NONE) {
+                        log_err("out of memory: routes are as before");
+                        return;
+                }
+                c.routes = routes;
+        }
+        b->host_error[0] = '\0';
+        if (router_set(b->o.router, &c, &why) != ERR_NONE) {
+                log_warn("%s", why);
+                (void)str_copy(b->host_error, sizeof(b->host_error), why);
+        }
+        free(routes);
+}
+
+void backend_apply_filter(struct backend *b)
+{
+        struct netsync_prefs sp = sync_prefs(b);
+        struct filter *f = netsync_filter(backend_netmap(b), &sp);
+        if (f == NULL)
+                log_err("out of memory for the packet filter: nothing is let in");
+        engine_set_filter(b->engine, f);
+}
+
+static void sync_peer(struct backend *b, const struct netmap_node *n)
+{
+        struct netsync_prefs sp = sync_prefs(b);
+        struct engine_peer p;
+        struct prefix *allowed;
+        if (netsync_peer(n, &sp, &p, &allowed) != ERR_NONE) {
+                log_err("out of memory: a peer was not updated");
+                return;
+        }
+        engine_peer_set(b->engine, &p);
+        free(allowed);
+}
+
+void backend_sync_all_peers(struct backend *b)
+{
+        const struct netmap *nm = backend_netmap(b);
+        for (size_t i = 0; i < nm->peer_count; i++)
+                sync_peer(b, nm->peers[i]);
+}
+
+/* What the data side or the routes depend on. */
+enum {
+        PEER_FOR_ENGINE = NETMAP_PEER_ADDED | NETMAP_PEER_KEY | NETMAP_PEER_DISCO | NETMAP_PEER_ALLOWED |
+                NETMAP_PEER_ENDPOINTS | NETMAP_PEER_HOME | NETMAP_PEER_EXPIRY,
+        PEER_FOR_ROUTES = NETMAP_PEER_ADDED | NETMAP_PEER_REMOVED | NETMAP_PEER_ALLOWED | NETMAP_PEER_EXPIRY |
+                NETMAP_PEER_DISCO | NETMAP_PEER_HOME,
+};
+
+static void sync_peers(struct backend *b, const struct netmap *nm, const struct netmap_delta *d)
+{
+        /* Removals first: a key that moved to another node id must be free before it is set again. */
+        for (size_t i = 0; i < d->peer_count; i++)
+                if (d->peers[i].what & NETMAP_PEER_REMOVED)
+                        engine_peer_remove(b->engine, d->peers[i].id);
+        for (size_t i = 0; i < d->peer_count; i++) {
+                const struct netmap_node *n = netmap_peer(nm, d->peers[i].id);
+                if (n != NULL && (d->peers[i].what & PEER_FOR_ENGINE))
+                        sync_peer(b, n);
+        }
+}
+
+static unsigned peer_bits(const struct netmap_delta *d)
+{
+        unsigned bits = 0;
+        for (size_t i = 0; i < d->peer_count; i++)
+                bits |= d->peers[i].what;
+        return bits;
+}
+
+static bool has_cap_sources(const struct netmap *nm)
+{
+        for (size_t i = 0; i < nm->rule_count; i++)
+                if (nm->rules[i]->src_cap_count > 0)
+                        return true;
+        return false;
+}
+
+/* The profile is complete, and so stored, once node id and user are known. */
+static void note_self(struct backend *b, const struct netmap *nm)
+{
+        struct prefs_identity *id = &b->prefs.identity;
+        const struct netmap_user *u = netmap_user(nm, nm->self->user);
+        bool same = strcmp(id->node_id, nm->self->stable_id) == 0 &&
+                (u == NULL || strcmp(id->login_name, u->login_name) == 0);
+        if (same)
+                return;
+        backend_set_str(&id->node_id, nm->self->stable_id);
+        if (u != NULL) {
+                id->user_id = u->id;
+                backend_set_str(&id->login_name, u->login_name);
+                backend_set_str(&id->display_name, u->display_name);
+                backend_set_str(&id->profile_pic_url, u->profile_pic_url);
+        }
+        backend_save_prefs(b);
+        backend_post_prefs(b);
+}
+
+static json_t *nodes_json(const struct netmap *nm, const struct netmap_delta *d)
+{
+        json_t *a = json_array();
+        for (size_t i = 0; i < d->peer_count; i++) {
+                const struct netmap_node *n = netmap_peer(nm, d->peers[i].id);
+                if (n != NULL)
+                        json_array_append_new(a, netmap_node_to_json(n));
+        }
+        return a;
+}
+
+static json_t *removed_json(const struct netmap_delta *d)
+{
+        json_t *a = json_array();
+        for (size_t i = 0; i < d->peer_count; i++)
+                if (d->peers[i].what & NETMAP_PEER_REMOVED)
+                        json_array_append_new(a, json_integer(d->peers[i].id));
+        return a;
+}
+
+json_t *backend_netmap_json(const struct backend *b)
+{
+        const struct netmap *nm = backend_netmap(b);
+        if (nm->self == NULL)
+                return json_null();
+        json_t *peers = json_array();
+        for (size_t i = 0; i < nm->peer_count; i++)
+                json_array_append_new(peers, netmap_node_to_json(nm->peers[i]));
+        json_t *users = json_object();
+        for (size_t i = 0; i < nm->user_count; i++) {
+                char id[24];
+                snprintf(id, sizeof(id), "%lld", (long long)nm->users[i]->id);
+                json_object_set_new(users, id, json_pack("{s:I, s:s, s:s, s:s}", "ID", (json_int_t)nm->users[i]->id,
+                        "LoginName", nm->users[i]->login_name, "DisplayName", nm->users[i]->display_name,
+                        "ProfilePicURL", nm->users[i]->profile_pic_url));
+        }
+        char node_key[KEY_TEXT_MAX], machine[KEY_TEXT_MAX];
+        struct machine_public mp = key_machine_public(profiles_machine_key(b->o.profiles));
+        json_t *o = json_object();
+        json_object_set_new(o, "SelfNode", netmap_node_to_json(nm->self));
+        json_object_set_new(o, "NodeKey", json_string(node_public_text(&nm->self->key, node_key)));
+        json_object_set_new(o, "MachineKey", json_string(machine_public_text(&mp, machine)));
+        json_object_set_new(o, "Peers", peers);
+        json_object_set(o, "DNS", nm->dns != NULL ? nm->dns : json_null());
+        json_object_set(o, "PacketFilterRules", nm->packet_filter != NULL ? nm->packet_filter : json_null());
+        json_object_set_new(o, "CollectServices", json_boolean(nm->collect_services));
+        json_object_set_new(o, "DERPMap", nm->derpmap != NULL ? derpmap_to_json(nm->derpmap) : json_null());
+        json_object_set_new(o, "Domain", json_string(nm->domain));
+        json_object_set_new(o, "UserProfiles", users);
+        return o;
+}
+
+static void post_map(struct backend *b, const struct netmap *nm, const struct netmap_delta *d)
+{
+        struct notify *n = b->o.notify;
+        if (d->parts & NETMAP_SELF)
+                notify_post(n, "SelfChange", netmap_node_to_json(nm->self));
+        if (notify_wanted(n, "NetMap"))
+                notify_post(n, "NetMap", backend_netmap_json(b));
+        if (d->peer_count == 0 || !notify_wanted(n, "PeersChanged"))
+                return;
+        json_t *changed = nodes_json(nm, d), *removed = removed_json(d);
+        if (json_array_size(changed) > 0)
+                notify_post(n, "PeersChanged", json_incref(changed));
+        if (json_array_size(removed) > 0)
+                notify_post(n, "PeersRemoved", json_incref(removed));
+        json_decref(changed);
+        json_decref(removed);
+}
+
+void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_delta *d)
+{
+        struct backend *b = arg;
+        unsigned bits = peer_bits(d);
+        if (nm->self == NULL)
+                return;
+        b->login_error[0] = '\0';
+        if (d->parts & NETMAP_DERPMAP)
+                engine_set_derpmap(b->engine, nm->derpmap);
+        /* The filter before the peers: a new peer must not be let in by an old rule. */
+        if ((d->parts & (NETMAP_FILTER | NETMAP_SELF)) ||
+                (has_cap_sources(nm) && (bits & (NETMAP_PEER_INFO | NETMAP_PEER_ADDED | NETMAP_PEER_REMOVED))))
+                backend_apply_filter(b);
+        sync_peers(b, nm, d);
+        if (d->parts & (NETMAP_SELF | NETMAP_USERS))
+                note_self(b, nm);
+        if (b->configured && ((d->parts & NETMAP_SELF) || (bits & PEER_FOR_ROUTES)))
+                backend_apply_host(b);
+        post_map(b, nm, d);
+        backend_update_state(b);
+}

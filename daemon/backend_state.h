@@ -1,0 +1,59 @@
+/* daemon/backend_state.h - the insides of the backend, for the files that make it up (backend*.c) alone. */
+#pragma once
+
+#include "daemon/backend.h"
+#include "daemon/control/client.h"
+
+struct waiter {
+        backend_done_fn fn;
+        void *arg;
+        struct waiter *next;
+};
+
+struct backend {
+        struct backend_opts o;
+        struct engine *engine;
+        struct control *control;
+        struct prefs prefs;
+        enum ipn_state state;
+        bool login_blocked;        /* a human has to act: URL shown, key refused */
+        bool need_login;           /* the server no longer accepts our key */
+        bool control_active;       /* a login was asked for and not stopped since */
+        bool online;
+        int sessions, relays;
+        bool configured;           /* engine up, host configured */
+        char *auth_url;            /* "" = none */
+        char *auth_key;            /* for the next login; wiped after use */
+        char login_error[512];     /* why we are not connected; "" = fine */
+        char relay_error[ENGINE_RELAY_TEXT_MAX + 64];
+        char host_error[256];
+        struct waiter *logouts;
+        struct timer logout_timer;
+        struct hostinfo_os os;
+        struct netcheck_report report;
+        bool have_report;
+};
+
+/* backend.c */
+void backend_set_str(char **dst, const char *src);
+void backend_save_prefs(struct backend *b);
+void backend_post_prefs(struct backend *b);
+void backend_update_state(struct backend *b);
+void backend_configure(struct backend *b, bool on);   /* engine and host follow the map, or rest */
+
+/* backend_login.c: the control client and what it says of our login */
+void backend_push_hostinfo(struct backend *b);
+void backend_push_keys(struct backend *b);
+const char *backend_push_server(struct backend *b);   /* NULL: fine; else why the URL is refused */
+void backend_login(struct backend *b, bool force);
+void backend_stop_control(struct backend *b);
+ERR_CHECK enum err backend_renew_control(struct backend *b);
+void backend_forget_auth_key(struct backend *b);
+void backend_answer_logouts(struct backend *b, const char *error);
+void backend_on_logout_timer(struct timer *t, mono_t now);
+
+/* backend_map.c: host and engine follow the map */
+void backend_apply_host(struct backend *b);
+void backend_apply_filter(struct backend *b);
+void backend_sync_all_peers(struct backend *b);
+void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_delta *d);

@@ -1,0 +1,263 @@
+/* tailscaled: start-up in order of dependency, teardown in reverse. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/crypto.h"
+#include "base/dial.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "daemon/api.h"
+#include "daemon/backend.h"
+#include "daemon/control/client.h"
+#include "daemon/engine.h"
+#include "daemon/host/monitor.h"
+#include "daemon/host/router.h"
+#include "daemon/notify.h"
+#include "daemon/options.h"
+#include "daemon/profile.h"
+#include "daemon/sdnotify.h"
+#include "daemon/state_file.h"
+#include "tun/device.h"
+
+struct daemon {
+        struct options opt;
+        struct loop *loop;
+        struct watch signals;
+        struct dialer *dialer;
+        struct state_file *state;
+        struct profiles *profiles;
+        struct notify *notify;
+        struct api api;
+        struct lapi_server *server;
+        struct tun *tun;
+        struct router *router;
+        struct backend *backend;
+        struct engine *engine;
+        struct monitor *monitor;
+        bool stopping;
+        bool wait_for_logout;
+};
+
+static const char *env_of(const char *name)
+{
+        return getenv(name);
+}
+
+/* Keys must end up neither in a core file nor under a debugger of another user. */
+static void harden(void)
+{
+        struct rlimit none = {0, 0};
+        (void)setrlimit(RLIMIT_CORE, &none);
+        (void)prctl(PR_SET_DUMPABLE, 0);
+        signal(SIGPIPE, SIG_IGN);
+}
+
+static void stop(struct daemon *d)
+{
+        d->stopping = true;
+        loop_stop(d->loop);
+}
+
+static void on_ephemeral_logout(void *arg, const char *error)
+{
+        (void)error;
+        stop(arg);
+}
+
+/* A node that keeps no state would leave a ghost on the server: it says goodbye first. */
+static void on_signal(struct watch *w, unsigned events, mono_t now)
+{
+        (void)events;
+        (void)now;
+        struct daemon *d = container_of(w, struct daemon, signals);
+        struct signalfd_siginfo si;
+        if (read(w->fd, &si, sizeof(si)) != (ssize_t)sizeof(si))
+                return;
+        log_info("signal %u: shutting down", si.ssi_signo);
+        if (strcmp(d->opt.state, "mem:") == 0 && !d->wait_for_logout && backend_has_node_key(d->backend)) {
+                d->wait_for_logout = true;
+                backend_logout(d->backend, on_ephemeral_logout, d);
+                return;
+        }
+        stop(d);
+}
+
+static enum err watch_signals(struct daemon *d)
+{
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, SIGINT);
+        sigaddset(&set, SIGTERM);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        watch_init(&d->signals, on_signal);
+        int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+        if (fd < 0)
+                return ERR_IO;
+        return loop_watch(d->loop, &d->signals, fd, LOOP_READ);
+}
+
+static void on_network_change(void *arg)
+{
+        struct daemon *d = arg;
+        backend_link_changed(d->backend);
+}
+
+static void on_rule_removed(void *arg)
+{
+        struct daemon *d = arg;
+        router_restore_rules(d->router);
+}
+
+static const struct monitor_callbacks monitor_cb = {
+        .on_change = on_network_change,
+        .on_rule_removed = on_rule_removed,
+};
+
+/* Socket first: a second daemon must fail before it touches anything of the first one's. */
+static const char *open_front(struct daemon *d)
+{
+        const char *why = NULL;
+        static struct lapi_ops ops = {
+                .endpoints = api_endpoints,
+                .operator_user = api_operator_user,
+                .version = PRODUCT_VERSION,
+                .cap_version = CONTROL_CAP_VERSION,
+        };
+        if (lapi_server_new(d->loop, d->opt.socket, &ops, &d->api, &d->server, &why) != ERR_NONE)
+                return why;
+        if (state_file_open(d->opt.state, &d->state, &why) != ERR_NONE)
+                return why;
+        if (profiles_open(d->state, &d->profiles, &why) != ERR_NONE)
+                return why;
+        return NULL;
+}
+
+static const char *open_host(struct daemon *d)
+{
+        const char *why = NULL;
+        router_cleanup(d->opt.tun);
+        if (tun_open(d->opt.tun, &d->tun, &why) != ERR_NONE)
+                return why;
+        if (router_new(tun_name(d->tun), TUN_MTU, &d->router, &why) != ERR_NONE)
+                return why;
+        return NULL;
+}
+
+static const char *open_back(struct daemon *d)
+{
+        d->notify = notify_new(PRODUCT_VERSION);
+        if (d->notify == NULL)
+                return "out of memory";
+        struct backend_opts bo = {
+                .loop = d->loop,
+                .dialer = d->dialer,
+                .profiles = d->profiles,
+                .router = d->router,
+                .notify = d->notify,
+                .version = PRODUCT_VERSION,
+        };
+        d->backend = backend_new(&bo);
+        if (d->backend == NULL)
+                return "out of memory";
+        struct engine_opts eo = {
+                .tun = d->tun,
+                .tun_name = tun_name(d->tun),
+                .port = d->opt.port,
+                .mark = ROUTER_MARK,
+        };
+        d->engine = engine_new(d->loop, &eo, &backend_engine_callbacks, d->backend);
+        if (d->engine == NULL)
+                return strerror(errno);
+        d->api = (struct api){d->backend, d->notify, d->profiles};
+        backend_run(d->backend, d->engine);
+        d->monitor = monitor_new(d->loop, tun_name(d->tun), &monitor_cb, d);
+        if (d->monitor == NULL)
+                log_warn("network changes will go unnoticed: %s", strerror(errno));
+        return NULL;
+}
+
+static const char *open_all(struct daemon *d)
+{
+        if ((d->loop = loop_new()) == NULL || watch_signals(d) != ERR_NONE)
+                return strerror(errno);
+        if ((d->dialer = dialer_new(d->loop)) == NULL)
+                return "out of memory";
+        dialer_set_mark(d->dialer, ROUTER_MARK);
+        const char *why = open_front(d);
+        if (why == NULL)
+                why = open_host(d);
+        if (why == NULL)
+                why = open_back(d);
+        return why;
+}
+
+static void close_all(struct daemon *d)
+{
+        monitor_free(d->monitor);
+        lapi_server_free(d->server);
+        engine_free(d->engine);
+        backend_free(d->backend);
+        notify_free(d->notify);
+        router_free(d->router);
+        tun_close(d->tun);
+        profiles_free(d->profiles);
+        state_file_free(d->state);
+        dialer_free(d->dialer);
+        if (d->loop != NULL) {
+                int fd = d->signals.fd;
+                loop_unwatch(&d->signals);
+                if (fd >= 0)
+                        close(fd);
+        }
+        loop_free(d->loop);
+}
+
+int main(int argc, char **argv)
+{
+        static struct daemon d = {.signals.fd = -1};
+        const char *why = NULL;
+        int code = 1;
+        if (options_parse(argc, argv, env_of, geteuid() == 0, &d.opt, &why, &code) != ERR_NONE) {
+                fprintf(stderr, "tailscaled: %s\n", why);
+                if (code == 2)
+                        fputs(options_usage(), stderr);
+                return code;
+        }
+        if (d.opt.help) {
+                fputs(options_usage(), stderr);
+                return 0;
+        }
+        if (d.opt.version) {
+                printf("%s\n", PRODUCT_VERSION);
+                return 0;
+        }
+        log_init(d.opt.verbose);
+        sdnotify_init();
+        harden();
+        if (crypto_init() != ERR_NONE) {
+                log_err("the crypto libraries could not be initialised");
+                return 1;
+        }
+        if (d.opt.cleanup) {
+                router_cleanup(d.opt.tun);
+                return 0;
+        }
+        log_info("tailscaled %s", PRODUCT_VERSION);
+        why = open_all(&d);
+        if (why == NULL) {
+                sdnotify("READY=1");
+                while (!d.stopping)
+                        loop_run(d.loop);
+        } else {
+                log_err("%s", why);
+        }
+        close_all(&d);
+        return why == NULL ? 0 : 1;
+}

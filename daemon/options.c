@@ -1,0 +1,220 @@
+#include "daemon/options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+
+enum flag_id {
+        FLAG_STATE, FLAG_STATEDIR, FLAG_SOCKET, FLAG_TUN, FLAG_PORT, FLAG_VERBOSE, FLAG_CLEANUP, FLAG_VERSION,
+        FLAG_HELP, FLAG_NO_LOGS, FLAG_ENCRYPT_STATE, FLAG_ATTESTATION,
+};
+
+static const struct flag {
+        const char *name;
+        enum flag_id id;
+        bool is_bool;
+} flags[] = {
+        {"state", FLAG_STATE, false},
+        {"statedir", FLAG_STATEDIR, false},
+        {"socket", FLAG_SOCKET, false},
+        {"tun", FLAG_TUN, false},
+        {"port", FLAG_PORT, false},
+        {"verbose", FLAG_VERBOSE, false},
+        {"cleanup", FLAG_CLEANUP, true},
+        {"version", FLAG_VERSION, true},
+        {"help", FLAG_HELP, true},
+        {"h", FLAG_HELP, true},
+        {"no-logs-no-support", FLAG_NO_LOGS, true},
+        {"encrypt-state", FLAG_ENCRYPT_STATE, true},
+        {"hardware-attestation", FLAG_ATTESTATION, true},
+};
+
+const char *options_usage(void)
+{
+        return "usage: tailscaled [flags]\n"
+               "\n"
+               "  --state PATH     state file, or mem: to keep nothing (default /var/lib/tailscale/tailscaled.state)\n"
+               "  --statedir DIR   folder of the state file, when --state is not given\n"
+               "  --socket PATH    socket of the local API (default /var/run/tailscale/tailscaled.sock)\n"
+               "  --tun NAME       name of the tunnel interface (default tailscale0)\n"
+               "  --port N         UDP port for peers; 0 takes any free one (default $PORT or 0)\n"
+               "  --verbose N      more log lines: 1 or 2\n"
+               "  --cleanup        remove what a crashed daemon left behind, and exit\n"
+               "  --version        print the version and exit\n";
+}
+
+static char why_text[256];
+
+static enum err complain(const char **ret_why, const char *fmt, const char *a, const char *b)
+{
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        snprintf(why_text, sizeof(why_text), fmt, a, b);
+#pragma GCC diagnostic pop
+        *ret_why = why_text;
+        return ERR_FORMAT;
+}
+
+static bool parse_number(const char *s, long max, long *ret)
+{
+        char *end;
+        errno = 0;
+        long v = strtol(s, &end, 10);
+        if (*s == '\0' || *end != '\0' || errno != 0 || v < 0 || v > max)
+                return false;
+        *ret = v;
+        return true;
+}
+
+static bool parse_bool(const char *s, bool *ret)
+{
+        static const char *const yes[] = {"1", "t", "T", "true", "TRUE", "True"};
+        static const char *const no[] = {"0", "f", "F", "false", "FALSE", "False"};
+        for (size_t i = 0; i < 6; i++) {
+                if (strcmp(s, yes[i]) == 0 || strcmp(s, no[i]) == 0) {
+                        *ret = strcmp(s, yes[i]) == 0;
+                        return true;
+                }
+        }
+        return false;
+}
+
+struct pending {
+        const char *state, *statedir;
+};
+
+static enum err set_flag(const struct flag *f, const char *value, struct options *o, struct pending *p,
+        const char **ret_why)
+{
+        bool on = false;
+        long n = 0;
+        if (f->is_bool && !parse_bool(value, &on))
+                return complain(ret_why, "invalid value \"%s\" for -%s: want true or false", value, f->name);
+        switch (f->id) {
+        case FLAG_STATE:
+                p->state = value;
+                break;
+        case FLAG_STATEDIR:
+                p->statedir = value;
+                break;
+        case FLAG_SOCKET:
+                if (value[0] == '\0' || !str_copy(o->socket, sizeof(o->socket), value))
+                        return complain(ret_why, "--socket needs a path of 1 to 107 characters%s%s", "", "");
+                break;
+        case FLAG_TUN:
+                if (strcmp(value, "userspace-networking") == 0)
+                        return complain(ret_why, "--tun=%s is not there yet: this build needs a TUN device%s",
+                                value, "");
+                if (value[0] == '\0' || !str_copy(o->tun, sizeof(o->tun), value))
+                        return complain(ret_why, "--tun needs an interface name%s%s", "", "");
+                break;
+        case FLAG_PORT:
+                if (!parse_number(value, 65535, &n))
+                        return complain(ret_why, "invalid value \"%s\" for -%s: want 0 to 65535", value, f->name);
+                o->port = (uint16_t)n;
+                break;
+        case FLAG_VERBOSE:
+                if (!parse_number(value, 9, &n))
+                        return complain(ret_why, "invalid value \"%s\" for -%s: want 0 to 9", value, f->name);
+                o->verbose = (int)n;
+                break;
+        case FLAG_CLEANUP:
+                o->cleanup = on;
+                break;
+        case FLAG_VERSION:
+                o->version = on;
+                break;
+        case FLAG_HELP:
+                o->help = on;
+                break;
+        case FLAG_NO_LOGS:
+                break;   /* nothing is ever uploaded */
+        case FLAG_ENCRYPT_STATE:
+        case FLAG_ATTESTATION:
+                if (on)
+                        return complain(ret_why, "--%s is not supported: leave it out%s", f->name, "");
+                break;
+        }
+        return ERR_NONE;
+}
+
+static const struct flag *find_flag(const char *name, size_t len)
+{
+        for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+                if (strlen(flags[i].name) == len && strncmp(flags[i].name, name, len) == 0)
+                        return &flags[i];
+        return NULL;
+}
+
+static enum err default_state(const char *(*env)(const char *), bool root, struct options *o)
+{
+        int n;
+        const char *data = env("XDG_DATA_HOME"), *home = env("HOME");
+        if (root)
+                n = snprintf(o->state, sizeof(o->state), "/var/lib/tailscale/tailscaled.state");
+        else if (data != NULL && data[0] == '/')
+                n = snprintf(o->state, sizeof(o->state), "%s/tailscale/tailscaled.state", data);
+        else
+                n = snprintf(o->state, sizeof(o->state), "%s/.local/share/tailscale/tailscaled.state",
+                        home != NULL ? home : "");
+        return n > 0 && (size_t)n < sizeof(o->state) ? ERR_NONE : ERR_FORMAT;
+}
+
+static enum err resolve_state(const struct pending *p, const char *(*env)(const char *), bool root,
+        struct options *o, const char **ret_why)
+{
+        if (p->state != NULL && p->state[0] != '\0') {
+                if (strncmp(p->state, "kube:", 5) == 0 || strncmp(p->state, "arn:", 4) == 0)
+                        return complain(ret_why, "--state=%s is not supported: give a file path or mem:%s",
+                                p->state, "");
+                if (str_copy(o->state, sizeof(o->state), p->state))
+                        return ERR_NONE;
+        } else if (p->statedir != NULL && p->statedir[0] != '\0') {
+                int n = snprintf(o->state, sizeof(o->state), "%s/tailscaled.state", p->statedir);
+                if (n > 0 && (size_t)n < sizeof(o->state))
+                        return ERR_NONE;
+        } else if (default_state(env, root, o) == ERR_NONE) {
+                return ERR_NONE;
+        }
+        return complain(ret_why, "the path of the state file is too long%s%s", "", "");
+}
+
+enum err options_parse(int argc, char *const *argv, const char *(*env)(const char *), bool root,
+        struct options *ret, const char **ret_why, int *ret_exit)
+{
+        struct options o = {0};
+        struct pending p = {0};
+        long n;
+        (void)str_copy(o.socket, sizeof(o.socket), "/var/run/tailscale/tailscaled.sock");
+        (void)str_copy(o.tun, sizeof(o.tun), "tailscale0");
+        if (env("PORT") != NULL && parse_number(env("PORT"), 65535, &n))
+                o.port = (uint16_t)n;
+        if (env("TS_LOG_VERBOSITY") != NULL && parse_number(env("TS_LOG_VERBOSITY"), 9, &n))
+                o.verbose = (int)n;
+        *ret_exit = 2;
+        for (int i = 1; i < argc; i++) {
+                const char *a = argv[i];
+                if (a[0] != '-' || a[1] == '\0' || strcmp(a, "--") == 0) {
+                        *ret_exit = 1;
+                        return complain(ret_why, "tailscaled takes no words, only flags: \"%s\"%s", a, "");
+                }
+                const char *name = a + (a[1] == '-' ? 2 : 1);
+                size_t len = strcspn(name, "=");
+                const struct flag *f = find_flag(name, len);
+                if (f == NULL)
+                        return complain(ret_why, "flag provided but not defined: %s%s", a, "");
+                const char *value = name[len] == '=' ? name + len + 1 : f->is_bool ? "true" : NULL;
+                if (value == NULL && (i + 1 >= argc || (value = argv[++i]) == NULL))
+                        return complain(ret_why, "flag needs an argument: -%s%s", f->name, "");
+                enum err e = set_flag(f, value, &o, &p, ret_why);
+                if (e != ERR_NONE)
+                        return e;
+        }
+        enum err e = resolve_state(&p, env, root, &o, ret_why);
+        if (e == ERR_NONE)
+                *ret = o;
+        return e;
+}

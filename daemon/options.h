@@ -1,0 +1,23 @@
+/* daemon/options.h - the command line of tailscaled.  Flags as in the reference: -x, --x, -x=v, -x v. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct options {
+        char state[512];       /* path of the state file, or "mem:" */
+        char socket[108];
+        char tun[64];
+        uint16_t port;
+        int verbose;
+        bool cleanup, version, help;
+};
+
+/* env: PORT, TS_LOG_VERBOSITY and the XDG folders are read through it (getenv in production).
+ * ERR_FORMAT: *ret_why says which flag and what is wrong (static storage); *ret_exit is the exit code the
+ * reference uses: 2 for flags, 1 for stray words. */
+ERR_CHECK enum err options_parse(int argc, char *const *argv, const char *(*env)(const char *), bool root,
+        struct options *ret, const char **ret_why, int *ret_exit);
+const char *options_usage(void);
