@@ -1,0 +1,471 @@
+#include "daemon/api.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crypto.h"
+#include "base/json.h"
+#include "daemon/localapi/status.h"
+#include "daemon/view.h"
+
+const char *api_operator_user(void *arg)
+{
+        const struct api *a = arg;
+        return a->backend != NULL ? backend_prefs(a->backend)->operator_user : NULL;
+}
+
+static bool parse_u64(const char *s, uint64_t *ret)
+{
+        char *end;
+        errno = 0;
+        *ret = strtoull(s, &end, 10);
+        return *s >= '0' && *s <= '9' && *end == '\0' && errno == 0;
+}
+
+/* ---- answers that wait for the data thread ---- */
+
+struct late {
+        struct api *api;
+        struct lapi_req *req;    /* NULL: the client went away meanwhile */
+        bool peers;              /* status */
+        bool watch;              /* status as the first message of a watcher */
+        uint64_t mask;
+        struct ip ip;            /* ping */
+        int64_t node_id;
+};
+
+static void on_client_gone(void *arg)
+{
+        struct late *l = arg;
+        l->req = NULL;
+}
+
+static struct late *late_new(struct api *a, struct lapi_req *r)
+{
+        struct late *l = calloc(1, sizeof(*l));
+        if (l == NULL) {
+                lapi_reply_text(r, 500, "out of memory");
+                return NULL;
+        }
+        l->api = a;
+        l->req = r;
+        lapi_on_gone(r, on_client_gone, l);
+        return l;
+}
+
+/* ---- status ---- */
+
+static json_t *first_message(const struct api *a, uint64_t mask, json_t *status);
+
+static void on_status(void *arg, const struct engine_status *st)
+{
+        struct late *l = arg;
+        if (l->req != NULL) {
+                json_t *v = view_status(l->api->backend, st, l->peers);
+                if (l->watch)
+                        notify_watch(l->api->notify, l->req, l->mask, first_message(l->api, l->mask, v));
+                else
+                        lapi_reply_json(l->req, 200, v, LAPI_TABS);
+        }
+        free(l);
+}
+
+static void h_status(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        const char *peers = lapi_param(r, "peers");
+        struct late *l = late_new(a, r);
+        if (l == NULL)
+                return;
+        l->peers = peers == NULL || strcmp(peers, "false") != 0;
+        engine_status(backend_engine(a->backend), on_status, l);
+}
+
+/* ---- preferences ---- */
+
+static void h_prefs(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        if (lapi_method(r) == LAPI_PATCH) {
+                size_t len;
+                const char *body = lapi_body(r, &len);
+                json_t *masked = json_parse(body, len);
+                if (!json_is_object(masked)) {
+                        json_decref(masked);
+                        lapi_reply_text(r, 400, "the body must be a JSON object of preferences");
+                        return;
+                }
+                const char *why = backend_edit_prefs(a->backend, masked);
+                json_decref(masked);
+                if (why != NULL) {
+                        lapi_reply_json(r, 400, json_pack("{s:s}", "Error", why), LAPI_COMPACT);
+                        return;
+                }
+        }
+        lapi_reply_json(r, 200, prefs_to_json(backend_prefs(a->backend), false), LAPI_TABS);
+}
+
+/* A Prefs object of a request; false: answered with an error. */
+static bool take_prefs(struct lapi_req *r, const json_t *obj, struct prefs *ret)
+{
+        const char *why = "";
+        if (!json_is_object(obj)) {
+                lapi_reply_text(r, 400, "the preferences must be a JSON object");
+                return false;
+        }
+        if (prefs_from_json(obj, ret, &why) != ERR_NONE) {
+                lapi_reply_text(r, 400, "invalid preferences: %s", why);
+                return false;
+        }
+        return true;
+}
+
+static void h_check_prefs(void *arg, struct lapi_req *r)
+{
+        (void)arg;
+        size_t len;
+        const char *body = lapi_body(r, &len);
+        json_t *obj = json_parse(body, len);
+        struct prefs p;
+        bool ok = take_prefs(r, obj, &p);
+        json_decref(obj);
+        if (!ok)
+                return;
+        const char *why = prefs_check(&p);
+        lapi_reply_json(r, 200, why != NULL ? json_pack("{s:s}", "Error", why) : json_object(), LAPI_COMPACT);
+        prefs_done(&p);
+}
+
+/* ---- login ---- */
+
+static void h_start(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        size_t len;
+        const char *body = lapi_body(r, &len);
+        json_t *opts = len > 0 ? json_parse(body, len) : json_object();
+        if (!json_is_object(opts)) {
+                json_decref(opts);
+                lapi_reply_text(r, 400, "the body must be a JSON object");
+                return;
+        }
+        struct prefs p;
+        bool update = json_has(opts, "UpdatePrefs");
+        if (!update || take_prefs(r, json_object_get(opts, "UpdatePrefs"), &p)) {
+                const char *why = backend_start(a->backend, update ? &p : NULL, json_str(opts, "AuthKey", ""));
+                if (update)
+                        prefs_done(&p);
+                if (why != NULL)
+                        lapi_reply_text(r, 500, "%s", why);
+                else
+                        lapi_reply_empty(r, 204);
+        }
+        json_decref(opts);
+}
+
+static void h_login_interactive(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        backend_login_interactive(a->backend);
+        lapi_reply_empty(r, 204);
+}
+
+static void on_logged_out(void *arg, const char *error)
+{
+        struct late *l = arg;
+        if (l->req != NULL && error != NULL)
+                lapi_reply_text(l->req, 500, "%s", error);
+        else if (l->req != NULL)
+                lapi_reply_empty(l->req, 204);
+        free(l);
+}
+
+static void h_logout(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        struct late *l = late_new(a, r);
+        if (l != NULL)
+                backend_logout(a->backend, on_logged_out, l);
+}
+
+/* ---- whois ---- */
+
+/* "nodekey:HEX", "IP" or "IP:port". */
+static enum err find_node(const struct backend *b, const char *s, const struct netmap_node **ret)
+{
+        struct node_public key;
+        struct addr ap;
+        struct ip ip;
+        if (strncmp(s, "nodekey:", 8) == 0) {
+                if (node_public_parse(s, &key) != ERR_NONE)
+                        return ERR_FORMAT;
+                *ret = netmap_by_key(backend_netmap(b), &key);
+        } else if (ip_parse(s, &ip) == ERR_NONE) {
+                *ret = netmap_by_ip(backend_netmap(b), ip);
+        } else if (addr_parse(s, &ap) == ERR_NONE) {
+                *ret = netmap_by_ip(backend_netmap(b), ap.ip);
+        } else {
+                return ERR_FORMAT;
+        }
+        return *ret != NULL ? ERR_NONE : ERR_NOT_FOUND;
+}
+
+static void h_whois(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        const char *s = lapi_param(r, "addr");
+        const struct netmap_node *n = NULL;
+        enum err e = s != NULL ? find_node(a->backend, s, &n) : ERR_FORMAT;
+        if (e == ERR_FORMAT)
+                lapi_reply_text(r, 400, "invalid 'addr' parameter");
+        else if (e != ERR_NONE)
+                lapi_reply_text(r, 404, "no match for IP:port");
+        else
+                lapi_reply_json(r, 200, view_whois(a->backend, n), LAPI_TABS_NO_NEWLINE);
+}
+
+/* ---- ping ---- */
+
+static void reply_ping(const struct api *a, struct lapi_req *r, struct ip ip, const struct netmap_node *n,
+        const struct engine_ping_result *res)
+{
+        char name[256] = "";
+        const struct netmap *nm = backend_netmap(a->backend);
+        const struct derp_region *region =
+                nm->derpmap != NULL ? derpmap_region(nm->derpmap, res->relay_region) : NULL;
+        struct status_ping p = {
+                .ip = ip,
+                .node_ip = n != NULL && n->address_count > 0 ? n->addresses[0].ip : (struct ip){0},
+                .node_name = n != NULL ? view_node_name(n, name, sizeof(name)) : "",
+                .error = res->error,
+                .latency_ns = res->latency_ns,
+                .endpoint = res->direct,
+                .region_id = ip_is_set(res->direct.ip) ? 0 : res->relay_region,
+                .region_code = region != NULL ? region->code : "",
+                .is_local = n != NULL && n == nm->self,
+        };
+        lapi_reply_json(r, 200, status_ping_json(&p), LAPI_COMPACT);
+}
+
+static void on_ping(void *arg, const struct engine_ping_result *res)
+{
+        struct late *l = arg;
+        if (l->req != NULL)
+                reply_ping(l->api, l->req, l->ip, netmap_peer(backend_netmap(l->api->backend), l->node_id), res);
+        free(l);
+}
+
+static void start_ping(struct api *a, struct lapi_req *r, struct ip ip, const struct netmap_node *n, size_t size)
+{
+        struct late *l = late_new(a, r);
+        if (l == NULL)
+                return;
+        l->ip = ip;
+        l->node_id = n->id;
+        engine_ping(backend_engine(a->backend), n->id, size, on_ping, l);
+}
+
+static void h_ping(void *arg, struct lapi_req *r)
+{
+        enum { SIZE_MAX_BYTES = 65467 };
+        struct api *a = arg;
+        const char *ip_text = lapi_param(r, "ip"), *type = lapi_param(r, "type"), *size_text = lapi_param(r, "size");
+        struct ip ip;
+        uint64_t size = 0;
+        if (ip_text == NULL || ip_parse(ip_text, &ip) != ERR_NONE) {
+                lapi_reply_text(r, 400, "invalid 'ip' parameter");
+                return;
+        }
+        if (type == NULL || strcmp(type, "disco") != 0) {
+                lapi_reply_text(r, 400, "invalid 'type' parameter: this daemon answers only 'disco'");
+                return;
+        }
+        if (size_text != NULL && (!parse_u64(size_text, &size) || size > SIZE_MAX_BYTES)) {
+                lapi_reply_text(r, 400, "invalid 'size' parameter: 0 to %d", SIZE_MAX_BYTES);
+                return;
+        }
+        const struct netmap *nm = backend_netmap(a->backend);
+        const struct netmap_node *n = view_node_for_ip(a->backend, ip);
+        struct engine_ping_result none = {0};
+        char text[IP_STR_MAX], local[IP_STR_MAX + 32];
+        if (backend_state(a->backend) == IPN_STOPPED) {
+                none.error = "Tailscale is stopped: run 'tailscale up'";
+        } else if (n == NULL) {
+                none.error = "no matching peer";
+        } else if (n == nm->self) {
+                snprintf(local, sizeof(local), "%s is local Tailscale IP", ip_str(ip, text));
+                none.error = local;
+        } else {
+                start_ping(a, r, ip, n, (size_t)size);
+                return;
+        }
+        reply_ping(a, r, ip, n, &none);
+}
+
+/* ---- netcheck and relay map ---- */
+
+static void on_netcheck(void *arg, const struct netcheck_report *report)
+{
+        struct late *l = arg;
+        if (l->req != NULL && !mono_is_set(report->at))
+                lapi_reply_error(l->req, "no relay map yet: log in with 'tailscale up' first");
+        else if (l->req != NULL)
+                lapi_reply_json(l->req, 200, view_netcheck(report), LAPI_COMPACT);
+        free(l);
+}
+
+static void h_netcheck(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        struct late *l = late_new(a, r);
+        if (l != NULL)
+                engine_netcheck(backend_engine(a->backend), on_netcheck, l);
+}
+
+static void h_derpmap(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        const struct netmap *nm = backend_netmap(a->backend);
+        lapi_reply_json(r, 200, nm->derpmap != NULL ? derpmap_to_json(nm->derpmap) : json_null(), LAPI_TABS);
+}
+
+static void h_dns_config(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        const struct netmap *nm = backend_netmap(a->backend);
+        if (nm->self == NULL)
+                lapi_reply_text(r, 503, "no network map yet");
+        else
+                lapi_reply_json(r, 200, nm->dns != NULL ? json_incref(nm->dns) : json_object(), LAPI_TABS);
+}
+
+/* ---- the bus ---- */
+
+static json_t *first_message(const struct api *a, uint64_t mask, json_t *status)
+{
+        const struct backend *b = a->backend;
+        const uint64_t any = NOTIFY_INITIAL_STATE | NOTIFY_INITIAL_PREFS | NOTIFY_INITIAL_NETMAP |
+                NOTIFY_INITIAL_STATUS;
+        if (!(mask & any))
+                return NULL;
+        json_t *o = notify_object(a->notify);
+        if (mask & NOTIFY_INITIAL_STATE) {
+                uint64_t id;
+                char text[20];
+                crypto_random(&id, sizeof(id));
+                snprintf(text, sizeof(text), "%016llx", (unsigned long long)id);
+                json_object_set_new(o, "SessionID", json_string(text));
+                json_object_set_new(o, "State", json_integer(backend_state(b)));
+                if (backend_state(b) == IPN_NEEDS_LOGIN && backend_auth_url(b)[0] != '\0')
+                        json_object_set_new(o, "BrowseToURL", json_string(backend_auth_url(b)));
+        }
+        if (mask & NOTIFY_INITIAL_PREFS)
+                json_object_set_new(o, "Prefs", prefs_to_json(backend_prefs(b), false));
+        if ((mask & NOTIFY_INITIAL_NETMAP) && backend_netmap(b)->self != NULL)
+                json_object_set_new(o, "NetMap", backend_netmap_json(b));
+        if (mask & NOTIFY_INITIAL_STATUS)
+                json_object_set_new(o, "InitialStatus", status);
+        return o;
+}
+
+static void h_watch(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        const char *text = lapi_param(r, "mask");
+        uint64_t mask = 0;
+        if (text != NULL && text[0] != '\0' && !parse_u64(text, &mask)) {
+                lapi_reply_text(r, 400, "invalid 'mask' parameter: want a decimal number");
+                return;
+        }
+        if (!notify_mask_ok(mask)) {
+                lapi_reply_text(r, 400, "invalid 'mask' parameter: these bits do not go together");
+                return;
+        }
+        if (!(mask & NOTIFY_INITIAL_STATUS)) {
+                notify_watch(a->notify, r, mask, first_message(a, mask, NULL));
+                return;
+        }
+        struct late *l = late_new(a, r);
+        if (l == NULL)
+                return;
+        l->watch = l->peers = true;
+        l->mask = mask;
+        engine_status(backend_engine(a->backend), on_status, l);
+}
+
+/* ---- profiles and what clients merely look for ---- */
+
+static void h_profiles(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        const char *id = lapi_path(r);
+        if (id[0] == '\0')
+                lapi_reply_json(r, 200, profiles_list_json(a->profiles), LAPI_COMPACT);
+        else if (strcmp(id, "current") == 0)
+                lapi_reply_json(r, 200, profiles_current_json(a->profiles), LAPI_COMPACT);
+        else
+                lapi_reply_text(r, 404, "profile not found");
+}
+
+/* Nothing is served from this node; the official `status` asks. */
+static void h_serve_config(void *arg, struct lapi_req *r)
+{
+        (void)arg;
+        lapi_reply_json(r, 200, json_null(), LAPI_COMPACT);
+}
+
+static void h_tka_status(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        char key[KEY_TEXT_MAX], nl[16 + 2 * KEY_LEN + 1];
+        struct node_public pub = key_node_public(&backend_prefs(a->backend)->identity.node_key);
+        snprintf(nl, sizeof(nl), "nlpub:%064d", 0);
+        json_t *o = json_pack("{s:b, s:n, s:s}", "Enabled", 0, "Head", "PublicKey", nl);
+        json_object_set_new(o, "NodeKey", backend_has_node_key(a->backend) ?
+                json_string(node_public_text(&pub, key)) : json_null());
+        json_object_set_new(o, "NodeKeySigned", json_false());
+        lapi_reply_json(r, 200, o, LAPI_TABS_NO_NEWLINE);
+}
+
+static void h_no_warning(void *arg, struct lapi_req *r)
+{
+        (void)arg;
+        lapi_reply_json(r, 200, json_pack("{s:s}", "Warning", ""), LAPI_COMPACT);
+}
+
+static void h_empty_object(void *arg, struct lapi_req *r)
+{
+        (void)arg;
+        lapi_reply_json(r, 200, json_object(), LAPI_COMPACT);
+}
+
+static void h_update_check(void *arg, struct lapi_req *r)
+{
+        (void)arg;
+        lapi_reply_json(r, 200, json_pack("{s:b}", "RunningLatest", 1), LAPI_COMPACT);
+}
+
+const struct lapi_endpoint api_endpoints[] = {
+        {"status", 0, 405, LAPI_READ, 0, h_status},
+        {"prefs", LAPI_GET | LAPI_HEAD | LAPI_PATCH, 405, LAPI_READ, LAPI_PATCH, h_prefs},
+        {"check-prefs", LAPI_POST, 405, LAPI_WRITE, 0, h_check_prefs},
+        {"start", LAPI_POST, 400, LAPI_WRITE, 0, h_start},
+        {"login-interactive", LAPI_POST, 400, LAPI_WRITE, 0, h_login_interactive},
+        {"logout", LAPI_POST, 400, LAPI_WRITE, 0, h_logout},
+        {"whois", 0, 405, LAPI_READ, 0, h_whois},
+        {"ping", LAPI_POST, 400, LAPI_OPEN, 0, h_ping},
+        {"netcheck", LAPI_POST, 400, LAPI_READ, 0, h_netcheck},
+        {"watch-ipn-bus", 0, 405, LAPI_READ, 0, h_watch},
+        {"derpmap", LAPI_GET, 400, LAPI_OPEN, 0, h_derpmap},
+        {"dns-config", LAPI_GET, 405, LAPI_READ, 0, h_dns_config},
+        {"profiles/", LAPI_GET, 405, LAPI_WRITE, 0, h_profiles},
+        {"serve-config", LAPI_GET, 405, LAPI_READ, 0, h_serve_config},
+        {"tka/status", LAPI_GET, 405, LAPI_READ, 0, h_tka_status},
+        {"check-ip-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_no_warning},
+        {"check-udp-gro-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_no_warning},
+        {"upload-client-metrics", LAPI_POST, 405, LAPI_OPEN, 0, h_empty_object},
+        {"update/check", LAPI_GET, 405, LAPI_OPEN, 0, h_update_check},
+        {0},
+};
