@@ -1,0 +1,141 @@
+#include "tests/unit/check.h"
+
+#include "daemon/options.h"
+
+static const char *port_env;
+
+static const char *env(const char *name)
+{
+        if (strcmp(name, "PORT") == 0)
+                return port_env;
+        return strcmp(name, "HOME") == 0 ? "/home/u" : NULL;
+}
+
+static enum err parse(struct options *o, const char **why, int *code, bool root, const char *a, const char *b)
+{
+        char name[] = "tailscaled", one[128] = "", two[128] = "";
+        char *argv[] = {name, one, two, NULL};
+        int argc = 1;
+        if (a != NULL) {
+                snprintf(one, sizeof(one), "%s", a);
+                argc++;
+        }
+        if (b != NULL) {
+                snprintf(two, sizeof(two), "%s", b);
+                argc++;
+        }
+        return options_parse(argc, argv, env, root, o, why, code);
+}
+
+static void defaults(void **state)
+{
+        (void)state;
+        struct options o;
+        const char *why;
+        int code;
+        port_env = NULL;
+        assert_int_equal(parse(&o, &why, &code, true, NULL, NULL), ERR_NONE);
+        assert_string_equal(o.state, "/var/lib/tailscale/tailscaled.state");
+        assert_string_equal(o.socket, "/var/run/tailscale/tailscaled.sock");
+        assert_string_equal(o.tun, "tailscale0");
+        assert_int_equal(o.port, 0);
+        assert_int_equal(parse(&o, &why, &code, false, NULL, NULL), ERR_NONE);
+        assert_string_equal(o.state, "/home/u/.local/share/tailscale/tailscaled.state");
+        port_env = "41641";
+        assert_int_equal(parse(&o, &why, &code, true, NULL, NULL), ERR_NONE);
+        assert_int_equal(o.port, 41641);
+        port_env = "x";   /* a broken environment is not worth failing for */
+        assert_int_equal(parse(&o, &why, &code, true, NULL, NULL), ERR_NONE);
+        assert_int_equal(o.port, 0);
+        port_env = NULL;
+}
+
+static void every_way_to_write_a_flag(void **state)
+{
+        (void)state;
+        static const char *const rows[][2] = {
+                {"--port=7", NULL}, {"-port=7", NULL}, {"--port", "7"}, {"-port", "7"},
+        };
+        for (size_t i = 0; i < 4; i++) {
+                struct options o;
+                const char *why;
+                int code;
+                assert_int_equal(parse(&o, &why, &code, true, rows[i][0], rows[i][1]), ERR_NONE);
+                assert_int_equal(o.port, 7);
+        }
+}
+
+static void values(void **state)
+{
+        (void)state;
+        struct options o;
+        const char *why;
+        int code;
+        assert_int_equal(parse(&o, &why, &code, true, "--statedir=/x", NULL), ERR_NONE);
+        assert_string_equal(o.state, "/x/tailscaled.state");
+        assert_int_equal(parse(&o, &why, &code, true, "--statedir=/x", "--state=/y/z"), ERR_NONE);
+        assert_string_equal(o.state, "/y/z");
+        assert_int_equal(parse(&o, &why, &code, true, "--state=mem:", NULL), ERR_NONE);
+        assert_string_equal(o.state, "mem:");
+        assert_int_equal(parse(&o, &why, &code, true, "--cleanup", "--verbose=2"), ERR_NONE);
+        assert_true(o.cleanup);
+        assert_int_equal(o.verbose, 2);
+        assert_int_equal(parse(&o, &why, &code, true, "--cleanup=false", "--no-logs-no-support"), ERR_NONE);
+        assert_false(o.cleanup);
+}
+
+static void mistakes_are_named(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *a, *b;
+                int code;
+                const char *says;
+        } rows[] = {
+                {"--nonsense", NULL, 2, "--nonsense"},
+                {"--port", NULL, 2, "argument"},
+                {"--port=65536", NULL, 2, "65535"},
+                {"--port=-1", NULL, 2, "65535"},
+                {"--port=", NULL, 2, "65535"},
+                {"--verbose=lots", NULL, 2, "lots"},
+                {"--cleanup=perhaps", NULL, 2, "perhaps"},
+                {"--socket=", NULL, 2, "--socket"},
+                {"--tun=", NULL, 2, "--tun"},
+                {"--tun=userspace-networking", NULL, 2, "not there yet"},
+                {"--state=kube:x", NULL, 2, "not supported"},
+                {"--encrypt-state", NULL, 2, "not supported"},
+                {"word", NULL, 1, "word"},
+                {"-", NULL, 1, "flags"},
+                {"--", NULL, 1, "flags"},
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct options o = {.port = 99};
+                const char *why = NULL;
+                int code = 0;
+                assert_int_equal(parse(&o, &why, &code, true, rows[i].a, rows[i].b), ERR_FORMAT);
+                assert_int_equal(code, rows[i].code);
+                assert_non_null(strstr(why, rows[i].says));
+                assert_int_equal(o.port, 99);
+        }
+}
+
+static void usage_names_every_flag_of_the_table(void **state)
+{
+        (void)state;
+        static const char *const shown[] = {"--state ", "--statedir ", "--socket ", "--tun ", "--port ",
+                "--verbose ", "--cleanup", "--version"};
+        for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
+                assert_non_null(strstr(options_usage(), shown[i]));
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(defaults),
+                cmocka_unit_test(every_way_to_write_a_flag),
+                cmocka_unit_test(values),
+                cmocka_unit_test(mistakes_are_named),
+                cmocka_unit_test(usage_names_every_flag_of_the_table),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
