@@ -175,8 +175,10 @@ static char last_sni[256];
 static void serve_until_close(struct server *s, int fd, SSL *ssl)
 {
         (void)s;
-        const char *sni = ssl != NULL ? SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) : NULL;
-        snprintf(last_sni, sizeof(last_sni), "%s", sni != NULL ? sni : "");
+        if (ssl != NULL) {
+                const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+                snprintf(last_sni, sizeof(last_sni), "%s", sni != NULL ? sni : "");
+        }
         char c;
         while (server_read(fd, ssl, &c, 1) > 0)
                 ;
