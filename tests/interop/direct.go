@@ -77,8 +77,19 @@ func spread(ups []upgrade, of func(upgrade) float64) string {
 	return fmt.Sprintf("%.2f (%.2f)", v[len(v)/2], v[len(v)-1])
 }
 
+// other returns that of a and b which is not n.
+func other(n *node, a, b talker) talker {
+	if a.title() == n.title() {
+		return b
+	}
+	return a
+}
+
 func measureUpgrade(t *test, from, to talker, shown *node) upgrade {
 	settle(t, from, to)
+	if p := shown.peer(other(shown, from, to).addr()); p == nil || p.CurAddr != "" {
+		t.fatalf("%s: the path is direct, or the peer unknown, before the first packet: %+v", shown.title(), p)
+	}
 	var start int64
 	t.helperErr(from.service().call("chat-start", endArgs{ID: 1, Addr: to.addr(), Interval: 20 * time.Millisecond},
 		&start, 5*time.Second))
@@ -96,19 +107,16 @@ func measureUpgrade(t *test, from, to talker, shown *node) upgrade {
 		toSeen <- seen{at, err}
 	}()
 	f, o := <-fromSeen, <-toSeen
-	other := to
-	if shown.title() == to.title() {
-		other = from
-	}
-	line := shown.statusLine(other.addr())
+	line := shown.statusLine(other(shown, from, to).addr())
 	var chat chatResult
-	t.helperErr(from.service().call("chat-stop", endArgs{ID: 1}, &chat, 5*time.Second))
+	t.helperErr(from.service().call("chat-stop", endArgs{ID: 1, Timeout: 3 * time.Second}, &chat, 5*time.Second))
+	time.Sleep(200 * time.Millisecond) // the connection's last packets
 	if chat.Error != "" || len(chat.Replies) == 0 {
 		t.fatalf("%s to %s: no connection: %s", from.title(), to.title(), chat.Error)
 	}
 	t.helperErr(f.err)
 	t.helperErr(o.err)
-	if !strings.Contains(line, "active; direct "+other.nat()+":") {
+	if !strings.Contains(line, "active; direct "+other(shown, from, to).nat()+":") {
 		t.fatalf("%s: status says %q", shown.title(), line)
 	}
 	since := func(at int64) float64 { return float64(at-start) / 1e9 }

@@ -72,7 +72,7 @@ func (e *end) do(op string, a endArgs) (any, error) {
 	case "chat-start":
 		return e.chatStart(a), nil
 	case "chat-stop":
-		return e.chatStop(a.ID)
+		return e.chatStop(a.ID, a.Timeout)
 	case "transfer":
 		return e.transfer(a)
 	}
@@ -107,6 +107,7 @@ func serveEnd(c net.Conn) {
 	switch head[0] {
 	case 'e':
 		io.Copy(c, c)
+		reset(c)
 	case 'u':
 		sum := sha256.New()
 		if _, err := io.CopyN(sum, c, size); err == nil {
@@ -136,6 +137,15 @@ func writePattern(w io.Writer, sum hash.Hash, size int64, seed uint64) error {
 		size -= int64(len(part))
 	}
 	return nil
+}
+
+// reset closes c so that the kernel has nothing left to repeat, which would
+// be an uncalled-for first packet once the daemons have been restarted.
+func reset(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		t.SetLinger(0)
+	}
+	c.Close()
 }
 
 func (e *end) connect(ctx context.Context, addr string, op byte, size int64, seed uint64) (net.Conn, error) {
@@ -214,6 +224,13 @@ func (e *end) chatStart(a endArgs) int64 {
 	return ch.res.Start
 }
 
+// settled reports whether the chat has its connection or has failed.
+func (ch *chat) settled() bool {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return len(ch.res.Replies) > 0 || ch.res.Error != ""
+}
+
 func (ch *chat) reply() {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -226,7 +243,7 @@ func (e *end) talk(ctx context.Context, ch *chat, a endArgs) error {
 		return err
 	}
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.Close() })
+	stop := context.AfterFunc(ctx, func() { reset(c) })
 	defer stop()
 	ch.reply()
 	for {
@@ -246,13 +263,17 @@ func (e *end) talk(ctx context.Context, ch *chat, a endArgs) error {
 	}
 }
 
-func (e *end) chatStop(id int) (*chatResult, error) {
+// chatStop ends a chat, but gives it until wait to get its connection.
+func (e *end) chatStop(id int, wait time.Duration) (*chatResult, error) {
 	e.mu.Lock()
 	ch := e.chats[id]
 	delete(e.chats, id)
 	e.mu.Unlock()
 	if ch == nil {
 		return nil, fmt.Errorf("no chat %d", id)
+	}
+	for end := time.Now().Add(wait); time.Now().Before(end) && !ch.settled(); {
+		time.Sleep(10 * time.Millisecond)
 	}
 	ch.cancel()
 	<-ch.done
