@@ -33,8 +33,8 @@ enum {
 #define MS_SLOT_NONE UINT32_MAX
 
 /* Where a WireGuard packet came from.  By relay: region and key are set, addr is none, and slot is the
- * peer with that key (a stranger's packets never get this far).  By UDP: addr is set; slot is a hint, the
- * peer last known to use that address, or MS_SLOT_NONE. */
+ * peer with that key (a stranger's packets never get this far).  By UDP: addr is set and slot is
+ * MS_SLOT_NONE, as only WireGuard can say who it was. */
 struct ms_source {
         struct addr addr;
         uint16_t region;
@@ -77,6 +77,7 @@ struct ms_opts {
         uint32_t mark;            /* SO_MARK of every socket; 0 = none */
         const char *tun_name;     /* whose addresses are never advertised; NULL = none; copied */
         bool no_udp;              /* no UDP at all: relay only */
+        bool relay_plain;         /* relays speak plain HTTP: for tests */
         const struct ms_callbacks *cb;   /* copied; members may be NULL */
         void *arg;
 };
@@ -137,7 +138,6 @@ struct ms_peer_status {
         char relay_code[32];       /* "" = unknown */
         mono_t last_send, last_heard;
         uint64_t tx_direct, tx_relay;   /* bytes handed to each way */
-        uint64_t rx_direct, rx_relay;
 };
 /* False: no such peer. */
 bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *ret, mono_t now);

@@ -1,0 +1,257 @@
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "magicsock/internal.h"
+
+/* ---- in ---- */
+
+/* The shared key costs a scalar multiplication, once a disco key. */
+static bool have_box(struct ms *ms, struct ms_slot *s)
+{
+        if (!s->has_box && !s->bad_disco) {
+                s->has_box = box_precompute(&s->box, s->disco.b, ms->disco_key.b) == ERR_NONE;
+                s->bad_disco = !s->has_box;
+        }
+        return s->has_box;
+}
+
+static bool open_with(struct ms *ms, struct ms_slot *s, const uint8_t *data, size_t len)
+{
+        size_t n;
+        if (len > sizeof(ms->inner) || !have_box(ms, s) || disco_open(&s->box, data, len, ms->inner, &n) != ERR_NONE) {
+                ms->drops[MS_DROP_DISCO_AUTH]++;
+                return false;
+        }
+        if (disco_parse(ms->inner, n, &ms->msg) != ERR_NONE) {
+                ms->drops[MS_DROP_DISCO_PARSE]++;
+                return false;
+        }
+        return true;
+}
+
+/* Several nodes may share a disco key: each learns of the ping, one answers it. */
+static void udp_ping(struct ms *ms, struct ms_slot *first, struct addr src, mono_t now)
+{
+        struct disco_txid txid = ms->msg.ping.txid;
+        bool reply = true;
+        for (struct ms_slot *s = first; s; s = ms_slot_find(ms, s->same_disco)) {
+                ms_peer_on_ping(&s->peer, src, &txid, reply, now, &ms->out);
+                ms_settle(ms, s, now);
+                reply = false;
+        }
+}
+
+static void udp_pong(struct ms *ms, struct ms_slot *first, mono_t now)
+{
+        struct disco_txid txid = ms->msg.pong.txid;
+        for (struct ms_slot *s = first; s; s = ms_slot_find(ms, s->same_disco)) {
+                bool found = ms_peer_on_pong(&s->peer, &txid, false, 0, now, &ms->out);
+                ms_settle(ms, s, now);
+                if (found)
+                        return;
+        }
+}
+
+void ms_disco_udp(struct ms *ms, struct addr src, const uint8_t *data, size_t len, mono_t now)
+{
+        struct disco_public from;
+        struct ms_slot *s = NULL;
+        if (disco_sender(data, len, &from))
+                s = ms_slot_find(ms, keymap_get(&ms->by_disco, from.b));
+        if (!s) {
+                ms->drops[MS_DROP_DISCO_STRANGER]++;
+                return;
+        }
+        if (!open_with(ms, s, data, len))
+                return;
+        if (ms->msg.type == DISCO_PING)
+                udp_ping(ms, s, src, now);
+        else if (ms->msg.type == DISCO_PONG)
+                udp_pong(ms, s, now);
+        /* A call-me-maybe by UDP could come from anyone on the way: only the relay proves its sender. */
+}
+
+void ms_disco_relay(struct ms *ms, struct ms_slot *s, int region, const uint8_t *data, size_t len, mono_t now)
+{
+        struct disco_public from;
+        if (!disco_sender(data, len, &from) || !disco_public_eq(&from, &s->disco)) {
+                ms->drops[MS_DROP_DISCO_STRANGER]++;
+                return;
+        }
+        if (!open_with(ms, s, data, len))
+                return;
+        struct disco_txid txid;
+        switch (ms->msg.type) {
+        case DISCO_PING:
+                txid = ms->msg.ping.txid;
+                ms_peer_on_relay_ping(&s->peer, region, &txid, now, &ms->out);
+                break;
+        case DISCO_PONG:
+                txid = ms->msg.pong.txid;
+                (void)ms_peer_on_pong(&s->peer, &txid, true, region, now, &ms->out);
+                break;
+        case DISCO_CALL_ME_MAYBE:
+                ms_peer_on_call(&s->peer, ms->msg.cmm.eps, ms->msg.cmm.count, now, &ms->out);
+                break;
+        default:
+                return;
+        }
+        ms_settle(ms, s, now);
+}
+
+/* ---- out ---- */
+
+/* ms->msg into ms->datagram; its length, 0 if it cannot be. */
+static size_t seal_message(struct ms *ms, struct ms_slot *s)
+{
+        uint8_t nonce[BOX_NONCE_LEN];
+        size_t n = disco_encode(&ms->msg, ms->inner, sizeof(ms->inner) - DISCO_OVERHEAD);
+        if (n == 0 || !have_box(ms, s))
+                return 0;
+        crypto_random(nonce, sizeof(nonce));
+        return disco_seal(&s->box, &ms->disco_public, nonce, ms->inner, n, ms->datagram, sizeof(ms->datagram));
+}
+
+static bool send_udp(struct ms *ms, struct ms_slot *s, struct addr to)
+{
+        struct ms_udp *u = ms_udp_for(ms, to);
+        size_t n = seal_message(ms, s);
+        if (!u || n == 0)
+                return false;
+        /* EPERM is a firewall of ours: as good as lost on the way. */
+        return sock_send_bytes(&u->sock, to, ms->datagram, n) || errno == EPERM || errno == EAGAIN;
+}
+
+static void send_relay(struct ms *ms, struct ms_slot *s, int region, mono_t now)
+{
+        size_t n = seal_message(ms, s);
+        struct pkt *p = n ? pkt_get(ms->pool) : NULL;
+        if (!p)
+                return;
+        uint8_t *at = pkt_put(p, n);
+        if (!at) {
+                pkt_release(ms->pool, p);
+                return;
+        }
+        memcpy(at, ms->datagram, n);
+        (void)derp_mgr_send(ms->derp, region, &s->key, p, now);
+}
+
+static void compose_ping(struct ms *ms, const struct ms_action *a, size_t max)
+{
+        size_t room = max - DISCO_OVERHEAD - DISCO_PING_LEN;
+        ms->msg = (struct disco_msg){.type = DISCO_PING};
+        ms->msg.ping.txid = a->txid;
+        ms->msg.ping.has_key = true;
+        ms->msg.ping.key = ms->node_public;
+        ms->msg.ping.padding = a->padding < room ? a->padding : room;
+}
+
+static void compose_pong(struct ms *ms, const struct ms_action *a, struct addr seen)
+{
+        ms->msg = (struct disco_msg){.type = DISCO_PONG};
+        ms->msg.pong.txid = a->txid;
+        ms->msg.pong.seen = seen;
+}
+
+/* A call without addresses would make the peer forget those it has. */
+static void send_call(struct ms *ms, struct ms_slot *s, mono_t now)
+{
+        int region = ms_relay_for(ms, s);
+        if (ms->ep_count > 0 && region) {
+                ms->msg = (struct disco_msg){.type = DISCO_CALL_ME_MAYBE};
+                ms->msg.cmm.count = ms->ep_count;
+                for (size_t i = 0; i < ms->ep_count; i++)
+                        ms->msg.cmm.eps[i] = ms->eps[i].addr;
+                send_relay(ms, s, region, now);
+        }
+        ms_reach_check_fresh(ms, now);
+}
+
+static struct ms_ping_result result_of(const struct ms *ms, const struct ms_slot *s, const struct ms_action *a)
+{
+        struct ms_ping_result r = {
+                .cookie = a->cookie,
+                .slot = s->slot,
+                .err = a->err,
+                .latency_ns = a->latency_ns,
+                .addr = a->addr,
+                .region = (uint16_t)a->region,
+        };
+        const struct derp_region *region = a->region && ms->map ? derpmap_region(ms->map, a->region) : NULL;
+        if (region)
+                memcpy(r.region_code, region->code, sizeof(r.region_code));
+        return r;
+}
+
+static void carry_out(struct ms *ms, struct ms_slot *s, mono_t now)
+{
+        struct ms_ping_result results[MS_PEER_CLI_MAX];
+        size_t n = 0;
+        for (size_t i = 0; i < ms->out.count; i++) {
+                const struct ms_action *a = &ms->out.a[i];
+                switch (a->kind) {
+                case MS_ACT_PING:
+                        compose_ping(ms, a, MS_DISCO_MAX);
+                        if (!send_udp(ms, s, a->addr))
+                                ms_peer_on_ping_failed(&s->peer, &a->txid);
+                        break;
+                case MS_ACT_PING_RELAY:
+                        compose_ping(ms, a, PKT_DATA_MAX);
+                        send_relay(ms, s, ms_relay_for(ms, s), now);
+                        break;
+                case MS_ACT_PONG:
+                        compose_pong(ms, a, a->addr);
+                        (void)send_udp(ms, s, a->addr);
+                        break;
+                case MS_ACT_PONG_RELAY:
+                        compose_pong(ms, a, disco_relay_addr(a->region));
+                        send_relay(ms, s, a->region, now);
+                        break;
+                case MS_ACT_CALL:
+                        send_call(ms, s, now);
+                        break;
+                case MS_ACT_CLI_RESULT:
+                        if (n < MS_PEER_CLI_MAX)
+                                results[n++] = result_of(ms, s, a);
+                        break;
+                }
+        }
+        ms->out.count = 0;
+        /* Last, as they may call back in. */
+        for (size_t i = 0; i < n && ms->cb.on_ping; i++)
+                ms->cb.on_ping(ms->arg, &results[i], now);
+}
+
+static void note_path(struct ms_slot *s, mono_t now)
+{
+        struct addr direct = ms_peer_is_direct(&s->peer, now) ? s->peer.best.addr : (struct addr){.port = 0};
+        if (addr_eq(direct, s->shown))
+                return;
+        s->shown = direct;
+        char key[KEY_SHORT_MAX], a[ADDR_STR_MAX];
+        if (addr_is_set(direct))
+                log_debug(1, "peer %s: direct by %s, %.1f ms", node_public_short(&s->key, key), addr_str(direct, a),
+                        (double)s->peer.best.latency_ns / 1e6);
+        else
+                log_debug(1, "peer %s: by relay", node_public_short(&s->key, key));
+}
+
+void ms_settle(struct ms *ms, struct ms_slot *s, mono_t now)
+{
+        note_path(s, now);
+        mono_t at = ms_peer_deadline(&s->peer);
+        /* Too early is harmless, and spares the heap a move per packet. */
+        if (!timer_is_armed(&s->timer) || at.ns < s->timer.at.ns)
+                loop_timer_at(ms->loop, &s->timer, at);
+        if (ms->out.count > 0)
+                carry_out(ms, s, now);
+}
+
+void ms_on_slot_timer(struct timer *t, mono_t now)
+{
+        struct ms_slot *s = (struct ms_slot *)(void *)t;
+        ms_peer_expire(&s->peer, now, &s->ms->out);
+        ms_settle(s->ms, s, now);
+}

@@ -1,0 +1,121 @@
+/* magicsock/internal.h - what the files behind magicsock.h share.  Nobody else includes it.
+ *
+ *      magicsock.c   peers, and the packet's walk out and in
+ *      disco_io.c    disco in, and the actions of the path machines out
+ *      reach.c       who we are to others: netcheck, home relay, endpoints, changes of network
+ */
+#pragma once
+
+#include "base/crypto.h"
+#include "base/loop.h"
+#include "magicsock/derp_manager.h"
+#include "magicsock/disco.h"
+#include "magicsock/keymap.h"
+#include "magicsock/magicsock.h"
+#include "magicsock/netrun.h"
+#include "magicsock/peer.h"
+#include "magicsock/sock.h"
+
+enum { MS_DISCO_MAX = 9000 };   /* largest datagram of a padded ping */
+
+struct ms_slot {
+        struct timer timer;          /* at the machine's deadline */
+        struct ms *ms;
+        uint32_t slot;
+        struct ms_peer peer;
+        struct node_public key;
+        struct disco_public disco;   /* zero = none */
+        struct box_key box;          /* with disco; made at first use */
+        bool has_box;
+        bool bad_disco;              /* no box can be made with it */
+        uint32_t same_disco;         /* next slot with this disco key, or MS_SLOT_NONE */
+        uint32_t learned_conn;       /* the relay connection peer.learned is about */
+        struct addr shown;           /* direct address of the last log line */
+        mono_t heard;
+        uint64_t tx_direct, tx_relay;
+};
+
+struct ms_udp {
+        struct watch watch;
+        struct sock sock;
+        struct ms *ms;
+};
+
+struct ms {
+        struct loop *loop;
+        struct pkt_pool *pool;
+        struct dialer *dialer;
+        struct ms_callbacks cb;
+        void *arg;
+        char tun_name[16];
+        uint16_t want_port;
+        uint32_t mark;
+        bool no_udp;
+
+        struct key_private node_key;
+        struct node_public node_public;
+        struct key_private disco_key;
+        struct disco_public disco_public;
+        bool active;
+        bool network_up;
+        bool polling;
+
+        struct ms_udp udp[2];         /* IPv4, IPv6 */
+        struct derp_mgr *derp;
+        struct netrun *netrun;
+        const struct derpmap *map;    /* borrowed */
+        int forced_home;
+
+        struct ms_slot **slots;
+        size_t slot_cap;
+        size_t peer_count;
+        struct keymap by_key;         /* node key -> slot */
+        struct keymap by_disco;       /* disco key -> first slot of its chain */
+
+        struct timer restun_timer;    /* the periodic one */
+        struct timer publish_timer;   /* endpoints of a report that is not done yet */
+        struct timer home_timer;      /* no answer yet: settle for any home */
+        bool restun_again, restun_full;
+        uint32_t home_seed;           /* the same arbitrary home for the life of the process */
+        mono_t last_traffic;
+        mono_t rebound;               /* because of an error */
+        struct endpoint_tracker tracker;
+        struct ms_endpoint eps[MS_ENDPOINTS_MAX];
+        size_t ep_count;
+        mono_t eps_at;                /* built then */
+
+        uint64_t drops[MS_DROP_COUNT];
+        struct pkt *rx[SOCK_BATCH];   /* kept filled */
+        struct ms_actions out;
+        struct disco_msg msg;
+        uint8_t inner[MS_DISCO_MAX];
+        uint8_t datagram[MS_DISCO_MAX];
+};
+
+/* ---- magicsock.c ---- */
+struct ms_slot *ms_slot_find(const struct ms *ms, uint32_t slot);   /* NULL: none */
+bool ms_can_send(const struct ms *ms);   /* active, with a key, network up */
+struct ms_udp *ms_udp_for(struct ms *ms, struct addr to);           /* NULL: no socket of that family */
+/* The region to reach the peer by now; 0 = none. */
+int ms_relay_for(struct ms *ms, struct ms_slot *s);
+ERR_CHECK enum err ms_open_sockets(struct ms *ms);
+
+/* ---- disco_io.c ---- */
+void ms_disco_udp(struct ms *ms, struct addr src, const uint8_t *data, size_t len, mono_t now);
+/* s: the peer whose node key the relay named. */
+void ms_disco_relay(struct ms *ms, struct ms_slot *s, int region, const uint8_t *data, size_t len, mono_t now);
+/* After every event of a machine: does what is in ms->out, and arms its timer. */
+void ms_settle(struct ms *ms, struct ms_slot *s, mono_t now);
+void ms_on_slot_timer(struct timer *t, mono_t now);
+
+/* ---- reach.c ---- */
+ERR_CHECK enum err ms_reach_init(struct ms *ms);
+void ms_reach_done(struct ms *ms);
+void ms_reach_start(struct ms *ms, mono_t now);   /* became active, or got what was missing for it */
+void ms_reach_stop(struct ms *ms);
+/* There is traffic: whatever sleeps for the lack of it wakes up. */
+void ms_reach_traffic(struct ms *ms, mono_t now);
+/* A call-me-maybe is about to tell our endpoints: are they fresh? */
+void ms_reach_check_fresh(struct ms *ms, mono_t now);
+/* A socket is beyond repair; at most every 5 s. */
+void ms_reach_socket_error(struct ms *ms, mono_t now);

@@ -1,0 +1,131 @@
+#include "magicsock/lookup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct lookup {
+        struct watch watch;
+        struct loop *loop;
+        lookup_fn fn;
+        void *arg;
+        int fd[2];          /* answers: we read [0], each helper has its own copy of [1] */
+        unsigned running;
+};
+
+struct answer {
+        uint32_t id;
+        struct ip ip;
+};
+
+/* All that a helper has; it never sees the struct lookup. */
+struct job {
+        int fd;
+        uint32_t id;
+        int family;
+        char host[LOOKUP_HOST_MAX];
+};
+
+static void *run(void *arg)
+{
+        struct job *j = arg;
+        struct answer a = {.id = j->id};
+        struct addrinfo hints = {.ai_family = j->family, .ai_socktype = SOCK_DGRAM}, *list = NULL;
+        if (getaddrinfo(j->host, NULL, &hints, &list) == 0 && list) {
+                a.ip = addr_from_sockaddr(list->ai_addr).ip;
+                freeaddrinfo(list);
+        }
+        (void)send(j->fd, &a, sizeof(a), MSG_NOSIGNAL);
+        close(j->fd);
+        free(j);
+        return NULL;
+}
+
+static void on_ready(struct watch *w, unsigned events, mono_t now)
+{
+        (void)events;
+        struct lookup *k = (struct lookup *)(void *)w;
+        struct answer a;
+        if (recv(k->fd[0], &a, sizeof(a), MSG_DONTWAIT) != sizeof(a))
+                return;
+        k->running--;
+        k->fn(k->arg, a.id, a.ip, now);
+}
+
+struct lookup *lookup_new(struct loop *l, lookup_fn fn, void *arg)
+{
+        _Static_assert(offsetof(struct lookup, watch) == 0, "on_ready() finds its lookup");
+        struct lookup *k = calloc(1, sizeof(*k));
+        if (!k)
+                return NULL;
+        k->loop = l;
+        k->fn = fn;
+        k->arg = arg;
+        watch_init(&k->watch, on_ready);
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k->fd) != 0) {
+                free(k);
+                return NULL;
+        }
+        if (loop_watch(l, &k->watch, k->fd[0], LOOP_READ) != ERR_NONE) {
+                close(k->fd[0]);
+                close(k->fd[1]);
+                free(k);
+                return NULL;
+        }
+        return k;
+}
+
+void lookup_free(struct lookup *k)
+{
+        if (!k)
+                return;
+        loop_unwatch(&k->watch);
+        close(k->fd[0]);
+        close(k->fd[1]);
+        free(k);
+}
+
+/* Signals are for the main threads. */
+static int start_thread(struct job *j)
+{
+        pthread_attr_t attr;
+        sigset_t all, old;
+        pthread_t t;
+        pthread_attr_init(&attr);
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        int rc = pthread_create(&t, &attr, run, j);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        pthread_attr_destroy(&attr);
+        return rc;
+}
+
+enum err lookup_start(struct lookup *k, uint32_t id, const char *host, enum ip_family f)
+{
+        size_t len = strlen(host);
+        if (k->running == LOOKUP_MAX || len >= LOOKUP_HOST_MAX)
+                return ERR_FULL;
+        struct job *j = calloc(1, sizeof(*j));
+        if (!j)
+                return ERR_FULL;
+        j->id = id;
+        j->family = f == IP_V6 ? AF_INET6 : AF_INET;
+        memcpy(j->host, host, len);
+        j->fd = fcntl(k->fd[1], F_DUPFD_CLOEXEC, 0);
+        if (j->fd < 0 || start_thread(j) != 0) {
+                if (j->fd >= 0)
+                        close(j->fd);
+                free(j);
+                return ERR_FULL;
+        }
+        k->running++;
+        return ERR_NONE;
+}

@@ -1,0 +1,592 @@
+#include "magicsock/magicsock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "magicsock/classify.h"
+#include "magicsock/internal.h"
+
+/* ---- small questions ---- */
+
+struct ms_slot *ms_slot_find(const struct ms *ms, uint32_t slot)
+{
+        return slot < ms->slot_cap ? ms->slots[slot] : NULL;
+}
+
+bool ms_can_send(const struct ms *ms)
+{
+        return ms->active && ms->network_up && !key_private_is_zero(&ms->node_key);
+}
+
+struct ms_udp *ms_udp_for(struct ms *ms, struct addr to)
+{
+        struct ms_udp *u = &ms->udp[to.ip.family == IP_V6];
+        return sock_is_open(&u->sock) ? u : NULL;
+}
+
+/* Its home if a connection is there anyway; else wherever it spoke last, which saves a dial. */
+int ms_relay_for(struct ms *ms, struct ms_slot *s)
+{
+        struct ms_peer *p = &s->peer;
+        if (p->learned && !derp_mgr_conn_alive(ms->derp, p->learned, s->learned_conn))
+                ms_peer_on_relay_gone(p, p->learned);
+        if (p->learned && (!p->home || !derp_mgr_has_conn(ms->derp, p->home)))
+                return p->learned;
+        return p->home;
+}
+
+static void release_all(struct ms *ms, struct pkt **pkts, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                pkt_release(ms->pool, pkts[i]);
+}
+
+/* ---- out ---- */
+
+static enum err send_relay(struct ms *ms, struct ms_slot *s, struct pkt **pkts, size_t n, mono_t now)
+{
+        int region = ms_relay_for(ms, s);
+        enum err e = ERR_NOT_FOUND;
+        for (size_t i = 0; i < n; i++) {
+                s->tx_relay += pkts[i]->len;
+                e = derp_mgr_send(ms->derp, region, &s->key, pkts[i], now);
+        }
+        if (e)
+                ms->drops[MS_DROP_NO_PATH] += n;
+        return e;
+}
+
+/* Borrows; returns how many of the packets it took care of: a full buffer drops, as the network would. */
+static size_t send_direct(struct ms *ms, struct ms_slot *s, struct addr to, struct pkt **pkts, size_t n, mono_t now)
+{
+        struct ms_udp *u = ms_udp_for(ms, to);
+        if (!u)
+                return 0;
+        size_t sent = sock_send(&u->sock, to, pkts, n);
+        for (size_t i = 0; i < sent; i++)
+                s->tx_direct += pkts[i]->len;
+        if (sent == n)
+                return n;
+        switch (errno) {
+        case EAGAIN:
+        case ENOBUFS:
+                ms->drops[MS_DROP_SOCKET] += n - sent;
+                return n;
+        case EHOSTUNREACH:
+        case ENETUNREACH:
+                ms_peer_on_unreachable(&s->peer, to);
+                break;
+        case EPIPE:
+        case ENOTCONN:
+        case EBADF:
+        case EPERM:
+                ms_reach_socket_error(ms, now);
+                break;
+        default:
+                break;
+        }
+        return sent;
+}
+
+enum err ms_send(struct ms *ms, uint32_t slot, struct pkt **pkts, size_t n, mono_t now)
+{
+        struct ms_slot *s = ms_slot_find(ms, slot);
+        if (n == 0)
+                return ERR_NONE;
+        if (!s || !ms_can_send(ms)) {
+                release_all(ms, pkts, n);
+                ms->drops[s ? MS_DROP_INACTIVE : MS_DROP_NO_PATH] += n;
+                return s ? ERR_STATE : ERR_NOT_FOUND;
+        }
+        struct ms_route r = ms_peer_on_send(&s->peer, now, &ms->out);
+        ms_reach_traffic(ms, now);
+
+        enum err e = ERR_NONE;
+        size_t direct = 0;
+        if (r.kind == MS_ROUTE_DIRECT || r.kind == MS_ROUTE_BOTH)
+                direct = send_direct(ms, s, r.addr, pkts, n, now);
+        if (r.kind == MS_ROUTE_NONE) {
+                release_all(ms, pkts, n);
+                ms->drops[MS_DROP_NO_PATH] += n;
+                e = s->peer.expired ? ERR_STATE : ERR_NOT_FOUND;
+        } else if (r.kind == MS_ROUTE_DIRECT) {
+                release_all(ms, pkts, direct);
+                if (direct < n)   /* the kernel knows no way there any more; the relay does */
+                        e = send_relay(ms, s, pkts + direct, n - direct, now);
+        } else {
+                e = send_relay(ms, s, pkts, n, now);
+        }
+        ms_settle(ms, s, now);
+        return e;
+}
+
+enum err ms_send_to(struct ms *ms, const struct ms_source *to, struct pkt *pkt, mono_t now)
+{
+        if (!ms_can_send(ms)) {
+                pkt_release(ms->pool, pkt);
+                ms->drops[MS_DROP_INACTIVE]++;
+                return ERR_STATE;
+        }
+        if (to->region)
+                return derp_mgr_send(ms->derp, to->region, &to->key, pkt, now);
+        struct ms_udp *u = addr_is_set(to->addr) ? ms_udp_for(ms, to->addr) : NULL;
+        bool ok = u && sock_send(&u->sock, to->addr, &pkt, 1) == 1;
+        pkt_release(ms->pool, pkt);
+        ms->drops[MS_DROP_SOCKET] += !ok;
+        return ok ? ERR_NONE : ERR_NOT_FOUND;
+}
+
+/* ---- in ---- */
+
+static void hand_over(struct ms *ms, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now)
+{
+        if (n == 0)
+                return;
+        if (ms->cb.on_wg)
+                ms->cb.on_wg(ms->arg, pkts, srcs, n, now);
+        else
+                release_all(ms, pkts, n);
+}
+
+/* True: a packet for WireGuard; all else ends here. */
+static bool take_datagram(struct ms *ms, const struct pkt *p, mono_t now)
+{
+        const uint8_t *data = pkt_cdata(p);
+        switch (ms_classify(data, p->len)) {
+        case MS_CLASS_STUN:
+                netrun_on_stun(ms->netrun, data, p->len, now);
+                return false;
+        case MS_CLASS_DISCO:
+                ms_disco_udp(ms, p->src, data, p->len, now);
+                return false;
+        case MS_CLASS_WIREGUARD:
+                return true;
+        case MS_CLASS_GENEVE:
+        case MS_CLASS_JUNK:
+                break;
+        }
+        ms->drops[MS_DROP_SHORT]++;
+        return false;
+}
+
+static size_t fill_rx(struct ms *ms)
+{
+        size_t n = 0;
+        for (; n < SOCK_BATCH; n++)
+                if (!ms->rx[n] && !(ms->rx[n] = pkt_get(ms->pool)))
+                        break;
+        return n;
+}
+
+static void on_udp(struct watch *w, unsigned events, mono_t now)
+{
+        (void)events;
+        struct ms_udp *u = (struct ms_udp *)(void *)w;
+        struct ms *ms = u->ms;
+        struct pkt *pkts[SOCK_BATCH];
+        struct ms_source srcs[SOCK_BATCH];
+        size_t room = fill_rx(ms), n = 0;
+        if (room == 0) {
+                sock_discard(&u->sock);
+                return;
+        }
+        size_t got = sock_recv(&u->sock, ms->rx, room);
+        for (size_t i = 0; i < got; i++) {
+                struct pkt *p = ms->rx[i];
+                if (!ms_can_send(ms)) {
+                        ms->drops[MS_DROP_INACTIVE]++;
+                        continue;
+                }
+                if (!take_datagram(ms, p, now))
+                        continue;
+                p->peer = MS_SLOT_NONE;
+                srcs[n] = (struct ms_source){.addr = p->src, .slot = MS_SLOT_NONE};
+                pkts[n++] = p;
+                ms->rx[i] = NULL;
+        }
+        hand_over(ms, pkts, srcs, n, now);
+}
+
+static void on_relay_recv(void *arg, int region, uint32_t conn, const struct node_public *src, struct pkt *p,
+        mono_t now)
+{
+        struct ms *ms = arg;
+        struct ms_slot *s = ms_slot_find(ms, keymap_get(&ms->by_key, src->b));
+        enum ms_class c = ms_classify_relayed(pkt_cdata(p), p->len);
+        if (!s || !ms_can_send(ms) || c == MS_CLASS_JUNK) {
+                ms->drops[!s ? MS_DROP_RELAY_STRANGER : c == MS_CLASS_JUNK ? MS_DROP_SHORT : MS_DROP_INACTIVE]++;
+                pkt_release(ms->pool, p);
+                return;
+        }
+        s->peer.learned = region;
+        s->learned_conn = conn;
+        if (c == MS_CLASS_DISCO) {
+                ms_disco_relay(ms, s, region, pkt_cdata(p), p->len, now);
+                pkt_release(ms->pool, p);
+                return;
+        }
+        /* It speaks to us, and by relay: start looking for something better. */
+        ms_peer_on_heard(&s->peer, region, now, &ms->out);
+        ms_settle(ms, s, now);
+        p->peer = s->slot;
+        p->src = (struct addr){.port = 0};
+        struct ms_source from = {.region = (uint16_t)region, .slot = s->slot, .key = *src};
+        hand_over(ms, &p, &from, 1, now);
+}
+
+void ms_heard(struct ms *ms, uint32_t slot, const struct ms_source *from, mono_t now)
+{
+        (void)from;
+        struct ms_slot *s = ms_slot_find(ms, slot);
+        if (!s)
+                return;
+        s->heard = now;
+        ms_reach_traffic(ms, now);
+}
+
+static void on_relay_gone(void *arg, int region, uint32_t conn, const struct node_public *key, enum derp_gone why,
+        mono_t now)
+{
+        (void)why;
+        (void)now;
+        struct ms *ms = arg;
+        struct ms_slot *s = ms_slot_find(ms, keymap_get(&ms->by_key, key->b));
+        if (s && s->learned_conn == conn)
+                ms_peer_on_relay_gone(&s->peer, region);
+}
+
+static enum ms_relay_state relay_state(enum derp_state st)
+{
+        switch (st) {
+        case DERP_STATE_CONNECTING:
+                return MS_RELAY_CONNECTING;
+        case DERP_STATE_UP:
+                return MS_RELAY_UP;
+        case DERP_STATE_UNHEALTHY:
+                return MS_RELAY_UNHEALTHY;
+        case DERP_STATE_DOWN:
+                break;
+        }
+        return MS_RELAY_DOWN;
+}
+
+static void on_relay_state(void *arg, int region, enum derp_state st, const char *detail, bool lost, mono_t now)
+{
+        struct ms *ms = arg;
+        if (lost && ms_can_send(ms) && ms->map)
+                loop_timer_at(ms->loop, &ms->restun_timer, now);
+        if (ms->cb.on_relay_state)
+                ms->cb.on_relay_state(ms->arg, region, relay_state(st), detail, now);
+}
+
+/* ---- peers ---- */
+
+static void chain_disco(struct ms *ms, struct ms_slot *s, uint32_t first)
+{
+        s->same_disco = first;
+        /* No memory: the peer stays on its relay, as one without a disco key does. */
+        if (keymap_set(&ms->by_disco, s->disco.b, s->slot) != ERR_NONE)
+                s->disco = (struct disco_public){{0}};
+}
+
+static void unchain_disco(struct ms *ms, struct ms_slot *s)
+{
+        if (disco_public_is_zero(&s->disco))
+                return;
+        uint32_t first = keymap_get(&ms->by_disco, s->disco.b);
+        struct ms_slot *at = ms_slot_find(ms, first);
+        if (at == s && s->same_disco == MS_SLOT_NONE) {
+                keymap_remove(&ms->by_disco, s->disco.b);
+        } else if (at == s) {
+                /* The entry is there already, so this needs no memory. */
+                (void)!keymap_set(&ms->by_disco, s->disco.b, s->same_disco);
+        } else {
+                while (at && at->same_disco != s->slot)
+                        at = ms_slot_find(ms, at->same_disco);
+                if (at)
+                        at->same_disco = s->same_disco;
+        }
+        s->same_disco = MS_SLOT_NONE;
+}
+
+static void set_disco(struct ms *ms, struct ms_slot *s, const struct disco_public *k)
+{
+        if (disco_public_eq(&s->disco, k))
+                return;
+        unchain_disco(ms, s);
+        crypto_wipe(&s->box, sizeof(s->box));
+        s->has_box = s->bad_disco = false;
+        s->disco = *k;
+        if (!disco_public_is_zero(k))
+                chain_disco(ms, s, keymap_get(&ms->by_disco, k->b));
+}
+
+static bool grow_slots(struct ms *ms, uint32_t slot)
+{
+        size_t cap = ms->slot_cap ? ms->slot_cap : 16;
+        while (cap <= slot)
+                cap *= 2;
+        if (cap == ms->slot_cap)
+                return true;
+        struct ms_slot **slots = realloc(ms->slots, cap * sizeof(*slots));
+        if (!slots)
+                return false;
+        memset(slots + ms->slot_cap, 0, (cap - ms->slot_cap) * sizeof(*slots));
+        ms->slots = slots;
+        ms->slot_cap = cap;
+        return true;
+}
+
+static struct ms_slot *new_slot(struct ms *ms, uint32_t slot, const struct node_public *key)
+{
+        struct ms_slot *s = grow_slots(ms, slot) ? calloc(1, sizeof(*s)) : NULL;
+        if (!s)
+                return NULL;
+        if (keymap_set(&ms->by_key, key->b, slot) != ERR_NONE) {
+                free(s);
+                return NULL;
+        }
+        s->ms = ms;
+        s->slot = slot;
+        s->key = *key;
+        s->same_disco = MS_SLOT_NONE;
+        timer_init(&s->timer, ms_on_slot_timer);
+        ms_peer_init(&s->peer);
+        ms->slots[slot] = s;
+        ms->peer_count++;
+        return s;
+}
+
+enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *c, mono_t now)
+{
+        if (slot >= MS_SLOTS_MAX)
+                return ERR_FULL;
+        uint32_t holder = keymap_get(&ms->by_key, c->key.b);
+        if (holder != KEYMAP_NONE && holder != slot)
+                return ERR_STATE;
+        struct ms_slot *s = ms_slot_find(ms, slot);
+        if (s && !node_public_eq(&s->key, &c->key)) {
+                ms_peer_remove(ms, slot, now);
+                s = NULL;
+        }
+        if (!s && !(s = new_slot(ms, slot, &c->key)))
+                return ERR_FULL;
+        set_disco(ms, s, &c->disco);
+        size_t n = c->endpoint_count < MS_PEER_ENDPOINTS_MAX ? c->endpoint_count : MS_PEER_ENDPOINTS_MAX;
+        ms_peer_on_config(&s->peer, !disco_public_is_zero(&s->disco), c->expired, c->home, c->endpoints, n, now);
+        ms_settle(ms, s, now);
+        return ERR_NONE;
+}
+
+void ms_peer_remove(struct ms *ms, uint32_t slot, mono_t now)
+{
+        struct ms_slot *s = ms_slot_find(ms, slot);
+        if (!s)
+                return;
+        ms_peer_stop(&s->peer, &ms->out);   /* answers the pings that wait */
+        ms_settle(ms, s, now);
+        loop_timer_stop(&s->timer);
+        unchain_disco(ms, s);
+        keymap_remove(&ms->by_key, s->key.b);
+        ms->slots[slot] = NULL;
+        ms->peer_count--;
+        ms_peer_done(&s->peer);
+        crypto_wipe(&s->box, sizeof(s->box));
+        free(s);
+}
+
+enum err ms_ping(struct ms *ms, uint32_t slot, uint64_t cookie, size_t size, mono_t now)
+{
+        struct ms_slot *s = ms_slot_find(ms, slot);
+        if (!s)
+                return ERR_NOT_FOUND;
+        if (!ms_can_send(ms))
+                return ERR_STATE;
+        if (size > MS_DISCO_MAX)
+                return ERR_UNSUPPORTED;
+        enum err e = ms_peer_ping(&s->peer, cookie, size, now, &ms->out);
+        ms_reach_traffic(ms, now);
+        ms_settle(ms, s, now);
+        return e;
+}
+
+bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *ret, mono_t now)
+{
+        const struct ms_slot *s = ms_slot_find(ms, slot);
+        if (!s)
+                return false;
+        *ret = (struct ms_peer_status){
+                .active = ms_peer_is_active(&s->peer, now),
+                .relay = s->peer.home,
+                .last_send = s->peer.last_send,
+                .last_heard = s->heard,
+                .tx_direct = s->tx_direct,
+                .tx_relay = s->tx_relay,
+        };
+        if (ms_peer_is_direct(&s->peer, now))
+                ret->cur_addr = s->peer.best.addr;
+        const struct derp_region *r = ms->map && s->peer.home ? derpmap_region(ms->map, s->peer.home) : NULL;
+        if (r)
+                memcpy(ret->relay_code, r->code, sizeof(ret->relay_code));
+        return true;
+}
+
+/* ---- the whole ---- */
+
+enum err ms_open_sockets(struct ms *ms)
+{
+        struct sock *v4 = &ms->udp[0].sock, *v6 = &ms->udp[1].sock;
+        const uint16_t ports[] = {ms->want_port, v4->port, 0};
+        loop_unwatch(&ms->udp[0].watch);
+        loop_unwatch(&ms->udp[1].watch);
+        /* 0 = any must come last, or the port we have would never be tried. */
+        size_t skip = ms->want_port == 0 ? 1 : 0;
+        enum err e = sock_open_both(v4, v6, ports + skip, sizeof(ports) / sizeof(ports[0]) - skip, ms->mark);
+        for (int i = 0; i < 2 && e == ERR_NONE; i++)
+                if (sock_is_open(&ms->udp[i].sock))
+                        e = loop_watch(ms->loop, &ms->udp[i].watch, ms->udp[i].sock.fd, LOOP_READ);
+        return e;
+}
+
+void ms_set_active(struct ms *ms, bool active, mono_t now)
+{
+        if (ms->active == active)
+                return;
+        ms->active = active;
+        derp_mgr_set_key(ms->derp, active ? &ms->node_key : NULL, now);
+        if (active) {
+                ms_reach_start(ms, now);
+                return;
+        }
+        ms_reach_stop(ms);
+        for (size_t i = 0; i < ms->slot_cap; i++) {
+                if (!ms->slots[i])
+                        continue;
+                ms_peer_stop(&ms->slots[i]->peer, &ms->out);
+                ms_settle(ms, ms->slots[i], now);
+        }
+}
+
+void ms_set_keys(struct ms *ms, const struct key_private *node)
+{
+        mono_t now = loop_now(ms->loop);
+        key_wipe(&ms->node_key);
+        ms->node_public = (struct node_public){{0}};
+        if (node && !key_private_is_zero(node)) {
+                ms->node_key = *node;
+                ms->node_public = key_node_public(node);
+        }
+        if (!ms->active)
+                return;
+        derp_mgr_set_key(ms->derp, &ms->node_key, now);
+        if (ms_can_send(ms))
+                ms_reach_start(ms, now);
+        else
+                ms_reach_stop(ms);
+}
+
+struct disco_public ms_disco_public(const struct ms *ms)
+{
+        return ms->disco_public;
+}
+
+uint16_t ms_port(const struct ms *ms, enum ip_family f)
+{
+        return ms->udp[f == IP_V6].sock.port;
+}
+
+uint64_t ms_drops(const struct ms *ms, enum ms_drop why)
+{
+        uint64_t n = ms->drops[why];
+        for (size_t i = 0; why == MS_DROP_DISCO_RATE && i < ms->slot_cap; i++)
+                n += ms->slots[i] ? ms->slots[i]->peer.limited : 0;
+        return n;
+}
+
+const char *ms_drop_str(enum ms_drop why)
+{
+        static const char *const names[MS_DROP_COUNT] = {
+                "too short", "inactive", "disco stranger", "disco forged", "disco unreadable", "disco too fast",
+                "relay stranger", "no path", "socket",
+        };
+        return why < MS_DROP_COUNT ? names[why] : "?";
+}
+
+static bool init_parts(struct ms *ms, const struct ms_opts *o)
+{
+        static const struct derp_mgr_callbacks derp_cb = {on_relay_recv, on_relay_gone, on_relay_state};
+        struct derp_mgr_opts derp_opts = {.cb = &derp_cb, .arg = ms, .plain = o->relay_plain};
+        ms->derp = derp_mgr_new(ms->loop, ms->dialer, ms->pool, &derp_opts);
+        return ms->derp && ms_reach_init(ms) == ERR_NONE && (ms->no_udp || ms_open_sockets(ms) == ERR_NONE);
+}
+
+struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const struct ms_opts *o)
+{
+        _Static_assert(offsetof(struct ms_udp, watch) == 0 && offsetof(struct ms_slot, timer) == 0,
+                "callbacks find their owner");
+        struct ms *ms = calloc(1, sizeof(*ms));
+        if (!ms)
+                return NULL;
+        ms->loop = l;
+        ms->pool = pool;
+        ms->dialer = d;
+        ms->cb = *o->cb;
+        ms->arg = o->arg;
+        ms->want_port = o->port;
+        ms->mark = o->mark;
+        ms->no_udp = o->no_udp;
+        ms->network_up = true;
+        if (o->tun_name)
+                (void)str_copy(ms->tun_name, sizeof(ms->tun_name), o->tun_name);
+        key_generate(&ms->disco_key);
+        ms->disco_public = key_disco_public(&ms->disco_key);
+        uint64_t seed[2];
+        crypto_random(seed, sizeof(seed));
+        keymap_init(&ms->by_key, seed[0]);
+        keymap_init(&ms->by_disco, seed[1]);
+        for (int i = 0; i < 2; i++) {
+                ms->udp[i].ms = ms;
+                sock_init(&ms->udp[i].sock, i == 0 ? IP_V4 : IP_V6);
+                watch_init(&ms->udp[i].watch, on_udp);
+        }
+        if (!init_parts(ms, o)) {
+                int error = errno;
+                ms_free(ms);
+                errno = error;
+                return NULL;
+        }
+        return ms;
+}
+
+static void free_slot(struct ms_slot *s)
+{
+        if (!s)
+                return;
+        loop_timer_stop(&s->timer);
+        ms_peer_done(&s->peer);
+        crypto_wipe(&s->box, sizeof(s->box));
+        free(s);
+}
+
+void ms_free(struct ms *ms)
+{
+        if (!ms)
+                return;
+        ms_reach_done(ms);
+        derp_mgr_free(ms->derp);
+        for (int i = 0; i < 2; i++) {
+                loop_unwatch(&ms->udp[i].watch);
+                sock_close(&ms->udp[i].sock);
+        }
+        for (size_t i = 0; i < ms->slot_cap; i++)
+                free_slot(ms->slots[i]);
+        release_all(ms, ms->rx, SOCK_BATCH);
+        free(ms->slots);
+        keymap_done(&ms->by_key);
+        keymap_done(&ms->by_disco);
+        key_wipe(&ms->node_key);
+        key_wipe(&ms->disco_key);
+        free(ms);
+}

@@ -1,0 +1,234 @@
+#include "magicsock/netrun.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/addr.h"
+#include "base/crypto.h"
+#include "base/fetch.h"
+#include "base/log.h"
+#include "magicsock/lookup.h"
+
+enum { FETCH_BODY_MAX = 4096 };
+
+struct fetching {
+        struct fetching *next;
+        struct netrun *owner;
+        struct fetch *fetch;
+        uint32_t id;
+        enum ip_family family;
+};
+
+struct netrun {
+        struct timer timer;
+        struct loop *loop;
+        struct dialer *dialer;
+        struct netrun_callbacks cb;
+        void *arg;
+        struct netcheck *nc;
+        struct lookup *lookup;
+        struct fetching *fetches;
+};
+
+static void advance(struct netrun *n, mono_t now);
+
+static void drop_fetch(struct netrun *n, struct fetching *f)
+{
+        for (struct fetching **at = &n->fetches; *at; at = &(*at)->next) {
+                if (*at != f)
+                        continue;
+                *at = f->next;
+                free(f);
+                return;
+        }
+}
+
+static void cancel_fetches(struct netrun *n)
+{
+        while (n->fetches) {
+                fetch_cancel(n->fetches->fetch);
+                drop_fetch(n, n->fetches);
+        }
+}
+
+static void on_fetched(struct fetch *fetch, const struct fetch_result *res, void *arg, mono_t now)
+{
+        (void)fetch;
+        struct fetching *f = arg;
+        struct netrun *n = f->owner;
+        long status = res->err == ERR_NONE ? res->status : 0;
+        int64_t rtt = res->first_byte_ns - res->connect_ns;
+        nc_on_fetched(n->nc, f->id, status, f->family, rtt > 0 ? rtt : 1, now);
+        drop_fetch(n, f);
+        advance(n, now);
+}
+
+static const char *field_or_null(const char *s)
+{
+        return s[0] ? s : NULL;
+}
+
+/* Which family it will be: the map mostly says, else what is usual. */
+static enum ip_family family_of(const struct derp_node *node)
+{
+        struct ip ip;
+        bool v4_off = node->ipv4[0] && ip_parse(node->ipv4, &ip) != ERR_NONE;
+        return v4_off ? IP_V6 : IP_V4;
+}
+
+static void start_fetch(struct netrun *n, const struct nc_action *a, mono_t now)
+{
+        struct fetching *f = calloc(1, sizeof(*f));
+        if (f) {
+                f->owner = n;
+                f->id = a->id;
+                f->family = family_of(a->node);
+                struct dial_opts o = {
+                        .connect_ip4 = field_or_null(a->node->ipv4),
+                        .connect_ip6 = field_or_null(a->node->ipv6),
+                        .cert_name = field_or_null(a->node->cert_name),
+                        .insecure = a->node->insecure,
+                        .timeout_ms = a->timeout_ms,
+                };
+                f->fetch = fetch_get(n->dialer, a->url, &o, FETCH_BODY_MAX, on_fetched, f);
+        }
+        if (!f || !f->fetch) {
+                free(f);
+                nc_on_fetched(n->nc, a->id, 0, IP_V4, 1, now);
+                return;
+        }
+        f->next = n->fetches;
+        n->fetches = f;
+}
+
+static void start_lookup(struct netrun *n, const struct nc_action *a, mono_t now)
+{
+        if (lookup_start(n->lookup, a->id, a->host, a->family) != ERR_NONE)
+                nc_on_resolved(n->nc, a->id, (struct ip){.family = IP_NONE}, now);
+}
+
+static void finish(struct netrun *n, mono_t now)
+{
+        cancel_fetches(n);
+        const struct netcheck_report *r = nc_finish(n->nc, n->cb.home_heard(n->arg), now);
+        char line[512];
+        log_debug(1, "netcheck: %s", nc_report_line(r, line, sizeof(line)));
+        n->cb.on_done(n->arg, r, now);
+}
+
+static void advance(struct netrun *n, mono_t now)
+{
+        struct nc_action a;
+        for (;;) {
+                switch (nc_next(n->nc, now, &a)) {
+                case NC_SEND:
+                        nc_on_sent(n->nc, a.id, n->cb.send(n->arg, a.addr, a.data, sizeof(a.data)), now);
+                        continue;
+                case NC_RESOLVE:
+                        start_lookup(n, &a, now);
+                        continue;
+                case NC_FETCH:
+                        start_fetch(n, &a, now);
+                        continue;
+                case NC_DONE:
+                        /* Its callback may start the next one, which arms the timer itself. */
+                        loop_timer_stop(&n->timer);
+                        finish(n, now);
+                        return;
+                case NC_IDLE:
+                        break;
+                }
+                break;
+        }
+        loop_timer_at(n->loop, &n->timer, nc_deadline(n->nc));
+}
+
+static void on_timer(struct timer *t, mono_t now)
+{
+        advance((struct netrun *)(void *)t, now);
+}
+
+static void on_resolved(void *arg, uint32_t id, struct ip ip, mono_t now)
+{
+        struct netrun *n = arg;
+        if (!nc_running(n->nc))
+                return;
+        nc_on_resolved(n->nc, id, ip, now);
+        advance(n, now);
+}
+
+struct netrun *netrun_new(struct loop *l, struct dialer *d, const struct netrun_callbacks *cb, void *arg)
+{
+        _Static_assert(offsetof(struct netrun, timer) == 0, "on_timer() finds its netrun");
+        struct netrun *n = calloc(1, sizeof(*n));
+        if (!n)
+                return NULL;
+        n->loop = l;
+        n->dialer = d;
+        n->cb = *cb;
+        n->arg = arg;
+        timer_init(&n->timer, on_timer);
+        n->nc = nc_new(crypto_random);
+        n->lookup = lookup_new(l, on_resolved, n);
+        if (!n->nc || !n->lookup) {
+                netrun_free(n);
+                return NULL;
+        }
+        return n;
+}
+
+void netrun_free(struct netrun *n)
+{
+        if (!n)
+                return;
+        loop_timer_stop(&n->timer);
+        cancel_fetches(n);
+        lookup_free(n->lookup);
+        nc_free(n->nc);
+        free(n);
+}
+
+enum err netrun_start(struct netrun *n, const struct nc_start_args *args, mono_t now)
+{
+        enum err e = nc_start(n->nc, args, now);
+        if (e == ERR_NONE)
+                advance(n, now);
+        return e;
+}
+
+bool netrun_running(const struct netrun *n)
+{
+        return nc_running(n->nc);
+}
+
+void netrun_cancel(struct netrun *n)
+{
+        loop_timer_stop(&n->timer);
+        cancel_fetches(n);
+        nc_cancel(n->nc);
+}
+
+void netrun_forget(struct netrun *n)
+{
+        nc_forget(n->nc);
+}
+
+void netrun_on_stun(struct netrun *n, const void *data, size_t len, mono_t now)
+{
+        if (!nc_running(n->nc) || !nc_on_stun(n->nc, data, len, now))
+                return;
+        n->cb.on_answer(n->arg, nc_report(n->nc), now);
+        /* The callback may have cancelled it. */
+        if (nc_running(n->nc))
+                advance(n, now);
+}
+
+const struct netcheck_report *netrun_report(const struct netrun *n)
+{
+        return nc_report(n->nc);
+}
+
+int netrun_nearest(const struct netrun *n)
+{
+        return nc_nearest(n->nc);
+}

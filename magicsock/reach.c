@@ -1,0 +1,370 @@
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "magicsock/internal.h"
+#include "magicsock/localaddr.h"
+
+#define IDLE_NS (45 * NS_PER_SEC)
+#define FRESH_NS (27 * NS_PER_SEC)
+#define REBIND_GAP_NS (5 * NS_PER_SEC)
+
+enum {
+        RESTUN_MIN_MS = 20000,
+        RESTUN_MAX_MS = 26000,
+        PUBLISH_FIRST_MS = 300,    /* without any answer: at least what the interfaces say */
+        PUBLISH_ANSWER_MS = 20,    /* answers of the two families come together */
+        HOME_PATIENCE_MS = 1000,
+};
+
+/* ---- home ---- */
+
+static void set_home(struct ms *ms, int region, mono_t now)
+{
+        if (region == derp_mgr_home(ms->derp))
+                return;
+        derp_mgr_set_home(ms->derp, region, now);
+        if (derp_mgr_home(ms->derp) == region && ms->cb.on_home)
+                ms->cb.on_home(ms->arg, region, now);
+}
+
+static bool may_be_home(const struct derp_region *r)
+{
+        bool has_relay = false;
+        for (size_t i = 0; i < r->node_count; i++)
+                has_relay = has_relay || !r->nodes[i].stun_only;
+        return has_relay && !r->no_measure_no_home && !r->avoid;
+}
+
+/* Nothing answered: any home is better than none, but always the same one. */
+static int arbitrary_home(const struct ms *ms, size_t *ret_choices)
+{
+        size_t n = 0, pick;
+        for (size_t i = 0; i < ms->map->region_count; i++)
+                n += may_be_home(&ms->map->regions[i]);
+        *ret_choices = n;
+        pick = n ? ms->home_seed % n : 0;
+        for (size_t i = 0; i < ms->map->region_count; i++)
+                if (may_be_home(&ms->map->regions[i]) && pick-- == 0)
+                        return ms->map->regions[i].id;
+        return 0;
+}
+
+/* preferred: netcheck's choice, 0 = it has none.  settle: no better knowledge will come soon. */
+static void choose_home(struct ms *ms, int preferred, bool settle, mono_t now)
+{
+        if (!ms->map || !ms->active)
+                return;
+        int home = derp_mgr_home(ms->derp);
+        size_t choices;
+        int any = arbitrary_home(ms, &choices);
+        if (ms->forced_home && derpmap_region(ms->map, ms->forced_home))
+                set_home(ms, ms->forced_home, now);
+        else if (preferred && (home == 0 || ms->polling))
+                set_home(ms, preferred, now);
+        else if (home == 0 && (settle || choices == 1))
+                set_home(ms, any, now);
+}
+
+static void on_home_timer(struct timer *t, mono_t now)
+{
+        struct ms *ms = (struct ms *)(void *)((char *)t - offsetof(struct ms, home_timer));
+        choose_home(ms, 0, true, now);
+}
+
+/* ---- endpoints ---- */
+
+static void tell_peers(struct ms *ms, mono_t now)
+{
+        for (size_t i = 0; i < ms->slot_cap; i++) {
+                struct ms_slot *s = ms->slots[i];
+                if (!s)
+                        continue;
+                ms_peer_on_own_endpoints(&s->peer, now, &ms->out);
+                if (ms->out.count > 0)
+                        ms_settle(ms, s, now);
+        }
+}
+
+static void update_endpoints(struct ms *ms, const struct netcheck_report *r, mono_t now)
+{
+        struct localaddrs local = {.count = 0};
+        struct addr stun4[NC_COUNTERS_MAX], stun6[NC_COUNTERS_MAX];
+        (void)localaddr_list(ms->tun_name, &local);
+        struct endpoints_input in = {
+                .stun4 = stun4,
+                .stun4_count = r ? nc_report_endpoints(r, IP_V4, stun4) : 0,
+                .stun6 = stun6,
+                .stun6_count = r ? nc_report_endpoints(r, IP_V6, stun6) : 0,
+                .hard_nat = r && r->mapping_varies == NC_TRUE,
+                .fixed_port = ms->want_port,
+                .local = local.ip,
+                .local_count = local.count,
+                .port4 = ms->udp[0].sock.port,
+                .port6 = ms->udp[1].sock.port,
+        };
+        struct ms_endpoint eps[MS_ENDPOINTS_MAX];
+        size_t n = endpoints_build(&ms->tracker, &in, now, eps);
+        ms->eps_at = now;
+        if (endpoints_same(eps, n, ms->eps, ms->ep_count))
+                return;
+        memcpy(ms->eps, eps, n * sizeof(eps[0]));
+        ms->ep_count = n;
+        tell_peers(ms, now);
+        if (ms->cb.on_endpoints)
+                ms->cb.on_endpoints(ms->arg, ms->eps, n, now);
+}
+
+static void on_publish_timer(struct timer *t, mono_t now)
+{
+        struct ms *ms = (struct ms *)(void *)((char *)t - offsetof(struct ms, publish_timer));
+        update_endpoints(ms, netrun_running(ms->netrun) ? netrun_report(ms->netrun) : NULL, now);
+}
+
+/* ---- reports ---- */
+
+static bool nc_send(void *arg, struct addr to, const void *data, size_t len)
+{
+        struct ms *ms = arg;
+        struct ms_udp *u = ms_udp_for(ms, to);
+        return u && (sock_send_bytes(&u->sock, to, data, len) || errno == EPERM || errno == EAGAIN);
+}
+
+static void nc_answer(void *arg, const struct netcheck_report *so_far, mono_t now)
+{
+        (void)so_far;
+        struct ms *ms = arg;
+        if (derp_mgr_home(ms->derp) == 0)
+                choose_home(ms, netrun_nearest(ms->netrun), false, now);
+        mono_t soon = mono_add_ms(now, PUBLISH_ANSWER_MS);
+        if (!timer_is_armed(&ms->publish_timer) || soon.ns < ms->publish_timer.at.ns)
+                loop_timer_at(ms->loop, &ms->publish_timer, soon);
+}
+
+static bool has_traffic(const struct ms *ms, mono_t now)
+{
+        return ms->peer_count > 0 && mono_is_set(ms->last_traffic) && mono_diff_ns(now, ms->last_traffic) <= IDLE_NS;
+}
+
+static void arm_periodic(struct ms *ms)
+{
+        loop_timer_in(ms->loop, &ms->restun_timer,
+                RESTUN_MIN_MS + (int64_t)crypto_random_below(RESTUN_MAX_MS - RESTUN_MIN_MS));
+}
+
+static void nc_done(void *arg, const struct netcheck_report *r, mono_t now)
+{
+        struct ms *ms = arg;
+        loop_timer_stop(&ms->publish_timer);
+        loop_timer_stop(&ms->home_timer);
+        choose_home(ms, r->preferred, true, now);
+        update_endpoints(ms, r, now);
+        if (has_traffic(ms, now))
+                arm_periodic(ms);
+        if (ms->restun_again) {
+                ms->restun_again = false;
+                loop_timer_at(ms->loop, &ms->restun_timer, now);
+        }
+        if (ms->cb.on_report)
+                ms->cb.on_report(ms->arg, r, now);
+}
+
+static mono_t nc_home_heard(void *arg)
+{
+        const struct ms *ms = arg;
+        int home = derp_mgr_home(ms->derp);
+        return home ? derp_mgr_heard(ms->derp, home) : (mono_t){0};
+}
+
+static void start_report(struct ms *ms, mono_t now)
+{
+        struct localaddrs local = {.count = 0};
+        const struct netcheck_report *last = netrun_report(ms->netrun);
+        (void)localaddr_list(ms->tun_name, &local);
+        /* A socket that could send to nobody is dead, whatever it says. */
+        bool is_dead = last && !last->ipv4_can_send && local.have_v4;
+        if (!ms->no_udp && (is_dead || !sock_is_open(&ms->udp[0].sock)))
+                ms_reach_socket_error(ms, now);
+
+        struct nc_start_args args = {
+                .map = ms->map,
+                .have_v4 = local.have_v4,
+                .have_v6 = local.have_v6 && sock_is_open(&ms->udp[1].sock),
+                .os_has_ipv6 = localaddr_os_has_ipv6(),
+                .full = ms->restun_full,
+                .no_udp = ms->no_udp,
+                .home = derp_mgr_home(ms->derp),
+        };
+        ms->restun_full = false;
+        if (ms->ep_count == 0 && !timer_is_armed(&ms->publish_timer))
+                loop_timer_in(ms->loop, &ms->publish_timer, PUBLISH_FIRST_MS);
+        if (args.home == 0 && !timer_is_armed(&ms->home_timer))
+                loop_timer_in(ms->loop, &ms->home_timer, HOME_PATIENCE_MS);
+        enum err e = netrun_start(ms->netrun, &args, now);
+        if (e != ERR_NONE)
+                log_debug(1, "netcheck did not start: %s", err_str(e));
+}
+
+void ms_restun(struct ms *ms, bool full, mono_t now)
+{
+        if (!ms_can_send(ms) || !ms->map)
+                return;
+        ms->restun_full = ms->restun_full || full;
+        loop_timer_stop(&ms->restun_timer);
+        if (netrun_running(ms->netrun))
+                ms->restun_again = true;
+        else
+                start_report(ms, now);
+}
+
+static void on_restun_timer(struct timer *t, mono_t now)
+{
+        struct ms *ms = (struct ms *)(void *)((char *)t - offsetof(struct ms, restun_timer));
+        ms_restun(ms, false, now);
+}
+
+/* Not at once: this comes from the middle of sending. */
+void ms_reach_check_fresh(struct ms *ms, mono_t now)
+{
+        bool is_stale = !mono_is_set(ms->eps_at) || mono_diff_ns(now, ms->eps_at) >= FRESH_NS;
+        if (is_stale && !netrun_running(ms->netrun))
+                loop_timer_at(ms->loop, &ms->restun_timer, now);
+}
+
+void ms_reach_traffic(struct ms *ms, mono_t now)
+{
+        ms->last_traffic = now;
+        if (!timer_is_armed(&ms->restun_timer) && !netrun_running(ms->netrun) && ms_can_send(ms) && ms->map)
+                arm_periodic(ms);
+}
+
+/* ---- changes ---- */
+
+void ms_reach_start(struct ms *ms, mono_t now)
+{
+        if (!ms_can_send(ms) || !ms->map)
+                return;
+        choose_home(ms, 0, false, now);
+        ms_restun(ms, true, now);
+}
+
+void ms_reach_stop(struct ms *ms)
+{
+        netrun_cancel(ms->netrun);
+        loop_timer_stop(&ms->restun_timer);
+        loop_timer_stop(&ms->publish_timer);
+        loop_timer_stop(&ms->home_timer);
+        ms->restun_again = false;
+}
+
+static void reset_paths(struct ms *ms, mono_t now)
+{
+        for (size_t i = 0; i < ms->slot_cap; i++) {
+                struct ms_slot *s = ms->slots[i];
+                if (!s)
+                        continue;
+                ms_peer_on_rebind(&s->peer, now, &ms->out);
+                ms_settle(ms, s, now);
+        }
+}
+
+void ms_rebind(struct ms *ms, mono_t now)
+{
+        if (!ms->no_udp && ms_open_sockets(ms) != ERR_NONE)
+                log_warn("UDP socket: %s; only relays can be used", strerror(errno));
+        derp_mgr_check(ms->derp, false, now);
+        ms_reach_stop(ms);
+        netrun_forget(ms->netrun);
+        reset_paths(ms, now);
+        ms_restun(ms, true, now);
+}
+
+/* Opened anew at most every 5 s, or the search for paths would never get anywhere. */
+void ms_reach_socket_error(struct ms *ms, mono_t now)
+{
+        if (mono_is_set(ms->rebound) && mono_diff_ns(now, ms->rebound) < REBIND_GAP_NS)
+                return;
+        ms->rebound = now;
+        log_info("UDP sockets are opened anew");
+        if (ms_open_sockets(ms) != ERR_NONE)
+                log_warn("UDP socket: %s; only relays can be used", strerror(errno));
+}
+
+void ms_link_changed(struct ms *ms, bool major, mono_t now)
+{
+        if (major)
+                ms_rebind(ms, now);
+        else
+                ms_restun(ms, false, now);
+}
+
+void ms_set_network_up(struct ms *ms, bool up, mono_t now)
+{
+        if (ms->network_up == up)
+                return;
+        ms->network_up = up;
+        derp_mgr_set_network_up(ms->derp, up, now);
+        if (up)
+                ms_reach_start(ms, now);
+        else
+                ms_reach_stop(ms);
+}
+
+void ms_set_derp_map(struct ms *ms, const struct derpmap *map, mono_t now)
+{
+        int home = derp_mgr_home(ms->derp);
+        ms_reach_stop(ms);
+        ms->map = map;
+        derp_mgr_set_map(ms->derp, map, now);
+        if (home && derp_mgr_home(ms->derp) == 0 && ms->cb.on_home)
+                ms->cb.on_home(ms->arg, 0, now);
+        ms_reach_start(ms, now);
+}
+
+void ms_set_home(struct ms *ms, int region, mono_t now)
+{
+        ms->forced_home = region;
+        choose_home(ms, 0, false, now);
+}
+
+int ms_home(const struct ms *ms)
+{
+        return derp_mgr_home(ms->derp);
+}
+
+void ms_set_map_polling(struct ms *ms, bool polling, mono_t now)
+{
+        (void)now;
+        ms->polling = polling;
+}
+
+size_t ms_endpoints(const struct ms *ms, const struct ms_endpoint **ret)
+{
+        *ret = ms->eps;
+        return ms->ep_count;
+}
+
+enum err ms_reach_init(struct ms *ms)
+{
+        static const struct netrun_callbacks cb = {
+                .send = nc_send,
+                .on_answer = nc_answer,
+                .on_done = nc_done,
+                .home_heard = nc_home_heard,
+        };
+        timer_init(&ms->restun_timer, on_restun_timer);
+        timer_init(&ms->publish_timer, on_publish_timer);
+        timer_init(&ms->home_timer, on_home_timer);
+        ms->home_seed = crypto_random_u32();
+        ms->netrun = netrun_new(ms->loop, ms->dialer, &cb, ms);
+        return ms->netrun ? ERR_NONE : ERR_IO;
+}
+
+void ms_reach_done(struct ms *ms)
+{
+        loop_timer_stop(&ms->restun_timer);
+        loop_timer_stop(&ms->publish_timer);
+        loop_timer_stop(&ms->home_timer);
+        netrun_free(ms->netrun);
+        ms->netrun = NULL;
+}
