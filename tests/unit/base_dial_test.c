@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 
 #include "tests/unit/tls_server.h"
 
@@ -18,6 +19,8 @@ struct client {
         uint32_t sum;          /* of what was received */
         bool close_on_connect, close_on_read, manual;
 };
+
+static atomic_bool buffers_full;   /* the echo server reads only then, so that writing has to wait */
 
 static uint8_t pattern(size_t i)
 {
@@ -58,6 +61,7 @@ static void client_write(struct client *c)
                 }
                 c->sent += n;
         }
+        atomic_store(&buffers_full, true);
         stream_want_write(c->stream, c->sent < c->to_send);
 }
 
@@ -149,7 +153,8 @@ static void serve_echo(struct server *s, int fd, SSL *ssl)
         static uint8_t buf[65536];
         size_t total = 0;
         ssize_t n;
-        usleep(50000);   /* so that the client fills the buffers */
+        while (!atomic_load(&buffers_full))
+                usleep(1000);
         while (total < BULK && (n = server_read(fd, ssl, buf, sizeof(buf))) > 0) {
                 if (!server_write(fd, ssl, buf, (size_t)n))
                         return;
@@ -211,6 +216,7 @@ static void check_echo(struct client *c, uint16_t port, enum dial_tls tls, bool 
         struct dial_opts opts = loopback(port, tls);
         opts.insecure = insecure;
         c->to_send = BULK;
+        atomic_store(&buffers_full, false);
         dial(c, &opts);
         run_while(c, not_ended);
         assert_int_equal(c->connected, 1);
