@@ -13,7 +13,7 @@ struct client {
         struct loop *loop;
         struct dialer *dialer;
         struct stream *stream;
-        unsigned connected, failed, readable, writable;
+        unsigned connected, failed, readable, writable, writes;
         enum err end;          /* what ended reading */
         size_t received, sent, to_send;
         uint32_t sum;          /* of what was received */
@@ -49,12 +49,13 @@ static void client_write(struct client *c)
 {
         while (c->sent < c->to_send) {
                 size_t len = c->to_send - c->sent < WRITE_CHUNK ? c->to_send - c->sent : WRITE_CHUNK;
-                uint8_t *copy = malloc(len);
+                uint8_t *room = malloc(len + 1);
+                uint8_t *copy = room + c->writes++ % 2;
                 for (size_t i = 0; i < len; i++)
                         copy[i] = pattern(c->sent + i);
                 size_t n = 0;
                 enum err err = stream_write(c->stream, copy, len, &n);
-                free(copy);
+                free(room);
                 if (err != ERR_NONE) {
                         assert_int_equal(err, ERR_AGAIN);
                         break;
