@@ -296,6 +296,7 @@ func relayRestart(t *test) {
 	a.pingStart(1, b.ip, 50*time.Millisecond)
 	time.Sleep(500 * time.Millisecond)
 	l.server("relay", serverArgs{On: false}, nil)
+	down := time.Now().Add(100 * time.Millisecond).UnixNano()
 	time.Sleep(time.Second)
 	back := time.Now().UnixNano()
 	l.server("relay", serverArgs{On: true}, nil)
@@ -312,7 +313,11 @@ func relayRestart(t *test) {
 		}
 		return false
 	})
-	a.pingStop(1)
+	for _, at := range a.pingStop(1).Reply {
+		if at > down && at < back {
+			t.fatalf("an echo reply came while the only relay was down and UDP blocked")
+		}
+	}
 	t.figure("first echo reply %.2f s after the relay was back", float64(first-back)/1e9)
 }
 
