@@ -1,0 +1,126 @@
+#include <curl/curl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/crypto.h"
+#include "cli/command.h"
+
+const struct command commands[] = {
+        {"up", "connect to the tailnet, logging in if needed", "[flags]", cmd_up},
+        {"down", "disconnect, staying logged in", "", cmd_down},
+        {"login", "log in to an account", "[flags]", cmd_login},
+        {"logout", "disconnect and expire this node's login", "", cmd_logout},
+        {"status", "show this node and its peers", "[flags]", cmd_status},
+        {"ping", "ping a peer through the tailnet and show its path", "[flags] HOST-OR-IP", cmd_ping},
+        {"netcheck", "look at this network: UDP, NAT, relays", "[flags]", cmd_netcheck},
+        {"ip", "print the tailnet addresses of this node or of a peer", "[-1] [-4] [-6] [PEER]", cmd_ip},
+        {"whois", "show the node and user of a tailnet address", "[--json] IP[:PORT]", cmd_whois},
+        {"version", "print the version", "[flags]", cmd_version},
+        {0},
+};
+
+static void usage(void)
+{
+        fputs("usage: tailscale [--socket PATH] COMMAND [flags]\n\n", stderr);
+        for (const struct command *k = commands; k->name != NULL; k++)
+                fprintf(stderr, "  %-10s %s\n", k->name, k->summary);
+        fputs("\n'tailscale COMMAND --help' shows the flags of a command.\n", stderr);
+}
+
+static const char *default_of(const struct flag *f, char *out, size_t cap)
+{
+        char d[DURATION_STR_MAX];
+        switch (f->kind) {
+        case FLAG_BOOL:
+                return *f->to.b ? "true" : "false";
+        case FLAG_STRING:
+                return *f->to.s;
+        case FLAG_INT:
+                snprintf(out, cap, "%lld", (long long)*f->to.i);
+                return out;
+        case FLAG_DURATION:
+                snprintf(out, cap, "%s", duration_str(*f->to.ns, d));
+                return out;
+        }
+        return "";
+}
+
+static void command_usage(const struct command *self, const struct flag *flags, size_t n)
+{
+        fprintf(stderr, "usage: tailscale %s %s\n\n%s\n", self->name, self->usage, self->summary);
+        for (size_t i = 0; i < n; i++) {
+                char room[DURATION_STR_MAX];
+                const char *d = default_of(&flags[i], room, sizeof(room));
+                if (flags[i].help != NULL)
+                        fprintf(stderr, "  --%-30s %s%s%s%s\n", flags[i].name, flags[i].help,
+                                d[0] ? " (default " : "", d, d[0] ? ")" : "");
+        }
+}
+
+bool command_flags(const struct command *self, struct flag *flags, size_t n, int argc, char **argv, int *ret_rest,
+        int *ret_code)
+{
+        char why[FLAGS_WHY_MAX];
+        enum err e = flags_parse(flags, n, argc, argv, ret_rest, why);
+        if (e == ERR_NONE)
+                return true;
+        if (e != ERR_NOT_FOUND)
+                fprintf(stderr, "%s\n", why);
+        command_usage(self, flags, n);
+        *ret_code = e == ERR_NOT_FOUND ? 0 : 2;
+        return false;
+}
+
+bool command_no_words(int argc, char **argv, int rest)
+{
+        if (rest >= argc)
+                return true;
+        fprintf(stderr, "too many non-flag arguments: [\"%s\"]\n", argv[rest]);
+        return false;
+}
+
+int cli_main(int argc, char **argv)
+{
+        const char *socket = "/var/run/tailscale/tailscaled.sock";
+        bool version = false, version_short = false;
+        struct flag flags[] = {
+                FLAG_STRING("socket", &socket, "path of the daemon's socket"),
+                FLAG_BOOL("version", &version, NULL),
+                FLAG_BOOL("V", &version_short, NULL),
+        };
+        char why[FLAGS_WHY_MAX];
+        int rest;
+        enum err e = flags_parse(flags, 3, argc, argv, &rest, why);
+        if (e == ERR_FORMAT) {
+                fprintf(stderr, "%s\n", why);
+                usage();
+                return 2;
+        }
+        if (e != ERR_NONE || (rest >= argc && !version && !version_short)) {
+                usage();
+                return 0;
+        }
+        const char *name = version || version_short ? "version" : argv[rest];
+        if (strcmp(name, "help") == 0) {
+                usage();
+                return 0;
+        }
+        const struct command *k = commands;
+        while (k->name != NULL && strcmp(k->name, name) != 0)
+                k++;
+        if (k->name == NULL) {
+                fprintf(stderr, "tailscale: unknown subcommand: %s\n", name);
+                return 1;
+        }
+        if (crypto_init() != ERR_NONE || curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
+                return 1;
+        struct cli c = {.client = client_new(socket), .socket = socket};
+        if (c.client == NULL) {
+                fprintf(stderr, "the path of the socket is too long: %s\n", socket);
+                return 1;
+        }
+        int code = version || version_short ? k->run(&c, k, 1, argv) : k->run(&c, k, argc - rest, argv + rest);
+        client_free(c.client);
+        curl_global_cleanup();
+        return code;
+}

@@ -1,0 +1,229 @@
+#include "cli/flags.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mono.h"
+
+struct flag *flags_find(struct flag *flags, size_t n, const char *name)
+{
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(flags[i].name, name) == 0)
+                        return &flags[i];
+        return NULL;
+}
+
+bool flags_given(const struct flag *flags, size_t n, const char *name)
+{
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(flags[i].name, name) == 0)
+                        return flags[i].given;
+        return false;
+}
+
+bool flags_any_given(const struct flag *flags, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (flags[i].given)
+                        return true;
+        return false;
+}
+
+static bool parse_bool(const char *s, bool *ret)
+{
+        static const char *const yes[] = {"1", "t", "T", "true", "TRUE", "True"};
+        static const char *const no[] = {"0", "f", "F", "false", "FALSE", "False"};
+        for (size_t i = 0; i < 6; i++) {
+                if (strcmp(s, yes[i]) == 0 || strcmp(s, no[i]) == 0) {
+                        *ret = strcmp(s, yes[i]) == 0;
+                        return true;
+                }
+        }
+        return false;
+}
+
+static enum err set_value(struct flag *f, const char *value, char why[FLAGS_WHY_MAX])
+{
+        char *end;
+        int64_t n;
+        switch (f->kind) {
+        case FLAG_BOOL:
+                if (parse_bool(value, f->to.b))
+                        return ERR_NONE;
+                break;
+        case FLAG_STRING:
+                *f->to.s = value;
+                return ERR_NONE;
+        case FLAG_INT:
+                errno = 0;
+                n = strtoll(value, &end, 10);
+                if (*value != '\0' && *end == '\0' && errno == 0) {
+                        *f->to.i = n;
+                        return ERR_NONE;
+                }
+                break;
+        case FLAG_DURATION:
+                if (duration_parse(value, f->to.ns) == ERR_NONE)
+                        return ERR_NONE;
+                break;
+        }
+        static const char *const want[] = {
+                [FLAG_BOOL] = "true or false", [FLAG_STRING] = "text", [FLAG_INT] = "a whole number",
+                [FLAG_DURATION] = "a duration such as 5s, 200ms or 1m30s",
+        };
+        snprintf(why, FLAGS_WHY_MAX, "invalid value \"%.80s\" for flag -%s: want %s", value, f->name,
+                want[f->kind]);
+        return ERR_FORMAT;
+}
+
+enum err flags_parse(struct flag *flags, size_t n, int argc, char **argv, int *ret_rest, char why[FLAGS_WHY_MAX])
+{
+        int i = 1;
+        for (; i < argc; i++) {
+                const char *a = argv[i];
+                if (a[0] != '-' || a[1] == '\0')
+                        break;
+                if (strcmp(a, "--") == 0) {
+                        i++;
+                        break;
+                }
+                const char *name = a + (a[1] == '-' ? 2 : 1);
+                char word[64];
+                size_t len = strcspn(name, "=");
+                snprintf(word, sizeof(word), "%.*s", (int)(len < 63 ? len : 63), name);
+                if (strcmp(word, "authkey") == 0)   /* an old spelling */
+                        snprintf(word, sizeof(word), "auth-key");
+                struct flag *f = flags_find(flags, n, word);
+                if (f == NULL && (strcmp(word, "h") == 0 || strcmp(word, "help") == 0))
+                        return ERR_NOT_FOUND;
+                if (f == NULL) {
+                        snprintf(why, FLAGS_WHY_MAX, "flag provided but not defined: -%s", word);
+                        return ERR_FORMAT;
+                }
+                if (f->given) {
+                        snprintf(why, FLAGS_WHY_MAX, "flag -%s was given more than once", f->name);
+                        return ERR_FORMAT;
+                }
+                const char *value = name[len] == '=' ? name + len + 1 : f->kind == FLAG_BOOL ? "true" : NULL;
+                if (value == NULL && i + 1 < argc)
+                        value = argv[++i];
+                if (value == NULL) {
+                        snprintf(why, FLAGS_WHY_MAX, "flag needs an argument: -%s", f->name);
+                        return ERR_FORMAT;
+                }
+                enum err e = set_value(f, value, why);
+                if (e != ERR_NONE)
+                        return e;
+                f->given = true;
+        }
+        *ret_rest = i;
+        return ERR_NONE;
+}
+
+/* ---- durations ---- */
+
+static const struct unit {
+        const char *name;
+        int64_t ns;
+} units[] = {
+        {"ns", 1}, {"us", NS_PER_US}, {"\xc2\xb5s", NS_PER_US}, {"\xce\xbcs", NS_PER_US}, {"ms", NS_PER_MS},
+        {"s", NS_PER_SEC}, {"m", 60 * NS_PER_SEC}, {"h", 3600 * NS_PER_SEC},
+};
+
+static const struct unit *find_unit(const char *s)
+{
+        const struct unit *best = NULL;
+        for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+                size_t len = strlen(units[i].name);
+                if (strncmp(s, units[i].name, len) == 0 && (best == NULL || len > strlen(best->name)))
+                        best = &units[i];
+        }
+        return best;
+}
+
+enum err duration_parse(const char *s, int64_t *ret_ns)
+{
+        double total = 0;
+        bool minus = *s == '-';
+        if (*s == '-' || *s == '+')
+                s++;
+        if (strcmp(s, "0") == 0) {
+                *ret_ns = 0;
+                return ERR_NONE;
+        }
+        if (*s == '\0')
+                return ERR_FORMAT;
+        while (*s != '\0') {
+                if (strspn(s, "0123456789.") == 0 || strspn(s, "0123456789.") > 18)
+                        return ERR_FORMAT;
+                char *end;
+                double v = strtod(s, &end);
+                const struct unit *u = find_unit(end);
+                if (end != s + strspn(s, "0123456789.") || u == NULL)
+                        return ERR_FORMAT;
+                total += v * (double)u->ns;
+                s = end + strlen(u->name);
+        }
+        if (total >= 9.2e18)
+                return ERR_FORMAT;
+        *ret_ns = (int64_t)(minus ? -total : total);
+        return ERR_NONE;
+}
+
+/* value / scale with at most `digits` decimals, trailing zeros cut. */
+static void put_decimal(char *out, size_t cap, int64_t value, int64_t scale, const char *unit)
+{
+        int64_t whole = value / scale, rest = value % scale;
+        int n = snprintf(out, cap, "%" PRId64, whole);
+        if (rest != 0) {
+                char frac[24];
+                int digits = 0;
+                for (int64_t s = scale; s > 1; s /= 10)
+                        digits++;
+                snprintf(frac, sizeof(frac), "%0*" PRId64, digits, rest);
+                for (size_t len = strlen(frac); len > 0 && frac[len - 1] == '0'; len--)
+                        frac[len - 1] = '\0';
+                n += snprintf(out + n, cap - (size_t)n, ".%s", frac);
+        }
+        snprintf(out + n, cap - (size_t)n, "%s", unit);
+}
+
+const char *duration_str(int64_t ns, char out[DURATION_STR_MAX])
+{
+        char *p = out;
+        size_t cap = DURATION_STR_MAX;
+        if (ns < 0) {
+                *p++ = '-';
+                cap--;
+                ns = ns == INT64_MIN ? INT64_MAX : -ns;
+        }
+        if (ns == 0) {
+                snprintf(p, cap, "0s");
+        } else if (ns < NS_PER_US) {
+                snprintf(p, cap, "%" PRId64 "ns", ns);
+        } else if (ns < NS_PER_MS) {
+                put_decimal(p, cap, ns, NS_PER_US, "\xc2\xb5s");
+        } else if (ns < NS_PER_SEC) {
+                put_decimal(p, cap, ns, NS_PER_MS, "ms");
+        } else {
+                int64_t h = ns / (3600 * NS_PER_SEC), m = ns / (60 * NS_PER_SEC) % 60;
+                int n = 0;
+                if (h > 0)
+                        n = snprintf(p, cap, "%" PRId64 "h%" PRId64 "m", h, m);
+                else if (m > 0)
+                        n = snprintf(p, cap, "%" PRId64 "m", m);
+                put_decimal(p + n, cap - (size_t)n, ns % (60 * NS_PER_SEC), NS_PER_SEC, "s");
+        }
+        return out;
+}
+
+int64_t duration_round(int64_t ns, int64_t to)
+{
+        int64_t rest = ns % to;
+        if (rest < 0)
+                return -duration_round(-ns, to);
+        return rest * 2 < to ? ns - rest : ns + (to - rest);
+}

@@ -1,0 +1,149 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/json.h"
+#include "base/mono.h"
+#include "cli/command.h"
+
+static const char *tri(const json_t *r, const char *key)
+{
+        const json_t *v = json_object_get(r, key);
+        return json_is_true(v) ? "true" : json_is_false(v) ? "false" : "";
+}
+
+struct row {
+        int id;
+        int64_t ns;   /* 0: not measured */
+        const char *code, *name;
+};
+
+/* Measured ones by latency, then the others by id. */
+static int by_latency(const void *a, const void *b)
+{
+        const struct row *x = a, *y = b;
+        if ((x->ns != 0) != (y->ns != 0))
+                return x->ns != 0 ? -1 : 1;
+        if (x->ns != y->ns)
+                return x->ns < y->ns ? -1 : 1;
+        return x->id - y->id;
+}
+
+static const char *region_name(const json_t *map, int64_t id)
+{
+        char key[24];
+        snprintf(key, sizeof(key), "%lld", (long long)id);
+        return json_str(json_obj(json_obj(map, "Regions"), key), "RegionName", NULL);
+}
+
+static void print_latencies(const json_t *r, const json_t *map, bool verbose)
+{
+        json_t *regions = json_obj(map, "Regions"), *region;
+        const json_t *latency = json_obj(r, "RegionLatency");
+        const char *key;
+        size_t n = 0;
+        struct row *rows = calloc(json_object_size(regions) + 1, sizeof(*rows));
+        if (rows == NULL)
+                return;
+        json_object_foreach(regions, key, region)
+        {
+                rows[n++] = (struct row){atoi(key), json_int(latency, key, 0), json_str(region, "RegionCode", ""),
+                        json_str(region, "RegionName", "")};
+        }
+        qsort(rows, n, sizeof(*rows), by_latency);
+        for (size_t i = 0; i < n; i++) {
+                char text[DURATION_STR_MAX] = "", id[32] = "";
+                if (rows[i].ns != 0)
+                        duration_str(duration_round(rows[i].ns, NS_PER_MS / 10), text);
+                if (verbose)
+                        snprintf(id, sizeof(id), "derp%d, ", rows[i].id);
+                printf("\t\t- %3s: %-7s (%s%s)\n", rows[i].code, text, id, rows[i].name);
+        }
+        free(rows);
+}
+
+static void print_text(const json_t *r, const json_t *map, bool verbose)
+{
+        const char *v4 = json_str(r, "GlobalV4", ""), *v6 = json_str(r, "GlobalV6", "");
+        int64_t home = json_int(r, "PreferredDERP", 0);
+        printf("\nReport:\n\t* Time: ");
+        char now[TIME_STR_MAX];
+        (void)str_copy(now, sizeof(now), json_str(r, "Now", ""));
+        if (strchr(now, 'T') != NULL)
+                *strchr(now, 'T') = ' ';
+        printf("%s\n\t* UDP: %s\n", now, tri(r, "UDP"));
+        if (json_bool(r, "IPv4", false) && v4[0] != '\0')
+                printf("\t* IPv4: yes, %s\n", v4);
+        else
+                puts("\t* IPv4: (no addr found)");
+        if (json_bool(r, "IPv6", false) && v6[0] != '\0')
+                printf("\t* IPv6: yes, %s\n", v6);
+        else if (json_bool(r, "IPv6", false))
+                puts("\t* IPv6: (no addr found)");
+        else
+                printf("\t* IPv6: no, %s\n", json_bool(r, "OSHasIPv6", false) ? "but OS has support" : "unavailable in OS");
+        printf("\t* MappingVariesByDestIP: %s\n", tri(r, "MappingVariesByDestIP"));
+        puts("\t* PortMapping: not checked");
+        if (tri(r, "CaptivePortal")[0] != '\0')
+                printf("\t* CaptivePortal: %s\n", tri(r, "CaptivePortal"));
+        if (json_object_size(json_obj(r, "RegionLatency")) == 0) {
+                puts("\t* Nearest DERP: unknown (no response to latency probes)");
+                return;
+        }
+        const char *name = region_name(map, home);
+        if (home == 0)
+                puts("\t* Nearest DERP: [none]");
+        else if (name == NULL)
+                printf("\t* Nearest DERP: %lld (region not found in map)\n", (long long)home);
+        else
+                printf("\t* Nearest DERP: %s\n", name);
+        puts("\t* DERP latency:");
+        print_latencies(r, map, verbose);
+}
+
+int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **argv)
+{
+        const char *format = "";
+        int64_t every = 0;
+        bool verbose = false;
+        struct flag flags[] = {
+                FLAG_STRING("format", &format, "json, json-line, or empty for text"),
+                FLAG_DURATION("every", &every, "repeat, pausing this long"),
+                FLAG_BOOL("verbose", &verbose, "show region numbers"),
+        };
+        int rest, code;
+        if (!command_flags(self, flags, 3, argc, argv, &rest, &code))
+                return code;
+        if (!command_no_words(argc, argv, rest))
+                return 1;
+        if (format[0] != '\0' && strcmp(format, "json") != 0 && strcmp(format, "json-line") != 0) {
+                fprintf(stderr, "unknown output format \"%s\": use json or json-line\n", format);
+                return 1;
+        }
+        if (format[0] != '\0')
+                fputs("# Warning: this JSON form is not yet a stable interface\n", stderr);
+        json_t *map = NULL;
+        if (!client_json(c->client, "GET", "derpmap", NULL, 200, &map))
+                return 1;
+        do {
+                json_t *r = NULL;
+                if (!client_json(c->client, "POST", "netcheck", NULL, 200, &r)) {
+                        json_decref(map);
+                        return 1;
+                }
+                if (strcmp(format, "json") == 0)
+                        json_print(r, 1, true);
+                else if (format[0] != '\0')
+                        json_print(r, 0, true);
+                else
+                        print_text(r, map, verbose);
+                fflush(stdout);
+                json_decref(r);
+                struct timespec ts = {.tv_sec = every / NS_PER_SEC, .tv_nsec = every % NS_PER_SEC};
+                if (every > 0)
+                        nanosleep(&ts, NULL);
+        } while (every > 0);
+        json_decref(map);
+        return 0;
+}

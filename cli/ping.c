@@ -1,0 +1,135 @@
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/json.h"
+#include "base/mono.h"
+#include "cli/command.h"
+
+struct ping_opts {
+        bool until_direct, verbose;
+        int64_t count, timeout_ns, size;
+};
+
+enum ping_outcome { PING_RELAY, PING_DIRECT, PING_LOST, PING_SELF, PING_FATAL };
+
+static enum ping_outcome show(const char *ip, const json_t *r)
+{
+        const char *err = json_str(r, "Err", ""), *direct = json_str(r, "Endpoint", "");
+        char lat[DURATION_STR_MAX], node[64];
+        if (json_bool(r, "IsLocalIP", false)) {
+                puts(err);
+                return PING_SELF;
+        }
+        if (strcmp(err, "timed out") == 0) {
+                printf("ping \"%s\" timed out\n", ip);
+                return PING_LOST;
+        }
+        if (err[0] != '\0') {
+                fprintf(stderr, "%s\n", err);
+                return PING_FATAL;
+        }
+        (void)str_copy(node, sizeof(node), json_str(r, "NodeIP", ip));
+        duration_str(duration_round((int64_t)(json_num(r, "LatencySeconds", 0) * 1e9), NS_PER_MS), lat);
+        printf("pong from %s (%s) via ", json_str(r, "NodeName", ""), node);
+        if (direct[0] != '\0')
+                printf("%s in %s\n", direct, lat);
+        else
+                printf("DERP(%s) in %s\n", json_str(r, "DERPRegionCode", ""), lat);
+        return direct[0] != '\0' ? PING_DIRECT : PING_RELAY;
+}
+
+static enum ping_outcome ping_once(struct cli *c, const char *ip, const struct ping_opts *o)
+{
+        char path[160];
+        struct answer a;
+        enum ping_outcome out = PING_FATAL;
+        snprintf(path, sizeof(path), "ping?ip=%s&type=disco&size=%lld", ip, (long long)o->size);
+        client_call(c->client, "POST", path, NULL, o->timeout_ns, &a);
+        if (a.err == ERR_TIMEOUT) {
+                printf("ping \"%s\" timed out\n", ip);
+                out = PING_LOST;
+        } else {
+                json_t *r = a.err == ERR_NONE && a.status == 200 ? answer_json(&a) : NULL;
+                if (r != NULL)
+                        out = show(ip, r);
+                else
+                        client_complain(c->client, "ping", &a);
+                json_decref(r);
+        }
+        fflush(stdout);
+        answer_done(&a);
+        return out;
+}
+
+static int ping_loop(struct cli *c, const char *ip, const struct ping_opts *o)
+{
+        bool any = false, direct = false;
+        for (int64_t i = 0; o->count == 0 || i < o->count; i++) {
+                enum ping_outcome r = ping_once(c, ip, o);
+                if (r == PING_FATAL)
+                        return 1;
+                if (r == PING_SELF)
+                        return 0;
+                any |= r != PING_LOST;
+                direct |= r == PING_DIRECT;
+                if (r == PING_DIRECT && o->until_direct)
+                        return 0;
+                if (r != PING_LOST && (o->count == 0 || i + 1 < o->count)) {
+                        struct timespec second = {.tv_sec = 1};
+                        nanosleep(&second, NULL);
+                }
+        }
+        if (!any) {
+                fputs("no reply\n", stderr);
+                return 1;
+        }
+        if (!direct && o->until_direct) {
+                fputs("direct connection not established\n", stderr);
+                return 1;
+        }
+        return 0;
+}
+
+int cmd_ping(struct cli *c, const struct command *self, int argc, char **argv)
+{
+        struct ping_opts o = {.until_direct = true, .count = 10, .timeout_ns = 5 * NS_PER_SEC};
+        bool tsmp = false, icmp = false, peerapi = false;
+        struct flag flags[] = {
+                FLAG_INT("c", &o.count, "how many pings at most; 0 = for ever"),
+                FLAG_DURATION("timeout", &o.timeout_ns, "how long to wait for each answer"),
+                FLAG_BOOL("until-direct", &o.until_direct, "stop when the path is direct"),
+                FLAG_BOOL("verbose", &o.verbose, "say more"),
+                FLAG_INT("size", &o.size, "bytes of the ping packet; 0 = as small as it is"),
+                FLAG_BOOL("tsmp", &tsmp, NULL),
+                FLAG_BOOL("icmp", &icmp, NULL),
+                FLAG_BOOL("peerapi", &peerapi, NULL),
+        };
+        int rest, code;
+        if (!command_flags(self, flags, 8, argc, argv, &rest, &code))
+                return code;
+        if (tsmp || icmp || peerapi) {
+                fputs("only disco pings are there; for ICMP use the system's ping with the node's address\n", stderr);
+                return 1;
+        }
+        if (o.timeout_ns <= 0 || o.count < 0) {
+                fputs("--timeout must be more than 0 and --c not negative\n", stderr);
+                return 2;
+        }
+        if (argc - rest != 1) {
+                fputs("usage: tailscale ping [flags] HOST-OR-IP\n", stderr);
+                return 1;
+        }
+        json_t *status = status_get(c, true);
+        if (status == NULL)
+                return 1;
+        char ip[256] = "";
+        bool ok = status_is_running(status) && status_resolve(status, argv[rest], ip, sizeof(ip));
+        json_decref(status);
+        if (!ok)
+                return 1;
+        if (o.verbose && strcmp(ip, argv[rest]) != 0)
+                fprintf(stderr, "lookup \"%s\" => \"%s\"\n", argv[rest], ip);
+        return ping_loop(c, ip, &o);
+}

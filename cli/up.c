@@ -1,0 +1,302 @@
+/* up and login: says what is wanted, then waits until the node runs. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crypto.h"
+#include "base/json.h"
+#include "base/mono.h"
+#include "cli/command.h"
+#include "cli/upflags.h"
+
+enum { STATE_NEEDS_MACHINE_AUTH = 3, STATE_RUNNING = 6 };
+
+struct run {
+        struct cli *c;
+        struct client *calls;        /* a second connection: the first one reads the bus */
+        const struct up *u;
+        json_t *status;              /* as it was at the beginning */
+        char *start_body;            /* POST start; NULL: PATCH patch_body instead */
+        char *patch_body;
+        bool interactive;            /* POST login-interactive after start */
+        bool asked;                  /* the calls above were made */
+        bool printed;                /* something was shown: say Success at the end */
+        bool told_admin;
+        char url[1024];              /* the last one shown */
+        char old_key[128];
+        char reason[1024];           /* why the last attempt failed */
+        mono_t give_up;
+        int code;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int sig)
+{
+        (void)sig;
+        interrupted = 1;
+}
+
+/* ---- waiting ---- */
+
+static void show_url(struct run *r, const char *url)
+{
+        if (r->u->auth_key[0] != '\0' || strcmp(url, r->url) == 0)
+                return;
+        (void)str_copy(r->url, sizeof(r->url), url);
+        r->printed = true;
+        if (r->u->json) {
+                json_t *o = json_pack("{s:s, s:s}", "AuthURL", url, "BackendState",
+                        json_str(r->status, "BackendState", ""));
+                json_print(o, 1, true);
+                json_decref(o);
+                fflush(stdout);
+        } else {
+                fprintf(stderr, "\nTo authenticate, visit:\n\n\t%s\n\n", url);
+        }
+}
+
+static void show_reason(struct run *r, const char *text)
+{
+        if (strcmp(text, r->reason) == 0)
+                return;
+        (void)str_copy(r->reason, sizeof(r->reason), text);
+        fprintf(stderr, "%s\n", text);
+        fputs(r->give_up.ns == INT64_MAX ? "trying again; Ctrl-C ends this\n" : "trying again\n", stderr);
+}
+
+static bool finish(struct run *r, int code)
+{
+        r->code = code;
+        if (code == 0 && r->u->json)
+                puts("{\n  \"BackendState\": \"Running\"\n}");
+        else if (code == 0 && r->printed)
+                fputs("Success.\n", stderr);
+        return false;
+}
+
+static bool on_event(void *arg, const json_t *e)
+{
+        struct run *r = arg;
+        const char *err = json_str(e, "ErrMessage", NULL), *why = json_str(e, "LoginError", NULL);
+        const char *url = json_str(e, "BrowseToURL", NULL);
+        if (err != NULL) {
+                fprintf(stderr, "backend error: %s\n", err);
+                return finish(r, 1);
+        }
+        if (why != NULL)
+                show_reason(r, why);
+        if (url != NULL && url[0] != '\0' && r->asked)
+                show_url(r, url);
+        const char *key = json_str(json_obj(e, "SelfChange"), "Key", NULL);
+        if (r->u->force_reauth && key != NULL && r->asked && strcmp(key, r->old_key) != 0)
+                return finish(r, 0);
+        int64_t state = json_int(e, "State", 0);
+        if (state == STATE_NEEDS_MACHINE_AUTH && !r->told_admin) {
+                r->told_admin = r->printed = true;
+                fprintf(stderr, "\nThis machine needs the approval of an administrator:\n\n\t%s/admin\n\n",
+                        r->u->login_server);
+        }
+        if (state == STATE_RUNNING && r->asked && !r->u->force_reauth)
+                return finish(r, 0);
+        return true;
+}
+
+/* The bus is open: nothing that happens from here on is missed. */
+static bool ask(struct run *r)
+{
+        r->asked = true;
+        if (r->start_body == NULL)
+                return client_json(r->calls, "PATCH", "prefs", r->patch_body, 200, NULL);
+        if (!client_json(r->calls, "POST", "start", r->start_body, 204, NULL))
+                return false;
+        return !r->interactive || client_json(r->calls, "POST", "login-interactive", NULL, 204, NULL);
+}
+
+static bool on_tick(void *arg, bool connected)
+{
+        struct run *r = arg;
+        if (interrupted) {
+                fputs("interrupted; the daemon goes on, 'tailscale status' shows how far it is\n", stderr);
+                return finish(r, 1);
+        }
+        if (mono_reached(mono_now(), r->give_up)) {
+                if (r->reason[0] != '\0')
+                        fprintf(stderr, "gave up after --timeout: %s\n", r->reason);
+                else
+                        fputs("timeout waiting for Tailscale service to enter a Running state; "
+                              "check health with \"tailscale status\"\n", stderr);
+                return finish(r, 1);
+        }
+        if (connected && !r->asked && !ask(r))
+                return finish(r, 1);
+        return true;
+}
+
+static int wait_for_running(struct run *r)
+{
+        struct bus_watch w = {.path = "watch-ipn-bus?mask=0", .on_event = on_event, .on_tick = on_tick, .arg = r};
+        signal(SIGINT, on_signal);
+        signal(SIGTERM, on_signal);
+        r->give_up = r->u->timeout_ns > 0 ? mono_add_ns(mono_now(), r->u->timeout_ns) : MONO_NEVER;
+        r->code = 1;
+        if (client_watch(r->c->client, &w) != ERR_NONE)
+                fputs("the daemon went away while logging in; look at its log\n", stderr);
+        return r->code;
+}
+
+/* ---- deciding ---- */
+
+static bool no_flags(const struct up *u)
+{
+        return !flags_any_given(u->flags, u->flag_count);
+}
+
+/* False: settings would silently go back; said so. */
+static bool revert_check(const struct up *u, const json_t *status, const json_t *prefs)
+{
+        const char *login = json_str(json_obj(json_obj(prefs, "Config"), "UserProfile"), "LoginName", "");
+        bool bare = no_flags(u) && login[0] != '\0' && strcmp(json_str(status, "BackendState", ""), "NeedsLogin") != 0;
+        if (u->reset || bare || json_str(prefs, "ControlURL", "")[0] == '\0')
+                return true;
+        struct buf line;
+        buf_init(&line, 16384);
+        bool ok = up_reverted(u, prefs, &line) == 0;
+        if (!ok)
+                fprintf(stderr, "Error: changing settings via 'tailscale up' requires mentioning all\n"
+                        "non-default flags. To proceed, type this line, or add --reset to let the\n"
+                        "settings not mentioned go back to their defaults:\n\n\ttailscale up%s\n\n",
+                        line.data != NULL ? line.data : "");
+        buf_done(&line);
+        return ok;
+}
+
+static bool same_server(const struct up *u, const json_t *prefs)
+{
+        const char *now = json_str(prefs, "ControlURL", "");
+        return now[0] == '\0' || strcmp(now, u->login_server) == 0;
+}
+
+static char *start_body(const struct up *u, const json_t *prefs, const char *key)
+{
+        json_t *p = up_prefs(u), *o = json_object();
+        const char *name = json_str(prefs, "ProfileName", "");
+        if (name[0] != '\0')
+                json_object_set_new(p, "ProfileName", json_string(name));
+        json_object_set_new(o, "UpdatePrefs", p);
+        json_object_set_new(o, "AuthKey", json_string(key));
+        char *text = json_dumps(o, JSON_COMPACT);
+        json_decref(o);
+        return text;
+}
+
+static char *patch_body(const struct up *u)
+{
+        json_t *o = up_masked(u, u->reset);
+        char *text = json_dumps(o, JSON_COMPACT);
+        json_decref(o);
+        return text;
+}
+
+static int run_up(struct run *r, const json_t *prefs, const char *key)
+{
+        const struct up *u = r->u;
+        const char *state = json_str(r->status, "BackendState", "");
+        bool running = strcmp(state, "Running") == 0;
+        if (running && !u->force_reauth && !same_server(u, prefs)) {
+                fprintf(stderr, "can't change --login-server without --force-reauth\n"
+                        "this node is logged in to %s: mention it with --login-server, or log out first\n",
+                        json_str(prefs, "ControlURL", ""));
+                return 1;
+        }
+        bool tags = flags_given(u->flags, u->flag_count, "advertise-tags");
+        if (running && !u->force_reauth && key[0] == '\0' && !tags) {
+                r->patch_body = patch_body(u);
+                return client_json(r->calls, "PATCH", "prefs", r->patch_body, 200, NULL) ? 0 : 1;
+        }
+        const char *login = json_str(json_obj(json_obj(prefs, "Config"), "UserProfile"), "LoginName", "");
+        bool simple = no_flags(u) && login[0] != '\0' && strcmp(state, "NeedsLogin") != 0;
+        if (simple) {
+                r->patch_body = strdup("{\"WantRunning\":true,\"WantRunningSet\":true}");
+        } else {
+                r->start_body = start_body(u, prefs, key);
+                r->interactive = u->force_reauth || !json_bool(r->status, "HaveNodeKey", false) ||
+                        strcmp(state, "NeedsLogin") == 0;
+        }
+        return wait_for_running(r);
+}
+
+/* What is wrong with the host or the settings, as far as the user should know at once. */
+static void show_warnings(struct cli *c)
+{
+        static const char *const wanted[] = {"SSH", "advertising routes", "update available"};
+        json_t *status = status_get(c, false);
+        const json_t *h = json_arr(status, "Health");
+        for (size_t i = 0; i < json_array_size(h); i++)
+                for (size_t k = 0; k < 3; k++)
+                        if (strstr(json_string_value(json_array_get(h, i)), wanted[k]) != NULL)
+                                puts(json_string_value(json_array_get(h, i)));
+        json_decref(status);
+}
+
+static int up_with(struct cli *c, struct up *u)
+{
+        char why[UP_WHY_MAX], *key = NULL;
+        if (!up_check(u, why) || !up_auth_key(u, &key, why)) {
+                fprintf(stderr, "%s\n", why);
+                free(key);
+                return 1;
+        }
+        struct run r = {.c = c, .u = u, .code = 1, .calls = client_new(c->socket)};
+        json_t *prefs = NULL;
+        if (r.calls != NULL && (r.status = status_get(c, false)) != NULL &&
+                client_json(c->client, "GET", "prefs", NULL, 200, &prefs) && revert_check(u, r.status, prefs)) {
+                (void)str_copy(r.old_key, sizeof(r.old_key), json_str(json_obj(r.status, "Self"), "PublicKey", ""));
+                if (u->force_reauth)
+                        (void)str_copy(r.url, sizeof(r.url), json_str(r.status, "AuthURL", ""));
+                r.code = run_up(&r, prefs, key);
+                if (r.code == 0)
+                        show_warnings(c);
+        }
+        if (key != NULL)
+                crypto_wipe(key, strlen(key));
+        if (r.start_body != NULL)
+                crypto_wipe(r.start_body, strlen(r.start_body));
+        free(key);
+        free(r.start_body);
+        free(r.patch_body);
+        json_decref(prefs);
+        json_decref(r.status);
+        client_free(r.calls);
+        return r.code;
+}
+
+int cmd_up(struct cli *c, const struct command *self, int argc, char **argv)
+{
+        struct up u;
+        int rest, code;
+        up_init(&u);
+        if (!command_flags(self, u.flags, u.flag_count, argc, argv, &rest, &code))
+                return code;
+        return command_no_words(argc, argv, rest) ? up_with(c, &u) : 1;
+}
+
+/* A login of its own: what the last one had set does not count. */
+int cmd_login(struct cli *c, const struct command *self, int argc, char **argv)
+{
+        struct up u;
+        int rest, code;
+        up_init(&u);
+        if (!command_flags(self, u.flags, u.flag_count, argc, argv, &rest, &code))
+                return code;
+        if (!command_no_words(argc, argv, rest))
+                return 1;
+        u.reset = true;
+        json_t *status = status_get(c, false);
+        if (status == NULL)
+                return 1;
+        u.force_reauth = json_bool(status, "HaveNodeKey", false);
+        json_decref(status);
+        return up_with(c, &u);
+}

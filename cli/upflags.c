@@ -1,0 +1,400 @@
+#include "cli/upflags.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/addr.h"
+#include "base/crypto.h"
+#include "base/json.h"
+
+#define DEFAULT_SERVER "https://controlplane.tailscale.com"
+#define OTHER_DEFAULT_SERVER "https://login.tailscale.com"
+
+void up_init(struct up *u)
+{
+        *u = (struct up){
+                .login_server = DEFAULT_SERVER, .hostname = "", .operator = "", .exit_node = "",
+                .advertise_routes = "", .advertise_tags = "", .netfilter_mode = "on", .accept_dns = true,
+                .snat_subnet_routes = true, .auth_key = "", .accept_risk = "", .qr_format = "auto",
+                .nickname = "", .host_routes = true,
+        };
+        struct flag all[] = {
+                FLAG_STRING("login-server", &u->login_server, "URL of the control server"),
+                FLAG_STRING("auth-key", &u->auth_key, "log in with this key; file:PATH reads it"),
+                FLAG_STRING("hostname", &u->hostname, "name to show instead of the host's"),
+                FLAG_BOOL("force-reauth", &u->force_reauth, "log in again although logged in"),
+                FLAG_BOOL("reset", &u->reset, "settings not mentioned go back to their default"),
+                FLAG_DURATION("timeout", &u->timeout_ns, "give up after this long; 0 = never"),
+                FLAG_BOOL("accept-routes", &u->accept_routes, "use the subnets that peers advertise"),
+                FLAG_BOOL("accept-dns", &u->accept_dns, "take DNS settings from the server"),
+                FLAG_BOOL("shields-up", &u->shields_up, "let no connection in"),
+                FLAG_STRING("operator", &u->operator, "user who may control the daemon"),
+                FLAG_STRING("advertise-routes", &u->advertise_routes, "subnets to offer, comma-separated"),
+                FLAG_STRING("advertise-tags", &u->advertise_tags, "tags to ask for, comma-separated"),
+                FLAG_BOOL("json", &u->json, "print JSON"),
+                FLAG_BOOL("qr", &u->qr, NULL),
+                FLAG_STRING("qr-format", &u->qr_format, NULL),
+                FLAG_STRING("accept-risk", &u->accept_risk, NULL),
+                FLAG_STRING("exit-node", &u->exit_node, NULL),
+                FLAG_BOOL("exit-node-allow-lan-access", &u->exit_node_allow_lan, NULL),
+                FLAG_BOOL("advertise-exit-node", &u->advertise_exit_node, NULL),
+                FLAG_BOOL("advertise-connector", &u->advertise_connector, NULL),
+                FLAG_BOOL("ssh", &u->ssh, NULL),
+                FLAG_BOOL("report-posture", &u->report_posture, NULL),
+                FLAG_BOOL("snat-subnet-routes", &u->snat_subnet_routes, NULL),
+                FLAG_BOOL("stateful-filtering", &u->stateful_filtering, NULL),
+                FLAG_STRING("netfilter-mode", &u->netfilter_mode, NULL),
+                FLAG_BOOL("host-routes", &u->host_routes, NULL),
+                FLAG_BOOL("unattended", &u->unattended, NULL),
+        };
+        _Static_assert(sizeof(all) / sizeof(all[0]) <= UP_FLAGS, "the table has room");
+        memcpy(u->flags, all, sizeof(all));
+        u->flag_count = sizeof(all) / sizeof(all[0]);
+}
+
+/* ---- checks ---- */
+
+static bool say(char why[UP_WHY_MAX], const char *text)
+{
+        snprintf(why, UP_WHY_MAX, "%s", text);
+        return false;
+}
+
+static bool hostname_ok(const char *s)
+{
+        if (s[0] == '\0')
+                return true;
+        if (strlen(s) > 253)
+                return false;
+        for (;;) {
+                size_t n = strcspn(s, ".");
+                if (n == 0 || n > 63 || s[0] == '-' || s[n - 1] == '-')
+                        return false;
+                if (strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") < n)
+                        return false;
+                if (s[n] == '\0')
+                        return true;
+                s += n + 1;
+        }
+}
+
+static bool tags_ok(const char *s, char why[UP_WHY_MAX])
+{
+        while (*s != '\0') {
+                size_t n = strcspn(s, ",");
+                const char *name = strncmp(s, "tag:", 4) == 0 ? s + 4 : s;
+                size_t len = n - (size_t)(name - s);
+                size_t ok = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-");
+                bool letter = (name[0] | 32) >= 'a' && (name[0] | 32) <= 'z';
+                if (len == 0 || ok < len || !letter) {
+                        snprintf(why, UP_WHY_MAX,
+                                "tag \"%.*s\": a tag is tag: and a name that starts with a letter, then letters, digits, dashes",
+                                (int)(n < 80 ? n : 80), s);
+                        return false;
+                }
+                s += n + (s[n] == ',');
+        }
+        return true;
+}
+
+static bool not_yet(char why[UP_WHY_MAX], const char *flag, const char *what)
+{
+        snprintf(why, UP_WHY_MAX, "--%s: %s is not there yet in this program; leave the flag out", flag, what);
+        return false;
+}
+
+bool up_check(const struct up *u, char why[UP_WHY_MAX])
+{
+        if (strncmp(u->login_server, "http://", 7) != 0 && strncmp(u->login_server, "https://", 8) != 0) {
+                snprintf(why, UP_WHY_MAX,
+                        "--login-server \"%.100s\" is no URL: it must begin with https:// or http://", u->login_server);
+                return false;
+        }
+        if (!hostname_ok(u->hostname)) {
+                snprintf(why, UP_WHY_MAX,
+                        "--hostname \"%.100s\": letters, digits and inner dashes, at most 63 in each part", u->hostname);
+                return false;
+        }
+        if (u->advertise_routes[0] != '\0')
+                return not_yet(why, "advertise-routes", "being a subnet router");
+        if (u->advertise_exit_node)
+                return not_yet(why, "advertise-exit-node", "being an exit node");
+        if (u->exit_node[0] != '\0' || u->exit_node_allow_lan)
+                return not_yet(why, "exit-node", "using an exit node");
+        if (u->ssh)
+                return not_yet(why, "ssh", "the SSH server");
+        if (u->advertise_connector)
+                return not_yet(why, "advertise-connector", "being an app connector");
+        if (u->report_posture)
+                return not_yet(why, "report-posture", "posture reporting");
+        if (u->stateful_filtering)
+                return not_yet(why, "stateful-filtering", "the host firewall");
+        if (!u->snat_subnet_routes)
+                return not_yet(why, "snat-subnet-routes=false", "being a subnet router");
+        if (strcmp(u->netfilter_mode, "on") != 0 && strcmp(u->netfilter_mode, "off") != 0 &&
+                strcmp(u->netfilter_mode, "nodivert") != 0)
+                return say(why, "--netfilter-mode must be on, nodivert or off");
+        if (!u->host_routes)
+                return say(why, "--host-routes=false is not possible: peers could not be reached");
+        if (u->timeout_ns < 0)
+                return say(why, "--timeout must not be negative");
+        return tags_ok(u->advertise_tags, why);
+}
+
+/* ---- preferences ---- */
+
+static json_t *tags_json(const char *s)
+{
+        if (s[0] == '\0')
+                return json_null();
+        json_t *a = json_array();
+        while (*s != '\0') {
+                size_t n = strcspn(s, ",");
+                char tag[300];
+                snprintf(tag, sizeof(tag), "%s%.*s", memchr(s, ':', n) != NULL ? "" : "tag:", (int)(n < 280 ? n : 280), s);
+                json_array_append_new(a, json_string(tag));
+                s += n + (s[n] == ',');
+        }
+        return a;
+}
+
+static int netfilter_number(const char *mode)
+{
+        return strcmp(mode, "off") == 0 ? 0 : strcmp(mode, "nodivert") == 0 ? 1 : 2;
+}
+
+static const char *netfilter_name(int64_t mode)
+{
+        return mode == 0 ? "off" : mode == 1 ? "nodivert" : "on";
+}
+
+/* One row a flag with a preference: how it goes into prefs, and how the current ones are written as a flag. */
+enum row_kind { ROW_BOOL, ROW_BOOL_NOT, ROW_STRING, ROW_TAGS, ROW_NETFILTER };
+
+static const struct row {
+        const char *flag, *pref;
+        enum row_kind kind;
+} rows[] = {   /* in alphabetical order, as the suggested line shows them */
+        {"accept-dns", "CorpDNS", ROW_BOOL},
+        {"accept-routes", "RouteAll", ROW_BOOL},
+        {"advertise-tags", "AdvertiseTags", ROW_TAGS},
+        {"hostname", "Hostname", ROW_STRING},
+        {"login-server", "ControlURL", ROW_STRING},
+        {"netfilter-mode", "NetfilterMode", ROW_NETFILTER},
+        {"operator", "OperatorUser", ROW_STRING},
+        {"shields-up", "ShieldsUp", ROW_BOOL},
+        {"snat-subnet-routes", "NoSNAT", ROW_BOOL_NOT},
+};
+enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
+
+static const struct flag *flag_of(const struct up *u, const char *name)
+{
+        for (size_t i = 0; i < u->flag_count; i++)
+                if (strcmp(u->flags[i].name, name) == 0)
+                        return &u->flags[i];
+        return NULL;
+}
+
+static json_t *row_value(const struct up *u, const struct row *r)
+{
+        const struct flag *f = flag_of(u, r->flag);
+        switch (r->kind) {
+        case ROW_BOOL:
+                return json_boolean(*f->to.b);
+        case ROW_BOOL_NOT:
+                return json_boolean(!*f->to.b);
+        case ROW_STRING:
+                return json_string(*f->to.s);
+        case ROW_TAGS:
+                return tags_json(*f->to.s);
+        case ROW_NETFILTER:
+                return json_integer(netfilter_number(*f->to.s));
+        }
+        return NULL;
+}
+
+json_t *up_prefs(const struct up *u)
+{
+        json_t *o = json_object();
+        for (size_t i = 0; i < ROWS; i++)
+                json_object_set_new(o, rows[i].pref, row_value(u, &rows[i]));
+        json_object_set_new(o, "NoStatefulFiltering", json_true());
+        json_object_set_new(o, "WantRunning", json_true());
+        json_object_set_new(o, "LoggedOut", json_false());
+        json_object_set_new(o, "AutoUpdate", json_pack("{s:b, s:n}", "Check", 1, "Apply"));
+        return o;
+}
+
+json_t *up_masked(const struct up *u, bool all)
+{
+        json_t *o = json_object();
+        for (size_t i = 0; i < ROWS; i++) {
+                char set[64];
+                if (!all && !flag_of(u, rows[i].flag)->given)
+                        continue;
+                snprintf(set, sizeof(set), "%sSet", rows[i].pref);
+                json_object_set_new(o, rows[i].pref, row_value(u, &rows[i]));
+                json_object_set_new(o, set, json_true());
+        }
+        json_object_set_new(o, "WantRunning", json_true());
+        json_object_set_new(o, "WantRunningSet", json_true());
+        return o;
+}
+
+/* ---- the revert check ---- */
+
+/* A value that a shell takes as one word. */
+static void put_quoted(struct buf *b, const char *s)
+{
+        static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:,@%+=";
+        if (strspn(s, plain) == strlen(s)) {
+                buf_puts(b, s);
+                return;
+        }
+        buf_puts(b, "'");
+        for (; *s != '\0'; s++) {
+                if (*s == '\'')
+                        buf_puts(b, "'\\''");
+                else
+                        buf_add(b, s, 1);
+        }
+        buf_puts(b, "'");
+}
+
+static void put_bool(struct buf *b, const char *name, bool v)
+{
+        buf_printf(b, " --%s%s", name, v ? "" : "=false");
+}
+
+static void put_current(struct buf *b, const struct row *r, const json_t *v)
+{
+        switch (r->kind) {
+        case ROW_BOOL:
+                put_bool(b, r->flag, json_is_true(v));
+                break;
+        case ROW_BOOL_NOT:
+                put_bool(b, r->flag, !json_is_true(v));
+                break;
+        case ROW_STRING:
+                buf_printf(b, " --%s=", r->flag);
+                put_quoted(b, json_is_string(v) ? json_string_value(v) : "");
+                break;
+        case ROW_TAGS:
+                buf_printf(b, " --%s=", r->flag);
+                for (size_t i = 0; i < json_array_size(v); i++)
+                        buf_printf(b, "%s%s", i > 0 ? "," : "", json_string_value(json_array_get(v, i)));
+                break;
+        case ROW_NETFILTER:
+                buf_printf(b, " --%s=%s", r->flag, netfilter_name(json_integer_value(v)));
+                break;
+        }
+}
+
+static void put_given(struct buf *b, const struct flag *f)
+{
+        char d[DURATION_STR_MAX];
+        switch (f->kind) {
+        case FLAG_BOOL:
+                put_bool(b, f->name, *f->to.b);
+                break;
+        case FLAG_STRING:
+                buf_printf(b, " --%s=", f->name);
+                /* A line that people paste into tickets must not carry the key. */
+                put_quoted(b, strcmp(f->name, "auth-key") == 0 && strncmp(*f->to.s, "file:", 5) != 0 ? "KEY" : *f->to.s);
+                break;
+        case FLAG_INT:
+                buf_printf(b, " --%s=%lld", f->name, (long long)*f->to.i);
+                break;
+        case FLAG_DURATION:
+                buf_printf(b, " --%s=%s", f->name, duration_str(*f->to.ns, d));
+                break;
+        }
+}
+
+static bool same(const json_t *a, const json_t *b)
+{
+        bool a_empty = a == NULL || json_is_null(a) || (json_is_string(a) && json_string_length(a) == 0) || json_is_false(a);
+        bool b_empty = b == NULL || json_is_null(b) || (json_is_string(b) && json_string_length(b) == 0) || json_is_false(b);
+        return (a_empty && b_empty) || json_equal((json_t *)(uintptr_t)a, (json_t *)(uintptr_t)b);
+}
+
+static bool both_default_server(const json_t *a, const json_t *b)
+{
+        const char *x = json_string_value(a), *y = json_string_value(b);
+        return x != NULL && y != NULL && (strcmp(x, DEFAULT_SERVER) == 0 || strcmp(x, OTHER_DEFAULT_SERVER) == 0) &&
+                (strcmp(y, DEFAULT_SERVER) == 0 || strcmp(y, OTHER_DEFAULT_SERVER) == 0);
+}
+
+static bool reverts(const struct up *u, const struct row *r, const json_t *current)
+{
+        const json_t *now = json_object_get(current, r->pref);
+        const char *user = getenv("USER");
+        if (flag_of(u, r->flag)->given)
+                return false;
+        json_t *next = row_value(u, r);
+        bool differs = !same(now, next) && !both_default_server(now, next);
+        json_decref(next);
+        if (differs && strcmp(r->flag, "operator") == 0 && user != NULL && json_is_string(now) &&
+                strcmp(json_string_value(now), user) == 0)
+                return false;   /* keeping oneself is never a surprise */
+        return differs;
+}
+
+static int by_name(const void *a, const void *b)
+{
+        const struct flag *x = *(const struct flag *const *)a, *y = *(const struct flag *const *)b;
+        return strcmp(x->name, y->name);
+}
+
+size_t up_reverted(const struct up *u, const json_t *current, struct buf *line)
+{
+        size_t missing = 0, given = 0;
+        for (size_t i = 0; i < ROWS; i++)
+                missing += reverts(u, &rows[i], current);
+        if (missing == 0)
+                return 0;
+        const struct flag *sorted[UP_FLAGS];
+        for (size_t i = 0; i < u->flag_count; i++)
+                if (u->flags[i].given)
+                        sorted[given++] = &u->flags[i];
+        qsort(sorted, given, sizeof(sorted[0]), by_name);
+        for (size_t i = 0; i < given; i++)
+                put_given(line, sorted[i]);
+        for (size_t i = 0; i < ROWS; i++)
+                if (reverts(u, &rows[i], current))
+                        put_current(line, &rows[i], json_object_get(current, rows[i].pref));
+        return missing;
+}
+
+/* ---- the key ---- */
+
+bool up_auth_key(const struct up *u, char **ret, char why[UP_WHY_MAX])
+{
+        enum { KEY_MAX = 4096 };
+        char text[KEY_MAX + 1];
+        const char *start = u->auth_key;
+        if (strncmp(u->auth_key, "file:", 5) == 0) {
+                int fd = open(u->auth_key + 5, O_RDONLY | O_CLOEXEC);
+                ssize_t n = fd >= 0 ? read(fd, text, KEY_MAX) : -1;
+                int error = errno;
+                if (fd >= 0)
+                        close(fd);
+                if (n < 0) {
+                        snprintf(why, UP_WHY_MAX, "the auth key file %.200s cannot be read: %s", u->auth_key + 5,
+                                strerror(error));
+                        return false;
+                }
+                text[n] = '\0';
+                start = text;
+        }
+        start += strspn(start, " \t\r\n");
+        size_t len = strcspn(start, " \t\r\n");
+        bool empty = len == 0 && u->auth_key[0] != '\0';
+        *ret = strndup(start, len);
+        crypto_wipe(text, sizeof(text));
+        return empty ? say(why, "the auth key is empty") : *ret != NULL || say(why, "out of memory");
+}

@@ -1,0 +1,45 @@
+/* cli/upflags.h - the flags of `up`, the preferences they stand for, and the rule that settings made earlier
+ * must be mentioned again.
+ *
+ * Pure but for reading a key file.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "cli/flags.h"
+
+enum { UP_FLAGS = 32, UP_WHY_MAX = 512 };
+
+struct up {
+        /* With a preference behind them. */
+        const char *login_server, *hostname, *operator, *exit_node, *advertise_routes, *advertise_tags;
+        const char *netfilter_mode;
+        bool accept_routes, accept_dns, shields_up, ssh, advertise_exit_node, exit_node_allow_lan, advertise_connector;
+        bool report_posture, snat_subnet_routes, stateful_filtering;
+        /* Of this run only. */
+        const char *auth_key, *accept_risk, *qr_format, *nickname;
+        bool force_reauth, reset, json, qr, host_routes, unattended;
+        int64_t timeout_ns;
+        struct flag flags[UP_FLAGS];
+        size_t flag_count;
+};
+
+void up_init(struct up *u);   /* defaults, and the flag table that points into *u: do not move it */
+
+/* Values that need more than their type: routes, tags, host name, and what this program cannot do yet.
+ * False: why says so. */
+bool up_check(const struct up *u, char why[UP_WHY_MAX]);
+/* The preferences that the flags, given or not, imply; new reference. */
+json_t *up_prefs(const struct up *u);
+/* MaskedPrefs of the flags given (of all, if all) and WantRunning; new reference. */
+json_t *up_masked(const struct up *u, bool all);
+/* Settings that are not default now, were not mentioned, and would go back: appends the flags of the line the
+ * user should have typed to line and returns how many there are. */
+size_t up_reverted(const struct up *u, const json_t *current, struct buf *line);
+/* The auth key, out of its file for "file:PATH".  False: why.  *ret is malloc'ed. */
+bool up_auth_key(const struct up *u, char **ret, char why[UP_WHY_MAX]);
