@@ -81,4 +81,4 @@ void hostinfo_parse_os_release(struct hostinfo_os *h, const char *text, size_t l
 json_t *hostinfo_to_json(const struct hostinfo *h);   /* without NetInfo */
 json_t *netinfo_to_json(const struct netinfo *ni);
 /* Equal but for DERPLatency, which the server need not hear about. */
-bool netinfo_json_same(const json_t *a, const json_t *b);
+bool netinfo_json_same(json_t *a, json_t *b);
