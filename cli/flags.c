@@ -179,13 +179,10 @@ static void put_decimal(char *out, size_t cap, int64_t value, int64_t scale, con
         int64_t whole = value / scale, rest = value % scale;
         int n = snprintf(out, cap, "%" PRId64, whole);
         if (rest != 0) {
-                char frac[24];
-                int digits = 0;
-                for (int64_t s = scale; s > 1; s /= 10)
-                        digits++;
-                snprintf(frac, sizeof(frac), "%0*" PRId64, digits, rest);
-                for (size_t len = strlen(frac); len > 0 && frac[len - 1] == '0'; len--)
-                        frac[len - 1] = '\0';
+                char frac[24] = "";
+                size_t len = 0;
+                for (int64_t s = scale / 10; rest != 0; rest %= s, s = s > 1 ? s / 10 : 1)
+                        frac[len++] = (char)('0' + rest / s);
                 n += snprintf(out + n, cap - (size_t)n, ".%s", frac);
         }
         snprintf(out + n, cap - (size_t)n, "%s", unit);

@@ -30,6 +30,7 @@ struct prefs_identity {
         char *login_name, *display_name, *profile_pic_url;
         char *network_lock_key;            /* "nlpriv:..." as stored; "" = none */
         char *node_id;                     /* stable id of the node */
+        json_t *unknown;                   /* members of other versions; never shown, NULL = none */
 };
 
 struct prefs {
@@ -76,10 +77,14 @@ json_t *prefs_to_json(const struct prefs *p, bool secrets);
 /* Keys match case-insensitively; absent ones keep their default.  On an error *ret_why names the member (static
  * storage) and *ret is untouched. */
 ERR_CHECK enum err prefs_from_json(const json_t *obj, struct prefs *ret, const char **ret_why);
-/* MaskedPrefs: applies the members whose "<Key>Set" is true.  All or nothing.  *ret_changed: something differs. */
+/* MaskedPrefs: applies the members whose "<Key>Set" is true.  All or nothing.  *ret_changed: something differs.
+ * ERR_FORMAT: no MaskedPrefs; ERR_UNSUPPORTED: refused, by prefs_check_new() too. */
 ERR_CHECK enum err prefs_apply_masked(struct prefs *p, const json_t *masked, bool *ret_changed,
         const char **ret_why);
 /* Equal as JSON without identity. */
 bool prefs_equal(const struct prefs *a, const struct prefs *b);
 /* What the daemon refuses, as a sentence with the remedy (static storage); NULL: fine. */
 const char *prefs_check(const struct prefs *p);
+/* The same, and what this daemon cannot do and before did not ask for either: a profile that was taken over
+ * from another program stays usable whatever it asks for. */
+const char *prefs_check_new(const struct prefs *before, const struct prefs *after);

@@ -1,0 +1,97 @@
+#include "daemon/localapi/socket.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+
+static char why_text[256];
+
+static enum err complain(const char **ret_why, const char *path, const char *text)
+{
+        snprintf(why_text, sizeof(why_text), "%s: %s", path, text);
+        *ret_why = why_text;
+        return ERR_IO;
+}
+
+static bool somebody_listens(const struct sockaddr_un *sa)
+{
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return false;
+        bool yes = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0;
+        close(fd);
+        return yes;
+}
+
+static bool make_folder(const char *path)
+{
+        char dir[108];
+        (void)str_copy(dir, sizeof(dir), path);
+        char *slash = strrchr(dir, '/');
+        if (slash == NULL || slash == dir)
+                return true;
+        *slash = '\0';
+        if (mkdir(dir, 0755) < 0)
+                return errno == EEXIST;
+        return chmod(dir, 0755) == 0;   /* whatever the umask took */
+}
+
+enum err lapi_socket_open(const char *path, int *ret_fd, const char **ret_why)
+{
+        struct sockaddr_un sa = {.sun_family = AF_UNIX};
+        struct stat st;
+        if (!str_copy(sa.sun_path, sizeof(sa.sun_path), path))
+                return complain(ret_why, path, "the path is too long for a socket (107 characters)");
+        if (somebody_listens(&sa))
+                return complain(ret_why, path, "address already in use: another tailscaled is running");
+        if (lstat(path, &st) == 0) {
+                if (!S_ISSOCK(st.st_mode))
+                        return complain(ret_why, path, "is there and no socket: move it away or use --socket");
+                if (unlink(path) < 0)
+                        return complain(ret_why, path, strerror(errno));
+        }
+        if (!make_folder(path))
+                return complain(ret_why, path, "its folder cannot be made: run as root or use --socket");
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return complain(ret_why, path, strerror(errno));
+        if (bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(path, 0666) < 0 || listen(fd, 128) < 0) {
+                int error = errno;
+                close(fd);
+                return complain(ret_why, path, strerror(error));
+        }
+        *ret_fd = fd;
+        return ERR_NONE;
+}
+
+struct lapi_peer lapi_socket_peer(int fd)
+{
+        struct ucred c;
+        socklen_t len = sizeof(c);
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len) < 0)
+                return (struct lapi_peer){0};
+        return (struct lapi_peer){.known = true, .uid = c.uid, .pid = c.pid};
+}
+
+static bool is_user(uid_t uid, const char *name)
+{
+        struct passwd pw, *found = NULL;
+        char room[4096];
+        if (name == NULL || name[0] == '\0' || name[0] == '-' || strspn(name, "0123456789") == strlen(name))
+                return false;
+        return getpwnam_r(name, &pw, room, sizeof(room), &found) == 0 && found != NULL && found->pw_uid == uid;
+}
+
+bool lapi_peer_may_write(const struct lapi_peer *p, const char *operator_user)
+{
+        if (!p->known)
+                return false;
+        return p->uid == 0 || p->uid == geteuid() || is_user(p->uid, operator_user);
+}

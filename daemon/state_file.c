@@ -1,0 +1,246 @@
+#include "daemon/state_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/crypto.h"
+#include "base/json.h"
+
+enum { STATE_MAX = 16 << 20, VALUE_VARIANT = sodium_base64_VARIANT_ORIGINAL };
+
+struct state_file {
+        char path[512];     /* "" = memory only */
+        json_t *values;     /* key -> base64 text */
+        bool dirty;
+        char *borrowed;     /* what the last get decoded */
+        size_t borrowed_len;
+};
+
+static void forget_borrowed(struct state_file *s)
+{
+        if (s->borrowed != NULL)
+                crypto_wipe(s->borrowed, s->borrowed_len);
+        free(s->borrowed);
+        s->borrowed = NULL;
+}
+
+/* The whole file; ERR_NOT_FOUND: there is none. */
+static enum err read_all(const char *path, struct buf *ret)
+{
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+        char chunk[8192];
+        ssize_t n;
+        while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+                buf_add(ret, chunk, (size_t)n);
+        crypto_wipe(chunk, sizeof(chunk));
+        close(fd);
+        return n == 0 && buf_ok(ret) ? ERR_NONE : ERR_IO;
+}
+
+static bool values_ok(const json_t *o)
+{
+        const char *k;
+        json_t *v;
+        if (!json_is_object(o))
+                return false;
+        json_object_foreach((json_t *)(uintptr_t)o, k, v)
+        {
+                if (!json_is_string(v))
+                        return false;
+        }
+        return true;
+}
+
+static bool make_folder(const char *path)
+{
+        char dir[512];
+        (void)str_copy(dir, sizeof(dir), path);
+        char *slash = strrchr(dir, '/');
+        if (slash == NULL || slash == dir)
+                return true;
+        *slash = '\0';
+        for (char *p = dir + 1; (p = strchr(p, '/')) != NULL; p++) {
+                *p = '\0';
+                if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+                        return false;
+                *p = '/';
+        }
+        return mkdir(dir, 0700) == 0 || errno == EEXIST;
+}
+
+static enum err load(struct state_file *s, const char **ret_why)
+{
+        struct buf text;
+        buf_init(&text, STATE_MAX);
+        enum err e = read_all(s->path, &text);
+        size_t blanks = text.data != NULL ? strspn(text.data, " \t\r\n") : 0;
+        if (e == ERR_NOT_FOUND || (e == ERR_NONE && blanks == text.len)) {
+                s->values = json_object();
+                e = make_folder(s->path) ? ERR_NONE : ERR_IO;
+                *ret_why = "the folder of the state file cannot be made: check the path and the rights";
+        } else if (e != ERR_NONE) {
+                *ret_why = "the state file cannot be read: check its owner and mode (it must be a plain file)";
+        } else {
+                s->values = json_parse(text.data, text.len);
+                if (!values_ok(s->values)) {
+                        e = ERR_FORMAT;
+                        *ret_why = "the state file is damaged: restore it from a backup, or move it away and log in again";
+                }
+        }
+        buf_done(&text);
+        return e;
+}
+
+enum err state_file_open(const char *path, struct state_file **ret, const char **ret_why)
+{
+        struct state_file *s = calloc(1, sizeof(*s));
+        if (s == NULL) {
+                *ret_why = "out of memory";
+                return ERR_FULL;
+        }
+        enum err e = ERR_NONE;
+        if (strcmp(path, "mem:") == 0) {
+                s->values = json_object();
+        } else if (!str_copy(s->path, sizeof(s->path), path)) {
+                *ret_why = "the path of the state file is too long";
+                e = ERR_FORMAT;
+        } else {
+                e = load(s, ret_why);
+        }
+        if (e != ERR_NONE) {
+                state_file_free(s);
+                return e;
+        }
+        *ret = s;
+        return ERR_NONE;
+}
+
+void state_file_free(struct state_file *s)
+{
+        if (s == NULL)
+                return;
+        forget_borrowed(s);
+        json_decref(s->values);
+        free(s);
+}
+
+const char *state_file_get(const struct state_file *cs, const char *key, size_t *ret_len)
+{
+        struct state_file *s = (struct state_file *)(uintptr_t)cs;   /* only its scratch changes */
+        const char *b64 = json_string_value(json_object_get(s->values, key));
+        if (b64 == NULL)
+                return NULL;
+        size_t room = strlen(b64) / 4 * 3 + 4, len;
+        char *out = malloc(room);
+        if (out == NULL ||
+                sodium_base642bin((unsigned char *)out, room - 1, b64, strlen(b64), NULL, &len, NULL,
+                        VALUE_VARIANT) != 0) {
+                free(out);
+                return NULL;
+        }
+        out[len] = '\0';
+        forget_borrowed(s);
+        s->borrowed = out;
+        s->borrowed_len = len;
+        *ret_len = len;
+        return out;
+}
+
+enum err state_file_set(struct state_file *s, const char *key, const void *value, size_t len)
+{
+        if (value == NULL) {
+                s->dirty |= json_object_del(s->values, key) == 0;
+                return ERR_NONE;
+        }
+        size_t room = sodium_base64_encoded_len(len, VALUE_VARIANT);
+        char *b64 = malloc(room);
+        if (b64 == NULL)
+                return ERR_FULL;
+        sodium_bin2base64(b64, room, value, len, VALUE_VARIANT);
+        const char *old = json_string_value(json_object_get(s->values, key));
+        int rc = 0;
+        if (old == NULL || strcmp(old, b64) != 0) {
+                rc = json_object_set_new(s->values, key, json_string(b64));
+                s->dirty = true;
+        }
+        crypto_wipe(b64, room);
+        free(b64);
+        return rc == 0 ? ERR_NONE : ERR_FULL;
+}
+
+static bool write_all(int fd, const char *data, size_t len)
+{
+        while (len > 0) {
+                ssize_t n = write(fd, data, len);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return false;
+                data += n;
+                len -= (size_t)n;
+        }
+        return true;
+}
+
+static void sync_folder(const char *path)
+{
+        char dir[512];
+        (void)str_copy(dir, sizeof(dir), path);
+        char *slash = strrchr(dir, '/');
+        if (slash == NULL)
+                (void)str_copy(dir, sizeof(dir), ".");
+        else
+                slash[slash == dir] = '\0';
+        int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return;
+        (void)fsync(fd);
+        close(fd);
+}
+
+/* A reader sees the old file or the new one, never a part, whenever the power goes. */
+static enum err replace(const struct state_file *s, const char *text, size_t len)
+{
+        char temp[sizeof(s->path) + 16];
+        snprintf(temp, sizeof(temp), "%s.tmp.XXXXXX", s->path);
+        int fd = mkostemp(temp, O_CLOEXEC);   /* mode 0600 */
+        if (fd < 0)
+                return ERR_IO;
+        bool ok = write_all(fd, text, len) && fsync(fd) == 0;
+        int error = errno;
+        close(fd);
+        if (ok && rename(temp, s->path) == 0) {
+                sync_folder(s->path);
+                return ERR_NONE;
+        }
+        if (ok)
+                error = errno;
+        unlink(temp);
+        errno = error;
+        return ERR_IO;
+}
+
+enum err state_file_save(struct state_file *s)
+{
+        if (!s->dirty || s->path[0] == '\0')
+                return ERR_NONE;
+        char *text = json_dumps(s->values, JSON_INDENT(2) | JSON_SORT_KEYS);
+        if (text == NULL)
+                return ERR_FULL;
+        enum err e = replace(s, text, strlen(text));
+        crypto_wipe(text, strlen(text));
+        free(text);
+        if (e == ERR_NONE)
+                s->dirty = false;
+        return e;
+}
