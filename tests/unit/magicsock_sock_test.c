@@ -1,0 +1,176 @@
+/* Sockets on the loopback, and name lookup off the loop. */
+#include "tests/unit/check.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "base/crypto.h"
+#include "base/loop.h"
+#include "magicsock/localaddr.h"
+#include "magicsock/lookup.h"
+#include "magicsock/sock.h"
+
+static struct sock v4, v6;
+static struct pkt_pool *pool;
+
+static int set_up(void **state)
+{
+        (void)state;
+        const uint16_t any = 0;
+        sock_init(&v4, IP_V4);
+        sock_init(&v6, IP_V6);
+        pool = pkt_pool_new(256);
+        return sock_open_both(&v4, &v6, &any, 1, 0) != ERR_NONE;
+}
+
+static int tear_down(void **state)
+{
+        (void)state;
+        sock_close(&v4);
+        sock_close(&v6);
+        pkt_pool_free(pool);
+        return 0;
+}
+
+static void test_one_port(void **state)
+{
+        (void)state;
+        assert_true(sock_is_open(&v4));
+        assert_int_not_equal(v4.port, 0);
+        if (sock_is_open(&v6))
+                assert_int_equal(v6.port, v4.port);
+
+        /* Taken: the next choice is used; without one there is an error, and nothing stays open. */
+        struct sock a, b;
+        sock_init(&a, IP_V4);
+        sock_init(&b, IP_V6);
+        const uint16_t ports[] = {v4.port, 0};
+        assert_int_equal(sock_open_both(&a, &b, ports, 2, 0), ERR_NONE);
+        assert_int_not_equal(a.port, v4.port);
+        assert_int_equal(sock_open_both(&a, &b, ports, 1, 0), ERR_IO);
+        assert_int_equal(errno, EADDRINUSE);
+        assert_false(sock_is_open(&a));
+        assert_false(sock_is_open(&b));
+}
+
+static void check_batch(struct sock *s, struct addr to)
+{
+        struct pkt *out[150], *in[SOCK_BATCH];
+        for (size_t i = 0; i < 150; i++) {
+                out[i] = pkt_get(pool);
+                assert_non_null(out[i]);
+                memset(pkt_put(out[i], 40 + i), (int)i, 40 + i);
+        }
+        assert_int_equal(sock_send(s, to, out, 150), 150);
+        for (size_t i = 0; i < 150; i++)
+                pkt_release(pool, out[i]);
+        for (size_t i = 0; i < SOCK_BATCH; i++)
+                in[i] = pkt_get(pool);
+        size_t total = 0;
+        for (int round = 0; round < 100 && total < 150; round++) {
+                size_t n = sock_recv(s, in, SOCK_BATCH);
+                for (size_t i = 0; i < n; i++, total++) {
+                        assert_int_equal(in[i]->len, 40 + total);
+                        assert_int_equal(pkt_data(in[i])[in[i]->len - 1], (uint8_t)total);
+                        assert_true(addr_eq(in[i]->src, to));
+                }
+                if (n == 0)
+                        usleep(1000);
+        }
+        assert_int_equal(total, 150);
+        assert_int_equal(sock_recv(s, in, SOCK_BATCH), 0);
+        for (size_t i = 0; i < SOCK_BATCH; i++)
+                pkt_release(pool, in[i]);
+}
+
+static void test_batches(void **state)
+{
+        (void)state;
+        check_batch(&v4, (struct addr){ip_v4(127, 0, 0, 1), v4.port});
+        struct ip one;
+        assert_int_equal(ip_parse("::1", &one), ERR_NONE);
+        if (localaddr_os_has_ipv6())
+                check_batch(&v6, (struct addr){one, v6.port});
+}
+
+static void test_too_large_and_discard(void **state)
+{
+        (void)state;
+        static uint8_t big[5000];
+        struct addr self = {ip_v4(127, 0, 0, 1), v4.port};
+        struct pkt *p = pkt_get(pool);
+        assert_true(sock_send_bytes(&v4, self, big, sizeof(big)));
+        usleep(2000);
+        assert_int_equal(sock_recv(&v4, &p, 1), 1);
+        assert_int_equal(p->len, 0);
+        assert_true(sock_send_bytes(&v4, self, big, 10));
+        usleep(2000);
+        sock_discard(&v4);
+        assert_int_equal(sock_recv(&v4, &p, 1), 0);
+        pkt_release(pool, p);
+}
+
+/* ---- names ---- */
+
+static struct ip found[LOOKUP_MAX];
+static unsigned answers;
+
+static void on_answer(void *arg, uint32_t id, struct ip ip, mono_t now)
+{
+        (void)arg;
+        (void)now;
+        assert_true(id < LOOKUP_MAX);
+        found[id] = ip;
+        answers++;
+}
+
+static void test_lookup(void **state)
+{
+        (void)state;
+        struct loop *l = loop_new();
+        struct lookup *k = lookup_new(l, on_answer, NULL);
+        assert_non_null(k);
+        answers = 0;
+        char longest[LOOKUP_HOST_MAX + 1];
+        memset(longest, 'a', sizeof(longest) - 1);
+        longest[LOOKUP_HOST_MAX] = 0;
+        assert_int_equal(lookup_start(k, 0, longest, IP_V4), ERR_FULL);
+        for (uint32_t i = 0; i < LOOKUP_MAX; i++)
+                assert_int_equal(lookup_start(k, i, i % 2 ? "::1" : "127.0.0.1", IP_V4), ERR_NONE);
+        assert_int_equal(lookup_start(k, 0, "127.0.0.1", IP_V4), ERR_FULL);
+        for (int i = 0; i < 400 && answers < LOOKUP_MAX; i++)
+                loop_once(l, 10);
+        assert_int_equal(answers, LOOKUP_MAX);
+        assert_true(ip_eq(found[0], ip_v4(127, 0, 0, 1)));
+        assert_false(ip_is_set(found[1]));   /* no such address in that family */
+        assert_int_equal(lookup_start(k, 0, "127.0.0.1", IP_V4), ERR_NONE);
+        lookup_free(k);   /* the helper outlives it, and finds nobody home */
+        loop_free(l);
+        usleep(20000);
+}
+
+static void test_local_addresses(void **state)
+{
+        (void)state;
+        struct localaddrs l;
+        assert_true(localaddr_list(NULL, &l));
+        for (size_t i = 0; i < l.count; i++) {
+                assert_true(ip_is_set(l.ip[i]));
+                assert_true(l.count == 1 || !ip_is_loopback(l.ip[i]) || ip_is_loopback(l.ip[0]));
+        }
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_one_port, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_batches, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_too_large_and_discard, set_up, tear_down),
+                cmocka_unit_test(test_lookup),
+                cmocka_unit_test(test_local_addresses),
+        };
+        if (crypto_init() != ERR_NONE)
+                return 1;
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
