@@ -53,7 +53,7 @@ void control_report(struct control *c, enum control_error_kind kind, const char 
                 .fatal = retry_ms < 0,
                 .retry_ms = retry_ms,
         };
-        log_debug(1, "control: %s%s%s", detail, server_text[0] != '\0' ? ": " : "", server_text);
+        log_debug(1, "control: %s%s%s", detail, detail[0] != '\0' && server_text[0] != '\0' ? ": " : "", server_text);
         c->cb.on_error(c->arg, &e);
 }
 

@@ -16,7 +16,7 @@ const char *fault_text(enum control_error_kind kind, const struct server_url *ur
                       "it must look like https://HOST or http://HOST:PORT";
                 break;
         case CONTROL_ERROR_NAME:
-                fmt = "the login server %1$s cannot be found: %2$s\n"
+                fmt = "the login server %1$s cannot be found: no such host name\n"
                       "check the spelling of --login-server, and this machine's DNS";
                 break;
         case CONTROL_ERROR_REFUSED:
