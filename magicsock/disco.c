@@ -154,8 +154,9 @@ bool disco_sender(const uint8_t *data, size_t len, struct disco_public *ret)
         return true;
 }
 
-size_t disco_seal(const struct box_key *k, const struct disco_public *self, const uint8_t nonce[BOX_NONCE_LEN],
-        const uint8_t *inner, size_t len, uint8_t *out, size_t cap)
+size_t disco_seal(const struct box_key *k, const struct disco_public *self,
+                  const uint8_t nonce[BOX_NONCE_LEN], const uint8_t *inner, size_t len, uint8_t *out,
+                  size_t cap)
 {
         if (cap < DISCO_OVERHEAD || len > cap - DISCO_OVERHEAD)
                 return 0;
@@ -166,11 +167,13 @@ size_t disco_seal(const struct box_key *k, const struct disco_public *self, cons
         return len + DISCO_OVERHEAD;
 }
 
-enum err disco_open(const struct box_key *k, const uint8_t *data, size_t len, uint8_t *ret_inner, size_t *ret_len)
+enum err disco_open(const struct box_key *k, const uint8_t *data, size_t len, uint8_t *ret_inner,
+                    size_t *ret_len)
 {
         if (len < DISCO_OVERHEAD)
                 return ERR_SHORT;
-        enum err e = box_open(k, data + HEADER_NONCE, data + DISCO_WRAPPER_MIN, len - DISCO_WRAPPER_MIN, ret_inner);
+        enum err e = box_open(k, data + HEADER_NONCE, data + DISCO_WRAPPER_MIN, len - DISCO_WRAPPER_MIN,
+                              ret_inner);
         if (e)
                 return e;
         *ret_len = len - DISCO_OVERHEAD;

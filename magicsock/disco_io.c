@@ -19,7 +19,8 @@ static bool have_box(struct ms *ms, struct ms_slot *s)
 static bool open_with(struct ms *ms, struct ms_slot *s, const uint8_t *data, size_t len)
 {
         size_t n;
-        if (len > sizeof(ms->inner) || !have_box(ms, s) || disco_open(&s->box, data, len, ms->inner, &n) != ERR_NONE) {
+        if (len > sizeof(ms->inner) || !have_box(ms, s) ||
+            disco_open(&s->box, data, len, ms->inner, &n) != ERR_NONE) {
                 ms->drops[MS_DROP_DISCO_AUTH]++;
                 return false;
         }
@@ -110,7 +111,8 @@ static size_t seal_message(struct ms *ms, struct ms_slot *s)
         if (n == 0 || !have_box(ms, s))
                 return 0;
         crypto_random(nonce, sizeof(nonce));
-        return disco_seal(&s->box, &ms->disco_public, nonce, ms->inner, n, ms->datagram, sizeof(ms->datagram));
+        return disco_seal(&s->box, &ms->disco_public, nonce, ms->inner, n, ms->datagram,
+                          sizeof(ms->datagram));
 }
 
 static bool send_udp(struct ms *ms, struct ms_slot *s, struct addr to)
@@ -169,7 +171,8 @@ static void send_call(struct ms *ms, struct ms_slot *s, mono_t now)
         ms_reach_check_fresh(ms, now);
 }
 
-static struct ms_ping_result result_of(const struct ms *ms, const struct ms_slot *s, const struct ms_action *a)
+static struct ms_ping_result result_of(const struct ms *ms, const struct ms_slot *s,
+                                       const struct ms_action *a)
 {
         struct ms_ping_result r = {
                 .cookie = a->cookie,
@@ -232,8 +235,8 @@ static void note_path(struct ms_slot *s, mono_t now)
         s->shown = direct;
         char key[KEY_SHORT_MAX], a[ADDR_STR_MAX];
         if (addr_is_set(direct))
-                log_debug(1, "peer %s: direct by %s, %.1f ms", node_public_short(&s->key, key), addr_str(direct, a),
-                        (double)s->peer.best.latency_ns / 1e6);
+                log_debug(1, "peer %s: direct by %s, %.1f ms", node_public_short(&s->key, key),
+                          addr_str(direct, a), (double)s->peer.best.latency_ns / 1e6);
         else
                 log_debug(1, "peer %s: by relay", node_public_short(&s->key, key));
 }

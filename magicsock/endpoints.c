@@ -65,7 +65,7 @@ static void tracker_expire(struct endpoint_tracker *t, mono_t now)
 }
 
 size_t endpoints_build(struct endpoint_tracker *t, const struct endpoints_input *in, mono_t now,
-        struct ms_endpoint ret[MS_ENDPOINTS_MAX])
+                       struct ms_endpoint ret[MS_ENDPOINTS_MAX])
 {
         struct list l = {.e = ret};
         if (in->portmap)
@@ -139,7 +139,7 @@ enum rank { RANK_DROP, RANK_LOOPBACK, RANK_LAST_RESORT, RANK_REGULAR };
 static bool is_overlay(const char *ifname, const char *tun_name)
 {
         return strncmp(ifname, "zt", 2) == 0 || strcmp(ifname, "wt0") == 0 ||
-                (tun_name && strcmp(ifname, tun_name) == 0);
+               (tun_name && strcmp(ifname, tun_name) == 0);
 }
 
 /* ChromeOS uses a corner of the tailnet range for its own containers. */
@@ -153,7 +153,7 @@ static enum rank rank_of(const struct local_addr *a, const char *tun_name)
 {
         struct ip ip = a->ip;
         if (!ip_is_set(ip) || ip_is_unspecified(ip) || ip_is_multicast(ip) || is_tailnet(ip) ||
-                is_overlay(a->ifname, tun_name))
+            is_overlay(a->ifname, tun_name))
                 return RANK_DROP;
         if (ip_is_loopback(ip))
                 return RANK_LOOPBACK;
@@ -169,7 +169,7 @@ static bool subnet_is_full(const struct local_addr *in, size_t i, const char *tu
         size_t before = 0;
         for (size_t k = 0; k < i; k++)
                 if (in[k].ip.family == IP_V6 && rank_of(&in[k], tun_name) != RANK_DROP &&
-                        strcmp(in[k].ifname, in[i].ifname) == 0 && prefix_contains(net, in[k].ip))
+                    strcmp(in[k].ifname, in[i].ifname) == 0 && prefix_contains(net, in[k].ip))
                         before++;
         return in[i].ip.family == IP_V6 && before >= V6_PER_SUBNET;
 }
@@ -180,7 +180,8 @@ static int cmp_ip(const void *a, const void *b)
         return ip_cmp(*x, *y);
 }
 
-size_t endpoints_filter_local(const struct local_addr *in, size_t n, const char *tun_name, struct ip ret[MS_LOCAL_MAX])
+size_t endpoints_filter_local(const struct local_addr *in, size_t n, const char *tun_name,
+                              struct ip ret[MS_LOCAL_MAX])
 {
         enum rank best = RANK_DROP;
         for (size_t i = 0; i < n; i++) {

@@ -27,7 +27,7 @@ static uint8_t mask_bits(const struct sockaddr *mask, enum ip_family f)
 static bool is_ip(const struct ifaddrs *i)
 {
         return i->ifa_addr && (i->ifa_addr->sa_family == AF_INET || i->ifa_addr->sa_family == AF_INET6) &&
-                (i->ifa_flags & IFF_UP);
+               (i->ifa_flags & IFF_UP);
 }
 
 static void note_reach(struct ip ip, struct localaddrs *l)

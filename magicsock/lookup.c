@@ -16,7 +16,7 @@ struct lookup {
         struct loop *loop;
         lookup_fn fn;
         void *arg;
-        int fd[2];          /* answers: we read [0], each helper has its own copy of [1] */
+        int fd[2]; /* answers: we read [0], each helper has its own copy of [1] */
         unsigned running;
 };
 

@@ -59,7 +59,8 @@ static enum err send_relay(struct ms *ms, struct ms_slot *s, struct pkt **pkts, 
 }
 
 /* Borrows; returns how many of the packets it took care of: a full buffer drops, as the network would. */
-static size_t send_direct(struct ms *ms, struct ms_slot *s, struct addr to, struct pkt **pkts, size_t n, mono_t now)
+static size_t send_direct(struct ms *ms, struct ms_slot *s, struct addr to, struct pkt **pkts, size_t n,
+                          mono_t now)
 {
         struct ms_udp *u = ms_udp_for(ms, to);
         if (!u)
@@ -113,7 +114,7 @@ enum err ms_send(struct ms *ms, uint32_t slot, struct pkt **pkts, size_t n, mono
                 e = s->peer.expired ? ERR_STATE : ERR_NOT_FOUND;
         } else if (r.kind == MS_ROUTE_DIRECT) {
                 release_all(ms, pkts, direct);
-                if (direct < n)   /* the kernel knows no way there any more; the relay does */
+                if (direct < n) /* the kernel knows no way there any more; the relay does */
                         e = send_relay(ms, s, pkts + direct, n - direct, now);
         } else {
                 e = send_relay(ms, s, pkts, n, now);
@@ -210,13 +211,15 @@ static void on_udp(struct watch *w, unsigned events, mono_t now)
 }
 
 static void on_relay_recv(void *arg, int region, uint32_t conn, const struct node_public *src, struct pkt *p,
-        mono_t now)
+                          mono_t now)
 {
         struct ms *ms = arg;
         struct ms_slot *s = ms_slot_find(ms, keymap_get(&ms->by_key, src->b));
         enum ms_class c = ms_classify_relayed(pkt_cdata(p), p->len);
         if (!s || !ms_can_send(ms) || c == MS_CLASS_JUNK) {
-                ms->drops[!s ? MS_DROP_RELAY_STRANGER : c == MS_CLASS_JUNK ? MS_DROP_SHORT : MS_DROP_INACTIVE]++;
+                ms->drops[!s                   ? MS_DROP_RELAY_STRANGER
+                          : c == MS_CLASS_JUNK ? MS_DROP_SHORT
+                                               : MS_DROP_INACTIVE]++;
                 pkt_release(ms->pool, p);
                 return;
         }
@@ -246,8 +249,8 @@ void ms_heard(struct ms *ms, uint32_t slot, const struct ms_source *from, mono_t
         ms_reach_traffic(ms, now);
 }
 
-static void on_relay_gone(void *arg, int region, uint32_t conn, const struct node_public *key, enum derp_gone why,
-        mono_t now)
+static void on_relay_gone(void *arg, int region, uint32_t conn, const struct node_public *key,
+                          enum derp_gone why, mono_t now)
 {
         (void)why;
         (void)now;
@@ -272,7 +275,8 @@ static enum ms_relay_state relay_state(enum derp_state st)
         return MS_RELAY_DOWN;
 }
 
-static void on_relay_state(void *arg, int region, enum derp_state st, const char *detail, bool lost, mono_t now)
+static void on_relay_state(void *arg, int region, enum derp_state st, const char *detail, bool lost,
+                           mono_t now)
 {
         struct ms *ms = arg;
         if (lost && ms_can_send(ms) && ms->map)
@@ -375,7 +379,8 @@ enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *
                 return ERR_FULL;
         set_disco(ms, s, &c->disco);
         size_t n = c->endpoint_count < MS_PEER_ENDPOINTS_MAX ? c->endpoint_count : MS_PEER_ENDPOINTS_MAX;
-        ms_peer_on_config(&s->peer, !disco_public_is_zero(&s->disco), c->expired, c->home, c->endpoints, n, now);
+        ms_peer_on_config(&s->peer, !disco_public_is_zero(&s->disco), c->expired, c->home, c->endpoints, n,
+                          now);
         ms_settle(ms, s, now);
         return ERR_NONE;
 }
@@ -385,7 +390,7 @@ void ms_peer_remove(struct ms *ms, uint32_t slot, mono_t now)
         struct ms_slot *s = ms_slot_find(ms, slot);
         if (!s)
                 return;
-        ms_peer_stop(&s->peer, &ms->out);   /* answers the pings that wait */
+        ms_peer_stop(&s->peer, &ms->out); /* answers the pings that wait */
         ms_settle(ms, s, now);
         loop_timer_stop(&s->timer);
         unchain_disco(ms, s);
@@ -508,8 +513,8 @@ uint64_t ms_drops(const struct ms *ms, enum ms_drop why)
 const char *ms_drop_str(enum ms_drop why)
 {
         static const char *const names[MS_DROP_COUNT] = {
-                "too short", "inactive", "disco stranger", "disco forged", "disco unreadable", "disco too fast",
-                "relay stranger", "no path", "socket",
+                "too short",      "inactive",       "disco stranger", "disco forged", "disco unreadable",
+                "disco too fast", "relay stranger", "no path",        "socket",
         };
         return why < MS_DROP_COUNT ? names[why] : "?";
 }
@@ -525,7 +530,7 @@ static bool init_parts(struct ms *ms, const struct ms_opts *o)
 struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const struct ms_opts *o)
 {
         _Static_assert(offsetof(struct ms_udp, watch) == 0 && offsetof(struct ms_slot, timer) == 0,
-                "callbacks find their owner");
+                       "callbacks find their owner");
         struct ms *ms = calloc(1, sizeof(*ms));
         if (!ms)
                 return NULL;

@@ -135,7 +135,7 @@ bool path_better(const struct path_best *a, const struct path_best *b)
                 ap = 100 - 100 * a->latency_ns / b->latency_ns;
         ap += kind_points(a->addr.ip);
         bp += kind_points(b->addr.ip);
-        if (ap <= 1 && bp == 0)   /* 1 % is noise */
+        if (ap <= 1 && bp == 0) /* 1 % is noise */
                 return false;
         return ap > bp;
 }

@@ -5,18 +5,18 @@
 
 #include "base/crypto.h"
 
-#define SLICE_GAP_NS (20 * NS_PER_MS)
-#define CALL_GAP_NS (2 * NS_PER_SEC)             /* between two of our calls in answer to the peer's */
-#define CALL_AGAIN_NS (500 * NS_PER_MS)          /* a call may be lost in a full queue */
-#define PING_BACK_GAP_NS (200 * NS_PER_MS)       /* to one address */
-#define PONG_COST_NS (NS_PER_SEC / 50)           /* 50 a second */
-#define PING_BACK_COST_NS (NS_PER_SEC / 8)
-#define CALL_COST_NS (NS_PER_SEC / 10)           /* calls taken from the peer */
-#define BURST_AFTER_SEND_NS (30 * NS_PER_SEC)    /* least time between bursts, by what asks for them */
+#define SLICE_GAP_NS        (20 * NS_PER_MS)
+#define CALL_GAP_NS         (2 * NS_PER_SEC)  /* between two of our calls in answer to the peer's */
+#define CALL_AGAIN_NS       (500 * NS_PER_MS) /* a call may be lost in a full queue */
+#define PING_BACK_GAP_NS    (200 * NS_PER_MS) /* to one address */
+#define PONG_COST_NS        (NS_PER_SEC / 50) /* 50 a second */
+#define PING_BACK_COST_NS   (NS_PER_SEC / 8)
+#define CALL_COST_NS        (NS_PER_SEC / 10) /* calls taken from the peer */
+#define BURST_AFTER_SEND_NS (30 * NS_PER_SEC) /* least time between bursts, by what asks for them */
 #define BURST_AFTER_PING_NS (10 * NS_PER_SEC)
 #define BURST_AFTER_CALL_NS (10 * NS_PER_SEC)
-#define PROBE_GAP_NS (1 * NS_PER_SEC)            /* looking for the last good address after a cut */
-#define PROBE_FOR_NS (10 * NS_PER_SEC)
+#define PROBE_GAP_NS        (1 * NS_PER_SEC) /* looking for the last good address after a cut */
+#define PROBE_FOR_NS        (10 * NS_PER_SEC)
 
 enum { BURST_STEPS = 4, BURST_WIDTH = 16 };
 static const int64_t burst_ms[BURST_STEPS] = {60, 160, 360, 760};
@@ -105,7 +105,7 @@ static struct ms_peer_ping *new_ping(struct ms_peer *p)
 
 /* cookie: NULL unless the CLI asked.  to none: by relay. */
 static void send_ping(struct ms_peer *p, struct addr to, size_t padding, const uint64_t *cookie, mono_t now,
-        struct ms_actions *out)
+                      struct ms_actions *out)
 {
         struct ms_peer_ping *g = new_ping(p);
         if (!g)
@@ -165,7 +165,8 @@ static size_t ping_slice(struct ms_peer *p, mono_t now, struct ms_actions *out)
  * With them goes one more call, in case the first was lost. */
 static void start_burst(struct ms_peer *p, int64_t min_gap_ns, mono_t now)
 {
-        if (mono_is_set(p->burst_at) || !is_older(p->burst_started, min_gap_ns, now) || ms_peer_is_direct(p, now))
+        if (mono_is_set(p->burst_at) || !is_older(p->burst_started, min_gap_ns, now) ||
+            ms_peer_is_direct(p, now))
                 return;
         p->burst_started = now;
         p->burst_step = 0;
@@ -201,8 +202,8 @@ static void arm_heartbeat(struct ms_peer *p, mono_t now)
 
 /* ---- events ---- */
 
-void ms_peer_on_config(struct ms_peer *p, bool has_disco, bool expired, int home, const struct addr *eps, size_t n,
-        mono_t now)
+void ms_peer_on_config(struct ms_peer *p, bool has_disco, bool expired, int home, const struct addr *eps,
+                       size_t n, mono_t now)
 {
         size_t had = p->paths.count;
         p->has_disco = has_disco;
@@ -271,8 +272,8 @@ static void ping_back(struct ms_peer *p, struct path *c, mono_t now, struct ms_a
         start_burst(p, BURST_AFTER_PING_NS, now);
 }
 
-void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid *txid, bool reply, mono_t now,
-        struct ms_actions *out)
+void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid *txid, bool reply,
+                     mono_t now, struct ms_actions *out)
 {
         if (was_seen(p, txid) || !path_addr_usable(src))
                 return;
@@ -292,7 +293,7 @@ void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid
 }
 
 void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txid *txid, mono_t now,
-        struct ms_actions *out)
+                           struct ms_actions *out)
 {
         if (was_seen(p, txid))
                 return;
@@ -306,7 +307,7 @@ void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txi
 }
 
 static void answer_cli(struct ms_peer *p, const struct ms_peer_ping *g, int region, mono_t now,
-        struct ms_actions *out)
+                       struct ms_actions *out)
 {
         for (size_t i = 0; i < p->cli_count; i++) {
                 if (p->cli[i].cookie != g->cookie)
@@ -336,7 +337,7 @@ static void on_direct_pong(struct ms_peer *p, struct path_best found, mono_t now
 }
 
 bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_relay, int region, mono_t now,
-        struct ms_actions *out)
+                     struct ms_actions *out)
 {
         for (size_t i = 0; i < p->ping_count; i++) {
                 if (!disco_txid_eq(&p->pings[i].txid, txid))
@@ -380,7 +381,7 @@ void ms_peer_on_heard(struct ms_peer *p, int region, mono_t now, struct ms_actio
         p->learned = region;
         /* It talks to us by relay: no need to wait for something to send. */
         if (p->has_disco && !p->expired && !ms_peer_is_direct(p, now) &&
-                is_older(p->round_started, PATH_PING_GAP_NS, now)) {
+            is_older(p->round_started, PATH_PING_GAP_NS, now)) {
                 start_round(p, true, now, out);
                 start_burst(p, BURST_AFTER_SEND_NS, now);
         }
@@ -422,7 +423,7 @@ void ms_peer_on_unreachable(struct ms_peer *p, struct addr a)
 void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         if (p->has_disco && !ms_peer_is_direct(p, now) && mono_is_set(p->call_sent) &&
-                !is_older(p->call_sent, PATH_PING_GAP_NS, now))
+            !is_older(p->call_sent, PATH_PING_GAP_NS, now))
                 send_call(p, now, out);
 }
 
@@ -501,7 +502,7 @@ static void heartbeat(struct ms_peer *p, mono_t now, struct ms_actions *out)
                 send_ping(p, p->best.addr, 0, NULL, now, out);
         }
         bool wants_better = p->best.latency_ns > MS_PEER_GOOD_LATENCY_NS &&
-                is_older(p->round_started, MS_PEER_UPGRADE_NS, now);
+                            is_older(p->round_started, MS_PEER_UPGRADE_NS, now);
         if (!direct || wants_better || !mono_is_set(p->round_started))
                 start_round(p, true, now, out);
 }

@@ -5,15 +5,15 @@
 #include "magicsock/internal.h"
 #include "magicsock/localaddr.h"
 
-#define IDLE_NS (45 * NS_PER_SEC)
-#define FRESH_NS (27 * NS_PER_SEC)
+#define IDLE_NS       (45 * NS_PER_SEC)
+#define FRESH_NS      (27 * NS_PER_SEC)
 #define REBIND_GAP_NS (5 * NS_PER_SEC)
 
 enum {
         RESTUN_MIN_MS = 20000,
         RESTUN_MAX_MS = 26000,
-        PUBLISH_FIRST_MS = 300,    /* without any answer: at least what the interfaces say */
-        PUBLISH_ANSWER_MS = 20,    /* answers of the two families come together */
+        PUBLISH_FIRST_MS = 300, /* without any answer: at least what the interfaces say */
+        PUBLISH_ANSWER_MS = 20, /* answers of the two families come together */
         HOME_PATIENCE_MS = 1000,
 };
 
@@ -91,16 +91,18 @@ static void update_endpoints(struct ms *ms, const struct netcheck_report *r, mon
         struct localaddrs local = {.count = 0};
         struct addr stun4[NC_COUNTERS_MAX], stun6[NC_COUNTERS_MAX];
         (void)localaddr_list(ms->tun_name, &local);
+        /* A port that somebody else has is no candidate for a static forward. */
+        uint16_t port = ms->udp[0].sock.port;
         struct endpoints_input in = {
                 .stun4 = stun4,
                 .stun4_count = r ? nc_report_endpoints(r, IP_V4, stun4) : 0,
                 .stun6 = stun6,
                 .stun6_count = r ? nc_report_endpoints(r, IP_V6, stun6) : 0,
                 .hard_nat = r && r->mapping_varies == NC_TRUE,
-                .fixed_port = ms->want_port,
+                .fixed_port = port == ms->want_port ? port : 0,
                 .local = local.ip,
                 .local_count = local.count,
-                .port4 = ms->udp[0].sock.port,
+                .port4 = port,
                 .port6 = ms->udp[1].sock.port,
         };
         struct ms_endpoint eps[MS_ENDPOINTS_MAX];
@@ -143,13 +145,14 @@ static void nc_answer(void *arg, const struct netcheck_report *so_far, mono_t no
 
 static bool has_traffic(const struct ms *ms, mono_t now)
 {
-        return ms->peer_count > 0 && mono_is_set(ms->last_traffic) && mono_diff_ns(now, ms->last_traffic) <= IDLE_NS;
+        return ms->peer_count > 0 && mono_is_set(ms->last_traffic) &&
+               mono_diff_ns(now, ms->last_traffic) <= IDLE_NS;
 }
 
 static void arm_periodic(struct ms *ms)
 {
         loop_timer_in(ms->loop, &ms->restun_timer,
-                RESTUN_MIN_MS + (int64_t)crypto_random_below(RESTUN_MAX_MS - RESTUN_MIN_MS));
+                      RESTUN_MIN_MS + (int64_t)crypto_random_below(RESTUN_MAX_MS - RESTUN_MIN_MS));
 }
 
 static void nc_done(void *arg, const struct netcheck_report *r, mono_t now)

@@ -72,7 +72,8 @@ static int bind_wildcard(int fd, enum ip_family f, uint16_t port)
 
 enum err sock_open(struct sock *s, uint16_t port, uint32_t mark)
 {
-        int fd = socket(s->family == IP_V6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        int fd =
+                socket(s->family == IP_V6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return ERR_IO;
         if (!set_options(fd, s->family, mark) || bind_wildcard(fd, s->family, port) != 0) {

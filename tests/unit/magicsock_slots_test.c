@@ -1,0 +1,106 @@
+/* The tables of peers under random changes: keys move between slots, disco keys are shared. */
+#include "tests/unit/check.h"
+
+#include <stdbool.h>
+
+#include "base/crypto.h"
+#include "base/dial.h"
+#include "magicsock/internal.h"
+
+enum { SLOTS = 40, KEYS = 60, DISCOS = 6 };
+
+static struct node_public node_key(unsigned i)
+{
+        struct node_public k = {{0}};
+        k.b[0] = (uint8_t)(i + 1);
+        return k;
+}
+
+/* 0 = none */
+static struct disco_public disco_key(unsigned i)
+{
+        struct disco_public k = {{0}};
+        k.b[31] = (uint8_t)i;
+        return k;
+}
+
+static void check_tables(struct ms *ms, const int *key_of, const unsigned *disco_of)
+{
+        size_t peers = 0, chained = 0, wanted = 0;
+        for (uint32_t i = 0; i < SLOTS; i++) {
+                struct ms_slot *s = ms_slot_find(ms, i);
+                assert_int_equal(s != NULL, key_of[i] >= 0);
+                if (!s)
+                        continue;
+                peers++;
+                wanted += disco_of[i] != 0;
+                struct node_public k = node_key((unsigned)key_of[i]);
+                assert_int_equal(keymap_get(&ms->by_key, k.b), i);
+        }
+        assert_int_equal(ms->peer_count, peers);
+        assert_int_equal(ms->by_key.count, peers);
+        for (unsigned d = 1; d < DISCOS; d++) {
+                struct disco_public k = disco_key(d);
+                struct ms_slot *s = ms_slot_find(ms, keymap_get(&ms->by_disco, k.b));
+                for (; s; s = ms_slot_find(ms, s->same_disco)) {
+                        assert_int_equal(disco_of[s->slot], d);
+                        assert_true(++chained <= SLOTS);
+                }
+        }
+        assert_int_equal(chained, wanted);
+}
+
+static void test_random_changes(void **state)
+{
+        (void)state;
+        static const struct ms_callbacks none = {0};
+        struct loop *l = loop_new();
+        struct dialer *d = dialer_new(l);
+        struct pkt_pool *pool = pkt_pool_new(64);
+        struct ms *ms = ms_new(l, pool, d, &(struct ms_opts){.no_udp = true, .cb = &none});
+        assert_non_null(ms);
+        int key_of[SLOTS];
+        unsigned disco_of[SLOTS] = {0};
+        uint32_t seed = 4711;
+        mono_t now = {NS_PER_SEC};
+        memset(key_of, 0xff, sizeof(key_of));
+        for (unsigned step = 0; step < 5000; step++) {
+                seed = seed * 1664525 + 1013904223;
+                uint32_t slot = (seed >> 8) % SLOTS;
+                unsigned key = (seed >> 14) % KEYS, disco = (seed >> 22) % DISCOS;
+                if (seed >> 30 == 0) {
+                        ms_peer_remove(ms, slot, now);
+                        key_of[slot] = -1;
+                } else {
+                        bool is_elsewhere = false;
+                        for (uint32_t i = 0; i < SLOTS; i++)
+                                is_elsewhere = is_elsewhere || (i != slot && key_of[i] == (int)key);
+                        struct ms_peer_config c = {.key = node_key(key), .disco = disco_key(disco), .home = 1};
+                        enum err e = ms_peer_set(ms, slot, &c, now);
+                        assert_int_equal(e, is_elsewhere ? ERR_STATE : ERR_NONE);
+                        if (e == ERR_NONE) {
+                                key_of[slot] = (int)key;
+                                disco_of[slot] = disco;
+                        }
+                }
+                if (key_of[slot] < 0)
+                        disco_of[slot] = 0;
+                check_tables(ms, key_of, disco_of);
+        }
+        struct ms_peer_config c = {.key = node_key(KEYS)};
+        assert_int_equal(ms_peer_set(ms, MS_SLOTS_MAX, &c, now), ERR_FULL);
+        ms_peer_remove(ms, MS_SLOT_NONE, now);
+        ms_free(ms);
+        assert_int_equal(pkt_pool_free_count(pool), 64);
+        pkt_pool_free(pool);
+        dialer_free(d);
+        loop_free(l);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_changes)};
+        if (crypto_init() != ERR_NONE)
+                return 1;
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
