@@ -1,0 +1,501 @@
+#include "magicsock/derp_manager.h"
+
+#include "magicsock/derp_conn.h"
+#include "tests/unit/check.h"
+#include "tests/unit/derp_server.h"
+
+enum { REGIONS = 3, POOL = 64 };
+
+struct side {
+        struct derp_mgr *m;
+        struct key_private key;
+        struct node_public pub;
+        unsigned received, gone, ups, downs, lost, unhealthy;
+        uint32_t conn;
+        size_t last_len;
+        uint8_t last[PKT_DATA_MAX];
+        char detail[128];
+        bool close_on_recv;   /* log out from inside the callback */
+};
+
+static struct loop *l;
+static struct dialer *dialer;
+static struct pkt_pool *pool;
+static struct srv servers[REGIONS];
+static struct derp_node nodes[REGIONS][2];
+static struct derp_region regions[REGIONS];
+static struct derpmap map = {.region_count = REGIONS, .regions = regions};
+static struct side a, b;
+
+static void on_recv(void *arg, int region, uint32_t conn, const struct node_public *src, struct pkt *pkt, mono_t now)
+{
+        struct side *s = arg;
+        assert_true(node_public_eq(src, s == &a ? &b.pub : &a.pub));
+        assert_true(derp_mgr_conn_alive(s->m, region, conn));
+        s->received++;
+        s->conn = conn;
+        s->last_len = pkt->len;
+        memcpy(s->last, pkt_cdata(pkt), pkt->len);
+        pkt_release(pool, pkt);
+        if (s->close_on_recv)
+                derp_mgr_set_key(s->m, NULL, now);
+}
+
+static void on_gone(void *arg, int region, uint32_t conn, const struct node_public *key, enum derp_gone why,
+        mono_t now)
+{
+        struct side *s = arg;
+        (void)region;
+        (void)conn;
+        (void)key;
+        (void)now;
+        assert_int_equal(why, DERP_GONE_NOT_HERE);
+        s->gone++;
+}
+
+static void on_state(void *arg, int region, enum derp_state st, const char *detail, bool lost, mono_t now)
+{
+        struct side *s = arg;
+        (void)region;
+        (void)now;
+        s->ups += st == DERP_STATE_UP;
+        s->downs += st == DERP_STATE_DOWN;
+        s->unhealthy += st == DERP_STATE_UNHEALTHY;
+        s->lost += lost;
+        snprintf(s->detail, sizeof(s->detail), "%s", detail);
+}
+
+static void side_init(struct side *s)
+{
+        static const struct derp_mgr_callbacks cb = {on_recv, on_gone, on_state};
+        memset(s, 0, sizeof(*s));
+        key_generate(&s->key);
+        s->pub = key_node_public(&s->key);
+        s->m = derp_mgr_new(l, dialer, pool, &(struct derp_mgr_opts){.cb = &cb, .arg = s, .plain = true});
+        assert_non_null(s->m);
+        derp_mgr_set_map(s->m, &map, loop_now(l));
+        derp_mgr_set_key(s->m, &s->key, loop_now(l));
+}
+
+static int setup(void **state)
+{
+        (void)state;
+        l = loop_new();
+        dialer = dialer_new(l);
+        pool = pkt_pool_new(POOL);
+        memset(servers, 0, sizeof(servers));
+        memset(nodes, 0, sizeof(nodes));
+        for (int i = 0; i < REGIONS; i++) {
+                srv_listen(&servers[i], l, 0);
+                struct derp_node *n = &nodes[i][0];
+                snprintf(n->name, sizeof(n->name), "%da", i + 1);
+                snprintf(n->hostname, sizeof(n->hostname), "127.0.0.1");
+                n->derp_port = servers[i].port;
+                regions[i] = (struct derp_region){.id = i + 1, .score = 1, .node_count = 1, .nodes = nodes[i]};
+        }
+        side_init(&a);
+        side_init(&b);
+        return 0;
+}
+
+static int teardown(void **state)
+{
+        (void)state;
+        derp_mgr_free(a.m);
+        derp_mgr_free(b.m);
+        for (int i = 0; i < REGIONS; i++)
+                srv_stop(&servers[i]);
+        assert_int_equal(pkt_pool_free_count(pool), POOL);
+        pkt_pool_free(pool);
+        dialer_free(dialer);
+        loop_free(l);
+        return 0;
+}
+
+/* Runs the loop until the condition holds; fails after ten seconds. */
+#define UNTIL(cond) \
+        do { \
+                mono_t end_ = mono_add_ms(mono_now(), 10000); \
+                while (!(cond)) { \
+                        loop_once(l, 20); \
+                        assert_false(mono_reached(mono_now(), end_)); \
+                } \
+        } while (0)
+
+static void run_ms(int ms)
+{
+        mono_t end = mono_add_ms(mono_now(), ms);
+        while (!mono_reached(mono_now(), end))
+                loop_once(l, 5);
+}
+
+static enum err send_len(struct side *from, int region, const struct side *to, size_t n)
+{
+        struct pkt *p = pkt_get(pool);
+        assert_non_null(p);
+        uint8_t *d = pkt_put(p, n);
+        assert_non_null(d);
+        check_count_up(d, n, (uint8_t)n);
+        return derp_mgr_send(from->m, region, &to->pub, p, loop_now(l));
+}
+
+static void both_home(int region)
+{
+        derp_mgr_set_home(a.m, region, loop_now(l));
+        derp_mgr_set_home(b.m, region, loop_now(l));
+        UNTIL(derp_mgr_is_up(a.m, region) && derp_mgr_is_up(b.m, region));
+}
+
+static void test_packets_both_ways(void **state)
+{
+        (void)state;
+        static const size_t sizes[] = {0, 1, 1280, PKT_DATA_MAX};
+        both_home(1);
+        UNTIL(servers[0].conns[0]->home && servers[0].conns[1]->home);
+        for (unsigned i = 0; i < 4; i++) {
+                uint8_t want[PKT_DATA_MAX];
+                check_count_up(want, sizes[i], (uint8_t)sizes[i]);
+                assert_int_equal(send_len(&a, 1, &b, sizes[i]), ERR_NONE);
+                assert_int_equal(send_len(&b, 1, &a, sizes[i]), ERR_NONE);
+                UNTIL(a.received == i + 1 && b.received == i + 1);
+                assert_int_equal(a.last_len, sizes[i]);
+                assert_int_equal(b.last_len, sizes[i]);
+                assert_memory_equal(a.last, want, sizes[i]);
+                assert_memory_equal(b.last, want, sizes[i]);
+        }
+        assert_true(mono_is_set(derp_mgr_heard(a.m, 1)));
+        assert_int_equal(derp_mgr_home(a.m), 1);
+}
+
+/* The packet that makes a connection be dialled waits for it. */
+static void test_on_demand(void **state)
+{
+        (void)state;
+        derp_mgr_set_home(b.m, 2, loop_now(l));
+        UNTIL(derp_mgr_is_up(b.m, 2));
+        assert_false(derp_mgr_has_conn(a.m, 2));
+        assert_int_equal(send_len(&a, 2, &b, 5), ERR_NONE);
+        assert_true(derp_mgr_has_conn(a.m, 2));
+        UNTIL(b.received == 1);
+        assert_int_equal(a.gone, 0);
+        struct side nobody = {.pub = {{7}}};
+        assert_int_equal(send_len(&a, 2, &nobody, 5), ERR_NONE);
+        UNTIL(a.gone == 1);
+}
+
+static void test_refused_sends(void **state)
+{
+        (void)state;
+        assert_int_equal(send_len(&a, 99, &b, 5), ERR_NOT_FOUND);
+        derp_mgr_set_network_up(a.m, false, loop_now(l));
+        assert_int_equal(send_len(&a, 1, &b, 5), ERR_STATE);
+        derp_mgr_set_network_up(a.m, true, loop_now(l));
+        derp_mgr_set_key(a.m, NULL, loop_now(l));
+        assert_int_equal(send_len(&a, 1, &b, 5), ERR_STATE);
+        derp_mgr_set_map(a.m, NULL, loop_now(l));
+        assert_int_equal(send_len(&a, 1, &b, 5), ERR_NOT_FOUND);
+        assert_int_equal(pkt_pool_free_count(pool), POOL);
+        assert_int_equal(servers[0].accepted, 0);
+}
+
+static void test_queue_drops_the_oldest(void **state)
+{
+        (void)state;
+        struct derp_mgr_stats st;
+        derp_mgr_set_home(b.m, 1, loop_now(l));
+        UNTIL(derp_mgr_is_up(b.m, 1));
+        for (size_t i = 1; i <= DERP_MGR_QUEUE_MAX + 8; i++)
+                assert_int_equal(send_len(&a, 1, &b, i), ERR_NONE);
+        UNTIL(b.received >= 1);
+        run_ms(50);
+        assert_int_equal(b.received, DERP_MGR_QUEUE_MAX);
+        assert_int_equal(b.last_len, DERP_MGR_QUEUE_MAX + 8);   /* the newest is among them */
+        derp_mgr_get_stats(a.m, &st);
+        assert_int_equal(st.dropped_queue, 8);
+        assert_int_equal(st.sent, DERP_MGR_QUEUE_MAX);
+}
+
+/* A relay that restarts is back within seconds; the old connection's routes are void. */
+static void test_restart(void **state)
+{
+        (void)state;
+        both_home(1);
+        assert_int_equal(send_len(&b, 1, &a, 9), ERR_NONE);
+        UNTIL(a.received == 1);
+        uint32_t old = a.conn;
+        uint16_t port = servers[0].port;
+        srv_stop(&servers[0]);
+        UNTIL(a.lost == 1 && strstr(a.detail, "refused") != NULL);
+        assert_false(derp_mgr_conn_alive(a.m, 1, old));
+        assert_false(derp_mgr_is_up(a.m, 1));
+        run_ms(300);
+        assert_true(a.downs <= 2);   /* one for the loss, one for the refusal: no flood */
+        srv_listen(&servers[0], l, port);
+        UNTIL(derp_mgr_is_up(a.m, 1) && derp_mgr_is_up(b.m, 1));
+        assert_false(derp_mgr_conn_alive(a.m, 1, old));
+        assert_int_equal(send_len(&b, 1, &a, 9), ERR_NONE);
+        UNTIL(a.received == 2);
+}
+
+/* A relay that asks control first refuses us until control knows us; nothing that was queued is lost. */
+static void test_refused_then_let_in(void **state)
+{
+        (void)state;
+        derp_mgr_set_home(b.m, 1, loop_now(l));
+        UNTIL(derp_mgr_is_up(b.m, 1));
+        servers[0].refuse = true;
+        assert_int_equal(send_len(&a, 1, &b, 77), ERR_NONE);
+        UNTIL(strcmp(a.detail, "the relay refused this node") == 0);
+        run_ms(100);
+        servers[0].refuse = false;
+        UNTIL(b.received == 1);
+        assert_int_equal(b.last_len, 77);
+}
+
+static void test_not_a_relay(void **state)
+{
+        (void)state;
+        servers[0].status = "HTTP/1.1 404 Not Found\r\n\r\n";
+        derp_mgr_set_home(a.m, 1, loop_now(l));
+        UNTIL(a.downs > 0);
+        assert_string_equal(a.detail, "the server is no relay: HTTP status 404");
+        run_ms(150);
+        assert_true(servers[0].accepted < 8);   /* backing off */
+}
+
+static void test_second_node(void **state)
+{
+        (void)state;
+        nodes[0][1] = nodes[0][0];
+        nodes[0][0].derp_port = 1;   /* nothing listens there */
+        regions[0].node_count = 2;
+        derp_mgr_set_map(a.m, NULL, loop_now(l));
+        derp_mgr_set_map(a.m, &map, loop_now(l));
+        derp_mgr_set_home(a.m, 1, loop_now(l));
+        UNTIL(derp_mgr_is_up(a.m, 1));
+        assert_int_equal(a.downs, 0);
+        nodes[0][1].stun_only = nodes[0][0].stun_only = true;
+        derp_mgr_check(a.m, true, loop_now(l));
+        UNTIL(a.downs > 0);
+        assert_string_equal(a.detail, "the region has no relay to connect to");
+}
+
+static void test_home_moves(void **state)
+{
+        (void)state;
+        both_home(1);
+        derp_mgr_set_home(a.m, 2, loop_now(l));
+        UNTIL(derp_mgr_is_up(a.m, 2));
+        struct srv_conn *old = srv_find(&servers[0], &a.pub);
+        struct srv_conn *new = srv_find(&servers[1], &a.pub);
+        UNTIL(!old->home && new->home);
+        assert_true(derp_mgr_is_up(a.m, 1));   /* until it is idle: peers still call there */
+        derp_mgr_set_home(a.m, 42, loop_now(l));
+        assert_int_equal(derp_mgr_home(a.m), 0);
+}
+
+static void test_map_changes(void **state)
+{
+        (void)state;
+        static struct derp_region changed_regions[2];
+        static struct derp_node moved;
+        static struct derpmap changed = {.region_count = 2, .regions = changed_regions};
+        both_home(1);
+        (void)send_len(&a, 2, &b, 1);
+        (void)send_len(&a, 3, &b, 1);
+        UNTIL(derp_mgr_is_up(a.m, 2) && derp_mgr_is_up(a.m, 3));
+        unsigned before = servers[0].accepted;
+        moved = nodes[1][0];
+        moved.derp_port = servers[2].port;
+        changed_regions[0] = regions[0];
+        changed_regions[1] = regions[1];
+        changed_regions[1].nodes = &moved;
+        derp_mgr_set_map(a.m, &changed, loop_now(l));
+        assert_true(derp_mgr_is_up(a.m, 1));
+        assert_false(derp_mgr_has_conn(a.m, 2));
+        assert_false(derp_mgr_has_conn(a.m, 3));
+        assert_int_equal(derp_mgr_home(a.m), 1);
+        changed.region_count = 0;
+        derp_mgr_set_map(a.m, &changed, loop_now(l));
+        assert_false(derp_mgr_has_conn(a.m, 1));
+        assert_int_equal(derp_mgr_home(a.m), 0);
+        assert_int_equal(servers[0].accepted, before);
+        changed.region_count = 2;
+}
+
+static void test_key_changes(void **state)
+{
+        (void)state;
+        struct key_private other;
+        both_home(1);
+        struct node_public old = a.pub;
+        key_generate(&other);
+        a.pub = key_node_public(&other);
+        derp_mgr_set_key(a.m, &other, loop_now(l));
+        UNTIL(derp_mgr_is_up(a.m, 1));
+        assert_non_null(srv_find(&servers[0], &a.pub));
+        UNTIL(srv_find(&servers[0], &old) == NULL);
+        derp_mgr_set_key(a.m, NULL, loop_now(l));
+        assert_false(derp_mgr_has_conn(a.m, 1));
+        a.key = other;
+        derp_mgr_set_key(a.m, &other, loop_now(l));
+        UNTIL(derp_mgr_is_up(a.m, 1));
+}
+
+static void test_network_down_and_up(void **state)
+{
+        (void)state;
+        both_home(1);
+        derp_mgr_set_network_up(a.m, false, loop_now(l));
+        assert_false(derp_mgr_has_conn(a.m, 1));
+        assert_string_equal(a.detail, "");
+        derp_mgr_set_network_up(a.m, true, loop_now(l));
+        UNTIL(derp_mgr_is_up(a.m, 1));
+}
+
+static void test_check(void **state)
+{
+        (void)state;
+        both_home(1);
+        derp_mgr_check(a.m, false, loop_now(l));
+        UNTIL(servers[0].pings == 1);
+        run_ms(50);
+        assert_true(derp_mgr_is_up(a.m, 1));
+        assert_int_equal(servers[0].logins, 2);
+        derp_mgr_check(a.m, true, loop_now(l));
+        UNTIL(servers[0].logins == 3);
+        UNTIL(derp_mgr_is_up(a.m, 1));
+}
+
+/* No answer to the ping for three seconds: the connection is replaced. */
+static void test_check_without_an_answer(void **state)
+{
+        (void)state;
+        both_home(1);
+        servers[0].mute = true;
+        derp_mgr_check(a.m, false, loop_now(l));
+        UNTIL(a.lost == 1);
+        assert_string_equal(a.detail, "the relay is out of reach");
+        UNTIL(derp_mgr_is_up(a.m, 1));
+}
+
+static void test_health(void **state)
+{
+        (void)state;
+        both_home(1);
+        struct srv_conn *k = srv_find(&servers[0], &a.pub);
+        srv_frame(k, DERP_HEALTH, "too\x1b[mmany", 10, NULL, 0);
+        UNTIL(a.unhealthy == 1);
+        assert_string_equal(a.detail, "too?[mmany");
+        unsigned ups = a.ups;
+        srv_frame(k, DERP_HEALTH, NULL, 0, NULL, 0);
+        UNTIL(a.ups == ups + 1);
+}
+
+static void test_packet_too_large_or_no_room(void **state)
+{
+        (void)state;
+        struct derp_mgr_stats st;
+        static uint8_t big[PKT_DATA_MAX + 1];
+        struct pkt *held[POOL];
+        both_home(1);
+        struct srv_conn *k = srv_find(&servers[0], &a.pub);
+        srv_frame(k, DERP_RECV_PACKET, b.pub.b, KEY_LEN, big, sizeof(big));
+        UNTIL((derp_mgr_get_stats(a.m, &st), st.dropped_large) == 1);
+        size_t n = 0;
+        while (n < POOL && (held[n] = pkt_get(pool)) != NULL)
+                n++;
+        srv_frame(k, DERP_RECV_PACKET, b.pub.b, KEY_LEN, big, 10);
+        UNTIL((derp_mgr_get_stats(a.m, &st), st.dropped_pool) == 1);
+        while (n > 0)
+                pkt_release(pool, held[--n]);
+        srv_frame(k, DERP_RECV_PACKET, b.pub.b, KEY_LEN, big, 10);
+        UNTIL(a.received == 1);
+}
+
+static void test_closed_from_its_own_callback(void **state)
+{
+        (void)state;
+        both_home(1);
+        a.close_on_recv = true;
+        for (int i = 0; i < 5; i++)
+                assert_int_equal(send_len(&b, 1, &a, 100), ERR_NONE);
+        UNTIL(a.received == 1);
+        run_ms(30);
+        assert_int_equal(a.received, 1);
+        assert_false(derp_mgr_has_conn(a.m, 1));
+}
+
+/* Time passes by hand here: only the timers' own functions are called with it. */
+static void pass(struct timer *t, mono_t at)
+{
+        assert_true(timer_is_armed(t));
+        loop_timer_stop(t);
+        t->on_expire(t, at);
+}
+
+static void test_idle_close(void **state)
+{
+        (void)state;
+        both_home(1);
+        mono_t start = loop_now(l);
+        assert_int_equal(send_len(&a, 2, &b, 5), ERR_NONE);
+        UNTIL(derp_mgr_is_up(a.m, 2));
+        pass(&a.m->sweep, mono_add_ms(start, 59000));
+        assert_true(derp_mgr_has_conn(a.m, 2));
+        pass(&a.m->sweep, mono_add_ms(start, 75000));
+        assert_false(derp_mgr_has_conn(a.m, 2));
+        assert_true(derp_mgr_is_up(a.m, 1));   /* home stays */
+        assert_false(timer_is_armed(&a.m->sweep));
+}
+
+static void test_silence(void **state)
+{
+        (void)state;
+        both_home(1);
+        struct derp_conn *c = a.m->conns;
+        mono_t heard = c->heard;
+        pass(&c->timer, mono_add_ms(heard, 119000));
+        assert_true(derp_mgr_is_up(a.m, 1));
+        pass(&c->timer, mono_add_ms(heard, 120000));
+        assert_false(derp_mgr_is_up(a.m, 1));
+        assert_string_equal(a.detail, "the relay went silent");
+        assert_int_equal(a.lost, 1);
+}
+
+static void test_backoff_grows(void **state)
+{
+        (void)state;
+        srv_stop(&servers[0]);
+        derp_mgr_set_home(a.m, 1, loop_now(l));
+        UNTIL(a.downs == 1);
+        struct derp_conn *c = a.m->conns;
+        for (unsigned n = 1; n <= 30; n++) {
+                /* The failure of this very moment, with the backoff drawn for it. */
+                UNTIL(c->state == CONN_BACKOFF && c->failures >= n);
+                if (c->failures > n)
+                        n = c->failures;
+                int64_t want = n * n * 10 < 5000 ? n * n * 10 : 5000;
+                mono_t left = c->retry_at;
+                int64_t ms = mono_diff_ms(left, loop_now(l));
+                assert_true(ms <= want + want / 2 + 1);
+                pass(&c->timer, left);
+        }
+        assert_true(c->failures >= 29);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        const struct CMUnitTest tests[] = {
+                T(test_packets_both_ways), T(test_on_demand), T(test_refused_sends), T(test_queue_drops_the_oldest),
+                T(test_restart), T(test_refused_then_let_in), T(test_not_a_relay), T(test_second_node),
+                T(test_home_moves), T(test_map_changes), T(test_key_changes), T(test_network_down_and_up),
+                T(test_check), T(test_check_without_an_answer), T(test_health),
+                T(test_packet_too_large_or_no_room), T(test_closed_from_its_own_callback), T(test_idle_close),
+                T(test_silence), T(test_backoff_grows),
+        };
+        if (crypto_init() != ERR_NONE)
+                return 1;
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

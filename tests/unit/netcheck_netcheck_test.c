@@ -1,0 +1,351 @@
+#include "netcheck/netcheck.h"
+
+#include "base/writer.h"
+#include "tests/unit/check.h"
+
+/* The machine is driven by hand: what it sends lands in `out`, time is `now`. */
+static struct netcheck *nc;
+static struct derp_node nodes[4][2];
+static struct derp_region regions[4];
+static struct derpmap map = {.regions = regions};
+static struct nc_start_args args;
+static mono_t now;
+static uint8_t counter;
+
+static void count_random(void *out, size_t n)
+{
+        memset(out, ++counter, n);
+}
+
+static int setup(void **state)
+{
+        (void)state;
+        memset(nodes, 0, sizeof(nodes));
+        for (int i = 0; i < 4; i++) {
+                regions[i] = (struct derp_region){.id = 10 + i, .score = 1, .node_count = 1, .nodes = nodes[i]};
+                struct derp_node *n = &nodes[i][0];
+                snprintf(n->hostname, sizeof(n->hostname), "r%d.example", 10 + i);
+                snprintf(n->ipv4, sizeof(n->ipv4), "192.0.2.%d", 10 + i);
+                snprintf(n->ipv6, sizeof(n->ipv6), "2001:db8::%d", 10 + i);
+                n->stun_port = 3478;
+                n->derp_port = 443;
+                nodes[i][1] = *n;
+        }
+        map.region_count = 1;
+        args = (struct nc_start_args){.map = &map, .have_v4 = true, .have_v6 = true, .os_has_ipv6 = true};
+        now = (mono_t){NS_PER_SEC};
+        counter = 0;
+        nc = nc_new(count_random);
+        assert_non_null(nc);
+        return 0;
+}
+
+static int teardown(void **state)
+{
+        (void)state;
+        nc_free(nc);
+        return 0;
+}
+
+static void wait_ms(int ms)
+{
+        now = mono_add_ms(now, ms);
+}
+
+/* Expects an action of this kind next. */
+static struct nc_action next(enum nc_action_kind kind)
+{
+        struct nc_action a;
+        assert_int_equal(nc_next(nc, now, &a), kind);
+        assert_int_equal(a.kind, kind);
+        return a;
+}
+
+static struct nc_action next_send(const char *to)
+{
+        char text[ADDR_STR_MAX];
+        struct nc_action a = next(NC_SEND);
+        assert_string_equal(addr_str(a.addr, text), to);
+        nc_on_sent(nc, a.id, true, now);
+        return a;
+}
+
+/* The server's answer to a request: we were seen at this address. */
+static bool answer(const struct nc_action *a, const char *seen)
+{
+        uint8_t msg[64];
+        struct addr addr;
+        assert_int_equal(addr_parse(seen, &addr), ERR_NONE);
+        bool v4 = addr.ip.family == IP_V4;
+        struct wr w = wr_init(msg, sizeof(msg));
+        wr_be16(&w, 0x0101);
+        wr_be16(&w, v4 ? 12 : 24);
+        wr_be32(&w, 0x2112a442);
+        wr_copy(&w, a->data + 8, STUN_TXID_LEN);
+        wr_be16(&w, 0x0001);
+        wr_be16(&w, v4 ? 8 : 20);
+        wr_be16(&w, v4 ? 1 : 2);
+        wr_be16(&w, addr.port);
+        wr_copy(&w, addr.ip.b, v4 ? 4 : 16);
+        assert_true(wr_ok(&w));
+        return nc_on_stun(nc, msg, w.len, now);
+}
+
+static void test_one_region(void **state)
+{
+        (void)state;
+        assert_null(nc_report(nc));
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        assert_int_equal(nc_start(nc, &args, now), ERR_STATE);
+        struct nc_action v4 = next_send("192.0.2.10:3478");
+        struct nc_action v6 = next_send("[2001:db8::10]:3478");
+        (void)next(NC_IDLE);
+        assert_int_equal(mono_diff_ms(nc_deadline(nc), now), 100);
+        assert_int_equal(nc_nearest(nc), 0);
+        wait_ms(20);
+        assert_true(answer(&v4, "203.0.113.9:41641"));
+        assert_false(answer(&v4, "203.0.113.9:41641"));   /* said twice: not two sightings */
+        assert_int_equal(nc_nearest(nc), 10);
+        (void)next(NC_IDLE);
+        wait_ms(10);
+        assert_true(answer(&v6, "[2001:db8:1::1]:41641"));
+        (void)next(NC_DONE);
+        const struct netcheck_report *r = nc_finish(nc, (mono_t){0}, now);
+        assert_int_equal(r->preferred, 10);
+        assert_int_equal(r->latency[0].v4_ns, 20 * NS_PER_MS);
+        assert_int_equal(r->latency[0].v6_ns, 30 * NS_PER_MS);
+        assert_int_equal(r->mapping_varies, NC_UNKNOWN);
+        assert_true(r->udp && r->ipv4 && r->ipv6 && r->ipv4_can_send && r->ipv6_can_send && r->os_has_ipv6);
+        assert_false(nc_running(nc));
+        assert_int_equal(nc_deadline(nc).ns, MONO_NEVER.ns);
+        assert_false(answer(&v4, "203.0.113.9:41641"));
+}
+
+/* A relay named by an IPv4 literal, one with "none", a name without AAAA, a kernel that refuses: no waiting. */
+static void test_absent_family_costs_nothing(void **state)
+{
+        (void)state;
+        map.region_count = 4;
+        snprintf(nodes[0][0].hostname, sizeof(nodes[0][0].hostname), "192.0.2.10");
+        nodes[0][0].ipv6[0] = '\0';
+        snprintf(nodes[1][0].ipv6, sizeof(nodes[1][0].ipv6), "none");
+        nodes[2][0].ipv6[0] = '\0';
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        struct nc_action v4[4];
+        v4[0] = next_send("192.0.2.10:3478");
+        v4[1] = next_send("192.0.2.11:3478");
+        v4[2] = next_send("192.0.2.12:3478");
+        struct nc_action lookup = next(NC_RESOLVE);
+        assert_string_equal(lookup.host, "r12.example");
+        assert_int_equal(lookup.family, IP_V6);
+        v4[3] = next_send("192.0.2.13:3478");
+        struct nc_action refused = next(NC_SEND);
+        nc_on_sent(nc, refused.id, false, now);
+        (void)next(NC_IDLE);
+        nc_on_resolved(nc, lookup.id, (struct ip){0}, now);
+        wait_ms(10);
+        for (int i = 0; i < 4; i++)
+                assert_true(answer(&v4[i], "203.0.113.9:41641"));
+        wait_ms(190);   /* the retries of the two that might still have come */
+        for (int i = 0; i < 4; i++) {
+                struct nc_action a;
+                enum nc_action_kind k = nc_next(nc, now, &a);
+                if (k == NC_SEND)
+                        nc_on_sent(nc, a.id, false, now);
+                else if (k == NC_RESOLVE)
+                        nc_on_resolved(nc, a.id, (struct ip){0}, now);
+                else
+                        break;
+        }
+        (void)next(NC_DONE);
+        assert_false(nc_finish(nc, (mono_t){0}, now)->ipv6_can_send);
+}
+
+static void test_names_are_looked_up(void **state)
+{
+        (void)state;
+        args.have_v6 = false;
+        nodes[0][0].ipv4[0] = '\0';
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        struct nc_action lookup = next(NC_RESOLVE);
+        assert_string_equal(lookup.host, "r10.example");
+        (void)next(NC_IDLE);
+        wait_ms(40);
+        nc_on_resolved(nc, lookup.id, ip_v4(198, 51, 100, 1), now);
+        nc_on_resolved(nc, lookup.id, ip_v4(198, 51, 100, 1), now);
+        struct nc_action v4 = next_send("198.51.100.1:3478");
+        wait_ms(7);
+        assert_true(answer(&v4, "203.0.113.9:1"));
+        (void)next(NC_DONE);
+        assert_int_equal(nc_finish(nc, (mono_t){0}, now)->latency[0].v4_ns, 7 * NS_PER_MS);   /* without DNS */
+}
+
+/* A dead region: the rest does not wait three seconds once three have answered. */
+static void test_enough_regions(void **state)
+{
+        (void)state;
+        struct nc_action a[4];
+        map.region_count = 4;
+        args.have_v6 = false;
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        a[0] = next_send("192.0.2.10:3478");
+        a[1] = next_send("192.0.2.11:3478");
+        a[2] = next_send("192.0.2.12:3478");
+        a[3] = next_send("192.0.2.13:3478");
+        wait_ms(15);
+        for (int i = 0; i < 3; i++)
+                assert_true(answer(&a[i], i < 2 ? "203.0.113.9:1" : "203.0.113.9:2"));
+        (void)next(NC_IDLE);
+        assert_int_equal(mono_diff_ms(nc_deadline(nc), now), 30);   /* twice the slowest */
+        wait_ms(30);
+        (void)next(NC_DONE);
+        const struct netcheck_report *r = nc_finish(nc, (mono_t){0}, now);
+        assert_int_equal(r->latency_count, 3);
+        assert_int_equal(r->mapping_varies, NC_TRUE);
+}
+
+static void test_retries(void **state)
+{
+        (void)state;
+        args.have_v6 = false;
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        (void)next_send("192.0.2.10:3478");
+        (void)next(NC_IDLE);
+        wait_ms(99);
+        (void)next(NC_IDLE);
+        wait_ms(1);
+        struct nc_action second = next_send("192.0.2.10:3478");
+        (void)next(NC_IDLE);
+        wait_ms(5);
+        assert_true(answer(&second, "203.0.113.9:1"));
+        wait_ms(200);
+        (void)next(NC_DONE);
+        assert_int_equal(nc_finish(nc, (mono_t){0}, now)->latency[0].v4_ns, 5 * NS_PER_MS);
+}
+
+/* UDP is blocked: three seconds of silence, then HTTPS; a node that fails is followed by the next. */
+static void test_https_when_udp_is_blocked(void **state)
+{
+        (void)state;
+        map.region_count = 2;
+        args.have_v6 = false;
+        regions[0].node_count = 2;
+        nodes[0][1].derp_port = 8443;
+        regions[1].avoid = true;
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        for (int i = 0; i < 3; i++) {   /* at 0, 100 and 200 ms */
+                struct nc_action a;
+                while (nc_next(nc, now, &a) == NC_SEND)
+                        nc_on_sent(nc, a.id, true, now);
+                now = nc_deadline(nc);
+        }
+        assert_int_equal(mono_diff_ms(now, (mono_t){NS_PER_SEC}), 3000);
+        struct nc_action f = next(NC_FETCH);
+        assert_string_equal(f.url, "https://r10.example/derp/latency-check");
+        assert_ptr_equal(f.node, &nodes[0][0]);
+        assert_int_equal(f.timeout_ms, 2000);
+        (void)next(NC_IDLE);
+        nc_on_fetched(nc, f.id, 0, IP_NONE, 0, now);
+        f = next(NC_FETCH);
+        assert_string_equal(f.url, "https://r10.example:8443/derp/latency-check");
+        wait_ms(50);
+        nc_on_fetched(nc, f.id, 200, IP_V4, 33 * NS_PER_MS, now);
+        (void)next(NC_DONE);
+        const struct netcheck_report *r = nc_finish(nc, (mono_t){0}, now);
+        assert_false(r->udp);
+        assert_true(r->ipv4);
+        assert_int_equal(r->preferred, 10);
+        assert_int_equal(r->latency[0].any_ns, 33 * NS_PER_MS);
+        assert_int_equal(r->latency[0].v4_ns, 0);
+}
+
+static void test_nothing_answers(void **state)
+{
+        (void)state;
+        struct nc_action a;
+        args.no_udp = true;
+        snprintf(nodes[0][0].hostname, sizeof(nodes[0][0].hostname), "2001:db8::5");
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        a = next(NC_FETCH);
+        assert_string_equal(a.url, "https://[2001:db8::5]/derp/latency-check");
+        now = nc_deadline(nc);
+        assert_int_equal(mono_diff_ms(now, (mono_t){NS_PER_SEC}), 5000);
+        (void)next(NC_DONE);
+        assert_int_equal(nc_finish(nc, (mono_t){0}, now)->preferred, 0);
+        nc_on_fetched(nc, a.id, 200, IP_V4, 1, now);   /* too late */
+        assert_int_equal(nc_report(nc)->latency_count, 0);
+}
+
+static size_t count_sends(void)
+{
+        struct nc_action a;
+        size_t n = 0;
+        while (nc_next(nc, now, &a) == NC_SEND) {
+                n++;
+                wait_ms(1);
+                assert_true(answer(&a, "203.0.113.9:1"));
+        }
+        assert_int_equal(a.kind, NC_DONE);
+        (void)nc_finish(nc, (mono_t){0}, now);
+        return n;
+}
+
+static void test_full_and_incremental(void **state)
+{
+        (void)state;
+        map.region_count = 4;
+        args.have_v6 = false;
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        assert_int_equal(count_sends(), 4);
+        wait_ms(20000);
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        assert_int_equal(count_sends(), 3);
+        wait_ms(20000);
+        args.full = true;
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        assert_int_equal(count_sends(), 4);
+        args.full = false;
+        wait_ms(301000);
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        assert_int_equal(count_sends(), 4);
+        nc_forget(nc);
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        assert_int_equal(count_sends(), 4);
+}
+
+static void test_no_map_and_cancel(void **state)
+{
+        (void)state;
+        struct nc_start_args none = args;
+        none.map = NULL;
+        assert_int_equal(nc_start(nc, &none, now), ERR_NOT_FOUND);
+        map.region_count = 0;
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        (void)next(NC_DONE);
+        assert_int_equal(nc_finish(nc, (mono_t){0}, now)->preferred, 0);
+        map.region_count = 1;
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        struct nc_action a = next_send("192.0.2.10:3478");
+        nc_cancel(nc);
+        (void)next(NC_IDLE);
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        assert_false(answer(&a, "203.0.113.9:1"));   /* of the cancelled one */
+        nc_on_sent(nc, a.id, false, now);
+        assert_false(nc_report(nc)->udp);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_one_region, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_absent_family_costs_nothing, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_names_are_looked_up, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_enough_regions, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_retries, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_https_when_udp_is_blocked, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_nothing_answers, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_full_and_incremental, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_map_and_cancel, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
