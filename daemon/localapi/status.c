@@ -3,10 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/mono.h"
+
+#define CAPS_DEPRECATED \
+        "HTTPS://TAILSCALE.COM/s/DEPRECATED-NODE-CAPS#see-https://github.com/tailscale/tailscale/issues/11508"
 
 static json_t *str(const char *s)
 {
@@ -22,13 +26,15 @@ static json_t *time_json(int64_t ns)
 static json_t *ips_json(const struct prefix *at, size_t n)
 {
         char text[IP_STR_MAX];
-        if (n == 0)
-                return json_null();
-        json_t *a = json_array();
-        for (size_t i = 0; i < n; i++)
-                if (prefix_is_host(at[i]) && ip_is_tailnet(at[i].ip))
-                        json_array_append_new(a, json_string(ip_str(at[i].ip, text)));
-        return a;
+        json_t *a = NULL;
+        for (size_t i = 0; i < n; i++) {
+                if (!prefix_is_host(at[i]) || !ip_is_tailnet(at[i].ip))
+                        continue;
+                if (a == NULL)
+                        a = json_array();
+                json_array_append_new(a, json_string(ip_str(at[i].ip, text)));
+        }
+        return a != NULL ? a : json_null();
 }
 
 static json_t *prefixes_json(const struct prefix *at, size_t n)
@@ -84,23 +90,38 @@ static json_t *peerapi_json(const struct status_peer *p)
         return a != NULL ? a : json_null();
 }
 
-/* The capability map as sent; self also gets the names as a sorted list. */
+static int by_name(const void *a, const void *b)
+{
+        return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The capability map, sorted; self also gets the names as a list, behind a note that the list is deprecated. */
 static void add_caps(json_t *o, const struct status_peer *p, bool self)
 {
         if (p->cap_map == NULL || p->cap_map[0] == '\0')
                 return;
-        json_t *map = json_parse(p->cap_map, strlen(p->cap_map));
-        if (!json_is_object(map) || json_object_size(map) == 0) {
+        json_t *map = json_parse(p->cap_map, strlen(p->cap_map)), *v;
+        size_t n = 0, count = json_object_size(map);
+        const char **names = count > 0 ? calloc(count, sizeof(*names)) : NULL;
+        const char *k;
+        if (names == NULL) {
                 json_decref(map);
                 return;
         }
-        if (self) {
-                json_t *names = json_array(), *v;
-                const char *k;
-                json_object_foreach(map, k, v) json_array_append_new(names, json_string(k));
-                json_object_set_new(o, "Capabilities", names);
+        json_object_foreach(map, k, v) names[n++] = k;
+        qsort(names, n, sizeof(*names), by_name);
+        json_t *list = json_array(), *sorted = json_object();
+        json_array_append_new(list, json_string(CAPS_DEPRECATED));
+        for (size_t i = 0; i < n; i++) {
+                json_array_append_new(list, json_string(names[i]));
+                json_object_set(sorted, names[i], json_object_get(map, names[i]));
         }
-        json_object_set_new(o, "CapMap", map);
+        if (self)
+                json_object_set(o, "Capabilities", list);
+        json_object_set_new(o, "CapMap", sorted);
+        json_decref(list);
+        json_decref(map);
+        free(names);
 }
 
 static void add_location(json_t *o, const struct status_peer *p)
@@ -259,9 +280,37 @@ json_t *status_to_json(const struct status *s)
 
 /* ---- whois ---- */
 
+/* A host name as a DNS label would have it: no local domain, lower case, blanks and the like as '-', the rest
+ * dropped. */
+static void sanitise_host(const char *host, char *out, size_t cap)
+{
+        static const char *const tails[] = {".localdomain", ".local", ".lan"};
+        size_t len = strlen(host), n = 0;
+        for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
+                size_t t = strlen(tails[i]);
+                if (len > t && strcasecmp(host + len - t, tails[i]) == 0) {
+                        len -= t;
+                        break;
+                }
+        }
+        for (size_t i = 0; i < len && n + 1 < cap && n < 63; i++) {
+                char c = host[i];
+                if (c >= 'A' && c <= 'Z')
+                        c = (char)(c - 'A' + 'a');
+                bool alnum = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+                if (alnum)
+                        out[n++] = c;
+                else if (n > 0 && c != '\0' && strchr(" .@_-", c) != NULL)
+                        out[n++] = '-';
+        }
+        while (n > 0 && out[n - 1] == '-')
+                n--;
+        out[n] = '\0';
+}
+
 void status_name_node(json_t *node, const char *suffix)
 {
-        char name[300], with_host[600];
+        char name[300], with_host[600], label[64];
         const char *host = json_str(json_obj(node, "Hostinfo"), "Hostname", "");
         (void)str_copy(name, sizeof(name), json_str(node, "Name", ""));
         size_t n = strlen(name), s = suffix != NULL ? strlen(suffix) : 0;
@@ -272,8 +321,9 @@ void status_name_node(json_t *node, const char *suffix)
         if (n == 0)
                 (void)str_copy(name, sizeof(name), host[0] != '\0' ? host : json_str(node, "Key", ""));
         (void)str_copy(with_host, sizeof(with_host), name);
-        if (host[0] != '\0' && strcmp(host, name) != 0)
-                snprintf(with_host, sizeof(with_host), "%s (%s)", name, host);
+        sanitise_host(host, label, sizeof(label));
+        if (label[0] != '\0' && strcmp(label, name) != 0)
+                snprintf(with_host, sizeof(with_host), "%s (%s)", name, label);
         json_object_set_new(node, "ComputedName", json_string(name));
         json_object_set_new(node, "ComputedNameWithHost", json_string(with_host));
 }
@@ -299,7 +349,8 @@ json_t *status_ping_json(const struct status_ping *p)
         json_object_set_new(o, "NodeIP", json_string(ip_str(p->node_ip, node)));
         json_object_set_new(o, "NodeName", str(p->node_name));
         json_object_set_new(o, "Err", str(p->error));
-        json_object_set_new(o, "LatencySeconds", json_real((double)p->latency_ns / 1e9));
+        json_object_set_new(o, "LatencySeconds",
+                p->latency_ns != 0 ? json_real((double)p->latency_ns / 1e9) : json_integer(0));
         json_object_set_new(o, "Endpoint", json_string(addr_str(p->endpoint, ep)));
         json_object_set_new(o, "PeerRelay", json_string(""));
         json_object_set_new(o, "DERPRegionID", json_integer(p->region_id));
