@@ -54,7 +54,9 @@ const struct netmap *backend_netmap(const struct backend *b)
 void backend_save_prefs(struct backend *b)
 {
         const struct netmap *nm = backend_netmap(b);
-        if (profiles_save(b->o.profiles, &b->prefs, nm->magic_dns_suffix, nm->domain) != ERR_NONE)
+        const char *suffix = nm->magic_dns_suffix != NULL ? nm->magic_dns_suffix : "";
+        const char *domain = nm->domain != NULL ? nm->domain : "";
+        if (profiles_save(b->o.profiles, &b->prefs, suffix, domain) != ERR_NONE)
                 log_err("the state file could not be written: %s", strerror(errno));
 }
 
@@ -293,9 +295,8 @@ const char *backend_start(struct backend *b, const struct prefs *update, const c
         const char *bad_url = backend_push_server(b);
         backend_save_prefs(b);
         backend_post_prefs(b);
-        if (bad_url == NULL && b->prefs.want_running && !b->prefs.logged_out && backend_has_node_key(b) &&
-                !b->need_login)
-                backend_login(b, false);
+        if (bad_url == NULL && b->prefs.want_running && !b->prefs.logged_out && backend_has_node_key(b))
+                backend_login(b, b->need_login);
         backend_update_state(b);
         return bad_url;
 }

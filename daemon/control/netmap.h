@@ -125,8 +125,8 @@ struct netmap {
         json_t *ssh_policy;              /* SSHPolicy object; NULL: none sent */
         json_t *display_messages;        /* object id -> DisplayMessage; NULL = none */
         char **health;                   /* messages of the server, NULL-terminated; NULL = healthy */
-        char *domain;                    /* name of the tailnet; "" before it is known */
-        char *magic_dns_suffix;          /* of self->name, no dots around; "" = none */
+        char *domain;                    /* name of the tailnet; NULL before the first map */
+        char *magic_dns_suffix;          /* of self->name, no dots around; "" = none, NULL before the first map */
         bool collect_services;
         bool tailnet_lock;               /* the server wants signatures checked, which we cannot: warn */
         int64_t control_skew_ns;         /* server clock minus ours when beyond a minute, else 0 */
