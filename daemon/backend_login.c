@@ -127,6 +127,7 @@ static void on_need_login(void *arg, enum control_need_login why)
         (void)str_copy(b->login_error, sizeof(b->login_error), text[why]);
         log_warn("%s", b->login_error);
         b->need_login = true;
+        b->key_expired = why == CONTROL_NEED_KEY_EXPIRED;
         backend_update_state(b);
 }
 

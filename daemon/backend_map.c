@@ -200,6 +200,16 @@ static void post_map(struct backend *b, const struct netmap *nm, const struct ne
         json_decref(removed);
 }
 
+/* The server may prolong an expired key: everything goes on then without a login. */
+static void note_prolonged(struct backend *b, const struct netmap_node *self)
+{
+        bool expired = self->expired || (self->key_expiry_ns != 0 && self->key_expiry_ns <= wall_now_ns());
+        if (!b->need_login || !b->key_expired || expired)
+                return;
+        log_info("the node key is good again");
+        b->need_login = b->key_expired = false;
+}
+
 void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_delta *d)
 {
         struct backend *b = arg;
@@ -216,6 +226,8 @@ void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_d
         sync_peers(b, nm, d);
         if (d->parts & (NETMAP_SELF | NETMAP_USERS))
                 note_self(b, nm);
+        if (d->parts & NETMAP_SELF)
+                note_prolonged(b, nm->self);
         if (b->configured && ((d->parts & NETMAP_SELF) || (bits & PEER_FOR_ROUTES)))
                 backend_apply_host(b);
         post_map(b, nm, d);

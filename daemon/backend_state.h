@@ -18,6 +18,7 @@ struct backend {
         enum ipn_state state;
         bool login_blocked;        /* a human has to act: URL shown, key refused */
         bool need_login;           /* the server no longer accepts our key */
+        bool key_expired;          /* that is so because the key has expired: it may be prolonged */
         bool control_active;       /* a login was asked for and not stopped since */
         bool online;
         int sessions, relays;
