@@ -30,11 +30,15 @@ static void note(struct monitor *m, bool *flag)
                 loop_timer_in(m->loop, &m->settle, MONITOR_SETTLE_MS);
 }
 
-static bool is_own_route(struct nlmsghdr *h)
+/* Routes in our table, those the kernel adds for our own interface, and those of
+ * the local table, which only repeats what the addresses say. */
+static bool is_own_route(struct nlmsghdr *h, int own)
 {
         const struct rtmsg *rt = nlmsg_data(h);
         struct nlattr *table = nlmsg_find_attr(h, sizeof(*rt), RTA_TABLE);
-        return (table != NULL ? nla_get_u32(table) : rt->rtm_table) == ROUTER_TABLE;
+        struct nlattr *oif = nlmsg_find_attr(h, sizeof(*rt), RTA_OIF);
+        uint32_t id = table != NULL ? nla_get_u32(table) : rt->rtm_table;
+        return id == ROUTER_TABLE || id == RT_TABLE_LOCAL || (oif != NULL && (int)nla_get_u32(oif) == own);
 }
 
 static bool is_own_rule(struct nlmsghdr *h)
@@ -64,7 +68,7 @@ static int on_message(struct nl_msg *msg, void *arg)
                 break;
         case RTM_NEWROUTE:
         case RTM_DELROUTE:
-                if ((size_t)nlmsg_datalen(h) >= sizeof(struct rtmsg) && !is_own_route(h))
+                if ((size_t)nlmsg_datalen(h) >= sizeof(struct rtmsg) && !is_own_route(h, own))
                         note(m, &m->changed);
                 break;
         case RTM_DELRULE:
