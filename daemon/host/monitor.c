@@ -41,6 +41,12 @@ static bool is_own_route(struct nlmsghdr *h, int own)
         return id == ROUTER_TABLE || id == RT_TABLE_LOCAL || (oif != NULL && (int)nla_get_u32(oif) == own);
 }
 
+/* A link-local address, which comes a second or two after its link, opens no path. */
+static bool is_usable_elsewhere(const struct ifaddrmsg *a, int own)
+{
+        return (int)a->ifa_index != own && a->ifa_scope < RT_SCOPE_LINK;
+}
+
 static bool is_own_rule(struct nlmsghdr *h)
 {
         struct nlattr *prio = nlmsg_find_attr(h, sizeof(struct fib_rule_hdr), FRA_PRIORITY);
@@ -57,7 +63,7 @@ static int on_message(struct nl_msg *msg, void *arg)
         case RTM_NEWADDR:
         case RTM_DELADDR:
                 if ((size_t)nlmsg_datalen(h) >= sizeof(struct ifaddrmsg) &&
-                        (int)((struct ifaddrmsg *)nlmsg_data(h))->ifa_index != own)
+                        is_usable_elsewhere(nlmsg_data(h), own))
                         note(m, &m->changed);
                 break;
         case RTM_NEWLINK:
