@@ -221,8 +221,8 @@ static int run_up(struct run *r, const json_t *prefs, const char *key)
                 r->patch_body = strdup("{\"WantRunning\":true,\"WantRunningSet\":true}");
         } else {
                 r->start_body = start_body(u, prefs, key);
-                r->interactive = u->force_reauth || !json_bool(r->status, "HaveNodeKey", false) ||
-                        strcmp(state, "NeedsLogin") == 0;
+                /* With a node key `start` registers by itself; asking twice would use a one-off key twice. */
+                r->interactive = u->force_reauth || !json_bool(r->status, "HaveNodeKey", false);
         }
         return wait_for_running(r);
 }
