@@ -35,7 +35,8 @@ struct sent {
 
 struct lookup {
         uint16_t set;
-        bool asked, answered;
+        uint8_t node;        /* index in the region */
+        bool answered;
         struct ip ip;        /* once answered: to be sent to */
         uint16_t port;
 };
@@ -216,11 +217,11 @@ static void make_send(struct netcheck *nc, size_t set, struct addr to, mono_t no
         stun_request(&t->txid, ret->data);
 }
 
-static void make_resolve(struct netcheck *nc, size_t set, const struct derp_node *n, const char *host,
-        struct nc_action *ret)
+static void make_resolve(struct netcheck *nc, size_t set, uint8_t node, const char *host, struct nc_action *ret)
 {
         struct set *s = &nc->sets[set];
-        nc->lookups[nc->lookup_count] = (struct lookup){.set = (uint16_t)set, .asked = true, .port = n->stun_port};
+        uint16_t port = set_region(nc, s)->nodes[node].stun_port;
+        nc->lookups[nc->lookup_count] = (struct lookup){.set = (uint16_t)set, .node = node, .port = port};
         s->resolving++;
         ret->kind = NC_RESOLVE;
         ret->id = make_id(nc, nc->lookup_count++);
@@ -252,7 +253,7 @@ static bool run_set(struct netcheck *nc, size_t i, mono_t now, struct nc_action 
                 if (ip_is_set(ip))
                         make_send(nc, i, (struct addr){ip, n->stun_port}, now, ret);
                 else
-                        make_resolve(nc, i, n, host, ret);
+                        make_resolve(nc, i, p->node, host, ret);
                 return true;
         }
         end_if_hopeless(s);
@@ -467,10 +468,14 @@ void nc_on_resolved(struct netcheck *nc, uint32_t id, struct ip ip, mono_t now)
         struct set *s = &nc->sets[l->set];
         l->answered = true;
         s->resolving--;
-        if (ip.family == s->plan.family)
+        if (ip.family == s->plan.family) {
                 l->ip = ip;
-        else
-                end_if_hopeless(s);
+                return;
+        }
+        /* Asking for the same name again would not help. */
+        while (s->next < s->plan.count && s->plan.probes[s->next].node == l->node)
+                s->next++;
+        end_if_hopeless(s);
 }
 
 void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family f, int64_t rtt_ns, mono_t now)

@@ -16,21 +16,26 @@ bool nc_is_test_node(const struct derp_node *n)
         return n->stun_test_ip[0] != '\0' || strcmp(n->ipv4, "127.0.0.1") == 0;
 }
 
-/* The node may be asked in family f: by name, or by an address of that family. */
+static bool is_literal(const char *s, enum ip_family f)
+{
+        struct ip ip;
+        return ip_parse(s, &ip) == ERR_NONE && ip.family == f;
+}
+
+/* The node may be asked in family f: by an address of that family, or by name.  What can have none is not planned,
+ * so nobody waits for it. */
 static bool usable(const struct derp_node *n, enum ip_family f, bool have)
 {
         const char *field = f == IP_V4 ? n->ipv4 : n->ipv6;
-        struct ip ip;
         if (strcmp(field, "none") == 0 || n->stun_port == 0)
                 return false;
-        if (nc_is_test_node(n))
-                return true;
-        if (!have)
+        if (!have && !nc_is_test_node(n))
                 return false;
+        if (is_literal(n->stun_test_ip, f))
+                return true;
         if (field[0] != '\0')
-                return ip_parse(field, &ip) == ERR_NONE && ip.family == f;
-        /* A host name that is a literal has no address of the other family: nothing to wait for. */
-        return ip_parse(n->hostname, &ip) != ERR_NONE || ip.family == f;
+                return is_literal(field, f);
+        return !is_literal(n->hostname, f == IP_V4 ? IP_V6 : IP_V4);
 }
 
 static void add_probe(struct nc_set *s, const struct derp_region *r, unsigned try, bool have, int64_t delay)

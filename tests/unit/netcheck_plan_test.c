@@ -108,6 +108,12 @@ static void test_families_of_a_node(void **state)
         expect(NULL, true, true, 0, "");
         snprintf(nodes[0][0].ipv4, sizeof(nodes[0][0].ipv4), "127.0.0.1");
         assert_true(nc_is_test_node(&nodes[0][0]));
+        expect(NULL, false, false, 0, "1v4 a@0 a@100 a@200");
+        snprintf(nodes[0][0].hostname, sizeof(nodes[0][0].hostname), "relay.example");
+        expect(NULL, false, false, 0, "1v4 a@0 a@100 a@200; 1v6 a@0 a@100 a@200");
+        snprintf(nodes[0][0].ipv4, sizeof(nodes[0][0].ipv4), "192.0.2.1");
+        snprintf(nodes[0][0].stun_test_ip, sizeof(nodes[0][0].stun_test_ip), "2001:db8::2");
+        snprintf(nodes[0][0].ipv6, sizeof(nodes[0][0].ipv6), "192.0.2.9");
         expect(NULL, false, false, 0, "1v4 a@0 a@100 a@200; 1v6 a@0 a@100 a@200");
         nodes[0][0].stun_port = 0;
         expect(NULL, true, true, 0, "");
