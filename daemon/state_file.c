@@ -35,9 +35,14 @@ static void forget_borrowed(struct state_file *s)
 /* The whole file; ERR_NOT_FOUND: there is none. */
 static enum err read_all(const char *path, struct buf *ret)
 {
-        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd < 0)
                 return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+        struct stat st;
+        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+                close(fd);
+                return ERR_IO;
+        }
         char chunk[8192];
         ssize_t n;
         while ((n = read(fd, chunk, sizeof(chunk))) > 0)
@@ -47,18 +52,49 @@ static enum err read_all(const char *path, struct buf *ret)
         return n == 0 && buf_ok(ret) ? ERR_NONE : ERR_IO;
 }
 
-static bool values_ok(const json_t *o)
+static bool is_base64(const char *text)
+{
+        size_t room = strlen(text) / 4 * 3 + 4, len;
+        unsigned char *out = malloc(room);
+        bool ok = out != NULL &&
+                sodium_base642bin(out, room, text, strlen(text), NULL, &len, NULL, VALUE_VARIANT) == 0;
+        if (out != NULL)
+                crypto_wipe(out, room);
+        free(out);
+        return ok;
+}
+
+/* NULL: ours to read.  A value that does not decode would else be taken for missing and replaced. */
+static const char *fault_of(json_t *o)
 {
         const char *k;
         json_t *v;
+        static const char damaged[] =
+                "the state file is damaged: restore it from a backup, or move it away and log in again";
         if (!json_is_object(o))
-                return false;
-        json_object_foreach((json_t *)(uintptr_t)o, k, v)
+                return damaged;
+        json_object_foreach(o, k, v)
         {
-                if (!json_is_string(v))
-                        return false;
+                if (!json_is_string(v) || !is_base64(json_string_value(v)))
+                        return damaged;
         }
-        return true;
+        if (json_object_size(o) == 3 && json_object_get(o, "key") != NULL && json_object_get(o, "nonce") != NULL &&
+                json_object_get(o, "data") != NULL)
+                return "the state file is sealed by the machine's TPM, which only the program that sealed it can undo: "
+                       "turn sealing off there first (--encrypt-state=false), or move the file away and log in again";
+        return NULL;
+}
+
+static void wipe_values(json_t *o)
+{
+        const char *k;
+        json_t *v;
+        json_object_foreach(o, k, v)
+        {
+                const char *text = json_string_value(v);
+                if (text != NULL)
+                        crypto_wipe((char *)(uintptr_t)text, strlen(text));
+        }
 }
 
 static bool make_folder(const char *path)
@@ -92,9 +128,10 @@ static enum err load(struct state_file *s, const char **ret_why)
                 *ret_why = "the state file cannot be read: check its owner and mode (it must be a plain file)";
         } else {
                 s->values = json_parse(text.data, text.len);
-                if (!values_ok(s->values)) {
+                const char *fault = fault_of(s->values);
+                if (fault != NULL) {
                         e = ERR_FORMAT;
-                        *ret_why = "the state file is damaged: restore it from a backup, or move it away and log in again";
+                        *ret_why = fault;
                 }
         }
         buf_done(&text);
@@ -130,6 +167,7 @@ void state_file_free(struct state_file *s)
         if (s == NULL)
                 return;
         forget_borrowed(s);
+        wipe_values(s->values);
         json_decref(s->values);
         free(s);
 }

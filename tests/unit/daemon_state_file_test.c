@@ -1,0 +1,292 @@
+/* The state file: what is kept, what is refused, and that a refusal or a failure leaves the old file alone. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/crypto.h"
+#include "daemon/state_file.h"
+#include "tests/unit/fixture.h"
+
+static char dir[64];
+static char path[128];
+
+static int setup(void **state)
+{
+        (void)state;
+        (void)str_copy(dir, sizeof(dir), "/tmp/state-test.XXXXXX");
+        if (mkdtemp(dir) == NULL)
+                return -1;
+        snprintf(path, sizeof(path), "%s/tailscaled.state", dir);
+        return 0;
+}
+
+static int teardown(void **state)
+{
+        (void)state;
+        unlink(path);
+        return rmdir(dir);   /* fails when anything else was left behind */
+}
+
+static void put(const char *text, size_t len)
+{
+        FILE *f = fopen(path, "wb");
+        assert_non_null(f);
+        assert_int_equal(fwrite(text, 1, len, f), len);
+        assert_int_equal(fclose(f), 0);
+}
+
+static char *slurp(size_t *ret_len)
+{
+        FILE *f = fopen(path, "rb");
+        assert_non_null(f);
+        char *text = calloc(1, 65536);
+        assert_non_null(text);
+        *ret_len = fread(text, 1, 65535, f);
+        fclose(f);
+        return text;
+}
+
+static struct state_file *open_ok(void)
+{
+        struct state_file *s = NULL;
+        const char *why = NULL;
+        assert_int_equal(state_file_open(path, &s, &why), ERR_NONE);
+        return s;
+}
+
+/* Refused, with a reason, and the file is as it was. */
+static void refused(const char *text, size_t len)
+{
+        struct state_file *s = NULL;
+        const char *why = NULL;
+        put(text, len);
+        assert_int_equal(state_file_open(path, &s, &why), ERR_FORMAT);
+        assert_null(s);
+        assert_non_null(why);
+        size_t now_len;
+        char *now = slurp(&now_len);
+        assert_int_equal(now_len, len);
+        assert_memory_equal(now, text, len);
+        free(now);
+}
+
+static void set(struct state_file *s, const char *key, const char *value)
+{
+        assert_int_equal(state_file_set(s, key, value, strlen(value)), ERR_NONE);
+}
+
+static void holds(const struct state_file *s, const char *key, const char *value)
+{
+        size_t len;
+        const char *got = state_file_get(s, key, &len);
+        assert_non_null(got);
+        assert_string_equal(got, value);
+        assert_int_equal(len, strlen(value));
+}
+
+static void test_fresh(void **state)
+{
+        (void)state;
+        struct stat st;
+        size_t len;
+        struct state_file *s = open_ok();
+        assert_null(state_file_get(s, "_machinekey", &len));
+        set(s, "b", "two");
+        set(s, "a", "one");
+        assert_int_equal(access(path, F_OK), -1);   /* not before it is told to */
+        assert_int_equal(state_file_save(s), ERR_NONE);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+        char *text = slurp(&len);
+        assert_string_equal(text, "{\n  \"a\": \"b25l\",\n  \"b\": \"dHdv\"\n}");
+        free(text);
+        state_file_free(s);
+        s = open_ok();
+        holds(s, "a", "one");
+        holds(s, "b", "two");
+        assert_int_equal(state_file_set(s, "a", NULL, 0), ERR_NONE);
+        assert_null(state_file_get(s, "a", &len));
+        state_file_free(s);   /* does not write */
+        s = open_ok();
+        holds(s, "a", "one");
+        state_file_free(s);
+}
+
+static void test_bytes(void **state)
+{
+        (void)state;
+        static const char value[] = "\0\xff\n\"x";
+        struct state_file *s = open_ok();
+        assert_int_equal(state_file_set(s, "k", value, sizeof(value)), ERR_NONE);
+        assert_int_equal(state_file_set(s, "empty", "", 0), ERR_NONE);
+        assert_int_equal(state_file_save(s), ERR_NONE);
+        state_file_free(s);
+        s = open_ok();
+        size_t len;
+        const char *got = state_file_get(s, "k", &len);
+        assert_int_equal(len, sizeof(value));
+        assert_memory_equal(got, value, len);
+        assert_int_equal(got[len], '\0');
+        holds(s, "empty", "");
+        state_file_free(s);
+}
+
+static void test_folder_is_made(void **state)
+{
+        (void)state;
+        char keep[sizeof(path)], sub[96];
+        struct stat st;
+        memcpy(keep, path, sizeof(path));
+        snprintf(sub, sizeof(sub), "%s/a", dir);
+        snprintf(path, sizeof(path), "%s/a/s", dir);
+        struct state_file *s = open_ok();
+        set(s, "k", "v");
+        assert_int_equal(state_file_save(s), ERR_NONE);
+        state_file_free(s);
+        assert_int_equal(stat(sub, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0700);
+        unlink(path);
+        assert_int_equal(rmdir(sub), 0);
+        memcpy(path, keep, sizeof(path));
+}
+
+static void test_empty_is_missing(void **state)
+{
+        (void)state;
+        static const char *const empty[] = {"", "\n", " \t\r\n", "{}", "{}\n"};
+        for (size_t i = 0; i < sizeof(empty) / sizeof(empty[0]); i++) {
+                put(empty[i], strlen(empty[i]));
+                state_file_free(open_ok());
+        }
+}
+
+static void test_unknown_is_kept(void **state)
+{
+        (void)state;
+        size_t len;
+        char *text = fixture_read("fixtures/state/taken-over.state", &len);
+        put(text, len);
+        struct state_file *s = open_ok();
+        holds(s, "_current-profile", "profile-8aec");
+        assert_int_equal(state_file_save(s), ERR_NONE);   /* nothing changed */
+        size_t now_len;
+        char *now = slurp(&now_len);
+        assert_string_equal(now, text);
+        free(now);
+        set(s, "_serve/8aec", "{}");
+        set(s, "zz", "v");
+        assert_int_equal(state_file_save(s), ERR_NONE);
+        assert_int_equal(state_file_set(s, "_serve/8aec", NULL, 0), ERR_NONE);
+        assert_int_equal(state_file_set(s, "zz", NULL, 0), ERR_NONE);
+        assert_int_equal(state_file_save(s), ERR_NONE);
+        state_file_free(s);
+        /* All of it as the reference wrote it, to the byte. */
+        now = slurp(&now_len);
+        assert_string_equal(now, text);
+        free(now);
+        free(text);
+}
+
+static void test_every_truncation(void **state)
+{
+        (void)state;
+        size_t len;
+        char *text = fixture_read("fixtures/state/taken-over.state", &len);
+        while (len > 0 && text[len - 1] != '}')
+                len--;
+        for (size_t n = 1; n < len; n++)
+                refused(text, n);
+        free(text);
+}
+
+static void test_refused(void **state)
+{
+        (void)state;
+        static const char *const bad[] = {"[]", "null", "7", "{\"a\":1}", "{\"a\":null}", "{\"a\":{}}", "{\"a\":\"b25l\"} x",
+                "{\"a\":\"not base64!\"}", "{\"a\":\"b25\"}", "{\"a\":\"b25l=\"}", "privkey:00",
+                "{\"_machinekey\":\"cHJpdm\\u0000\"}",
+                /* sealed by a TPM: not ours to read, and never to overwrite */
+                "{\"key\":\"b25l\",\"nonce\":\"b25l\",\"data\":\"b25l\"}"};
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+                refused(bad[i], strlen(bad[i]));
+        /* One more key, and it is an ordinary file that happens to have these names. */
+        static const char four[] = "{\"key\":\"b25l\",\"nonce\":\"b25l\",\"data\":\"b25l\",\"x\":\"\"}";
+        put(four, strlen(four));
+        state_file_free(open_ok());
+}
+
+static void test_not_a_plain_file(void **state)
+{
+        (void)state;
+        struct state_file *s = NULL;
+        const char *why = NULL;
+        assert_int_equal(mkdir(path, 0700), 0);
+        assert_int_equal(state_file_open(path, &s, &why), ERR_IO);
+        assert_non_null(why);
+        assert_int_equal(rmdir(path), 0);
+        /* A pipe nobody writes to must not hold up the start. */
+        assert_int_equal(mkfifo(path, 0600), 0);
+        why = NULL;
+        assert_int_equal(state_file_open(path, &s, &why), ERR_IO);
+        assert_non_null(why);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(symlink("/dev/null", path), 0);
+        assert_int_equal(state_file_open(path, &s, &why), ERR_IO);
+        assert_null(s);
+}
+
+static void test_failed_save(void **state)
+{
+        (void)state;
+        struct state_file *s = open_ok();
+        set(s, "k", "old");
+        assert_int_equal(state_file_save(s), ERR_NONE);
+        set(s, "k", "new");
+        /* The target becomes a folder, which no file can be renamed over. */
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(mkdir(path, 0700), 0);
+        errno = 0;
+        assert_int_equal(state_file_save(s), ERR_IO);
+        assert_int_equal(errno, EISDIR);
+        holds(s, "k", "new");
+        assert_int_equal(rmdir(path), 0);
+        assert_int_equal(state_file_save(s), ERR_NONE);   /* still to be written */
+        state_file_free(s);
+        s = open_ok();
+        holds(s, "k", "new");
+        state_file_free(s);
+}
+
+static void test_memory_only(void **state)
+{
+        (void)state;
+        struct state_file *s = NULL;
+        const char *why = NULL;
+        assert_int_equal(state_file_open("mem:", &s, &why), ERR_NONE);
+        set(s, "k", "v");
+        assert_int_equal(state_file_save(s), ERR_NONE);
+        holds(s, "k", "v");
+        state_file_free(s);
+        assert_int_equal(access("mem:", F_OK), -1);
+}
+
+int main(void)
+{
+        if (crypto_init() != ERR_NONE)
+                return 1;
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_fresh, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_bytes, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_folder_is_made, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_empty_is_missing, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_unknown_is_kept, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_every_truncation, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_not_a_plain_file, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_failed_save, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_memory_only, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
