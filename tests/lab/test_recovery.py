@@ -1,0 +1,169 @@
+"""What happens when something ends without warning.
+
+        alpha --- router1 --- internet --- router2 --- beta
+"""
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from lab import wait_for
+from traffic import Echo, Flow
+
+SLOW = float(os.environ.get("LAB_SLOW", "1"))
+
+
+@pytest.fixture
+def pair(lab):
+    lab.servers("--gather", "0.1")
+    alpha, beta = lab.pair()
+    for host in (alpha, beta):
+        host.before = host.snapshot()
+        host.join()
+    alpha.wait_peer(beta, test=lambda p: p["Relay"])
+    beta.wait_peer(alpha, test=lambda p: p["Relay"])
+    return alpha, beta
+
+
+def identity(host):
+    status = host.status()
+    return status["Self"]["PublicKey"], status["Self"]["TailscaleIPs"]
+
+
+@pytest.mark.parametrize("delay", [0.0, 1.0])
+def test_kill_9_and_restart(lab, pair, delay):
+    """Same identity, nothing stale, traffic back in under 3 s."""
+    alpha, beta = pair
+    echo = Echo(beta)
+    flow = Flow(alpha, beta.ip)
+    alpha.wait_direct(beta)
+    who, machine = identity(alpha), lab.control.call("nodes")[0]["Machine"]
+    during = alpha.snapshot()
+    alpha.stop(signal.SIGKILL)
+    time.sleep(delay)
+    start = time.monotonic()
+    alpha.start()
+    wait_for("traffic", lambda: flow.answered_since(start), 10 * SLOW, 0.02)
+    took = time.monotonic() - start
+    print(f"traffic back after {took:.2f} s")
+    flow.stop()
+    echo.stop()
+    assert took < 3 * SLOW
+    assert identity(alpha) == who and lab.control.call("nodes")[0]["Machine"] == machine
+    after = alpha.snapshot()
+    assert after["rules"] == during["rules"] and after["links"] == during["links"], "no rule twice, no second device"
+    assert len(lab.control.call("nodes")) == 2
+    alpha.stop()
+    assert alpha.snapshot() == alpha.before
+
+
+def test_sigterm_leaves_nothing(lab, pair):
+    alpha, beta = pair
+    assert alpha.ping(beta.ip) == 1
+    assert alpha.snapshot() != alpha.before
+    for host, sig in ((alpha, signal.SIGTERM), (beta, signal.SIGINT)):
+        start = time.monotonic()
+        assert host.stop(sig) == 0 and time.monotonic() - start < 5
+        assert host.snapshot() == host.before
+
+
+def test_cleanup_after_a_kill(lab, pair):
+    alpha, _ = pair
+    alpha.stop(signal.SIGKILL)
+    alpha.run(lab.tailscaled, "--cleanup")
+    alpha.sh("rm -f /run/tailscale/tailscaled.sock")
+    assert alpha.snapshot() == alpha.before
+
+
+def test_state_file_is_private_and_complete(lab, pair):
+    alpha, _ = pair
+    assert alpha.sh("stat -c %a /var/lib/tailscale /var/lib/tailscale/tailscaled.state") == "700\n600\n"
+    state = json.loads(alpha.sh("cat /var/lib/tailscale/tailscaled.state"))
+    assert {"_machinekey", "_profiles", "_current-profile"} <= set(state)
+    assert [k for k in state if k.startswith("profile-")]
+
+
+def test_server_restart_does_not_interrupt_a_direct_flow(lab, pair):
+    alpha, beta = pair
+    echo = Echo(beta)
+    flow = Flow(alpha, beta.ip)
+    alpha.wait_direct(beta)
+    time.sleep(1)
+    lab.control.restart(3.0)
+    wait_for("both are back", lambda: all(n["Streams"] for n in lab.control.call("nodes")), 30)
+    time.sleep(2)
+    flow.stop()
+    echo.stop()
+    assert flow.longest_gap() < 0.5 * SLOW and len(flow.lost()) <= 2
+    gamma = lab.host("gamma")
+    gamma.join()
+    alpha.wait_peer(gamma)
+
+
+def test_server_away_for_long_at_start(lab, pair):
+    """The daemon starts from its state while the server is down, and joins when it is back."""
+    alpha, beta = pair
+    lab.control.stop()
+    alpha.stop()
+    alpha.start()
+    time.sleep(3)
+    lab.control.start()
+    wait_for("alpha is back", lambda: lab.control.call("nodes")[0]["Streams"], 40)
+    wait_for("traffic", lambda: alpha.ping("100.64.0.2", timeout=1), 15)
+
+
+def test_relay_restart_recovers(lab):
+    """Traffic that lives on the relay is back in under 10 s."""
+    lab.servers()
+    alpha, beta = lab.pair("hard", "hard")
+    alpha.join()
+    beta.join()
+    alpha.wait_peer(beta, test=lambda p: p["Relay"])
+    echo = Echo(beta)
+    flow = Flow(alpha, beta.ip)
+    wait_for("traffic", lambda: flow.answered, 10)
+    lab.relay.stop(signal.SIGKILL)
+    time.sleep(1)
+    lab.relay.start()
+    back = time.monotonic()
+    wait_for("traffic after the restart", lambda: flow.answered_since(back), 10 * SLOW)
+    print(f"traffic back after {time.monotonic() - back:.2f} s")
+    flow.stop()
+    echo.stop()
+
+
+def test_relay_away_does_not_touch_a_direct_path(lab, pair):
+    alpha, beta = pair
+    echo = Echo(beta)
+    flow = Flow(alpha, beta.ip)
+    alpha.wait_direct(beta)
+    time.sleep(1)
+    lab.relay.stop()
+    time.sleep(8)
+    flow.stop()
+    echo.stop()
+    lab.relay.start()
+    assert flow.longest_gap() < 0.5 * SLOW
+
+
+def test_second_daemon_is_refused(lab, pair):
+    alpha, _ = pair
+    done = alpha.run(lab.tailscaled, check=False, timeout=15)
+    assert done.returncode == 1 and "address already in use" in done.stderr
+    assert alpha.status()["BackendState"] == "Running"
+
+
+def test_network_changes_under_the_daemon(lab, pair):
+    """The host's uplink goes away and comes back with another address."""
+    alpha, beta = pair
+    assert alpha.ping(beta.ip) == 1
+    alpha.sh("ip link set eth0 down")
+    time.sleep(2)
+    alpha.sh(f"""ip link set eth0 up
+ip addr flush dev eth0
+ip addr add {alpha.router.lan4}77/24 dev eth0
+ip route replace default via {alpha.router.lan4}1""")
+    wait_for("traffic", lambda: alpha.ping(beta.ip, timeout=1), 25 * SLOW)
+    alpha.wait_direct(beta, 40)
