@@ -38,6 +38,23 @@ static enum err put_json(struct state_file *s, const char *key, const json_t *v,
         return e;
 }
 
+/* A damaged list is refused: writing a new one over it would lose the other profiles. */
+static enum err load_list(struct profiles *p, const char **ret_why)
+{
+        size_t len;
+        const char *id;
+        json_t *entry;
+        if (state_file_get(p->store, "_profiles", &len) == NULL) {
+                p->list = json_object();
+                return ERR_NONE;
+        }
+        p->list = get_json(p->store, "_profiles");
+        bool ok = json_is_object(p->list);
+        json_object_foreach(p->list, id, entry) ok = ok && json_is_object(entry);
+        *ret_why = "the list of profiles in the state file is damaged: restore the file from a backup";
+        return ok ? ERR_NONE : ERR_FORMAT;
+}
+
 static enum err load_machine_key(struct profiles *p, const char **ret_why)
 {
         size_t len;
@@ -106,12 +123,9 @@ enum err profiles_open(struct state_file *store, struct profiles **ret, const ch
         }
         p->store = store;
         prefs_init(&p->prefs);
-        p->list = get_json(store, "_profiles");
-        if (!json_is_object(p->list)) {
-                json_decref(p->list);
-                p->list = json_object();
-        }
-        enum err e = load_machine_key(p, ret_why);
+        enum err e = load_list(p, ret_why);
+        if (e == ERR_NONE)
+                e = load_machine_key(p, ret_why);
         if (e == ERR_NONE)
                 e = load_current(p, ret_why);
         if (e != ERR_NONE) {
