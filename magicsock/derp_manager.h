@@ -64,8 +64,8 @@ void derp_mgr_free(struct derp_mgr *m);   /* NULL is fine; no callback is called
 
 /* Our node key, copied.  Another key closes every connection and dials home anew; NULL or zero: closes all. */
 void derp_mgr_set_key(struct derp_mgr *m, const struct key_private *node, mono_t now);
-/* Borrowed until replaced; NULL = none.  Closes exactly the regions whose definition changed or went; if the
- * home went, home is 0 until set anew. */
+/* Borrowed until replaced, and still valid during the call that replaces it; NULL = none.  Closes exactly the
+ * regions whose definition changed or went; if the home went, home is 0 until set anew. */
 void derp_mgr_set_map(struct derp_mgr *m, const struct derpmap *map, mono_t now);
 /* Connects it, and tells every open connection whether it is home.  0 = none: the old one is left to the
  * idle sweep.  A region the map does not have counts as 0. */
@@ -88,7 +88,7 @@ bool derp_mgr_has_conn(const struct derp_mgr *m, int region);
 bool derp_mgr_is_up(const struct derp_mgr *m, int region);
 /* conn of on_recv is still the live connection of the region. */
 bool derp_mgr_conn_alive(const struct derp_mgr *m, int region, uint32_t conn);
-/* When any frame last came from the region; unset = never, or its definition changed. */
+/* When a byte last came from the region's connection; unset = never, or there is none. */
 mono_t derp_mgr_heard(const struct derp_mgr *m, int region);
 
 struct derp_mgr_stats {
