@@ -12,7 +12,7 @@
 enum {
         BACKOFF_FIRST_MS = 250,
         BACKOFF_MAX_MS = 30000,
-        KEY_FETCH_MS = 10000,
+        KEY_FETCH_MS = 4000,
         KEY_BODY_MAX = 65536,
         CONN_GOOD_MS = 5000,    /* a connection that lasted so long counts as a success */
 };
