@@ -1,0 +1,181 @@
+/* The two threads together: a real engine on a TUN in memory, asked and told from this thread. */
+#include "tests/unit/check.h"
+
+#include <stdlib.h>
+
+#include "base/crypto.h"
+#include "base/log.h"
+#include "daemon/engine.h"
+#include "tun/device.h"
+#include "tun/filter.h"
+
+struct fixture {
+        struct loop *loop;
+        struct tun *ours, *theirs;
+        struct engine *engine;
+        int statuses, pings, netchecks;
+        size_t rows;
+        char error[128];
+        bool empty_report;
+};
+
+static void on_endpoints(void *arg, const struct engine_endpoint *eps, size_t n)
+{
+        (void)arg;
+        (void)eps;
+        assert_true(n <= ENGINE_ENDPOINTS_MAX);
+}
+
+static const struct engine_callbacks callbacks = {.on_endpoints = on_endpoints};
+
+static int setup(void **state)
+{
+        struct fixture *f = calloc(1, sizeof(*f));
+        assert_int_equal(crypto_init(), ERR_NONE);
+        f->loop = loop_new();
+        assert_int_equal(tun_pair(64, &f->ours, &f->theirs), ERR_NONE);
+        struct engine_opts o = {.tun = f->ours, .tun_name = "mem0", .packets = 256};
+        f->engine = engine_new(f->loop, &o, &callbacks, f);
+        assert_non_null(f->engine);
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state)
+{
+        struct fixture *f = *state;
+        engine_free(f->engine);
+        tun_close(f->ours);
+        tun_close(f->theirs);
+        loop_free(f->loop);
+        free(f);
+        return 0;
+}
+
+static void on_status(void *arg, const struct engine_status *st)
+{
+        struct fixture *f = arg;
+        f->statuses++;
+        f->rows = st->peer_count;
+}
+
+static void on_ping(void *arg, const struct engine_ping_result *res)
+{
+        struct fixture *f = arg;
+        f->pings++;
+        snprintf(f->error, sizeof(f->error), "%s", res->error != NULL ? res->error : "");
+}
+
+static void on_netcheck(void *arg, const struct netcheck_report *report)
+{
+        struct fixture *f = arg;
+        f->netchecks++;
+        f->empty_report = !mono_is_set(report->at);
+}
+
+/* Rounds of our loop until *count has come to want; bounded. */
+static void wait_for(struct fixture *f, const int *count, int want)
+{
+        for (int i = 0; i < 500 && *count < want; i++)
+                loop_once(f->loop, 20);
+        assert_int_equal(*count, want);
+}
+
+static struct engine_peer peer(int64_t id, struct prefix *allowed)
+{
+        struct engine_peer p = {.node_id = id, .home_region = 1, .allowed = allowed, .allowed_count = 1};
+        struct key_private k;
+        key_generate(&k);
+        p.key = key_node_public(&k);
+        key_generate(&k);
+        p.disco = key_disco_public(&k);
+        *allowed = prefix_of(ip_v4(100, 64, (uint8_t)(id >> 8), (uint8_t)id));
+        return p;
+}
+
+static void answers_status_from_the_other_thread(void **state)
+{
+        struct fixture *f = *state;
+        engine_status(f->engine, on_status, f);
+        wait_for(f, &f->statuses, 1);
+        assert_int_equal(f->rows, 0);
+}
+
+static void peers_come_and_go(void **state)
+{
+        struct fixture *f = *state;
+        struct key_private k;
+        key_generate(&k);
+        engine_set_key(f->engine, &k);
+        engine_set_up(f->engine, true);
+        for (int64_t id = 1; id <= 3000; id++) {   /* more than the ring holds */
+                struct prefix allowed;
+                struct engine_peer p = peer(id, &allowed);
+                engine_peer_set(f->engine, &p);
+        }
+        for (int64_t id = 1; id <= 3000; id += 2)
+                engine_peer_remove(f->engine, id);
+        engine_set_filter(f->engine, filter_new(NULL, 0, NULL, 0, false));
+        engine_set_filter(f->engine, NULL);
+        engine_ping(f->engine, 1, 0, on_ping, f);   /* removed */
+        assert_int_equal(f->pings, 1);
+        assert_string_equal(f->error, "unknown peer");
+        engine_peers_clear(f->engine);
+        engine_status(f->engine, on_status, f);
+        wait_for(f, &f->statuses, 1);
+        assert_int_equal(f->rows, 0);
+}
+
+static void every_request_is_answered_once(void **state)
+{
+        struct fixture *f = *state;
+        for (int i = 0; i < 100; i++)
+                engine_status(f->engine, on_status, f);
+        engine_netcheck(f->engine, on_netcheck, f);   /* no relay map: an empty report at once */
+        wait_for(f, &f->netchecks, 1);
+        assert_true(f->empty_report);
+        wait_for(f, &f->statuses, 100);
+}
+
+static void a_cancelled_ping_is_not_answered(void **state)
+{
+        struct fixture *f = *state;
+        struct prefix allowed;
+        struct engine_peer p = peer(5, &allowed);
+        engine_peer_set(f->engine, &p);
+        uint32_t id = engine_ping(f->engine, 5, 0, on_ping, f);
+        assert_int_not_equal(id, 0);
+        engine_ping_cancel(f->engine, id);
+        engine_status(f->engine, on_status, f);
+        wait_for(f, &f->statuses, 1);
+        assert_int_equal(f->pings, 0);
+}
+
+static void what_is_pending_is_answered_at_the_end(void **state)
+{
+        struct fixture *f = *state;
+        struct prefix allowed;
+        struct engine_peer p = peer(5, &allowed);
+        engine_peer_set(f->engine, &p);
+        engine_ping(f->engine, 5, 0, on_ping, f);
+        engine_status(f->engine, on_status, f);
+        engine_netcheck(f->engine, on_netcheck, f);
+        engine_free(f->engine);
+        f->engine = NULL;
+        assert_int_equal(f->pings, 1);
+        assert_int_equal(f->statuses, 1);
+        assert_int_equal(f->netchecks, 1);
+}
+
+int main(void)
+{
+        log_init(0);
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(answers_status_from_the_other_thread, setup, teardown),
+                cmocka_unit_test_setup_teardown(peers_come_and_go, setup, teardown),
+                cmocka_unit_test_setup_teardown(every_request_is_answered_once, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_cancelled_ping_is_not_answered, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_pending_is_answered_at_the_end, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
