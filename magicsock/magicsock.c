@@ -377,10 +377,15 @@ enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *
         }
         if (!s && !(s = new_slot(ms, slot, &c->key)))
                 return ERR_FULL;
+        /* A disco key lives as long as its process: a new one means new sockets, and the path in use is dead. */
+        bool restarted = !disco_public_is_zero(&s->disco) && !disco_public_is_zero(&c->disco) &&
+                         !disco_public_eq(&s->disco, &c->disco);
         set_disco(ms, s, &c->disco);
         size_t n = c->endpoint_count < MS_PEER_ENDPOINTS_MAX ? c->endpoint_count : MS_PEER_ENDPOINTS_MAX;
         ms_peer_on_config(&s->peer, !disco_public_is_zero(&s->disco), c->expired, c->home, c->endpoints, n,
                           now);
+        if (restarted)
+                ms_peer_on_rebind(&s->peer, now, &ms->out);
         ms_settle(ms, s, now);
         return ERR_NONE;
 }
