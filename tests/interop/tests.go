@@ -204,7 +204,11 @@ func killedRestart(t *test) {
 	a.start()
 	a.awaitState("Running", 10*time.Second)
 	a.awaitReachable(b.ip)
-	t.figure("first echo reply %.2f s after the start", time.Since(start).Seconds())
+	took := time.Since(start)
+	t.figure("first echo reply %.2f s after the start", took.Seconds())
+	if took > 5*time.Second {
+		t.fatalf("the peer kept to a dead path until its trust ran out")
+	}
 	if st := a.status(); st.Self.PublicKey != key || st.TailscaleIPs[0].String() != ip {
 		t.fatalf("came back as %v %v, was %v %s", st.Self.PublicKey.ShortString(), st.TailscaleIPs, key.ShortString(), ip)
 	}
