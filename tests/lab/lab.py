@@ -74,7 +74,7 @@ for d in /etc /var/lib; do
                 { cp -a $d/. $w/upper/ && mount --bind $w/upper $d; }
 done
 rm -rf /var/lib/tailscale
-printf 'nameserver 203.0.113.53\n' > /etc/resolv.conf.lab && mv /etc/resolv.conf.lab /etc/resolv.conf
+printf 'nameserver 203.0.113.1\n' > /etc/resolv.conf.lab && mv /etc/resolv.conf.lab /etc/resolv.conf
 mount -t sysfs sysfs /sys
 ip link set lo up
 echo ready
