@@ -26,8 +26,9 @@
 
 struct wg;
 
+#define WG_NO_PEER UINT32_MAX
+
 enum {
-        WG_NO_PEER = UINT32_MAX,
         WG_STAGED_MAX = 128,   /* packets a peer keeps while its handshake runs; the oldest goes first */
         WG_OVERHEAD = 32,      /* header and tag; up to 15 bytes of padding come on top */
 };

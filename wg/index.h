@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 
-enum { INDEX_NONE = UINT32_MAX };   /* no slot */
+#define INDEX_NONE UINT32_MAX   /* no slot */
 
 struct index_entry {
         uint32_t index;   /* 0: free */
