@@ -55,6 +55,7 @@ struct lapi_server {
         struct watch watch;
         struct timer timer;
         struct lapi_req *requests;
+        bool closed_one;       /* during this MHD_run() */
         char path[108];
 };
 
@@ -63,8 +64,11 @@ struct lapi_server {
 static void run(struct lapi_server *s)
 {
         MHD_UNSIGNED_LONG_LONG ms;
+        s->closed_one = false;
         MHD_run(s->mhd);
-        if (MHD_get_timeout(s->mhd, &ms) == MHD_YES)
+        if (s->closed_one)
+                loop_timer_in(s->loop, &s->timer, 0);
+        else if (MHD_get_timeout(s->mhd, &ms) == MHD_YES)
                 loop_timer_in(s->loop, &s->timer, (int64_t)(ms < 60000 ? ms : 60000));
         else
                 loop_timer_stop(&s->timer);
@@ -86,6 +90,16 @@ static void on_timer(struct timer *t, mono_t now)
 {
         (void)now;
         run(container_of(t, struct lapi_server, timer));
+}
+
+/* At its limit libmicrohttpd listens no more, and only looks whether it may again when it is next run: with the
+ * last client gone nothing else would run it. */
+static void on_connection(void *cls, struct MHD_Connection *conn, void **state, enum MHD_ConnectionNotificationCode what)
+{
+        (void)conn;
+        (void)state;
+        struct lapi_server *s = cls;
+        s->closed_one |= what == MHD_CONNECTION_NOTIFY_CLOSED;
 }
 
 /* ---- answers ---- */
@@ -167,7 +181,8 @@ static void to_tabs(struct buf *out, const char *text)
 void lapi_reply_json(struct lapi_req *r, int status, json_t *v, enum lapi_json style)
 {
         json_t *j = v != NULL ? v : json_null();
-        char *text = json_dumps(j, JSON_ENCODE_ANY | (style == LAPI_COMPACT ? JSON_COMPACT : JSON_INDENT(1)));
+        size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(15);   /* 0.1 is 0.1 */
+        char *text = json_dumps(j, flags | (style == LAPI_COMPACT ? JSON_COMPACT : JSON_INDENT(1)));
         json_decref(j);
         if (text == NULL) {
                 lapi_reply_text(r, 500, "out of memory");
@@ -228,6 +243,8 @@ const char *lapi_param(struct lapi_req *r, const char *key)
                 if (n > klen && strncmp(at, key, klen) == 0 && at[klen] == '=' && n - klen - 1 < sizeof(r->param)) {
                         memcpy(r->param, at + klen + 1, n - klen - 1);
                         r->param[n - klen - 1] = '\0';
+                        for (char *plus = r->param; (plus = strchr(plus, '+')) != NULL;)
+                                *plus = ' ';
                         MHD_http_unescape(r->param);
                         return r->param;
                 }
@@ -348,7 +365,7 @@ struct lapi_stream *lapi_stream_start(struct lapi_req *r, void (*on_gone)(void *
 
 static void push_line(struct lapi_stream *s, const json_t *v)
 {
-        char *text = json_dumps(v, JSON_COMPACT);
+        char *text = json_dumps(v, JSON_COMPACT | JSON_REAL_PRECISION(15));
         if (text != NULL) {
                 buf_puts(&s->queue, text);
                 buf_puts(&s->queue, "\n");
@@ -391,18 +408,25 @@ static unsigned method_bit(const char *m)
         return 0;
 }
 
-static const char *header(struct lapi_req *r, const char *name)
+/* Looks at each header line, as one may be there more than once. */
+static enum MHD_Result spot_browser(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
 {
-        const char *v = MHD_lookup_connection_value(r->conn, MHD_HEADER_KIND, name);
-        return v != NULL ? v : "";
+        (void)kind;
+        bool *found = cls;
+        const char *v = value != NULL ? value : "";
+        if (strcasecmp(name, "Host") == 0)
+                *found |= v[0] != '\0' && strcmp(v, "local-tailscaled.sock") != 0;
+        else if (strcasecmp(name, "Origin") == 0 || strcasecmp(name, "Referer") == 0)
+                *found |= v[0] != '\0';
+        return MHD_YES;
 }
 
 /* A browser can be made to talk to us; it cannot help saying who sent it, or whom it thinks we are. */
 static bool from_a_browser(struct lapi_req *r)
 {
-        const char *host = header(r, "Host");
-        return header(r, "Referer")[0] != '\0' || header(r, "Origin")[0] != '\0' ||
-                (host[0] != '\0' && strcmp(host, "local-tailscaled.sock") != 0);
+        bool found = false;
+        (void)MHD_get_connection_values(r->conn, MHD_HEADER_KIND, spot_browser, &found);
+        return found;
 }
 
 static const struct lapi_endpoint *find_endpoint(const struct lapi_server *s, const char *name, const char **ret_rest)
@@ -566,6 +590,7 @@ enum err lapi_server_new(struct loop *l, const char *path, const struct lapi_ops
         timer_init(&s->timer, on_timer);
         s->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
                 MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+                MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_STRICT_FOR_CLIENT, 1,
                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)LAPI_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, 120u,
                 MHD_OPTION_END);
         const union MHD_DaemonInfo *info =
