@@ -14,7 +14,7 @@ enum {
         BACKOFF_MAX_MS = 30000,
         KEY_FETCH_MS = 4000,
         KEY_BODY_MAX = 65536,
-        CONN_GOOD_MS = 5000,    /* a connection that lasted so long counts as a success */
+        CONN_GOOD_MS = 5000, /* a connection that lasted so long counts as a success */
 };
 
 /* --- small things shared by all --- */
@@ -31,7 +31,7 @@ int64_t backoff_fail(struct backoff *b, mono_t now)
                 ms *= 2;
         if (ms > BACKOFF_MAX_MS)
                 ms = BACKOFF_MAX_MS;
-        ms = ms / 2 + (int64_t)crypto_random_below((uint64_t)ms);   /* times 0.5 to 1.5 */
+        ms = ms / 2 + (int64_t)crypto_random_below((uint64_t)ms); /* times 0.5 to 1.5 */
         b->failures++;
         b->next = mono_add_ms(now, ms);
         return ms;
@@ -42,8 +42,8 @@ void backoff_clear(struct backoff *b)
         *b = (struct backoff){0};
 }
 
-void control_report(struct control *c, enum control_error_kind kind, const char *detail, const char *server_text,
-        int64_t retry_ms)
+void control_report(struct control *c, enum control_error_kind kind, const char *detail,
+                    const char *server_text, int64_t retry_ms)
 {
         char text[FAULT_TEXT_MAX];
         struct control_error e = {
@@ -53,7 +53,8 @@ void control_report(struct control *c, enum control_error_kind kind, const char 
                 .fatal = retry_ms < 0,
                 .retry_ms = retry_ms,
         };
-        log_debug(1, "control: %s%s%s", detail, detail[0] != '\0' && server_text[0] != '\0' ? ": " : "", server_text);
+        log_debug(1, "control: %s%s%s", detail, detail[0] != '\0' && server_text[0] != '\0' ? ": " : "",
+                  server_text);
         c->cb.on_error(c->arg, &e);
 }
 
@@ -100,8 +101,8 @@ const char *request_error_text(struct request *rq)
         return rq->body.data;
 }
 
-bool control_post(struct control *c, struct request *rq, const char *path, char *body, const struct h2_stream_fns *fns,
-        mono_t now)
+bool control_post(struct control *c, struct request *rq, const char *path, char *body,
+                  const struct h2_stream_fns *fns, mono_t now)
 {
         char lb[KEY_TEXT_MAX];
         struct node_public node = key_node_public(c->registered ? &c->node : &c->candidate);
@@ -161,7 +162,7 @@ static void on_lost(void *arg, enum control_error_kind kind, const char *detail,
 {
         struct control *c = arg;
         char why[256];
-        (void)str_copy(why, sizeof(why), detail);   /* it goes with the connection */
+        (void)str_copy(why, sizeof(why), detail); /* it goes with the connection */
         if (kind == CONTROL_ERROR_SERVER_KEY) {
                 /* The server hangs up alike for a key it does not have and for a version it does not want: with
                  * the key fetched anew only the version is left. */
@@ -194,20 +195,23 @@ static void take_server_key(struct control *c, const struct fetch_result *res, m
         char detail[64];
         (void)snprintf(detail, sizeof(detail), "HTTP status %ld for its key", res->status);
         if (res->status != 200) {
-                control_net_failed(c, res->status >= 500 ? CONTROL_ERROR_SERVER : CONTROL_ERROR_NOT_CONTROL, detail,
-                        now);
+                control_net_failed(c, res->status >= 500 ? CONTROL_ERROR_SERVER : CONTROL_ERROR_NOT_CONTROL,
+                                   detail, now);
                 return;
         }
         enum err e = server_key_parse(res->body, res->body_len, &key);
         if (e != ERR_NONE) {
-                control_net_failed(c, e == ERR_UNSUPPORTED ? CONTROL_ERROR_VERSION : CONTROL_ERROR_NOT_CONTROL,
-                        e == ERR_UNSUPPORTED ? "it has no key for this protocol" : "it does not publish a key", now);
+                control_net_failed(c,
+                                   e == ERR_UNSUPPORTED ? CONTROL_ERROR_VERSION : CONTROL_ERROR_NOT_CONTROL,
+                                   e == ERR_UNSUPPORTED ? "it has no key for this protocol"
+                                                        : "it does not publish a key",
+                                   now);
                 return;
         }
         static const struct machine_public NONE;
         if (memcmp(c->server_key.b, NONE.b, KEY_LEN) != 0 && memcmp(c->server_key.b, key.b, KEY_LEN) != 0) {
                 log_warn("control: the key of %s has changed", c->url.base);
-                c->handshake_failed = false;   /* it was about the key after all */
+                c->handshake_failed = false; /* it was about the key after all */
         }
         c->server_key = key;
         c->have_server_key = true;
@@ -321,7 +325,7 @@ void control_free(struct control *c)
 {
         if (c == NULL)
                 return;
-        c->online = false;   /* nobody is to be told any more */
+        c->online = false; /* nobody is to be told any more */
         drop_conn(c);
         loop_timer_stop(&c->wake);
         map_frames_done(&c->frames);
@@ -353,12 +357,12 @@ enum err control_set_server(struct control *c, const char *url)
 }
 
 void control_set_keys(struct control *c, const struct key_private *machine, const struct key_private *node,
-        const struct key_private *old_node, const struct disco_public *disco)
+                      const struct key_private *old_node, const struct disco_public *disco)
 {
         static const struct key_private NONE;
         const struct key_private *next = node != NULL ? node : &NONE;
         if (!crypto_eq(c->machine.b, machine->b, KEY_LEN))
-                drop_conn(c);   /* the connection speaks for the machine */
+                drop_conn(c); /* the connection speaks for the machine */
         if (!crypto_eq(c->node.b, next->b, KEY_LEN))
                 c->registered = false;
         c->machine = *machine;
@@ -433,14 +437,15 @@ void control_login(struct control *c, const struct control_login *opts)
         c->followup[0] = '\0';
         c->recheck = false;
         c->auth_key[0] = '\0';
-        if (opts->auth_key != NULL && register_trim_key(opts->auth_key, c->auth_key, sizeof(c->auth_key)) != ERR_NONE)
+        if (opts->auth_key != NULL &&
+            register_trim_key(opts->auth_key, c->auth_key, sizeof(c->auth_key)) != ERR_NONE)
                 c->auth_key[0] = '\0';
         c->ephemeral = opts->ephemeral;
         c->expiry_ns = opts->expiry_ns;
         c->candidate = c->node;
         c->candidate_fresh = false;
         if (opts->force || none)
-                key_wipe(&c->candidate);   /* registering makes one */
+                key_wipe(&c->candidate); /* registering makes one */
         c->goal = GOAL_LOGIN;
         backoff_clear(&c->net);
         backoff_clear(&c->reg_backoff);

@@ -23,47 +23,47 @@
 struct control;
 
 enum control_error_kind {
-        CONTROL_ERROR_BAD_URL,        /* the login server's URL cannot be used */
-        CONTROL_ERROR_NAME,           /* host name not found */
-        CONTROL_ERROR_REFUSED,        /* connection refused */
-        CONTROL_ERROR_NO_ROUTE,       /* network or host unreachable */
-        CONTROL_ERROR_TIMEOUT,        /* no answer */
-        CONTROL_ERROR_TLS,            /* certificate or TLS failure */
-        CONTROL_ERROR_SERVER,         /* 5xx, or hung up: down or restarting */
-        CONTROL_ERROR_NOT_CONTROL,    /* something answers that is not a control server */
-        CONTROL_ERROR_VERSION,        /* the server does not speak our version */
-        CONTROL_ERROR_SERVER_KEY,     /* the server's Noise key is not what it published */
-        CONTROL_ERROR_AUTH_KEY,       /* wrong, unknown or malformed auth key */
+        CONTROL_ERROR_BAD_URL,     /* the login server's URL cannot be used */
+        CONTROL_ERROR_NAME,        /* host name not found */
+        CONTROL_ERROR_REFUSED,     /* connection refused */
+        CONTROL_ERROR_NO_ROUTE,    /* network or host unreachable */
+        CONTROL_ERROR_TIMEOUT,     /* no answer */
+        CONTROL_ERROR_TLS,         /* certificate or TLS failure */
+        CONTROL_ERROR_SERVER,      /* 5xx, or hung up: down or restarting */
+        CONTROL_ERROR_NOT_CONTROL, /* something answers that is not a control server */
+        CONTROL_ERROR_VERSION,     /* the server does not speak our version */
+        CONTROL_ERROR_SERVER_KEY,  /* the server's Noise key is not what it published */
+        CONTROL_ERROR_AUTH_KEY,    /* wrong, unknown or malformed auth key */
         CONTROL_ERROR_AUTH_KEY_USED,
         CONTROL_ERROR_AUTH_KEY_EXPIRED,
-        CONTROL_ERROR_REJECTED,       /* the server refused the registration for another reason */
+        CONTROL_ERROR_REJECTED, /* the server refused the registration for another reason */
         CONTROL_ERROR_RATE_LIMITED,
-        CONTROL_ERROR_PROTOCOL,       /* the server sent what we cannot understand */
-        CONTROL_ERROR_INTERNAL,       /* out of memory */
+        CONTROL_ERROR_PROTOCOL, /* the server sent what we cannot understand */
+        CONTROL_ERROR_INTERNAL, /* out of memory */
 };
 
 struct control_error {
         enum control_error_kind kind;
-        const char *message;      /* one or two lines for a person: the cause, and what to do */
-        const char *server_text;  /* the server's own words ("invalid pre auth key"); "" = none */
-        bool fatal;               /* will not get better without the user: no retry (retry_ms is -1) */
-        int64_t retry_ms;         /* until the next attempt */
+        const char *message;     /* one or two lines for a person: the cause, and what to do */
+        const char *server_text; /* the server's own words ("invalid pre auth key"); "" = none */
+        bool fatal;              /* will not get better without the user: no retry (retry_ms is -1) */
+        int64_t retry_ms;        /* until the next attempt */
 };
 
 enum control_need_login {
-        CONTROL_NEED_KEY_EXPIRED,     /* the node key expired or was logged out elsewhere */
-        CONTROL_NEED_NODE_DELETED,    /* the server no longer knows this node */
-        CONTROL_NEED_MIXED_STATE,     /* node key and machine key belong to different nodes */
+        CONTROL_NEED_KEY_EXPIRED,  /* the node key expired or was logged out elsewhere */
+        CONTROL_NEED_NODE_DELETED, /* the server no longer knows this node */
+        CONTROL_NEED_MIXED_STATE,  /* node key and machine key belong to different nodes */
 };
 
 struct control_registered {
-        struct key_private node_key;       /* in force from now on */
-        struct key_private old_node_key;   /* zero = none */
+        struct key_private node_key;     /* in force from now on */
+        struct key_private old_node_key; /* zero = none */
         int64_t user_id;
-        const char *login_name;            /* of the profile to persist */
+        const char *login_name; /* of the profile to persist */
         const char *display_name;
         const char *profile_pic_url;
-        bool machine_authorized;           /* false: an admin must approve; check expiry of self first */
+        bool machine_authorized; /* false: an admin must approve; check expiry of self first */
 };
 
 struct control_callbacks {
@@ -76,26 +76,26 @@ struct control_callbacks {
         void (*on_need_login)(void *arg, enum control_need_login why);
         /* nm is ours, valid until the next callback; d lists exactly what is new. */
         void (*on_netmap)(void *arg, const struct netmap *nm, const struct netmap_delta *d);
-        void (*on_online)(void *arg, bool online);      /* a map stream is / is no longer established */
+        void (*on_online)(void *arg, bool online); /* a map stream is / is no longer established */
         void (*on_error)(void *arg, const struct control_error *e);
-        void (*on_logged_out)(void *arg, const struct control_error *e);   /* e NULL: done */
-        void (*on_browser_url)(void *arg, const char *url);                /* PopBrowserURL */
+        void (*on_logged_out)(void *arg, const struct control_error *e); /* e NULL: done */
+        void (*on_browser_url)(void *arg, const char *url);              /* PopBrowserURL */
 };
 
 struct control_login {
-        const char *auth_key;     /* NULL or "" = none; blanks around and a --TL suffix are cut off */
-        bool force;               /* register a new node key even if the old one would do */
+        const char *auth_key; /* NULL or "" = none; blanks around and a --TL suffix are cut off */
+        bool force;           /* register a new node key even if the old one would do */
         bool ephemeral;
-        int64_t expiry_ns;        /* wanted key expiry, wall clock; 0 = the server's default */
+        int64_t expiry_ns; /* wanted key expiry, wall clock; 0 = the server's default */
 };
 
-enum control_endpoint_type {   /* as on the wire */
-        CONTROL_ENDPOINT_UNKNOWN = 0,
-        CONTROL_ENDPOINT_LOCAL = 1,
-        CONTROL_ENDPOINT_STUN = 2,
-        CONTROL_ENDPOINT_PORTMAPPED = 3,
-        CONTROL_ENDPOINT_STUN4_LOCAL_PORT = 4,
-        CONTROL_ENDPOINT_EXPLICIT = 5,
+enum control_endpoint_type { /* as on the wire */
+                             CONTROL_ENDPOINT_UNKNOWN = 0,
+                             CONTROL_ENDPOINT_LOCAL = 1,
+                             CONTROL_ENDPOINT_STUN = 2,
+                             CONTROL_ENDPOINT_PORTMAPPED = 3,
+                             CONTROL_ENDPOINT_STUN4_LOCAL_PORT = 4,
+                             CONTROL_ENDPOINT_EXPLICIT = 5,
 };
 
 struct control_endpoint {
@@ -113,11 +113,11 @@ void control_free(struct control *c);
 ERR_CHECK enum err control_set_server(struct control *c, const char *url);
 /* node and old_node may be NULL or zero (no stored key: the next login makes one and tells). */
 void control_set_keys(struct control *c, const struct key_private *machine, const struct key_private *node,
-        const struct key_private *old_node, const struct disco_public *disco);
+                      const struct key_private *old_node, const struct disco_public *disco);
 void control_set_disco(struct control *c, const struct disco_public *disco);
 /* The three below start a coalesced, non-streaming update when something the server keeps has changed. */
 void control_set_hostinfo(struct control *c, const struct hostinfo *h);
-void control_set_netinfo(struct control *c, const struct netinfo *ni);   /* latency alone sends nothing */
+void control_set_netinfo(struct control *c, const struct netinfo *ni); /* latency alone sends nothing */
 void control_set_endpoints(struct control *c, const struct control_endpoint *eps, size_t n);
 
 /* Registers; with a stored key and no auth key this is the quiet restart form.  Keeps trying. */

@@ -9,7 +9,7 @@
 
 enum {
         WATCHDOG_MS = 120000,
-        GATHER_MS = 100,          /* changes that come together go together */
+        GATHER_MS = 100, /* changes that come together go together */
         STREAM_GOOD_MS = 5000,
         EXPIRY_SLACK_MS = 1000,
 };
@@ -77,7 +77,8 @@ static void on_map(struct control *c, const struct map_news *news, mono_t now)
         if (first) {
                 log_debug(1, "control: first map: %zu peers", mapsession_map(c->session)->peer_count);
                 backoff_clear(&c->map_backoff);
-                map_mark_dirty(c, now);   /* some servers show a node to others only once it has said this itself */
+                map_mark_dirty(
+                        c, now); /* some servers show a node to others only once it has said this itself */
         }
         give_delta(c, &news->delta);
         check_self(c);
@@ -92,7 +93,7 @@ static enum err on_message(void *arg, const char *json, size_t len)
         struct map_news news;
         mono_t now = loop_now(c->loop);
         if (c->map.stream == NULL)
-                return ERR_CLOSED;   /* a callback has stopped the stream */
+                return ERR_CLOSED; /* a callback has stopped the stream */
         enum err e = mapsession_apply(c->session, json, len, wall_now_ns(), &news);
         if (e != ERR_NONE)
                 return e;
@@ -101,7 +102,7 @@ static enum err on_message(void *arg, const char *json, size_t len)
                 on_map(c, &news, now);
         control_kick(c);
         if (c->map.stream == NULL)
-                return ERR_CLOSED;   /* the callbacks did it just now */
+                return ERR_CLOSED; /* the callbacks did it just now */
         if (news.ping_url[0] != '\0' && strcmp(news.ping_url, c->last_ping) != 0) {
                 (void)str_copy(c->last_ping, sizeof(c->last_ping), news.ping_url);
                 control_answer_ping(c, &news);
@@ -113,8 +114,8 @@ static enum err on_message(void *arg, const char *json, size_t len)
 
 /* --- the stream --- */
 
-static void stream_failed(struct control *c, enum control_error_kind kind, const char *detail, const char *server_text,
-        mono_t now)
+static void stream_failed(struct control *c, enum control_error_kind kind, const char *detail,
+                          const char *server_text, mono_t now)
 {
         if (c->online && mono_diff_ms(now, c->map_opened) >= STREAM_GOOD_MS)
                 backoff_clear(&c->map_backoff);
@@ -158,8 +159,9 @@ static void on_stream_data(void *arg, const uint8_t *data, size_t len)
         if (e == ERR_NONE || c->map.stream == NULL)
                 return;
         request_drop(c, &c->map);
-        stream_failed(c, CONTROL_ERROR_PROTOCOL, e == ERR_FULL ? "its map is too large" : "its map cannot be read", "",
-                loop_now(c->loop));
+        stream_failed(c, CONTROL_ERROR_PROTOCOL,
+                      e == ERR_FULL ? "its map is too large" : "its map cannot be read", "",
+                      loop_now(c->loop));
 }
 
 static void on_stream_end(void *arg, bool clean)
@@ -174,7 +176,7 @@ static void on_stream_end(void *arg, bool clean)
         } else if (!on_refusal(c, &c->map)) {
                 (void)snprintf(detail, sizeof(detail), "HTTP status %d for the map", status);
                 stream_failed(c, status >= 500 ? CONTROL_ERROR_SERVER : CONTROL_ERROR_REJECTED, detail,
-                        request_error_text(&c->map), now);
+                              request_error_text(&c->map), now);
         } else {
                 set_online(c, false);
                 (void)backoff_fail(&c->map_backoff, now);
@@ -223,7 +225,7 @@ static void on_lite_status(void *arg, int status, const char *retry_after)
 static void on_lite_data(void *arg, const uint8_t *data, size_t len)
 {
         struct control *c = arg;
-        if (c->lite.status != 200)   /* a map nobody asked for may come with 200 */
+        if (c->lite.status != 200) /* a map nobody asked for may come with 200 */
                 request_on_data(&c->lite, data, len, ERROR_BODY_MAX);
 }
 
@@ -251,7 +253,7 @@ static void on_lite_end(void *arg, bool clean)
 static void send_lite(struct control *c, mono_t now)
 {
         static const struct h2_stream_fns FNS = {on_lite_status, on_lite_data, on_lite_end};
-        c->dirty = false;   /* what changes from here on goes with the next one */
+        c->dirty = false; /* what changes from here on goes with the next one */
         (void)control_post(c, &c->lite, "/machine/map", map_body(c, false), &FNS, now);
 }
 
@@ -275,8 +277,8 @@ void map_advance(struct control *c, mono_t now)
                 control_net_failed(c, CONTROL_ERROR_TIMEOUT, "nothing was heard for two minutes", now);
                 return;
         }
-        if (conn_is_open(c->conn) && wants_lite(c) && mono_reached(now, c->dirty_at)
-                && mono_reached(now, c->lite_backoff.next))
+        if (conn_is_open(c->conn) && wants_lite(c) && mono_reached(now, c->dirty_at) &&
+            mono_reached(now, c->lite_backoff.next))
                 send_lite(c, now);
 }
 
@@ -291,6 +293,6 @@ mono_t map_next(const struct control *c)
                 next = mono_min(next, mono_add_ms(c->map_heard, WATCHDOG_MS));
         if (wants_lite(c))
                 next = mono_min(next, mono_reached(c->dirty_at, c->lite_backoff.next) ? c->dirty_at
-                        : c->lite_backoff.next);
+                                                                                      : c->lite_backoff.next);
         return next;
 }

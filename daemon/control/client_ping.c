@@ -61,10 +61,10 @@ static void run_c2n(struct control *c, const struct map_news *news)
         struct buf out;
         size_t len;
         buf_init(&out, 2 * C2N_MAX);
-        if (request != NULL && cap <= C2N_MAX
-                && sodium_base642bin(request, cap + 1, news->ping_payload, cap, NULL, &len, NULL,
-                        sodium_base64_VARIANT_ORIGINAL) == 0
-                && c2n_answer((const char *)request, len, &out) == ERR_NONE)
+        if (request != NULL && cap <= C2N_MAX &&
+            sodium_base642bin(request, cap + 1, news->ping_payload, cap, NULL, &len, NULL,
+                              sodium_base64_VARIANT_ORIGINAL) == 0 &&
+            c2n_answer((const char *)request, len, &out) == ERR_NONE)
                 send_inside(c, "POST", news->ping_url, &out);
         buf_done(&out);
         free(request);

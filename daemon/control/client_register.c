@@ -9,9 +9,9 @@
 #include "base/log.h"
 
 enum {
-        PROBE_MS = 60000,          /* plus up to as much again */
-        FOLLOWUP_PAUSE_MS = 1000,  /* the least time between two polls of one URL */
-        VERSION_PAUSE_MS = 60000,  /* a server that wants another version will not change its mind soon */
+        PROBE_MS = 60000,         /* plus up to as much again */
+        FOLLOWUP_PAUSE_MS = 1000, /* the least time between two polls of one URL */
+        VERSION_PAUSE_MS = 60000, /* a server that wants another version will not change its mind soon */
 };
 
 static void plan_probe(struct control *c, mono_t now)
@@ -41,8 +41,8 @@ static void give_up(struct control *c, enum control_error_kind kind, const char 
         control_report(c, kind, "", server_text, -1);
 }
 
-static void retry_later(struct control *c, enum control_error_kind kind, const char *detail, const char *server_text,
-        mono_t now)
+static void retry_later(struct control *c, enum control_error_kind kind, const char *detail,
+                        const char *server_text, mono_t now)
 {
         control_report(c, kind, detail, server_text, backoff_fail(&c->reg_backoff, now));
 }
@@ -56,7 +56,7 @@ static void on_success(struct control *c, const struct register_answer *a, mono_
         if (new_key) {
                 c->old_node = c->node;
                 c->node = c->candidate;
-                map_stop(c);   /* the stream was opened for the old key */
+                map_stop(c); /* the stream was opened for the old key */
         }
         c->candidate_fresh = false;
         c->registered = true;
@@ -109,7 +109,7 @@ static void on_visit(struct control *c, const char *url, mono_t now)
                 return;
         }
         if (c->purpose == PURPOSE_FOLLOWUP && strcmp(url, c->followup) == 0) {
-                (void)backoff_fail(&c->reg_backoff, now);   /* nothing has happened: not so fast again */
+                (void)backoff_fail(&c->reg_backoff, now); /* nothing has happened: not so fast again */
                 c->reg_backoff.next = mono_add_ms(c->reg_backoff.next, FOLLOWUP_PAUSE_MS);
         } else if (c->purpose == PURPOSE_FOLLOWUP) {
                 /* Timed out, or the verdict went to another waiter: a plain request tells which. */
@@ -124,7 +124,8 @@ static void on_visit(struct control *c, const char *url, mono_t now)
 static void on_rejected(struct control *c, const struct register_answer *a, mono_t now)
 {
         enum register_fault f = register_fault_of(a->error);
-        bool about_key = f == REGISTER_FAULT_KEY_BAD || f == REGISTER_FAULT_KEY_USED || f == REGISTER_FAULT_KEY_EXPIRED;
+        bool about_key = f == REGISTER_FAULT_KEY_BAD || f == REGISTER_FAULT_KEY_USED ||
+                         f == REGISTER_FAULT_KEY_EXPIRED;
         if (f == REGISTER_FAULT_MIXED) {
                 give_up(c, CONTROL_ERROR_REJECTED, a->error);
                 c->cb.on_need_login(c->arg, CONTROL_NEED_MIXED_STATE);
@@ -145,7 +146,8 @@ static void on_login_answer(struct control *c, const struct register_answer *a, 
                 on_rejected(c, a, now);
                 break;
         case REGISTER_SIGNATURE:
-                give_up(c, CONTROL_ERROR_REJECTED, "this tailnet wants signed node keys (tailnet lock), which is not supported");
+                give_up(c, CONTROL_ERROR_REJECTED,
+                        "this tailnet wants signed node keys (tailnet lock), which is not supported");
                 break;
         case REGISTER_KEY_EXPIRED:
                 on_key_expired(c, now);
@@ -212,7 +214,8 @@ static void on_bad_status(struct control *c, mono_t now)
                 c->reg_backoff.next = mono_add_ms(now, VERSION_PAUSE_MS);
                 control_report(c, CONTROL_ERROR_VERSION, detail, text, VERSION_PAUSE_MS);
         } else {
-                retry_later(c, rq->status >= 500 ? CONTROL_ERROR_SERVER : CONTROL_ERROR_REJECTED, detail, text, now);
+                retry_later(c, rq->status >= 500 ? CONTROL_ERROR_SERVER : CONTROL_ERROR_REJECTED, detail,
+                            text, now);
         }
 }
 
@@ -227,7 +230,8 @@ static void on_answer(struct control *c, mono_t now)
         else if (c->reg.status != 200)
                 on_bad_status(c, now);
         else if (e != ERR_NONE)
-                retry_later(c, CONTROL_ERROR_PROTOCOL, "its answer to the registration cannot be read", "", now);
+                retry_later(c, CONTROL_ERROR_PROTOCOL, "its answer to the registration cannot be read", "",
+                            now);
         else if (c->purpose == PURPOSE_PROBE)
                 on_probe_answer(c, &a);
         else
@@ -288,8 +292,8 @@ static void send_register(struct control *c, enum register_purpose purpose, mono
 /* Only Headscale keeps quiet about a deleted node; others must not be asked needlessly. */
 static bool wants_probe(const struct control *c)
 {
-        return c->goal == GOAL_RUN && c->registered && c->online && conn_had_early(c->conn)
-                && strstr(c->url.host, "tailscale.com") == NULL;
+        return c->goal == GOAL_RUN && c->registered && c->online && conn_had_early(c->conn) &&
+               strstr(c->url.host, "tailscale.com") == NULL;
 }
 
 void register_again(struct control *c)

@@ -17,28 +17,28 @@
 
 struct backoff {
         unsigned failures;
-        mono_t next;   /* not before */
+        mono_t next; /* not before */
 };
 
 /* One kind of request inside the channel; at most one of each at a time. */
 struct request {
-        struct h2_stream *stream;   /* NULL: none is under way */
-        int status;                 /* 0: no answer yet */
+        struct h2_stream *stream; /* NULL: none is under way */
+        int status;               /* 0: no answer yet */
         char retry_after[64];
         struct buf body;
 };
 
 enum goal {
-        GOAL_NONE,     /* nothing wanted, or nothing to be had */
-        GOAL_LOGIN,    /* register until it works */
-        GOAL_RUN,      /* registered: keep the map */
+        GOAL_NONE,  /* nothing wanted, or nothing to be had */
+        GOAL_LOGIN, /* register until it works */
+        GOAL_RUN,   /* registered: keep the map */
         GOAL_LOGOUT,
 };
 
 enum register_purpose {
         PURPOSE_LOGIN,
-        PURPOSE_FOLLOWUP,   /* wait for the user's approval */
-        PURPOSE_PROBE,      /* are we still known? changes nothing */
+        PURPOSE_FOLLOWUP, /* wait for the user's approval */
+        PURPOSE_PROBE,    /* are we still known? changes nothing */
         PURPOSE_LOGOUT,
 };
 
@@ -48,17 +48,17 @@ struct control {
         struct control_callbacks cb;
         void *arg;
 
-        struct timer wake;          /* runs control_advance() */
+        struct timer wake; /* runs control_advance() */
         enum goal goal;
         bool want_poll;
-        bool registered;            /* the server accepted node_key in this life of ours */
+        bool registered; /* the server accepted node_key in this life of ours */
 
         /* The server and the way to it. */
         struct server_url url;
         bool have_url;
         struct machine_public server_key;
         bool have_server_key;
-        bool handshake_failed;      /* since the key was fetched: the next failure is not about the key */
+        bool handshake_failed; /* since the key was fetched: the next failure is not about the key */
         struct fetch *fetch;
         struct conn *conn;
         mono_t conn_opened;
@@ -66,13 +66,13 @@ struct control {
 
         /* Who we are. */
         struct key_private machine;
-        struct key_private node;        /* zero = none */
-        struct key_private old_node;    /* zero = none */
-        struct key_private candidate;   /* being registered; equals node for the quiet form */
-        bool candidate_fresh;           /* made by this login, so "expired" cannot be its fault */
+        struct key_private node;      /* zero = none */
+        struct key_private old_node;  /* zero = none */
+        struct key_private candidate; /* being registered; equals node for the quiet form */
+        bool candidate_fresh;         /* made by this login, so "expired" cannot be its fault */
         struct disco_public disco;
-        json_t *hostinfo;               /* without NetInfo */
-        json_t *netinfo;                /* NULL = not known yet */
+        json_t *hostinfo; /* without NetInfo */
+        json_t *netinfo;  /* NULL = not known yet */
         struct control_endpoint endpoints[CONTROL_ENDPOINTS_MAX];
         size_t endpoint_count;
 
@@ -83,8 +83,8 @@ struct control {
         char auth_key[512];
         bool ephemeral;
         int64_t expiry_ns;
-        char followup[1024];        /* the URL that waits for the user; "" = none */
-        bool recheck;               /* the URL has changed: are we registered perhaps? */
+        char followup[1024]; /* the URL that waits for the user; "" = none */
+        bool recheck;        /* the URL has changed: are we registered perhaps? */
         mono_t probe_at;
         mono_t logout_by;
 
@@ -93,17 +93,17 @@ struct control {
         struct map_frames frames;
         struct mapsession *session;
         struct backoff map_backoff;
-        mono_t map_heard;           /* last message, or start of the stream */
+        mono_t map_heard; /* last message, or start of the stream */
         mono_t map_opened;
-        bool online;                /* a first map has come on this stream */
+        bool online; /* a first map has come on this stream */
         bool self_expired;
-        mono_t expiry_at;           /* when a key expires next */
+        mono_t expiry_at; /* when a key expires next */
         char last_ping[512];
 
         /* Telling the server. */
         struct request lite;
         bool dirty;
-        mono_t dirty_at;            /* send not before: gathers what comes together */
+        mono_t dirty_at; /* send not before: gathers what comes together */
         struct backoff lite_backoff;
 };
 
@@ -118,13 +118,13 @@ void control_kick(struct control *c);
 int64_t backoff_fail(struct backoff *b, mono_t now);
 void backoff_clear(struct backoff *b);
 /* Tells the user side.  retry_ms < 0: no further attempt. */
-void control_report(struct control *c, enum control_error_kind kind, const char *detail, const char *server_text,
-        int64_t retry_ms);
+void control_report(struct control *c, enum control_error_kind kind, const char *detail,
+                    const char *server_text, int64_t retry_ms);
 /* The connection is of no use any more: hang up, pause, and tell why. */
 void control_net_failed(struct control *c, enum control_error_kind kind, const char *detail, mono_t now);
 /* Starts a POST; takes body (wiped and freed).  False: the connection is unusable and has been dropped. */
-bool control_post(struct control *c, struct request *rq, const char *path, char *body, const struct h2_stream_fns *fns,
-        mono_t now);
+bool control_post(struct control *c, struct request *rq, const char *path, char *body,
+                  const struct h2_stream_fns *fns, mono_t now);
 void request_drop(struct control *c, struct request *rq);
 void request_on_status(struct request *rq, int status, const char *retry_after);
 void request_on_data(struct request *rq, const uint8_t *data, size_t len, size_t max);
@@ -135,7 +135,7 @@ json_t *control_hostinfo(const struct control *c);
 
 /* client_register.c */
 void register_advance(struct control *c, mono_t now);
-mono_t register_next(const struct control *c);   /* when register_advance() may have something to do */
+mono_t register_next(const struct control *c); /* when register_advance() may have something to do */
 /* The server said it does not know our node: find out what it thinks of us. */
 void register_again(struct control *c);
 void register_logout_over(struct control *c, enum control_error_kind kind, const char *detail, bool failed);
@@ -143,7 +143,7 @@ void register_logout_over(struct control *c, enum control_error_kind kind, const
 /* client_map.c */
 void map_advance(struct control *c, mono_t now);
 mono_t map_next(const struct control *c);
-void map_stop(struct control *c);    /* no stream, no update */
+void map_stop(struct control *c); /* no stream, no update */
 void map_mark_dirty(struct control *c, mono_t now);
 void map_expire(struct control *c, mono_t now);
 

@@ -10,7 +10,7 @@
 #include "daemon/control/noise.h"
 
 enum {
-        HANDSHAKE_MS = 10000,       /* dial, TLS, upgrade and Noise together */
+        HANDSHAKE_MS = 10000, /* dial, TLS, upgrade and Noise together */
         EARLY_HEAD = 9,
         EARLY_MAX = 65536,
         OUT_MAX = 4 * 1024 * 1024,
@@ -19,8 +19,8 @@ enum {
 
 enum conn_state {
         CONN_DIALLING,
-        CONN_UPGRADING,      /* request sent, waiting for 101 */
-        CONN_HANDSHAKING,    /* waiting for the Noise response */
+        CONN_UPGRADING,   /* request sent, waiting for 101 */
+        CONN_HANDSHAKING, /* waiting for the Noise response */
         CONN_OPEN,
         CONN_DEAD,
 };
@@ -32,16 +32,16 @@ struct conn {
         struct conn_fns fns;
         void *arg;
         enum conn_state state;
-        struct timer timer;          /* the handshake's deadline; then, something to send; once dead, the report */
+        struct timer timer; /* the handshake's deadline; then, something to send; once dead, the report */
         struct cnoise_handshake hs;
         struct cnoise_session noise;
         struct h2 *h2;
-        struct buf in;               /* from the socket, not understood yet */
-        struct buf plain;            /* out of records, not given to HTTP/2 yet */
-        struct buf out;              /* for the socket */
+        struct buf in;    /* from the socket, not understood yet */
+        struct buf plain; /* out of records, not given to HTTP/2 yet */
+        struct buf out;   /* for the socket */
         bool early_done;
         bool had_early;
-        bool busy;                   /* inside an event: freeing waits for its end */
+        bool busy; /* inside an event: freeing waits for its end */
         bool doomed;
         enum control_error_kind lost_kind;
         char lost_detail[256];
@@ -116,7 +116,7 @@ static void conn_flush(struct conn *c)
         buf_done(&raw);
         if (e != ERR_NONE) {
                 conn_fail(c, e == ERR_CLOSED ? CONTROL_ERROR_SERVER : CONTROL_ERROR_PROTOCOL,
-                        e == ERR_CLOSED ? "the server ended the HTTP/2 session" : "cannot send");
+                          e == ERR_CLOSED ? "the server ended the HTTP/2 session" : "cannot send");
                 return;
         }
         conn_write(c);
@@ -162,7 +162,7 @@ static void step_upgrade(struct conn *c)
                 upgrade_refused(c, a.status);
                 return;
         }
-        buf_consume(&c->in, a.head_len);   /* what follows is Noise already */
+        buf_consume(&c->in, a.head_len); /* what follows is Noise already */
         c->state = CONN_HANDSHAKING;
 }
 
@@ -204,7 +204,7 @@ static bool step_early(struct conn *c)
         }
         if (c->plain.len < EARLY_HEAD + (size_t)n)
                 return false;
-        buf_consume(&c->plain, EARLY_HEAD + (size_t)n);   /* a challenge that no client answers */
+        buf_consume(&c->plain, EARLY_HEAD + (size_t)n); /* a challenge that no client answers */
         c->had_early = true;
         return true;
 }
@@ -265,7 +265,7 @@ static void conn_read(struct conn *c, mono_t now)
 static void conn_connected(struct conn *c)
 {
         c->state = CONN_UPGRADING;
-        conn_write(c);   /* the request was put there by conn_new() */
+        conn_write(c); /* the request was put there by conn_new() */
 }
 
 static void conn_unreachable(struct conn *c)
@@ -303,7 +303,7 @@ static void on_stream(struct stream *s, enum stream_event ev, void *arg, mono_t 
 /* --- the outside --- */
 
 static enum err conn_dial(struct conn *c, struct dialer *d, const struct key_private *machine,
-        const struct machine_public *server)
+                          const struct machine_public *server)
 {
         struct key_private ephemeral;
         uint8_t initiation[CNOISE_INITIATION_LEN];
@@ -326,8 +326,9 @@ static enum err conn_dial(struct conn *c, struct dialer *d, const struct key_pri
         return ERR_NONE;
 }
 
-struct conn *conn_new(struct loop *l, struct dialer *d, const struct server_url *url, const struct key_private *machine,
-        const struct machine_public *server, const struct conn_fns *fns, void *arg)
+struct conn *conn_new(struct loop *l, struct dialer *d, const struct server_url *url,
+                      const struct key_private *machine, const struct machine_public *server,
+                      const struct conn_fns *fns, void *arg)
 {
         struct conn *c = calloc(1, sizeof(*c));
         if (c == NULL)
@@ -372,11 +373,12 @@ bool conn_had_early(const struct conn *c)
         return c != NULL && c->had_early;
 }
 
-struct h2_stream *conn_start(struct conn *c, const struct h2_request *rq, const struct h2_stream_fns *fns, void *arg)
+struct h2_stream *conn_start(struct conn *c, const struct h2_request *rq, const struct h2_stream_fns *fns,
+                             void *arg)
 {
         if (c->state != CONN_OPEN)
                 return NULL;
-        loop_timer_at(c->loop, &c->timer, loop_now(c->loop));   /* what is to be sent goes out soon */
+        loop_timer_at(c->loop, &c->timer, loop_now(c->loop)); /* what is to be sent goes out soon */
         return h2_start(c->h2, rq, fns, arg);
 }
 

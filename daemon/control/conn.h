@@ -23,12 +23,14 @@ struct conn_fns {
 };
 
 /* NULL: out of memory, or the server's key is no good.  All arguments are copied or, d and l, outlive it. */
-struct conn *conn_new(struct loop *l, struct dialer *d, const struct server_url *url, const struct key_private *machine,
-        const struct machine_public *server, const struct conn_fns *fns, void *arg);
-void conn_free(struct conn *c);   /* NULL is fine */
+struct conn *conn_new(struct loop *l, struct dialer *d, const struct server_url *url,
+                      const struct key_private *machine, const struct machine_public *server,
+                      const struct conn_fns *fns, void *arg);
+void conn_free(struct conn *c); /* NULL is fine */
 bool conn_is_open(const struct conn *c);
 /* The server opened with the early payload, as Headscale does and the reference test server does not. */
 bool conn_had_early(const struct conn *c);
 /* NULL: cannot carry a new request: free it and make another. */
-struct h2_stream *conn_start(struct conn *c, const struct h2_request *rq, const struct h2_stream_fns *fns, void *arg);
+struct h2_stream *conn_start(struct conn *c, const struct h2_request *rq, const struct h2_stream_fns *fns,
+                             void *arg);
 void conn_cancel(struct conn *c, struct h2_stream *s);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 const char *fault_text(enum control_error_kind kind, const struct server_url *url, const char *detail,
-        const char *server_text, char out[FAULT_TEXT_MAX])
+                       const char *server_text, char out[FAULT_TEXT_MAX])
 {
         const char *base = url->base[0] != '\0' ? url->base : "(none)";
         const char *fmt = "";
@@ -33,7 +33,8 @@ const char *fault_text(enum control_error_kind kind, const struct server_url *ur
                 break;
         case CONTROL_ERROR_TLS:
                 fmt = "no secure connection to the login server %1$s: %2$s\n"
-                      "check the server's certificate, this machine's clock, and whether the URL should start with http://";
+                      "check the server's certificate, this machine's clock, and whether the URL should "
+                      "start with http://";
                 break;
         case CONTROL_ERROR_SERVER:
                 fmt = "the login server %1$s is not working now: %2$s\n"
@@ -41,7 +42,8 @@ const char *fault_text(enum control_error_kind kind, const struct server_url *ur
                 break;
         case CONTROL_ERROR_NOT_CONTROL:
                 fmt = "%1$s is not a control server, or a proxy hides it: %2$s\n"
-                      "check --login-server; a proxy must pass on POST upgrades to tailscale-control-protocol";
+                      "check --login-server; a proxy must pass on POST upgrades to "
+                      "tailscale-control-protocol";
                 break;
         case CONTROL_ERROR_VERSION:
                 fmt = "the login server %1$s does not accept this client's protocol version: %2$s\n"

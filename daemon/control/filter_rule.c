@@ -6,7 +6,7 @@
 
 #include "base/json.h"
 
-static const uint8_t DEFAULT_PROTOS[] = {6, 17, 1, 58};   /* TCP, UDP, ICMP, ICMPv6 */
+static const uint8_t DEFAULT_PROTOS[] = {6, 17, 1, 58}; /* TCP, UDP, ICMP, ICMPv6 */
 
 enum { RANGES_MAX = 65536 };
 
@@ -23,8 +23,9 @@ static const struct ip_range *all_ips(size_t *ret_n)
 {
         static const struct ip_range ALL[2] = {
                 {{.family = IP_V4}, {.family = IP_V4, .b = {255, 255, 255, 255}}},
-                {{.family = IP_V6}, {.family = IP_V6, .b = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-                                                              255, 255, 255, 255, 255}}},
+                {{.family = IP_V6},
+                 {.family = IP_V6,
+                  .b = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}}},
         };
         *ret_n = 2;
         return ALL;
@@ -40,8 +41,8 @@ static enum err range_parse(const char *s, const char *dash, struct ip_range *re
         memcpy(first, s, n);
         first[n] = '\0';
         struct ip_range r;
-        if (ip_parse(first, &r.first) != ERR_NONE || ip_parse(dash + 1, &r.last) != ERR_NONE
-                || r.first.family != r.last.family || ip_cmp(r.first, r.last) > 0)
+        if (ip_parse(first, &r.first) != ERR_NONE || ip_parse(dash + 1, &r.last) != ERR_NONE ||
+            r.first.family != r.last.family || ip_cmp(r.first, r.last) > 0)
                 return ERR_FORMAT;
         *ret = r;
         return ERR_NONE;
@@ -74,8 +75,8 @@ struct layout {
 
 static size_t layout_size(const struct layout *l)
 {
-        return sizeof(struct filter_rule) + l->caps * sizeof(char *) + l->dsts * sizeof(struct filter_dst)
-                + l->srcs * sizeof(struct ip_range) + l->protos + l->cap_bytes;
+        return sizeof(struct filter_rule) + l->caps * sizeof(char *) + l->dsts * sizeof(struct filter_dst) +
+               l->srcs * sizeof(struct ip_range) + l->protos + l->cap_bytes;
 }
 
 static bool is_cap(const json_t *v)
@@ -89,7 +90,8 @@ static struct layout layout_of(const json_t *obj)
         struct layout l = {0};
         size_t i;
         json_t *v;
-        json_array_foreach(json_arr(obj, "SrcIPs"), i, v) {
+        json_array_foreach(json_arr(obj, "SrcIPs"), i, v)
+        {
                 l.srcs += 2;
                 if (is_cap(v)) {
                         l.caps++;
@@ -103,11 +105,13 @@ static struct layout layout_of(const json_t *obj)
         return l;
 }
 
-static void fill_srcs(const json_t *obj, struct filter_rule *r, const char **caps, struct ip_range *srcs, char *text)
+static void fill_srcs(const json_t *obj, struct filter_rule *r, const char **caps, struct ip_range *srcs,
+                      char *text)
 {
         size_t i;
         json_t *v;
-        json_array_foreach(json_arr(obj, "SrcIPs"), i, v) {
+        json_array_foreach(json_arr(obj, "SrcIPs"), i, v)
+        {
                 if (is_cap(v)) {
                         size_t n = json_string_length(v) - 4 + 1;
                         memcpy(text, json_string_value(v) + 4, n);
@@ -125,7 +129,8 @@ static void fill_dsts(const json_t *obj, struct filter_rule *r, struct filter_ds
 {
         size_t i;
         json_t *v;
-        json_array_foreach(json_arr(obj, "DstPorts"), i, v) {
+        json_array_foreach(json_arr(obj, "DstPorts"), i, v)
+        {
                 struct ip_range ips[2];
                 const json_t *ports = json_obj(v, "Ports");
                 int64_t first = json_int(ports, "First", 0);
@@ -144,7 +149,8 @@ static void fill_protos(const json_t *obj, struct filter_rule *r, uint8_t *proto
 {
         size_t i;
         json_t *v;
-        json_array_foreach(json_arr(obj, "IPProto"), i, v) {
+        json_array_foreach(json_arr(obj, "IPProto"), i, v)
+        {
                 int64_t p = json_is_integer(v) ? json_integer_value(v) : -1;
                 if (p >= 0 && p <= 255)
                         protos[r->proto_count++] = (uint8_t)p;
@@ -167,7 +173,7 @@ enum err filter_rule_from_json(const json_t *obj, struct filter_rule **ret)
         if (block == NULL)
                 return ERR_FULL;
         struct filter_rule *r = (struct filter_rule *)(void *)block;
-        char *caps = block + sizeof(*r);   /* pointers, then ports (2), then bytes: no padding needed */
+        char *caps = block + sizeof(*r); /* pointers, then ports (2), then bytes: no padding needed */
         char *dsts = caps + l.caps * sizeof(char *);
         char *srcs = dsts + l.dsts * sizeof(struct filter_dst);
         char *protos = srcs + l.srcs * sizeof(struct ip_range);

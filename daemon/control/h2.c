@@ -13,7 +13,7 @@ enum {
 
 struct h2 {
         nghttp2_session *session;
-        struct h2_stream *streams;   /* open ones */
+        struct h2_stream *streams; /* open ones */
         bool going_away;
 };
 
@@ -30,7 +30,7 @@ struct h2_stream {
         char retry_after[64];
         bool answered;
         bool cancelled;
-        bool ended;      /* END_STREAM came */
+        bool ended; /* END_STREAM came */
 };
 
 static void stream_unlink(struct h2_stream *s)
@@ -46,13 +46,13 @@ static void stream_unlink(struct h2_stream *s)
 static void stream_free(struct h2_stream *s)
 {
         if (s->body != NULL)
-                explicit_bzero(s->body, s->body_len);   /* may hold an auth key */
+                explicit_bzero(s->body, s->body_len); /* may hold an auth key */
         free(s->body);
         free(s);
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-        const uint8_t *value, size_t value_len, uint8_t flags, void *arg)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *arg)
 {
         (void)flags;
         (void)arg;
@@ -90,7 +90,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         return 0;
 }
 
-static int on_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *arg)
+static int on_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
+                    void *arg)
 {
         (void)flags;
         (void)arg;
@@ -116,7 +117,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error_code, v
 }
 
 static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, size_t cap, uint32_t *flags,
-        nghttp2_data_source *source, void *arg)
+                         nghttp2_data_source *source, void *arg)
 {
         (void)session;
         (void)id;
@@ -150,9 +151,10 @@ static int session_open(struct h2 *h)
         nghttp2_session_callbacks_del(cb);
         if (rc == 0)
                 rc = nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings,
-                        sizeof(settings) / sizeof(settings[0]));
+                                             sizeof(settings) / sizeof(settings[0]));
         if (rc == 0)
-                rc = nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, WINDOW_CONNECTION);
+                rc = nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
+                                                           WINDOW_CONNECTION);
         return rc;
 }
 
@@ -193,10 +195,12 @@ static nghttp2_nv header(const char *name, const char *value)
                 const char *in;
                 uint8_t *out;
         } n = {.in = name}, v = {.in = value};
-        return (nghttp2_nv){.name = n.out, .value = v.out, .namelen = strlen(name), .valuelen = strlen(value)};
+        return (nghttp2_nv){
+                .name = n.out, .value = v.out, .namelen = strlen(name), .valuelen = strlen(value)};
 }
 
-struct h2_stream *h2_start(struct h2 *h, const struct h2_request *rq, const struct h2_stream_fns *fns, void *arg)
+struct h2_stream *h2_start(struct h2 *h, const struct h2_request *rq, const struct h2_stream_fns *fns,
+                           void *arg)
 {
         nghttp2_nv nv[8];
         size_t n = 0;
@@ -218,7 +222,7 @@ struct h2_stream *h2_start(struct h2 *h, const struct h2_request *rq, const stru
                 s->body_len = rq->body_len;
         }
         nv[n++] = header(":method", rq->method);
-        nv[n++] = header(":scheme", "https");   /* whatever the outer connection is */
+        nv[n++] = header(":scheme", "https"); /* whatever the outer connection is */
         nv[n++] = header(":authority", rq->authority);
         nv[n++] = header(":path", rq->path);
         if (s->body != NULL)

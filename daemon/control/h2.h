@@ -25,18 +25,19 @@ struct h2_stream_fns {
 };
 
 struct h2_request {
-        const char *method;       /* "POST" */
+        const char *method; /* "POST" */
         const char *authority;
         const char *path;
-        const char *ts_lb[2];     /* load-balancer hints, NULL = none */
-        const void *body;         /* copied; NULL = no body */
+        const char *ts_lb[2]; /* load-balancer hints, NULL = none */
+        const void *body;     /* copied; NULL = no body */
         size_t body_len;
 };
 
-struct h2 *h2_new(void);      /* NULL: out of memory.  The client preface is pending at once. */
-void h2_free(struct h2 *h);   /* on_end is not called for what is still open */
+struct h2 *h2_new(void);    /* NULL: out of memory.  The client preface is pending at once. */
+void h2_free(struct h2 *h); /* on_end is not called for what is still open */
 /* NULL: no more streams on this connection (GOAWAY, out of memory): dial again. */
-struct h2_stream *h2_start(struct h2 *h, const struct h2_request *rq, const struct h2_stream_fns *fns, void *arg);
+struct h2_stream *h2_start(struct h2 *h, const struct h2_request *rq, const struct h2_stream_fns *fns,
+                           void *arg);
 /* Resets the stream; none of its callbacks is called again.  Not after its on_end. */
 void h2_cancel(struct h2_stream *s);
 /* No callback of any open stream is called again; to be followed by h2_free() when that is allowed. */
@@ -45,5 +46,5 @@ void h2_abandon(struct h2 *h);
 ERR_CHECK enum err h2_feed(struct h2 *h, const void *data, size_t len);
 /* Appends what is to be sent to out. */
 ERR_CHECK enum err h2_pull(struct h2 *h, struct buf *out);
-bool h2_going_away(const struct h2 *h);   /* no new requests here */
-bool h2_idle(const struct h2 *h);         /* no stream is open */
+bool h2_going_away(const struct h2 *h); /* no new requests here */
+bool h2_idle(const struct h2 *h);       /* no stream is open */

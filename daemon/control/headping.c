@@ -97,10 +97,13 @@ void headping_send(struct loop *l, struct dialer *d, const char *url)
                 return;
         timer_init(&h->deadline, on_deadline);
         buf_init(&h->out, REQUEST_MAX);
-        buf_printf(&h->out, "HEAD %s%.*s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", *path == '/' ? "" : "/",
-                (int)strcspn(path, "#"), path, u.authority);
+        buf_printf(&h->out, "HEAD %s%.*s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
+                   *path == '/' ? "" : "/", (int)strcspn(path, "#"), path, u.authority);
         struct dial_opts opts = {
-                .host = u.host, .port = u.port, .tls = u.tls ? DIAL_TLS : DIAL_PLAIN, .timeout_ms = HEADPING_MS,
+                .host = u.host,
+                .port = u.port,
+                .tls = u.tls ? DIAL_TLS : DIAL_PLAIN,
+                .timeout_ms = HEADPING_MS,
         };
         h->stream = buf_ok(&h->out) ? stream_dial(d, &opts, on_stream, h) : NULL;
         if (h->stream == NULL) {

@@ -18,7 +18,8 @@ static bool os_release_value(const char *text, size_t len, const char *key, char
         for (const char *line = text; line < end;) {
                 const char *eol = memchr(line, '\n', (size_t)(end - line));
                 const char *stop = eol != NULL ? eol : end;
-                if ((size_t)(stop - line) > key_len && memcmp(line, key, key_len) == 0 && line[key_len] == '=') {
+                if ((size_t)(stop - line) > key_len && memcmp(line, key, key_len) == 0 &&
+                    line[key_len] == '=') {
                         const char *v = line + key_len + 1;
                         while (stop > v && (stop[-1] == '\r' || stop[-1] == ' '))
                                 stop--;
@@ -42,7 +43,8 @@ void hostinfo_parse_os_release(struct hostinfo_os *h, const char *text, size_t l
 {
         (void)os_release_value(text, len, "ID", h->distro, sizeof(h->distro));
         (void)os_release_value(text, len, "VERSION_ID", h->distro_version, sizeof(h->distro_version));
-        (void)os_release_value(text, len, "VERSION_CODENAME", h->distro_code_name, sizeof(h->distro_code_name));
+        (void)os_release_value(text, len, "VERSION_CODENAME", h->distro_code_name,
+                               sizeof(h->distro_code_name));
 }
 
 static size_t read_file(const char *path, char *out, size_t cap)
@@ -58,8 +60,9 @@ static size_t read_file(const char *path, char *out, size_t cap)
 static const char *go_arch(const char *machine)
 {
         static const char *const NAMES[][2] = {
-                {"x86_64", "amd64"}, {"aarch64", "arm64"}, {"i686", "386"}, {"i386", "386"}, {"mips64", "mips64"},
-                {"riscv64", "riscv64"}, {"ppc64le", "ppc64le"}, {"s390x", "s390x"}, {"loongarch64", "loong64"},
+                {"x86_64", "amd64"},    {"aarch64", "arm64"}, {"i686", "386"},
+                {"i386", "386"},        {"mips64", "mips64"}, {"riscv64", "riscv64"},
+                {"ppc64le", "ppc64le"}, {"s390x", "s390x"},   {"loongarch64", "loong64"},
         };
         for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++)
                 if (strcmp(machine, NAMES[i][0]) == 0)
@@ -83,8 +86,8 @@ void hostinfo_os_read(struct hostinfo_os *ret)
         if (n == 0)
                 n = read_file("/usr/lib/os-release", text, sizeof(text));
         hostinfo_parse_os_release(ret, text, n);
-        ret->container = access("/.dockerenv", F_OK) == 0 || access("/run/.containerenv", F_OK) == 0
-                || getenv("container") != NULL;
+        ret->container = access("/.dockerenv", F_OK) == 0 || access("/run/.containerenv", F_OK) == 0 ||
+                         getenv("container") != NULL;
 }
 
 /* --- JSON --- */
@@ -152,7 +155,7 @@ static void set_services(json_t *o, const struct hostinfo *h)
         json_t *a = json_array();
         for (size_t i = 0; i < h->service_count; i++)
                 (void)json_array_append_new(a, json_pack("{s:s, s:i}", "Proto", h->services[i].proto, "Port",
-                        (int)h->services[i].port));
+                                                         (int)h->services[i].port));
         (void)json_object_set_new(o, "Services", a);
 }
 
@@ -205,7 +208,8 @@ json_t *netinfo_to_json(const struct netinfo *ni)
                 json_t *latency = json_object();
                 for (size_t i = 0; i < ni->latency_count; i++) {
                         char key[24];
-                        (void)snprintf(key, sizeof(key), "%d-v%c", ni->latency[i].region, ni->latency[i].v6 ? '6' : '4');
+                        (void)snprintf(key, sizeof(key), "%d-v%c", ni->latency[i].region,
+                                       ni->latency[i].v6 ? '6' : '4');
                         (void)json_object_set_new(latency, key, json_real(ni->latency[i].seconds));
                 }
                 (void)json_object_set_new(o, "DERPLatency", latency);

@@ -40,9 +40,9 @@ struct netmap_user *user_from_json(const json_t *obj)
 
 static bool user_eq(const struct netmap_user *a, const struct netmap_user *b)
 {
-        return a->id == b->id && strcmp(a->login_name, b->login_name) == 0
-                && strcmp(a->display_name, b->display_name) == 0
-                && strcmp(a->profile_pic_url, b->profile_pic_url) == 0;
+        return a->id == b->id && strcmp(a->login_name, b->login_name) == 0 &&
+               strcmp(a->display_name, b->display_name) == 0 &&
+               strcmp(a->profile_pic_url, b->profile_pic_url) == 0;
 }
 
 static size_t user_place(struct netmap_user *const *users, size_t count, int64_t id)
@@ -85,7 +85,8 @@ void users_free(struct netmap_user **users, size_t count)
         free(users);
 }
 
-static bool users_eq(const struct netmap_user *const *a, size_t an, const struct netmap_user *const *b, size_t bn)
+static bool users_eq(const struct netmap_user *const *a, size_t an, const struct netmap_user *const *b,
+                     size_t bn)
 {
         if (an != bn)
                 return false;
@@ -112,7 +113,7 @@ static enum err merge_users(struct mapsession *s, struct message *m, bool first,
         m->user_count = 0;
         if (first) {
                 differs = !users_eq((const struct netmap_user *const *)s->map.users, s->map.user_count,
-                        (const struct netmap_user *const *)users, count);
+                                    (const struct netmap_user *const *)users, count);
                 users_free(s->map.users, s->map.user_count);
         } else {
                 free(s->map.users);
@@ -133,7 +134,7 @@ static bool same_json(const json_t *a, const json_t *b)
 
 /* Replaces *place by the member when it is there, or when a stream starts. */
 static void merge_object(json_t **place, const json_t *rest, const char *key, bool first, unsigned bit,
-        unsigned *parts)
+                         unsigned *parts)
 {
         json_t *next = json_obj(rest, key);
         if ((next == NULL && !first) || same_json(*place, next))
@@ -168,7 +169,8 @@ static json_t *derp_merged(json_t *old, json_t *sent)
         if (json_has(sent, "Regions")) {
                 (void)json_object_set(d, "Regions", json_object_get(sent, "Regions"));
                 if (json_has(sent, "omitDefaultRegions"))
-                        (void)json_object_set(d, "omitDefaultRegions", json_object_get(sent, "omitDefaultRegions"));
+                        (void)json_object_set(d, "omitDefaultRegions",
+                                              json_object_get(sent, "omitDefaultRegions"));
                 else
                         (void)json_object_del(d, "omitDefaultRegions");
         }
@@ -190,7 +192,8 @@ enum err merge_derp(struct mapsession *s, const json_t *rest, bool first, unsign
         }
         json_decref(s->derp);
         s->derp = merged;
-        if (map == s->map.derpmap || (map != NULL && s->map.derpmap != NULL && derpmap_eq(map, s->map.derpmap))) {
+        if (map == s->map.derpmap ||
+            (map != NULL && s->map.derpmap != NULL && derpmap_eq(map, s->map.derpmap))) {
                 derpmap_free(map);
                 return ERR_NONE;
         }
@@ -210,7 +213,8 @@ static void merge_chunks(json_t *chunks, const json_t *rest)
                 (void)json_object_set(chunks, "base", base);
         if (json_is_null(json_object_get(named, "*")))
                 (void)json_object_clear(chunks);
-        json_object_foreach(named, name, rules) {
+        json_object_foreach(named, name, rules)
+        {
                 if (json_is_array(rules))
                         (void)json_object_set(chunks, name, rules);
                 else
@@ -237,8 +241,7 @@ static json_t *chunks_joined(json_t *chunks)
                 json_decref(all);
                 return NULL;
         }
-        json_object_foreach(chunks, name, rules)
-                names[i++] = name;
+        json_object_foreach(chunks, name, rules) names[i++] = name;
         qsort(names, n, sizeof(*names), name_cmp);
         for (i = 0; i < n; i++)
                 (void)json_array_extend(all, json_object_get(chunks, names[i]));
@@ -253,7 +256,8 @@ static bool rule_has_bits(const json_t *rule)
         json_t *v;
         if (json_array_size(json_arr(rule, "SrcBits")) > 0)
                 return true;
-        json_array_foreach(json_arr(rule, "DstPorts"), i, v) {
+        json_array_foreach(json_arr(rule, "DstPorts"), i, v)
+        {
                 if (json_has(v, "Bits"))
                         return true;
         }
@@ -277,7 +281,8 @@ static enum err rules_from_json(const json_t *all, struct filter_rule ***ret, si
         struct filter_rule **rules = malloc((json_array_size(all) + 1) * sizeof(*rules));
         if (rules == NULL)
                 return ERR_FULL;
-        json_array_foreach(all, i, v) {
+        json_array_foreach(all, i, v)
+        {
                 enum err e = rule_has_bits(v) ? ERR_UNSUPPORTED : filter_rule_from_json(v, &rules[n]);
                 if (e == ERR_NONE) {
                         n++;
@@ -318,7 +323,7 @@ static enum err merge_filter(struct mapsession *s, const json_t *rest, bool firs
                 json_decref(all);
                 return e;
         }
-        rules_free(s->map.rules, s->map.rule_count);   /* they borrow from the array that goes next */
+        rules_free(s->map.rules, s->map.rule_count); /* they borrow from the array that goes next */
         json_decref(s->map.packet_filter);
         s->map.packet_filter = all;
         s->map.rules = rules;
@@ -350,7 +355,8 @@ static enum err merge_health(struct mapsession *s, const json_t *rest, bool firs
         char **texts = calloc(json_array_size(list) + 1, sizeof(*texts));
         if (texts == NULL)
                 return ERR_FULL;
-        json_array_foreach(list, i, v) {
+        json_array_foreach(list, i, v)
+        {
                 if (json_is_string(v) && (texts[n] = strdup(json_string_value(v))) != NULL)
                         n++;
         }
@@ -369,10 +375,12 @@ static void merge_display(struct mapsession *s, const json_t *rest, bool first, 
         json_t *sent = json_obj(rest, "DisplayMessages");
         if (sent == NULL && !first)
                 return;
-        json_t *next = first || s->map.display_messages == NULL ? json_object() : json_copy(s->map.display_messages);
+        json_t *next =
+                first || s->map.display_messages == NULL ? json_object() : json_copy(s->map.display_messages);
         if (json_is_null(json_object_get(sent, "*")))
                 (void)json_object_clear(next);
-        json_object_foreach(sent, id, message) {
+        json_object_foreach(sent, id, message)
+        {
                 if (json_is_object(message))
                         (void)json_object_set(next, id, message);
                 else
@@ -403,7 +411,8 @@ static void merge_domain(struct mapsession *s, const json_t *rest, bool first, u
 void merge_clock(struct mapsession *s, const json_t *rest, int64_t wall_ns)
 {
         int64_t theirs;
-        if (!json_has(rest, "ControlTime") || time_parse(json_str(rest, "ControlTime", ""), &theirs) != ERR_NONE)
+        if (!json_has(rest, "ControlTime") ||
+            time_parse(json_str(rest, "ControlTime", ""), &theirs) != ERR_NONE)
                 return;
         int64_t skew = theirs - wall_ns;
         s->map.control_skew_ns = skew > SKEW_IGNORED_NS || skew < -SKEW_IGNORED_NS ? skew : 0;
@@ -420,7 +429,8 @@ enum err merge_rest(struct mapsession *s, struct message *m, bool first, unsigne
                 s->map.collect_services = json_bool(m->rest, "CollectServices", false);
         json_t *lock = json_obj(m->rest, "TKAInfo");
         if (lock != NULL || first)
-                s->map.tailnet_lock = json_str(lock, "Head", "")[0] != '\0' && !json_bool(lock, "Disabled", false);
+                s->map.tailnet_lock =
+                        json_str(lock, "Head", "")[0] != '\0' && !json_bool(lock, "Disabled", false);
         enum err e = merge_users(s, m, first, parts);
         if (e == ERR_NONE)
                 e = merge_health(s, m->rest, first, parts);

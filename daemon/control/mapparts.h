@@ -8,18 +8,18 @@
 #include "daemon/control/peerset.h"
 
 struct mapsession {
-        struct netmap map;        /* map.peers is borrowed from peers */
+        struct netmap map; /* map.peers is borrowed from peers */
         struct peerset peers;
-        json_t *derp;             /* the DERPMap object as merged so far */
-        json_t *chunks;           /* packet filter: name -> array of rules */
-        bool fresh;               /* the next message starts a stream */
-        json_t *rest;             /* of the newest message: news borrows from it */
+        json_t *derp;   /* the DERPMap object as merged so far */
+        json_t *chunks; /* packet filter: name -> array of rules */
+        bool fresh;     /* the next message starts a stream */
+        json_t *rest;   /* of the newest message: news borrows from it */
 };
 
 /* One message while it is being decoded. */
 struct message {
-        struct node_list full;       /* Peers */
-        struct node_list changed;    /* PeersChanged */
+        struct node_list full;    /* Peers */
+        struct node_list changed; /* PeersChanged */
         struct netmap_user **users;
         size_t user_count;
         size_t user_cap;
@@ -27,7 +27,7 @@ struct message {
         json_t *rest;
 };
 
-struct netmap_user *user_from_json(const json_t *obj);   /* NULL: out of memory */
+struct netmap_user *user_from_json(const json_t *obj); /* NULL: out of memory */
 void users_free(struct netmap_user **users, size_t count);
 
 /* Each sets its bit in *parts when something differs.  ERR_FORMAT: nothing was changed. */

@@ -18,7 +18,7 @@ static void set_endpoints(json_t *o, const struct map_request *rq)
                 (void)json_array_append_new(addrs, json_string(addr_str(rq->endpoints[i].addr, text)));
                 (void)json_array_append_new(types, json_integer((json_int_t)rq->endpoints[i].type));
         }
-        (void)json_object_set_new(o, "Endpoints", addrs);   /* also empty: that clears what the server has */
+        (void)json_object_set_new(o, "Endpoints", addrs); /* also empty: that clears what the server has */
         (void)json_object_set_new(o, "EndpointTypes", types);
 }
 
@@ -92,7 +92,8 @@ static enum err inflate_frame(const uint8_t *data, size_t len, struct buf *out)
 }
 #endif
 
-static enum err give_message(const struct map_frames *f, const uint8_t *data, size_t len, map_message_fn fn, void *arg)
+static enum err give_message(const struct map_frames *f, const uint8_t *data, size_t len, map_message_fn fn,
+                             void *arg)
 {
         if (!f->compressed)
                 return fn(arg, (const char *)data, len);
@@ -130,6 +131,6 @@ enum err map_frames_feed(struct map_frames *f, const void *data, size_t len, map
         }
         buf_consume(&f->in, f->in.len - r.left);
         if (f->in.len == 0 && f->in.cap > 65536)
-                buf_done(&f->in);   /* the room a first map took is not needed again */
+                buf_done(&f->in); /* the room a first map took is not needed again */
         return e;
 }

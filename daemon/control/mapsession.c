@@ -115,7 +115,8 @@ static int64_t corrected(const struct mapsession *s, int64_t wall_ns)
 /* The patch in the shape of a node, so that it is read with the same bounds and forms. */
 static struct netmap_node *patch_as_node(const json_t *patch, const struct netmap_node *old)
 {
-        static const char *const FIELDS[] = {"DiscoKey", "Endpoints", "CapMap", "LastSeen", "KeyExpiry", "Online"};
+        static const char *const FIELDS[] = {"DiscoKey", "Endpoints", "CapMap",
+                                             "LastSeen", "KeyExpiry", "Online"};
         char old_key[KEY_TEXT_MAX];
         struct node_public key;
         const char *text = json_str(patch, "Key", "");
@@ -132,7 +133,8 @@ static struct netmap_node *patch_as_node(const json_t *patch, const struct netma
         return n;
 }
 
-static void patch_keys(struct netmap_node *n, const json_t *patch, const struct netmap_node *from, int64_t now_ns)
+static void patch_keys(struct netmap_node *n, const json_t *patch, const struct netmap_node *from,
+                       int64_t now_ns)
 {
         bool new_key = !node_public_eq(&n->key, &from->key);
         n->key = from->key;
@@ -190,7 +192,8 @@ static enum err merge_seen(struct mapsession *s, json_t *seen, bool is_online, i
 {
         const char *id;
         json_t *v;
-        json_object_foreach(seen, id, v) {
+        json_object_foreach(seen, id, v)
+        {
                 const struct netmap_node *old = peerset_find(&s->peers, strtoll(id, NULL, 10));
                 if (old == NULL || !json_is_boolean(v))
                         continue;
@@ -210,7 +213,8 @@ static enum err merge_deltas(struct mapsession *s, struct message *m, int64_t wa
 {
         size_t i;
         json_t *v;
-        json_array_foreach(json_arr(m->rest, "PeersRemoved"), i, v) {
+        json_array_foreach(json_arr(m->rest, "PeersRemoved"), i, v)
+        {
                 if (json_is_integer(v))
                         peerset_remove(&s->peers, json_integer_value(v));
         }
@@ -219,7 +223,8 @@ static enum err merge_deltas(struct mapsession *s, struct message *m, int64_t wa
                 e = merge_seen(s, json_obj(m->rest, "PeerSeenChange"), false, wall_ns);
         if (e == ERR_NONE)
                 e = merge_seen(s, json_obj(m->rest, "OnlineChange"), true, wall_ns);
-        json_array_foreach(json_arr(m->rest, "PeersChangedPatch"), i, v) {
+        json_array_foreach(json_arr(m->rest, "PeersChangedPatch"), i, v)
+        {
                 if (e == ERR_NONE)
                         e = patch_peer(s, v, corrected(s, wall_ns));
         }
@@ -228,8 +233,8 @@ static enum err merge_deltas(struct mapsession *s, struct message *m, int64_t wa
 
 static bool must_expire(const struct netmap_node *n, int64_t now_ns)
 {
-        return n->key_expiry_ns != 0 && n->key_expiry_ns <= now_ns
-                && (!n->expired || n->endpoint_count > 0 || n->home_derp != 0);
+        return n->key_expiry_ns != 0 && n->key_expiry_ns <= now_ns &&
+               (!n->expired || n->endpoint_count > 0 || n->home_derp != 0);
 }
 
 /* A peer whose key ran out gets no address to send to; its key is not to be used. */
@@ -314,7 +319,7 @@ static enum err merge(struct mapsession *s, struct message *m, int64_t wall_ns, 
 }
 
 enum err mapsession_apply(struct mapsession *s, const char *text, size_t len, int64_t wall_ns,
-        struct map_news *ret)
+                          struct map_news *ret)
 {
         struct message m = {0};
         struct map_news news = {0};
@@ -369,5 +374,6 @@ int64_t mapsession_next_expiry(const struct mapsession *s, int64_t wall_ns)
 bool mapsession_self_expired(const struct mapsession *s, int64_t wall_ns)
 {
         const struct netmap_node *self = s->map.self;
-        return self != NULL && (self->expired || (self->key_expiry_ns != 0 && self->key_expiry_ns <= wall_ns));
+        return self != NULL &&
+               (self->expired || (self->key_expiry_ns != 0 && self->key_expiry_ns <= wall_ns));
 }

@@ -18,17 +18,17 @@ struct mapsession;
 
 /* What one message brought; borrowed until the next call on the session. */
 struct map_news {
-        bool keepalive;              /* nothing was merged */
-        struct netmap_delta delta;   /* may be empty */
-        const char *ping_url;        /* PingRequest; "" = none */
-        bool ping_noise;             /* URLIsNoise */
-        const char *ping_types;      /* "" = HTTP HEAD; "c2n"; "disco" ... */
+        bool keepalive;            /* nothing was merged */
+        struct netmap_delta delta; /* may be empty */
+        const char *ping_url;      /* PingRequest; "" = none */
+        bool ping_noise;           /* URLIsNoise */
+        const char *ping_types;    /* "" = HTTP HEAD; "c2n"; "disco" ... */
         const char *ping_ip;
-        const char *ping_payload;    /* base64 */
-        const char *browser_url;     /* PopBrowserURL; "" = none */
+        const char *ping_payload; /* base64 */
+        const char *browser_url;  /* PopBrowserURL; "" = none */
 };
 
-struct mapsession *mapsession_new(void);   /* NULL: out of memory */
+struct mapsession *mapsession_new(void); /* NULL: out of memory */
 void mapsession_free(struct mapsession *s);
 const struct netmap *mapsession_map(const struct mapsession *s);
 
@@ -40,7 +40,7 @@ void mapsession_clear(struct mapsession *s);
 /* text: the JSON of one message.  ERR_FORMAT: no JSON object, a node without ID or key, or a first message
  * without our own node; ERR_FULL: a bound or memory. */
 ERR_CHECK enum err mapsession_apply(struct mapsession *s, const char *text, size_t len, int64_t wall_ns,
-        struct map_news *ret);
+                                    struct map_news *ret);
 /* Marks peers whose key expiry has passed: expired, without endpoints and home relay. */
 ERR_CHECK enum err mapsession_expire(struct mapsession *s, int64_t wall_ns, struct netmap_delta *ret);
 /* The wall-clock time at which mapsession_expire() has something to do; INT64_MAX = never. */

@@ -108,8 +108,8 @@ const char *netmap_display_name(const struct netmap *m, const struct netmap_node
                 len--;
         const char *suffix = m->magic_dns_suffix;
         size_t suffix_len = suffix != NULL ? strlen(suffix) : 0;
-        if (suffix_len > 0 && len > suffix_len + 1 && n->name[len - suffix_len - 1] == '.'
-                && strncmp(n->name + len - suffix_len, suffix, suffix_len) == 0)
+        if (suffix_len > 0 && len > suffix_len + 1 && n->name[len - suffix_len - 1] == '.' &&
+            strncmp(n->name + len - suffix_len, suffix, suffix_len) == 0)
                 len -= suffix_len + 1;
         if (len > 0)
                 (void)snprintf(out, cap, "%.*s", (int)len, n->name);

@@ -16,8 +16,8 @@ static size_t strings_size(const char *const *list, uint32_t n)
 }
 
 struct packer {
-        char *ptrs;    /* grows over the pointer arrays, aligned */
-        char *bytes;   /* grows over everything else */
+        char *ptrs;  /* grows over the pointer arrays, aligned */
+        char *bytes; /* grows over everything else */
 };
 
 static const void *pack_bytes(struct packer *p, const void *src, size_t len)
@@ -46,11 +46,11 @@ static const char *const *pack_strings(struct packer *p, const char *const *list
 struct netmap_node *netmap_node_copy(const struct netmap_node *n)
 {
         size_t ptrs = (n->tag_count + n->ssh_key_count) * sizeof(char *);
-        size_t size = sizeof(*n) + n->endpoint_count * sizeof(struct addr)
-                + (n->address_count + n->allowed_count + n->primary_count) * sizeof(struct prefix)
-                + strings_size(n->tags, n->tag_count) + strings_size(n->ssh_keys, n->ssh_key_count)
-                + strlen(n->stable_id) + strlen(n->name) + strlen(n->hostname) + strlen(n->os)
-                + strlen(n->os_version) + strlen(n->cap_map) + strlen(n->location) + 7;
+        size_t size = sizeof(*n) + n->endpoint_count * sizeof(struct addr) +
+                      (n->address_count + n->allowed_count + n->primary_count) * sizeof(struct prefix) +
+                      strings_size(n->tags, n->tag_count) + strings_size(n->ssh_keys, n->ssh_key_count) +
+                      strlen(n->stable_id) + strlen(n->name) + strlen(n->hostname) + strlen(n->os) +
+                      strlen(n->os_version) + strlen(n->cap_map) + strlen(n->location) + 7;
         char *block = malloc(size);
         if (block == NULL)
                 return NULL;
@@ -92,7 +92,8 @@ static uint32_t read_prefixes(const json_t *obj, const char *key, struct prefix 
         uint32_t n = 0;
         size_t i;
         json_t *v;
-        json_array_foreach(json_arr(obj, key), i, v) {
+        json_array_foreach(json_arr(obj, key), i, v)
+        {
                 const char *s = json_string_value(v);
                 if (n < NETMAP_PREFIXES_MAX && s != NULL && prefix_parse(s, &out[n]) == ERR_NONE)
                         n++;
@@ -105,7 +106,8 @@ static uint32_t read_endpoints(const json_t *obj, struct addr out[NETMAP_ENDPOIN
         uint32_t n = 0;
         size_t i;
         json_t *v;
-        json_array_foreach(json_arr(obj, "Endpoints"), i, v) {
+        json_array_foreach(json_arr(obj, "Endpoints"), i, v)
+        {
                 const char *s = json_string_value(v);
                 if (n < NETMAP_ENDPOINTS_MAX && s != NULL && addr_parse(s, &out[n]) == ERR_NONE)
                         n++;
@@ -118,7 +120,8 @@ static uint32_t read_strings(const json_t *obj, const char *key, const char *out
         uint32_t n = 0;
         size_t i;
         json_t *v;
-        json_array_foreach(json_arr(obj, key), i, v) {
+        json_array_foreach(json_arr(obj, key), i, v)
+        {
                 const char *s = json_string_value(v);
                 if (n < NETMAP_STRINGS_MAX && s != NULL)
                         out[n++] = s;
@@ -154,8 +157,8 @@ static int read_home(const json_t *obj)
 {
         struct addr legacy;
         int64_t home = json_int(obj, "HomeDERP", 0);
-        if (home == 0 && addr_parse(json_str(obj, "DERP", ""), &legacy) == ERR_NONE
-                && ip_eq(legacy.ip, ip_v4(127, 3, 3, 40)))
+        if (home == 0 && addr_parse(json_str(obj, "DERP", ""), &legacy) == ERR_NONE &&
+            ip_eq(legacy.ip, ip_v4(127, 3, 3, 40)))
                 home = legacy.port;
         return home > 0 && home <= UINT16_MAX ? (int)home : 0;
 }
@@ -175,7 +178,8 @@ static char *read_caps(const json_t *obj, bool self)
                 caps = json_object();
         size_t i;
         json_t *v;
-        json_array_foreach(self ? json_arr(obj, "Capabilities") : NULL, i, v) {
+        json_array_foreach(self ? json_arr(obj, "Capabilities") : NULL, i, v)
+        {
                 const char *name = json_string_value(v);
                 if (name != NULL && json_object_get(caps, name) == NULL)
                         (void)json_object_set_new(caps, name, json_null());
@@ -198,7 +202,8 @@ static void read_hostinfo(const json_t *obj, struct netmap_node *n, struct scrat
         n->location = s->location != NULL ? s->location : "";
         size_t i;
         json_t *v;
-        json_array_foreach(json_arr(host, "Services"), i, v) {
+        json_array_foreach(json_arr(host, "Services"), i, v)
+        {
                 const char *proto = json_str(v, "Proto", "");
                 int64_t port = json_int(v, "Port", 0);
                 if (port <= 0 || port > UINT16_MAX)
@@ -280,7 +285,7 @@ static enum err node_read(const json_t *obj, bool self, struct scratch *s, struc
 
 enum err netmap_node_from_json(const json_t *obj, bool self, struct netmap_node **ret)
 {
-        struct scratch *s = malloc(sizeof(*s));   /* uninitialised on purpose: counts say what is set */
+        struct scratch *s = malloc(sizeof(*s)); /* uninitialised on purpose: counts say what is set */
         if (s == NULL)
                 return ERR_FULL;
         s->cap_map = NULL;
@@ -322,20 +327,20 @@ static bool endpoints_eq(const struct netmap_node *a, const struct netmap_node *
 
 static bool info_eq(const struct netmap_node *a, const struct netmap_node *b)
 {
-        return a->user == b->user && a->sharer == b->sharer && a->created_ns == b->created_ns
-                && memcmp(a->machine.b, b->machine.b, KEY_LEN) == 0 && a->cap == b->cap
-                && a->machine_authorized == b->machine_authorized && a->wireguard_only == b->wireguard_only
-                && a->jailed == b->jailed && a->unsigned_peerapi_only == b->unsigned_peerapi_only
-                && a->sharee == b->sharee && a->peerapi_dns_proxy == b->peerapi_dns_proxy
-                && a->peerapi4_port == b->peerapi4_port && a->peerapi6_port == b->peerapi6_port
-                && ip_eq(a->masq_v4, b->masq_v4) && ip_eq(a->masq_v6, b->masq_v6)
-                && prefixes_eq(a->primary, a->primary_count, b->primary, b->primary_count)
-                && strings_eq(a->tags, a->tag_count, b->tags, b->tag_count)
-                && strings_eq(a->ssh_keys, a->ssh_key_count, b->ssh_keys, b->ssh_key_count)
-                && strcmp(a->stable_id, b->stable_id) == 0 && strcmp(a->name, b->name) == 0
-                && strcmp(a->hostname, b->hostname) == 0 && strcmp(a->os, b->os) == 0
-                && strcmp(a->os_version, b->os_version) == 0 && strcmp(a->cap_map, b->cap_map) == 0
-                && strcmp(a->location, b->location) == 0;
+        return a->user == b->user && a->sharer == b->sharer && a->created_ns == b->created_ns &&
+               memcmp(a->machine.b, b->machine.b, KEY_LEN) == 0 && a->cap == b->cap &&
+               a->machine_authorized == b->machine_authorized && a->wireguard_only == b->wireguard_only &&
+               a->jailed == b->jailed && a->unsigned_peerapi_only == b->unsigned_peerapi_only &&
+               a->sharee == b->sharee && a->peerapi_dns_proxy == b->peerapi_dns_proxy &&
+               a->peerapi4_port == b->peerapi4_port && a->peerapi6_port == b->peerapi6_port &&
+               ip_eq(a->masq_v4, b->masq_v4) && ip_eq(a->masq_v6, b->masq_v6) &&
+               prefixes_eq(a->primary, a->primary_count, b->primary, b->primary_count) &&
+               strings_eq(a->tags, a->tag_count, b->tags, b->tag_count) &&
+               strings_eq(a->ssh_keys, a->ssh_key_count, b->ssh_keys, b->ssh_key_count) &&
+               strcmp(a->stable_id, b->stable_id) == 0 && strcmp(a->name, b->name) == 0 &&
+               strcmp(a->hostname, b->hostname) == 0 && strcmp(a->os, b->os) == 0 &&
+               strcmp(a->os_version, b->os_version) == 0 && strcmp(a->cap_map, b->cap_map) == 0 &&
+               strcmp(a->location, b->location) == 0;
 }
 
 unsigned netmap_node_diff(const struct netmap_node *a, const struct netmap_node *b)
@@ -345,8 +350,8 @@ unsigned netmap_node_diff(const struct netmap_node *a, const struct netmap_node 
                 what |= NETMAP_PEER_KEY;
         if (!disco_public_eq(&a->disco, &b->disco))
                 what |= NETMAP_PEER_DISCO;
-        if (!prefixes_eq(a->allowed, a->allowed_count, b->allowed, b->allowed_count)
-                || !prefixes_eq(a->addresses, a->address_count, b->addresses, b->address_count))
+        if (!prefixes_eq(a->allowed, a->allowed_count, b->allowed, b->allowed_count) ||
+            !prefixes_eq(a->addresses, a->address_count, b->addresses, b->address_count))
                 what |= NETMAP_PEER_ALLOWED;
         if (!endpoints_eq(a, b))
                 what |= NETMAP_PEER_ENDPOINTS;

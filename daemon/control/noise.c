@@ -18,7 +18,7 @@ static void mix_hash(uint8_t h[HASH_LEN], const void *data, size_t len)
 
 /* X25519, then the result into the chaining key; the key it yields may be unwanted (NULL). */
 static enum err mix_dh(uint8_t ck[HASH_LEN], const struct key_private *priv, const uint8_t pub[KEY_LEN],
-        uint8_t ret_key[AEAD_KEY_LEN])
+                       uint8_t ret_key[AEAD_KEY_LEN])
 {
         uint8_t shared[KEY_LEN];
         uint8_t next[HASH_LEN];
@@ -32,7 +32,8 @@ static enum err mix_dh(uint8_t ck[HASH_LEN], const struct key_private *priv, con
         return e;
 }
 
-static void handshake_start(struct cnoise_handshake *hs, uint16_t version, const struct machine_public *server)
+static void handshake_start(struct cnoise_handshake *hs, uint16_t version,
+                            const struct machine_public *server)
 {
         char prologue[48];
         int n = snprintf(prologue, sizeof(prologue), "Tailscale Control Protocol v%u", (unsigned)version);
@@ -43,8 +44,8 @@ static void handshake_start(struct cnoise_handshake *hs, uint16_t version, const
 }
 
 enum err cnoise_initiate(struct cnoise_handshake *hs, uint16_t version, const struct key_private *machine,
-        const struct machine_public *server, const struct key_private *ephemeral,
-        uint8_t ret_msg[CNOISE_INITIATION_LEN])
+                         const struct machine_public *server, const struct key_private *ephemeral,
+                         uint8_t ret_msg[CNOISE_INITIATION_LEN])
 {
         uint8_t key[AEAD_KEY_LEN] = {0};
         uint8_t msg[CNOISE_INITIATION_LEN];
@@ -60,20 +61,20 @@ enum err cnoise_initiate(struct cnoise_handshake *hs, uint16_t version, const st
         wr_be16(&w, version);
         wr_u8(&w, TYPE_INITIATION);
         wr_be16(&w, CNOISE_INITIATION_LEN - 5);
-        wr_copy(&w, e_pub, KEY_LEN);   /* e */
+        wr_copy(&w, e_pub, KEY_LEN); /* e */
         mix_hash(hs->h, e_pub, KEY_LEN);
 
-        enum err e = mix_dh(hs->ck, ephemeral, server->b, key);   /* es */
+        enum err e = mix_dh(hs->ck, ephemeral, server->b, key); /* es */
         if (e != ERR_NONE)
                 goto out;
-        uint8_t *sealed = wr_take(&w, KEY_LEN + AEAD_TAG_LEN);   /* s */
+        uint8_t *sealed = wr_take(&w, KEY_LEN + AEAD_TAG_LEN); /* s */
         aead_seal(key, ZERO_NONCE, hs->h, HASH_LEN, us.b, KEY_LEN, sealed);
         mix_hash(hs->h, sealed, KEY_LEN + AEAD_TAG_LEN);
 
-        e = mix_dh(hs->ck, machine, server->b, key);   /* ss */
+        e = mix_dh(hs->ck, machine, server->b, key); /* ss */
         if (e != ERR_NONE)
                 goto out;
-        sealed = wr_take(&w, AEAD_TAG_LEN);   /* the empty payload */
+        sealed = wr_take(&w, AEAD_TAG_LEN); /* the empty payload */
         aead_seal(key, ZERO_NONCE, hs->h, HASH_LEN, NULL, 0, sealed);
         mix_hash(hs->h, sealed, AEAD_TAG_LEN);
         memcpy(ret_msg, msg, sizeof(msg));
@@ -108,12 +109,12 @@ enum err cnoise_finish(struct cnoise_handshake *hs, const void *msg, size_t len,
         if (e != ERR_NONE)
                 return e;
 
-        rd_copy(&r, e_pub, KEY_LEN);   /* e */
+        rd_copy(&r, e_pub, KEY_LEN); /* e */
         mix_hash(hs->h, e_pub, KEY_LEN);
-        e = mix_dh(hs->ck, &hs->ephemeral, e_pub, key);   /* ee: nothing is sealed under its key */
+        e = mix_dh(hs->ck, &hs->ephemeral, e_pub, key); /* ee: nothing is sealed under its key */
         if (e != ERR_NONE)
                 goto out;
-        e = mix_dh(hs->ck, &hs->machine, e_pub, key);   /* se */
+        e = mix_dh(hs->ck, &hs->machine, e_pub, key); /* se */
         if (e != ERR_NONE)
                 goto out;
         const uint8_t *tag = rd_take(&r, AEAD_TAG_LEN);

@@ -40,17 +40,18 @@ struct cnoise_session {
         uint8_t recv_key[AEAD_KEY_LEN];
         uint64_t send_counter;
         uint64_t recv_counter;
-        uint8_t hash[HASH_LEN];   /* names the handshake */
+        uint8_t hash[HASH_LEN]; /* names the handshake */
 };
 
 /* ephemeral is fresh for every call.  ERR_AUTH: server key is a low-order point. */
-ERR_CHECK enum err cnoise_initiate(struct cnoise_handshake *hs, uint16_t version, const struct key_private *machine,
-        const struct machine_public *server, const struct key_private *ephemeral,
-        uint8_t ret_msg[CNOISE_INITIATION_LEN]);
+ERR_CHECK enum err cnoise_initiate(struct cnoise_handshake *hs, uint16_t version,
+                                   const struct key_private *machine, const struct machine_public *server,
+                                   const struct key_private *ephemeral,
+                                   uint8_t ret_msg[CNOISE_INITIATION_LEN]);
 /* ERR_SHORT: fewer than 51 bytes (an error frame: fewer than it says); ERR_FORMAT: not a response;
  * ERR_CLOSED: an error frame of the server, its text is in msg + 3; ERR_AUTH. */
 ERR_CHECK enum err cnoise_finish(struct cnoise_handshake *hs, const void *msg, size_t len,
-        struct cnoise_session *ret);
+                                 struct cnoise_session *ret);
 void cnoise_handshake_wipe(struct cnoise_handshake *hs);
 void cnoise_session_wipe(struct cnoise_session *s);
 

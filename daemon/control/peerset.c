@@ -7,7 +7,8 @@ enum err node_list_add(struct node_list *l, struct netmap_node *n)
 {
         if (l->count == l->cap) {
                 size_t cap = l->cap == 0 ? 16 : l->cap * 2;
-                struct netmap_node **at = l->count < NETMAP_PEERS_MAX ? realloc(l->at, cap * sizeof(*at)) : NULL;
+                struct netmap_node **at =
+                        l->count < NETMAP_PEERS_MAX ? realloc(l->at, cap * sizeof(*at)) : NULL;
                 if (at == NULL) {
                         free(n);
                         return ERR_FULL;

@@ -12,11 +12,11 @@
 #include "daemon/control/netmap.h"
 
 struct peerset {
-        struct netmap_node **at;     /* committed, ascending id */
+        struct netmap_node **at; /* committed, ascending id */
         size_t count;
-        struct netmap_node **next;   /* being merged; shares the unchanged blocks */
+        struct netmap_node **next; /* being merged; shares the unchanged blocks */
         size_t next_count;
-        struct netmap_peer_change *changes;   /* of the last commit */
+        struct netmap_peer_change *changes; /* of the last commit */
         size_t change_count;
 };
 
@@ -32,9 +32,9 @@ void node_list_done(struct node_list *l);
 
 void peerset_done(struct peerset *p);
 ERR_CHECK enum err peerset_begin(struct peerset *p, bool empty);
-struct netmap_node *peerset_find(const struct peerset *p, int64_t id);   /* among next; NULL: none */
-void peerset_put(struct peerset *p, struct netmap_node *n);   /* takes n; a peer with its id must exist */
-void peerset_remove(struct peerset *p, int64_t id);           /* unknown ids are fine */
+struct netmap_node *peerset_find(const struct peerset *p, int64_t id); /* among next; NULL: none */
+void peerset_put(struct peerset *p, struct netmap_node *n); /* takes n; a peer with its id must exist */
+void peerset_remove(struct peerset *p, int64_t id);         /* unknown ids are fine */
 void peerset_clear(struct peerset *p);
 /* Moves all nodes of l in, leaving it empty; of two with one id the later wins. */
 ERR_CHECK enum err peerset_merge(struct peerset *p, struct node_list *l);

@@ -15,12 +15,12 @@
 struct register_request {
         unsigned version;
         struct node_public node_key;
-        struct node_public old_node_key;   /* zero = none */
-        const char *auth_key;              /* NULL or "" = none */
-        const char *followup;              /* the URL being waited for; NULL or "" = none */
-        int64_t expiry_ns;                 /* 0 = the server's default; REGISTER_LOGOUT_NS = log out */
+        struct node_public old_node_key; /* zero = none */
+        const char *auth_key;            /* NULL or "" = none */
+        const char *followup;            /* the URL being waited for; NULL or "" = none */
+        int64_t expiry_ns;               /* 0 = the server's default; REGISTER_LOGOUT_NS = log out */
         bool ephemeral;
-        const json_t *hostinfo;            /* required */
+        const json_t *hostinfo; /* required */
 };
 
 /* Any time in the past logs out; this is the one that is recognised everywhere. */
@@ -34,10 +34,10 @@ ERR_CHECK enum err register_trim_key(const char *key, char *out, size_t cap);
 
 enum register_outcome {
         REGISTER_OK,
-        REGISTER_ERROR,         /* text in error */
-        REGISTER_SIGNATURE,     /* the tailnet wants a signed node key, which we cannot make */
-        REGISTER_KEY_EXPIRED,   /* come again with a new node key */
-        REGISTER_VISIT,         /* show auth_url, then follow up */
+        REGISTER_ERROR,       /* text in error */
+        REGISTER_SIGNATURE,   /* the tailnet wants a signed node key, which we cannot make */
+        REGISTER_KEY_EXPIRED, /* come again with a new node key */
+        REGISTER_VISIT,       /* show auth_url, then follow up */
 };
 
 struct register_answer {
@@ -48,7 +48,7 @@ struct register_answer {
         char display_name[256];
         char profile_pic_url[512];
         char auth_url[1024];
-        char error[512];        /* printable */
+        char error[512]; /* printable */
 };
 
 /* ERR_FORMAT: no JSON object, or a URL that is longer than a URL should be. */
@@ -56,11 +56,11 @@ ERR_CHECK enum err register_parse(const char *text, size_t len, struct register_
 
 enum register_fault {
         REGISTER_FAULT_OTHER,
-        REGISTER_FAULT_KEY_BAD,       /* unknown, malformed or wrong auth key */
+        REGISTER_FAULT_KEY_BAD, /* unknown, malformed or wrong auth key */
         REGISTER_FAULT_KEY_USED,
-        REGISTER_FAULT_KEY_EXPIRED,   /* or revoked */
-        REGISTER_FAULT_TAGS,          /* requested tags not permitted */
-        REGISTER_FAULT_MIXED,         /* node key or machine key belongs to another machine */
+        REGISTER_FAULT_KEY_EXPIRED, /* or revoked */
+        REGISTER_FAULT_TAGS,        /* requested tags not permitted */
+        REGISTER_FAULT_MIXED,       /* node key or machine key belongs to another machine */
 };
 enum register_fault register_fault_of(const char *error);
 

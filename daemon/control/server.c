@@ -60,12 +60,13 @@ static bool authority_parse(const char *s, size_t n, struct server_url *u)
                 return false;
         u->port = u->tls ? 443 : 80;
         if (port != NULL && *port != '\0') {
-                if (strspn(port, "0123456789") != strlen(port) || strlen(port) > 5 || atol(port) < 1
-                        || atol(port) > UINT16_MAX)
+                if (strspn(port, "0123456789") != strlen(port) || strlen(port) > 5 || atol(port) < 1 ||
+                    atol(port) > UINT16_MAX)
                         return false;
                 u->port = (uint16_t)atol(port);
         }
-        (void)snprintf(u->authority, sizeof(u->authority), "%s%s%s:%u", v6 ? "[" : "", u->host, v6 ? "]" : "", u->port);
+        (void)snprintf(u->authority, sizeof(u->authority), "%s%s%s:%u", v6 ? "[" : "", u->host, v6 ? "]" : "",
+                       u->port);
         return true;
 }
 
@@ -78,7 +79,8 @@ enum err server_url_parse(const char *text, struct server_url *ret)
         size_t len = strlen(text);
         while (len > 0 && text[len - 1] == '/')
                 len--;
-        if (!url_chars_ok(text) || !scheme_parse(&at, &u.tls) || len >= sizeof(u.base) || strpbrk(at, "?#") != NULL)
+        if (!url_chars_ok(text) || !scheme_parse(&at, &u.tls) || len >= sizeof(u.base) ||
+            strpbrk(at, "?#") != NULL)
                 return ERR_FORMAT;
         if (!authority_parse(at, strcspn(at, "/"), &u))
                 return ERR_FORMAT;
@@ -113,20 +115,21 @@ enum err server_key_parse(const char *text, size_t len, struct machine_public *r
 }
 
 void server_upgrade_request(const struct server_url *u, const uint8_t initiation[CNOISE_INITIATION_LEN],
-        struct buf *out)
+                            struct buf *out)
 {
         char b64[sodium_base64_ENCODED_LEN(CNOISE_INITIATION_LEN, sodium_base64_VARIANT_ORIGINAL)];
-        sodium_bin2base64(b64, sizeof(b64), initiation, CNOISE_INITIATION_LEN, sodium_base64_VARIANT_ORIGINAL);
+        sodium_bin2base64(b64, sizeof(b64), initiation, CNOISE_INITIATION_LEN,
+                          sodium_base64_VARIANT_ORIGINAL);
         buf_printf(out,
-                "POST /ts2021 HTTP/1.1\r\n"
-                "Host: %s\r\n"
-                "User-Agent: tailscale-c/" PRODUCT_VERSION "\r\n"
-                "Upgrade: %s\r\n"
-                "Connection: upgrade\r\n"
-                "X-Tailscale-Handshake: %s\r\n"
-                "Content-Length: 0\r\n"
-                "\r\n",
-                u->authority, PROTOCOL, b64);
+                   "POST /ts2021 HTTP/1.1\r\n"
+                   "Host: %s\r\n"
+                   "User-Agent: tailscale-c/" PRODUCT_VERSION "\r\n"
+                   "Upgrade: %s\r\n"
+                   "Connection: upgrade\r\n"
+                   "X-Tailscale-Handshake: %s\r\n"
+                   "Content-Length: 0\r\n"
+                   "\r\n",
+                   u->authority, PROTOCOL, b64);
 }
 
 /* Is there a line "name: value" in the head?  Names are compared without case, the value as it is. */
@@ -139,8 +142,8 @@ static bool has_header(const char *head, size_t len, const char *name, const cha
         while (line != NULL && ++line < end) {
                 const char *eol = memchr(line, '\n', (size_t)(end - line));
                 const char *stop = eol != NULL ? eol : end;
-                if ((size_t)(stop - line) > name_len && strncasecmp(line, name, name_len) == 0
-                        && line[name_len] == ':') {
+                if ((size_t)(stop - line) > name_len && strncasecmp(line, name, name_len) == 0 &&
+                    line[name_len] == ':') {
                         const char *v = line + name_len + 1;
                         while (v < stop && (*v == ' ' || *v == '\t'))
                                 v++;

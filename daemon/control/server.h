@@ -17,10 +17,10 @@ enum { SERVER_HEAD_MAX = 16384 };
 
 struct server_url {
         bool tls;
-        uint16_t port;          /* of the URL; 443 or 80 by default */
-        char host[256];         /* without the brackets of an IPv6 literal */
-        char authority[272];    /* host:port as a Host header wants it */
-        char base[512];         /* the URL without trailing slashes */
+        uint16_t port;       /* of the URL; 443 or 80 by default */
+        char host[256];      /* without the brackets of an IPv6 literal */
+        char authority[272]; /* host:port as a Host header wants it */
+        char base[512];      /* the URL without trailing slashes */
 };
 
 /* "" is the hosted service.  ERR_FORMAT: not http or https, no host, user name in it, odd characters. */
@@ -32,11 +32,11 @@ ERR_CHECK enum err server_key_parse(const char *text, size_t len, struct machine
 
 /* The HTTP/1.1 request that carries the initiation. */
 void server_upgrade_request(const struct server_url *u, const uint8_t initiation[CNOISE_INITIATION_LEN],
-        struct buf *out);
+                            struct buf *out);
 
 struct upgrade_answer {
         int status;
-        bool upgraded;        /* 101 to our protocol: what follows head_len is Noise */
+        bool upgraded; /* 101 to our protocol: what follows head_len is Noise */
         size_t head_len;
 };
 /* ERR_SHORT: the head is not complete yet; ERR_FORMAT: not HTTP/1; ERR_FULL: too long. */

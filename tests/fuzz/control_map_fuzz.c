@@ -7,7 +7,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define KEY "nodekey:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define KEY     "nodekey:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define WALL_NS INT64_C(1795415900000000000)
 
 static void apply(struct mapsession *s, const char *text, size_t len)
@@ -20,7 +20,7 @@ static void apply(struct mapsession *s, const char *text, size_t len)
         for (size_t i = 0; i < m->peer_count; i++) {
                 json_t *o = netmap_node_to_json(m->peers[i]);
                 if (o == NULL || netmap_peer(m, m->peers[i]->id) != m->peers[i])
-                        abort();   /* order by id is what everything stands on */
+                        abort(); /* order by id is what everything stands on */
                 json_decref(o);
         }
         enum err e = mapsession_expire(s, WALL_NS + 1000000000, &d);
@@ -36,9 +36,10 @@ static enum err on_message(void *arg, const char *json, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        static const char FIRST[] = "{\"Node\":{\"ID\":1,\"Name\":\"a.x.\",\"Key\":\"" KEY "\"},\"Peers\":["
-                                    "{\"ID\":2,\"Name\":\"b.x.\",\"Key\":\"" KEY "\",\"Endpoints\":[\"192.0.2.1:1\"]},"
-                                    "{\"ID\":3,\"Name\":\"c.x.\",\"Key\":\"" KEY "\"}]}";
+        static const char FIRST[] =
+                "{\"Node\":{\"ID\":1,\"Name\":\"a.x.\",\"Key\":\"" KEY "\"},\"Peers\":["
+                "{\"ID\":2,\"Name\":\"b.x.\",\"Key\":\"" KEY "\",\"Endpoints\":[\"192.0.2.1:1\"]},"
+                "{\"ID\":3,\"Name\":\"c.x.\",\"Key\":\"" KEY "\"}]}";
         struct mapsession *s = mapsession_new();
         if (s == NULL)
                 return 0;

@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct upgrade_answer upgrade;
         struct machine_public key;
         struct buf out;
-        char *text = strndup((const char *)data, size);   /* bodies are terminated where they come from */
+        char *text = strndup((const char *)data, size); /* bodies are terminated where they come from */
         enum err e = register_parse((const char *)data, size, &answer);
         e = server_upgrade_parse(data, size, &upgrade);
         if (text != NULL && strlen(text) == size)

@@ -11,9 +11,12 @@
 
 #include "tests/unit/control_fake_server.h"
 
-#define SELF "\"Node\":{\"ID\":1,\"Name\":\"alpha.x.\",\"Key\":\"nodekey:" \
+#define SELF                                                                                                 \
+        "\"Node\":{\"ID\":1,\"Name\":\"alpha.x.\",\"Key\":\"nodekey:"                                        \
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}"
-#define OK "{\"User\":{\"ID\":7},\"Login\":{\"LoginName\":\"alice\",\"DisplayName\":\"Alice\"},\"MachineAuthorized\":true}"
+#define OK                                                                                                   \
+        "{\"User\":{\"ID\":7},\"Login\":{\"LoginName\":\"alice\",\"DisplayName\":\"Alice\"},"                \
+        "\"MachineAuthorized\":true}"
 
 struct world {
         struct loop *loop;
@@ -31,9 +34,9 @@ struct world {
         /* What the server saw. */
         unsigned registers, streams, lites, endpoints, c2n;
         char node_key[KEY_TEXT_MAX], followup[256], auth_key[64], expiry[64];
-        const char *script[8];   /* answers to register, in order; the last one stays; NULL: none yet */
+        const char *script[8]; /* answers to register, in order; the last one stays; NULL: none yet */
         unsigned step;
-        const char *map_status;  /* NULL: a map comes */
+        const char *map_status; /* NULL: a map comes */
         struct fake_stream *held_register, *held_map;
 };
 
@@ -45,7 +48,7 @@ static void on_node_key(void *arg, const struct key_private *candidate, const st
 {
         (void)arg;
         (void)old;
-        assert_int_equal(w->registered, 0);   /* before the server hears of it */
+        assert_int_equal(w->registered, 0); /* before the server hears of it */
         w->keys++;
         w->node = *candidate;
 }
@@ -121,7 +124,8 @@ static void on_register(struct fake_stream *s, json_t *body)
         (void)snprintf(w->node_key, sizeof(w->node_key), "%s", json_str(body, "NodeKey", ""));
         (void)snprintf(w->followup, sizeof(w->followup), "%s", json_str(body, "Followup", ""));
         (void)snprintf(w->expiry, sizeof(w->expiry), "%s", json_str(body, "Expiry", ""));
-        (void)snprintf(w->auth_key, sizeof(w->auth_key), "%s", json_str(json_obj(body, "Auth"), "AuthKey", ""));
+        (void)snprintf(w->auth_key, sizeof(w->auth_key), "%s",
+                       json_str(json_obj(body, "Auth"), "AuthKey", ""));
         assert_true(json_has(body, "Hostinfo"));
         const char *answer = w->script[w->step];
         if (w->script[w->step + 1] != NULL || answer == NULL)
@@ -167,8 +171,9 @@ static void on_request(struct fake *f, struct fake_stream *s, json_t *body)
 
 static int setup(void **state)
 {
-        static const struct control_callbacks CB = {on_node_key, on_auth_url, on_registered, on_need_login, on_netmap,
-                on_online, on_error, on_logged_out, on_browser_url};
+        static const struct control_callbacks CB = {on_node_key,   on_auth_url,   on_registered,
+                                                    on_need_login, on_netmap,     on_online,
+                                                    on_error,      on_logged_out, on_browser_url};
         struct key_private disco;
         char url[64];
         w = calloc(1, sizeof(*w));
@@ -226,7 +231,7 @@ static void logged_in(void)
         w->script[0] = OK;
         login("k", false);
         until(&w->online, 1);
-        until(&w->lites, 1);   /* the one that follows every first map */
+        until(&w->lites, 1); /* the one that follows every first map */
 }
 
 /* --- tests --- */
@@ -245,11 +250,11 @@ static void test_login_and_map(void **state)
         char text[KEY_TEXT_MAX];
         assert_string_equal(w->node_key, node_public_text(&pub, text));
         fake_map(w->held_map, "{\"PeersChanged\":[{\"ID\":2,\"Name\":\"b.x.\",\"Key\":\"nodekey:"
-                "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\"}]}");
+                              "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\"}]}");
         until(&w->maps, 2);
         assert_int_equal(w->peers, 1);
         assert_int_equal(w->errors, 0);
-        assert_int_equal(w->fake.dials, 2);   /* the key, and one connection for everything */
+        assert_int_equal(w->fake.dials, 2); /* the key, and one connection for everything */
 }
 
 static void test_no_early_payload(void **state)
@@ -305,7 +310,7 @@ static void test_wrong_key(void **state)
                 assert_int_equal(w->error.kind, ROWS[i].kind);
                 assert_true(w->error.fatal);
                 run_ms(300);
-                assert_int_equal(w->registers, i + 1);   /* once, not again */
+                assert_int_equal(w->registers, i + 1); /* once, not again */
         }
         w->script[0] = OK;
         login("good", false);
@@ -320,10 +325,10 @@ static void test_interactive(void **state)
         login(NULL, false);
         until(&w->urls, 1);
         assert_string_equal(w->url, "http://h/register/1");
-        w->script[0] = NULL;   /* the follow-up waits */
+        w->script[0] = NULL; /* the follow-up waits */
         w->step = 0;
         until(&w->registers, 2);
-        if (w->held_register == NULL)   /* it came before the script was changed: then again, after a pause */
+        if (w->held_register == NULL) /* it came before the script was changed: then again, after a pause */
                 until(&w->registers, 3);
         assert_string_equal(w->followup, "http://h/register/1");
         assert_int_equal(w->need_login, 0);
@@ -368,9 +373,9 @@ static void test_expired_key(void **state)
         w->script[1] = OK;
         login("k", false);
         until(&w->online, 1);
-        assert_int_equal(w->keys, 1);   /* a new one was made for the second try */
+        assert_int_equal(w->keys, 1); /* a new one was made for the second try */
         assert_memory_not_equal(w->node.b, stored.b, KEY_LEN);
-        assert_int_equal(w->need_login, 0);   /* the auth key is all that was needed */
+        assert_int_equal(w->need_login, 0); /* the auth key is all that was needed */
 }
 
 static void test_quiet_restart(void **state)
@@ -393,7 +398,8 @@ static void test_deleted_node(void **state)
         logged_in();
         w->map_status = "404";
         w->script[0] = "{\"AuthURL\":\"http://h/register/9\"}";
-        control_set_endpoints(w->c, &(struct control_endpoint){{ip_v4(192, 0, 2, 1), 1}, CONTROL_ENDPOINT_LOCAL}, 1);
+        control_set_endpoints(
+                w->c, &(struct control_endpoint){{ip_v4(192, 0, 2, 1), 1}, CONTROL_ENDPOINT_LOCAL}, 1);
         until(&w->need_login, 1);
         assert_int_equal(w->why, CONTROL_NEED_NODE_DELETED);
         until(&w->urls, 1);
@@ -411,7 +417,7 @@ static void test_server_restart(void **state)
         assert_false(w->error.fatal);
         fake_listen(&w->fake);
         until(&w->online, 2);
-        assert_int_equal(w->registers, 1);   /* the same node: only the stream is opened anew */
+        assert_int_equal(w->registers, 1); /* the same node: only the stream is opened anew */
 }
 
 static void test_new_server_key(void **state)
@@ -421,7 +427,7 @@ static void test_new_server_key(void **state)
         fake_stop(&w->fake);
         key_generate(&w->fake.key);
         fake_listen(&w->fake);
-        until(&w->online, 2);   /* after one failed handshake the key was asked for again */
+        until(&w->online, 2); /* after one failed handshake the key was asked for again */
 }
 
 static void test_wrong_version(void **state)
@@ -450,10 +456,10 @@ static void test_self_expired(void **state)
         (void)state;
         logged_in();
         fake_map(w->held_map, "{\"Node\":{\"ID\":1,\"Name\":\"alpha.x.\",\"Expired\":true,\"Key\":\"nodekey:"
-                "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}}");
+                              "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}}");
         until(&w->need_login, 1);
         assert_int_equal(w->why, CONTROL_NEED_KEY_EXPIRED);
-        assert_int_equal(w->offline, 0);   /* the poll goes on: the server may extend the key */
+        assert_int_equal(w->offline, 0); /* the poll goes on: the server may extend the key */
 }
 
 static void test_ping_inside(void **state)
@@ -461,8 +467,9 @@ static void test_ping_inside(void **state)
         (void)state;
         logged_in();
         /* A request to /echo with the body "abc". */
-        fake_map(w->held_map, "{\"PingRequest\":{\"URL\":\"https://unused/c2n/token\",\"Types\":\"c2n\",\"Payload\":"
-                "\"UE9TVCAvZWNobyBIVFRQLzEuMQ0KDQphYmM=\"}}");
+        fake_map(w->held_map,
+                 "{\"PingRequest\":{\"URL\":\"https://unused/c2n/token\",\"Types\":\"c2n\",\"Payload\":"
+                 "\"UE9TVCAvZWNobyBIVFRQLzEuMQ0KDQphYmM=\"}}");
         until(&w->c2n, 1);
         assert_int_equal(w->errors, 0);
 }
@@ -520,11 +527,13 @@ static void test_free_any_time(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                ROW(test_login_and_map), ROW(test_no_early_payload), ROW(test_updates), ROW(test_wrong_key),
-                ROW(test_interactive), ROW(test_new_url), ROW(test_bad_url), ROW(test_expired_key),
-                ROW(test_quiet_restart), ROW(test_deleted_node), ROW(test_server_restart), ROW(test_new_server_key),
-                ROW(test_wrong_version), ROW(test_broken_map), ROW(test_self_expired), ROW(test_ping_inside),
-                ROW(test_logout), ROW(test_stop_and_again), ROW(test_free_any_time),
+                ROW(test_login_and_map), ROW(test_no_early_payload), ROW(test_updates),
+                ROW(test_wrong_key),     ROW(test_interactive),      ROW(test_new_url),
+                ROW(test_bad_url),       ROW(test_expired_key),      ROW(test_quiet_restart),
+                ROW(test_deleted_node),  ROW(test_server_restart),   ROW(test_new_server_key),
+                ROW(test_wrong_version), ROW(test_broken_map),       ROW(test_self_expired),
+                ROW(test_ping_inside),   ROW(test_logout),           ROW(test_stop_and_again),
+                ROW(test_free_any_time),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;

@@ -86,8 +86,8 @@ static inline void fake_flush(struct fake_conn *c)
         }
 }
 
-static inline ssize_t fake_read_out(nghttp2_session *session, int32_t id, uint8_t *out, size_t cap, uint32_t *flags,
-        nghttp2_data_source *source, void *arg)
+static inline ssize_t fake_read_out(nghttp2_session *session, int32_t id, uint8_t *out, size_t cap,
+                                    uint32_t *flags, nghttp2_data_source *source, void *arg)
 {
         (void)session;
         (void)id;
@@ -114,7 +114,8 @@ static inline nghttp2_nv fake_nv(const char *name, const char *value)
 }
 
 /* Sends the head once, then text; hold: more may follow. */
-static inline void fake_answer(struct fake_stream *s, const char *status, const void *data, size_t len, bool hold)
+static inline void fake_answer(struct fake_stream *s, const char *status, const void *data, size_t len,
+                               bool hold)
 {
         s->hold_open = hold;
         buf_add(&s->out, data, len);
@@ -139,10 +140,10 @@ static inline void fake_map(struct fake_stream *s, const char *json)
         struct wr h = wr_init(head, sizeof(head));
         wr_le32(&h, len + (zstd ? 12 : 0));
         if (zstd) {
-                wr_le32(&h, 0xfd2fb528);   /* magic */
-                wr_u8(&h, 0xa0);           /* one segment, four bytes of size, no checksum */
+                wr_le32(&h, 0xfd2fb528); /* magic */
+                wr_u8(&h, 0xa0);         /* one segment, four bytes of size, no checksum */
                 wr_le32(&h, len);
-                uint32_t block = len << 3 | 1;   /* stored, the last */
+                uint32_t block = len << 3 | 1; /* stored, the last */
                 wr_u8(&h, (uint8_t)block);
                 wr_u8(&h, (uint8_t)(block >> 8));
                 wr_u8(&h, (uint8_t)(block >> 16));
@@ -175,8 +176,9 @@ static inline int fake_begin(nghttp2_session *session, const nghttp2_frame *fram
         return 0;
 }
 
-static inline int fake_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-        const uint8_t *value, size_t value_len, uint8_t flags, void *arg)
+static inline int fake_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                              size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                              void *arg)
 {
         struct fake_stream *s = fake_stream_of(arg, frame->hd.stream_id);
         (void)session;
@@ -186,7 +188,8 @@ static inline int fake_header(nghttp2_session *session, const nghttp2_frame *fra
         return 0;
 }
 
-static inline int fake_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *arg)
+static inline int fake_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
+                             size_t len, void *arg)
 {
         struct fake_stream *s = fake_stream_of(arg, id);
         (void)session;
@@ -234,16 +237,17 @@ static inline void fake_seal(struct fake_conn *c, const void *data, size_t len)
 
 static inline void fake_upgrade(struct fake_conn *c)
 {
-        static const char HEAD[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: tailscale-control-protocol\r\n"
-                                   "Connection: upgrade\r\n\r\n";
+        static const char HEAD[] =
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: tailscale-control-protocol\r\n"
+                "Connection: upgrade\r\n\r\n";
         uint8_t init[CNOISE_INITIATION_LEN + 3], response[CNOISE_RESPONSE_LEN];
         struct machine_public who;
         struct key_private eph;
         size_t n = 0;
         const char *b64 = strstr(c->in.data, "X-Tailscale-Handshake: ") + 23;
-        if (sodium_base642bin(init, sizeof(init), b64, strcspn(b64, "\r"), NULL, &n, NULL, sodium_base64_VARIANT_ORIGINAL)
-                        != 0
-                || n != CNOISE_INITIATION_LEN)
+        if (sodium_base642bin(init, sizeof(init), b64, strcspn(b64, "\r"), NULL, &n, NULL,
+                              sodium_base64_VARIANT_ORIGINAL) != 0 ||
+            n != CNOISE_INITIATION_LEN)
                 abort();
         key_generate(&eph);
         bool good = responder_answer(init, &c->fake->key, &eph, response, &c->session, &who);
@@ -255,7 +259,7 @@ static inline void fake_upgrade(struct fake_conn *c)
         }
         buf_clear(&c->in);
         buf_add(&c->out, response, sizeof(response));
-        if (!c->fake->no_early) {   /* in three records */
+        if (!c->fake->no_early) { /* in three records */
                 fake_seal(c, "\xff\xff\xffTS", 5);
                 fake_seal(c, "\0\0\0\x17", 4);
                 fake_seal(c, "{\"nodeKeyChallenge\":\"\"}", 23);
@@ -273,14 +277,16 @@ static inline void fake_http(struct fake_conn *c)
                 struct machine_public pub = key_machine_public(&c->fake->key);
                 char text[KEY_TEXT_MAX];
                 char body[200];
-                int n = snprintf(body, sizeof(body), "{\"publicKey\":\"%s\"}", machine_public_text(&pub, text));
-                buf_printf(&c->out, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", n, body);
+                int n = snprintf(body, sizeof(body), "{\"publicKey\":\"%s\"}",
+                                 machine_public_text(&pub, text));
+                buf_printf(&c->out, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", n,
+                           body);
                 fake_flush(c);
                 fake_conn_close(c);
         } else if (strncmp(c->in.data, "POST /ts2021 ", 13) == 0) {
                 fake_upgrade(c);
         } else {
-                abort();   /* nothing else is to be asked for out here */
+                abort(); /* nothing else is to be asked for out here */
         }
 }
 
@@ -345,8 +351,8 @@ static inline void fake_listen(struct fake *f)
         sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         f->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         (void)setsockopt(f->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-        if (bind(f->fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 || listen(f->fd, 64) != 0
-                || getsockname(f->fd, (struct sockaddr *)&sa, &len) != 0)
+        if (bind(f->fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 || listen(f->fd, 64) != 0 ||
+            getsockname(f->fd, (struct sockaddr *)&sa, &len) != 0)
                 abort();
         f->port = ntohs(sa.sin_port);
         watch_init(&f->watch, fake_accept);

@@ -59,7 +59,7 @@ static void test_frames(void **state)
         assert_int_equal(map_frames_feed(&f, many + sizeof(many) - 3, 3, on_message, NULL), ERR_NONE);
         assert_int_equal(count, 4);
 
-        answer = ERR_FORMAT;   /* a refused message stops the rest */
+        answer = ERR_FORMAT; /* a refused message stops the rest */
         assert_int_equal(map_frames_feed(&f, many, sizeof(many), on_message, NULL), ERR_FORMAT);
         assert_int_equal(count, 5);
         map_frames_done(&f);
@@ -78,8 +78,9 @@ static void test_bad_lengths(void **state)
 }
 
 static const uint8_t ZSTD[] = {
-        0x1f, 0, 0, 0, 0x28, 0xb5, 0x2f, 0xfd, 0x24, 0x12, 0x91, 0x00, 0x00, 0x7b, 0x22, 0x4b, 0x65, 0x65, 0x70, 0x41, 0x6c,
-        0x69, 0x76, 0x65, 0x22, 0x3a, 0x74, 0x72, 0x75, 0x65, 0x7d, 0x0e, 0x26, 0x0c, 0x10,
+        0x1f, 0,    0,    0,    0x28, 0xb5, 0x2f, 0xfd, 0x24, 0x12, 0x91, 0x00,
+        0x00, 0x7b, 0x22, 0x4b, 0x65, 0x65, 0x70, 0x41, 0x6c, 0x69, 0x76, 0x65,
+        0x22, 0x3a, 0x74, 0x72, 0x75, 0x65, 0x7d, 0x0e, 0x26, 0x0c, 0x10,
 };
 
 static void test_compressed(void **state)
@@ -124,14 +125,20 @@ static void test_request(void **state)
                 {{ip_v4(203, 0, 113, 7), 41641}, CONTROL_ENDPOINT_STUN},
         };
         struct map_request rq = {
-                .version = 138, .node_key = {{1}}, .disco = {{2}}, .hostinfo = host, .endpoints = eps, .endpoint_count = 2,
+                .version = 138,
+                .node_key = {{1}},
+                .disco = {{2}},
+                .hostinfo = host,
+                .endpoints = eps,
+                .endpoint_count = 2,
                 .stream = true,
         };
         char *text = map_request_build(&rq);
         json_t *o = json_parse(text, strlen(text));
         assert_true(json_bool(o, "Stream", false));
         assert_false(json_has(o, "OmitPeers"));
-        assert_string_equal(json_string_value(json_array_get(json_arr(o, "Endpoints"), 1)), "203.0.113.7:41641");
+        assert_string_equal(json_string_value(json_array_get(json_arr(o, "Endpoints"), 1)),
+                            "203.0.113.7:41641");
         assert_int_equal(json_integer_value(json_array_get(json_arr(o, "EndpointTypes"), 1)), 2);
         assert_string_equal(json_str(o, "Compress", ""), map_can_decompress() ? "zstd" : "");
         assert_true(json_has(o, "DiscoKey"));
@@ -143,7 +150,7 @@ static void test_request(void **state)
         o = json_parse(text, strlen(text));
         assert_false(json_has(o, "Stream"));
         assert_true(json_bool(o, "OmitPeers", false));
-        assert_true(json_has(o, "Endpoints"));   /* an empty list clears what the server has */
+        assert_true(json_has(o, "Endpoints")); /* an empty list clears what the server has */
         assert_true(json_has(o, "DiscoKey"));
         json_decref(o);
         free(text);
@@ -153,7 +160,8 @@ static void test_request(void **state)
 static void test_os_release(void **state)
 {
         (void)state;
-        static const char text[] = "PRETTY_NAME=\"Debian\"\nVERSION_ID=\"12\"\nID=debian\nVERSION_CODENAME='bookworm'\r\nID_LIKE=x";
+        static const char text[] = "PRETTY_NAME=\"Debian\"\nVERSION_ID=\"12\"\nID=debian\nVERSION_CODENAME='"
+                                   "bookworm'\r\nID_LIKE=x";
         struct hostinfo_os os = {0};
         hostinfo_parse_os_release(&os, text, sizeof(text) - 1);
         assert_string_equal(os.distro, "debian");
@@ -180,12 +188,19 @@ static void test_hostinfo(void **state)
         assert_int_equal(prefix_parse("::/0", &routes[3]), ERR_NONE);
         struct hostinfo_service services[] = {{"peerapi4", 1234}};
         struct hostinfo h = {
-                .hostname = "alpha", .routable_ips = routes, .routable_count = 4, .request_tags = tags, .tag_count = 1,
-                .services = services, .service_count = 1, .shields_up = true, .userspace = TRI_FALSE,
+                .hostname = "alpha",
+                .routable_ips = routes,
+                .routable_count = 4,
+                .request_tags = tags,
+                .tag_count = 1,
+                .services = services,
+                .service_count = 1,
+                .shields_up = true,
+                .userspace = TRI_FALSE,
         };
         json_t *o = hostinfo_to_json(&h);
         char *text = json_dumps(json_object_get(o, "RoutableIPs"), JSON_COMPACT);
-        assert_string_equal(text, "[\"0.0.0.0/0\",\"10.1.0.0/16\",\"::/0\"]");   /* masked, sorted, once each */
+        assert_string_equal(text, "[\"0.0.0.0/0\",\"10.1.0.0/16\",\"::/0\"]"); /* masked, sorted, once each */
         free(text);
         assert_string_equal(json_str(o, "OS", ""), "linux");
         assert_string_equal(json_str(o, "Hostname", ""), "alpha");
@@ -206,7 +221,7 @@ static void test_netinfo(void **state)
         json_t *x = netinfo_to_json(&a);
         json_t *y = netinfo_to_json(&b);
         assert_true(json_num(json_obj(y, "DERPLatency"), "900-v6", 0) > 0.4);
-        assert_true(netinfo_json_same(x, y));   /* latency alone is no news */
+        assert_true(netinfo_json_same(x, y)); /* latency alone is no news */
         json_decref(y);
         b.preferred_derp = 901;
         y = netinfo_to_json(&b);
@@ -218,12 +233,9 @@ static void test_netinfo(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_frames),
-                cmocka_unit_test(test_bad_lengths),
-                cmocka_unit_test(test_compressed),
-                cmocka_unit_test(test_request),
-                cmocka_unit_test(test_os_release),
-                cmocka_unit_test(test_hostinfo),
+                cmocka_unit_test(test_frames),     cmocka_unit_test(test_bad_lengths),
+                cmocka_unit_test(test_compressed), cmocka_unit_test(test_request),
+                cmocka_unit_test(test_os_release), cmocka_unit_test(test_hostinfo),
                 cmocka_unit_test(test_netinfo),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,7 @@ static char *read_fixture(const char *dir, const char *name, size_t *ret_len)
         char path[512];
         const char *root = getenv("TESTS_DIR");
         (void)snprintf(path, sizeof(path), "%s/fixtures/maps/%s%s%s", root != NULL ? root : "tests", dir,
-                dir[0] != '\0' ? "/" : "", name);
+                       dir[0] != '\0' ? "/" : "", name);
         FILE *f = fopen(path, "rb");
         assert_non_null(f);
         char *text = malloc(1 << 20);
@@ -85,26 +85,30 @@ static void must(struct mapsession *s, const char *text, struct map_news *news)
         assert_int_equal(apply(s, text, news), ERR_NONE);
 }
 
-#define KEY_A "nodekey:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define KEY_B "nodekey:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-#define KEY_C "nodekey:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
-#define KEY_D "nodekey:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
+#define KEY_A   "nodekey:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define KEY_B   "nodekey:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define KEY_C   "nodekey:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+#define KEY_D   "nodekey:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
 #define DISCO_1 "discokey:1111111111111111111111111111111111111111111111111111111111111111"
 #define DISCO_0 "discokey:0000000000000000000000000000000000000000000000000000000000000000"
 
 static const char FIRST[] =
-        "{\"Node\":{\"ID\":1,\"StableID\":\"1\",\"Name\":\"alpha.tail.example.org.\",\"User\":1,\"Key\":\"" KEY_A "\","
+        "{\"Node\":{\"ID\":1,\"StableID\":\"1\",\"Name\":\"alpha.tail.example.org.\",\"User\":1,\"Key\":"
+        "\"" KEY_A "\","
         "\"Addresses\":[\"100.64.0.1/32\"],\"MachineAuthorized\":true,"
         "\"Capabilities\":[\"https://tailscale.com/cap/ssh\"],\"CapMap\":{\"x\":null}},"
         "\"Peers\":["
-        "{\"ID\":2,\"StableID\":\"2\",\"Name\":\"beta.tail.example.org.\",\"User\":1,\"Key\":\"" KEY_B "\",\"DiscoKey\":\""
-        DISCO_1 "\",\"Addresses\":[\"100.64.0.2/32\"],\"Endpoints\":[\"192.0.2.2:1\"],\"HomeDERP\":7,\"Online\":true},"
+        "{\"ID\":2,\"StableID\":\"2\",\"Name\":\"beta.tail.example.org.\",\"User\":1,\"Key\":\"" KEY_B
+        "\",\"DiscoKey\":\"" DISCO_1 "\",\"Addresses\":[\"100.64.0.2/"
+                                     "32\"],\"Endpoints\":[\"192.0.2.2:1\"],\"HomeDERP\":7,\"Online\":true},"
         "{\"ID\":9007199254740995,\"Name\":\"gamma.tail.example.org.\",\"Key\":\"" KEY_C "\","
         "\"Addresses\":[\"100.64.0.3/32\"],\"AllowedIPs\":[],\"DERP\":\"127.3.3.40:12\"}],"
-        "\"DERPMap\":{\"Regions\":{\"1\":{\"RegionID\":1,\"RegionCode\":\"a\",\"Nodes\":[{\"Name\":\"1a\",\"RegionID\":1,"
+        "\"DERPMap\":{\"Regions\":{\"1\":{\"RegionID\":1,\"RegionCode\":\"a\",\"Nodes\":[{\"Name\":\"1a\","
+        "\"RegionID\":1,"
         "\"HostName\":\"a.example\"}]},\"2\":null}},"
         "\"DNSConfig\":{\"Proxied\":true},\"Domain\":\"hs.example.org\","
-        "\"PacketFilters\":{\"base\":[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":"
+        "\"PacketFilters\":{\"base\":[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,"
+        "\"Last\":"
         "65535}}]}]},\"UserProfiles\":[{\"ID\":1,\"LoginName\":\"alice\",\"DisplayName\":\"Alice\"}],"
         "\"Health\":[\"one\"]}";
 
@@ -169,11 +173,13 @@ static void test_recorded_netmap(void **state)
         json_t *v;
         assert_node(m->self, json_object_get(want, "SelfNode"));
         assert_int_equal(m->peer_count, json_array_size(json_object_get(want, "Peers")));
-        json_array_foreach(json_object_get(want, "Peers"), i, v) {
+        json_array_foreach(json_object_get(want, "Peers"), i, v)
+        {
                 char name[64];
                 const struct netmap_node *n = netmap_peer(m, json_int(v, "ID", 0));
                 assert_node(n, v);
-                assert_string_equal(netmap_display_name(m, n, name, sizeof(name)), json_str(v, "ComputedName", ""));
+                assert_string_equal(netmap_display_name(m, n, name, sizeof(name)),
+                                    json_str(v, "ComputedName", ""));
         }
         assert_true(json_equal(m->packet_filter, json_object_get(want, "PacketFilterRules")));
         assert_true(json_equal(m->dns, json_object_get(want, "DNS")));
@@ -184,7 +190,8 @@ static void test_recorded_netmap(void **state)
         assert_non_null(json_object_get(json_object_get(relays, "Regions"), "901"));
         json_decref(relays);
         const char *id;
-        json_object_foreach(json_object_get(want, "UserProfiles"), id, v) {
+        json_object_foreach(json_object_get(want, "UserProfiles"), id, v)
+        {
                 const struct netmap_user *u = netmap_user(m, strtoll(id, NULL, 10));
                 assert_non_null(u);
                 assert_string_equal(u->login_name, json_str(v, "LoginName", ""));
@@ -203,14 +210,15 @@ static void test_recorded_rules(void **state)
         const struct netmap *m = mapsession_map(s);
         assert_int_equal(m->rule_count, 2);
         assert_int_equal(m->rules[0]->src_count, 4);
-        assert_int_equal(m->rules[0]->dst_count, 6);   /* three ports, "*" twice each */
+        assert_int_equal(m->rules[0]->dst_count, 6); /* three ports, "*" twice each */
         assert_int_equal(m->rules[0]->proto_count, 4);
         assert_int_equal(m->rules[1]->proto_count, 1);
         assert_int_equal(m->rules[1]->protos[0], 1);
         char text[IP_STR_MAX];
         assert_string_equal(ip_str(m->rules[0]->srcs[0].first, text), "100.64.0.0");
         assert_string_equal(ip_str(m->rules[0]->srcs[0].last, text), "100.115.91.255");
-        assert_string_equal(ip_str(m->rules[0]->srcs[2].last, text), "fd7a:115c:a1e0:ffff:ffff:ffff:ffff:ffff");
+        assert_string_equal(ip_str(m->rules[0]->srcs[2].last, text),
+                            "fd7a:115c:a1e0:ffff:ffff:ffff:ffff:ffff");
         assert_string_equal(ip_str(m->rules[0]->srcs[3].last, text), "10.33.255.255");
         assert_int_equal(m->rules[0]->dsts[0].port_first, 22);
         assert_int_equal(m->rules[0]->dsts[5].port_last, 443);
@@ -223,7 +231,7 @@ static void test_recorded_ends(void **state)
         (void)state;
         struct mapsession *s = play("node1", 0);
         const struct netmap *m = mapsession_map(s);
-        assert_int_equal(m->peer_count, 1);   /* beta was renamed, expired and deleted */
+        assert_int_equal(m->peer_count, 1); /* beta was renamed, expired and deleted */
         assert_null(netmap_peer(m, 2));
         assert_string_equal(netmap_peer(m, 3)->name, "gamma.mesh.example.");
         assert_true(mapsession_self_expired(s, RECORDED_NS + 60 * NS_PER_SEC));
@@ -239,7 +247,7 @@ static void test_recorded_ends(void **state)
         m = mapsession_map(s);
         assert_int_equal(m->peer_count, 1);
         assert_true(netmap_peer(m, 1)->expired);
-        assert_int_equal(netmap_peer(m, 1)->endpoint_count, 2);   /* the clock stands before the expiry */
+        assert_int_equal(netmap_peer(m, 1)->endpoint_count, 2); /* the clock stands before the expiry */
         mapsession_free(s);
 }
 
@@ -281,7 +289,8 @@ static void test_truncations(void **state)
                         while (len > 0 && text[len - 1] == '\n')
                                 len--;
                         for (size_t n = 0; n < len; n++)
-                                assert_int_equal(mapsession_apply(s, text, n, RECORDED_NS, &news), ERR_FORMAT);
+                                assert_int_equal(mapsession_apply(s, text, n, RECORDED_NS, &news),
+                                                 ERR_FORMAT);
                         assert_null(mapsession_map(s)->self);
                         mapsession_free(s);
                         free(text);
@@ -296,15 +305,16 @@ static void test_first(void **state)
         (void)state;
         struct map_news news;
         struct mapsession *s = mapsession_new();
-        must(s, "{\"KeepAlive\":true}", &news);   /* may come before, and says nothing */
+        must(s, "{\"KeepAlive\":true}", &news); /* may come before, and says nothing */
         assert_true(news.keepalive);
-        assert_int_equal(apply(s, "{\"Domain\":\"x\"}", &news), ERR_FORMAT);   /* a stream begins with our node */
+        assert_int_equal(apply(s, "{\"Domain\":\"x\"}", &news),
+                         ERR_FORMAT); /* a stream begins with our node */
         must(s, FIRST, &news);
         assert_true(news.delta.first);
         assert_int_equal(news.delta.peer_count, 2);
         assert_int_equal(changed(&news.delta, BETA), NETMAP_PEER_ADDED);
-        assert_int_equal(news.delta.parts, NETMAP_SELF | NETMAP_DERPMAP | NETMAP_DNS | NETMAP_FILTER | NETMAP_USERS
-                | NETMAP_DOMAIN | NETMAP_HEALTH);
+        assert_int_equal(news.delta.parts, NETMAP_SELF | NETMAP_DERPMAP | NETMAP_DNS | NETMAP_FILTER |
+                                                   NETMAP_USERS | NETMAP_DOMAIN | NETMAP_HEALTH);
         const struct netmap *m = mapsession_map(s);
         assert_string_equal(m->magic_dns_suffix, "tail.example.org");
         assert_true(netmap_node_has_cap(m->self, "https://tailscale.com/cap/ssh"));
@@ -312,9 +322,9 @@ static void test_first(void **state)
         assert_false(netmap_node_has_cap(m->self, "y"));
         const struct netmap_node *beta = netmap_peer(m, BETA);
         const struct netmap_node *gamma = netmap_peer(m, GAMMA);
-        assert_int_equal(beta->allowed_count, 1);    /* absent: the addresses */
-        assert_int_equal(gamma->allowed_count, 0);   /* empty stays empty */
-        assert_int_equal(gamma->home_derp, 12);      /* the legacy form */
+        assert_int_equal(beta->allowed_count, 1);  /* absent: the addresses */
+        assert_int_equal(gamma->allowed_count, 0); /* empty stays empty */
+        assert_int_equal(gamma->home_derp, 12);    /* the legacy form */
         assert_int_equal(gamma->online, NETMAP_UNKNOWN);
         assert_ptr_equal(netmap_by_key(m, &beta->key), beta);
         assert_ptr_equal(netmap_by_ip(m, ip_v4(100, 64, 0, 3)), gamma);
@@ -331,13 +341,18 @@ static void test_patch(void **state)
         struct mapsession *s = started();
         const struct netmap *m = mapsession_map(s);
 
-        must(s, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"DERPRegion\":1,\"Endpoints\":[\"198.51.100.4:41641\","
-                "\"[2001:db8::1]:1024\"]}]}", &news);
+        must(s,
+             "{\"PeersChangedPatch\":[{\"NodeID\":2,\"DERPRegion\":1,\"Endpoints\":[\"198.51.100.4:41641\","
+             "\"[2001:db8::1]:1024\"]}]}",
+             &news);
         assert_int_equal(changed(&news.delta, BETA), NETMAP_PEER_HOME | NETMAP_PEER_ENDPOINTS);
         assert_int_equal(netmap_peer(m, BETA)->endpoint_count, 2);
         assert_int_equal(netmap_peer(m, BETA)->home_derp, 1);
 
-        must(s, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Online\":false,\"LastSeen\":\"2026-11-23T06:00:00Z\"}]}", &news);
+        must(s,
+             "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Online\":false,\"LastSeen\":\"2026-11-23T06:00:00Z\"}]"
+             "}",
+             &news);
         assert_int_equal(changed(&news.delta, BETA), NETMAP_PEER_ONLINE);
         assert_int_equal(netmap_peer(m, BETA)->online, NETMAP_NO);
         assert_true(netmap_peer(m, BETA)->last_seen_ns > 0);
@@ -351,8 +366,11 @@ static void test_patch(void **state)
         assert_string_equal(netmap_peer(m, BETA)->cap_map, "{\"a\":[1]}");
 
         /* Unknown peers, zero values and null fields say nothing. */
-        must(s, "{\"PeersChangedPatch\":[{\"NodeID\":77,\"Online\":true},{\"NodeID\":2,\"DERPRegion\":0,\"Cap\":0,"
-                "\"Endpoints\":null,\"Key\":null,\"CapMap\":null}]}", &news);
+        must(s,
+             "{\"PeersChangedPatch\":[{\"NodeID\":77,\"Online\":true},{\"NodeID\":2,\"DERPRegion\":0,\"Cap\":"
+             "0,"
+             "\"Endpoints\":null,\"Key\":null,\"CapMap\":null}]}",
+             &news);
         assert_int_equal(news.delta.peer_count, 0);
         mapsession_free(s);
 }
@@ -369,8 +387,11 @@ static void test_new_key(void **state)
         assert_int_equal(netmap_peer(m, BETA)->endpoint_count, 0);
         assert_int_equal(netmap_peer(m, BETA)->home_derp, 0);
         /* The patch of a new login cannot say that the expiry is gone: the past date goes with the old key. */
-        must(s, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Key\":\"" KEY_D "\",\"Endpoints\":[\"192.0.2.2:1\"]}]}", &news);
-        assert_int_equal(changed(&news.delta, BETA), NETMAP_PEER_KEY | NETMAP_PEER_EXPIRY | NETMAP_PEER_ENDPOINTS);
+        must(s,
+             "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Key\":\"" KEY_D "\",\"Endpoints\":[\"192.0.2.2:1\"]}]}",
+             &news);
+        assert_int_equal(changed(&news.delta, BETA),
+                         NETMAP_PEER_KEY | NETMAP_PEER_EXPIRY | NETMAP_PEER_ENDPOINTS);
         assert_memory_equal(news.delta.peers[0].old_key.b, old.b, KEY_LEN);
         assert_false(netmap_peer(m, BETA)->expired);
         assert_int_equal(netmap_peer(m, BETA)->key_expiry_ns, 0);
@@ -390,20 +411,23 @@ static void test_lists(void **state)
 
         must(s, "{\"PeersChanged\":[{\"ID\":5,\"Name\":\"e.\",\"Key\":\"" KEY_D "\"}]}", &news);
         assert_int_equal(changed(&news.delta, 5), NETMAP_PEER_ADDED);
-        assert_int_equal(m->peers[1]->id, 5);   /* ordered by id */
+        assert_int_equal(m->peers[1]->id, 5); /* ordered by id */
 
         must(s, "{\"PeersRemoved\":[2,44]}", &news);
         assert_int_equal(news.delta.peer_count, 1);
         assert_int_equal(changed(&news.delta, BETA), NETMAP_PEER_REMOVED);
 
         /* Removed first, then changed: it is there. */
-        must(s, "{\"PeersChanged\":[{\"ID\":5,\"Name\":\"f.\",\"Key\":\"" KEY_D "\"}],\"PeersRemoved\":[5]}", &news);
+        must(s, "{\"PeersChanged\":[{\"ID\":5,\"Name\":\"f.\",\"Key\":\"" KEY_D "\"}],\"PeersRemoved\":[5]}",
+             &news);
         assert_int_equal(changed(&news.delta, 5), NETMAP_PEER_INFO);
         assert_string_equal(netmap_peer(m, 5)->name, "f.");
 
         /* A full list makes all else about peers void. */
-        must(s, "{\"Peers\":[{\"ID\":2,\"Name\":\"b.\",\"Key\":\"" KEY_B "\"}],\"PeersRemoved\":[2],"
-                "\"PeersChanged\":[{\"ID\":8,\"Key\":\"" KEY_C "\"}],\"OnlineChange\":{\"2\":true}}", &news);
+        must(s,
+             "{\"Peers\":[{\"ID\":2,\"Name\":\"b.\",\"Key\":\"" KEY_B "\"}],\"PeersRemoved\":[2],"
+             "\"PeersChanged\":[{\"ID\":8,\"Key\":\"" KEY_C "\"}],\"OnlineChange\":{\"2\":true}}",
+             &news);
         assert_int_equal(m->peer_count, 1);
         assert_int_equal(netmap_peer(m, 2)->online, NETMAP_UNKNOWN);
         assert_int_equal(news.delta.peer_count, 3);
@@ -411,11 +435,14 @@ static void test_lists(void **state)
         must(s, "{\"PeersRemoved\":[2]}", &news);
         assert_int_equal(m->peer_count, 0);
         /* One bad node spoils the message. */
-        assert_int_equal(apply(s, "{\"PeersChanged\":[{\"ID\":6,\"Key\":\"" KEY_B "\"},{\"ID\":7}]}", &news), ERR_FORMAT);
+        assert_int_equal(apply(s, "{\"PeersChanged\":[{\"ID\":6,\"Key\":\"" KEY_B "\"},{\"ID\":7}]}", &news),
+                         ERR_FORMAT);
         assert_int_equal(m->peer_count, 0);
         /* The later of two with one id counts. */
-        must(s, "{\"PeersChanged\":[{\"ID\":6,\"Name\":\"x.\",\"Key\":\"" KEY_B "\"},{\"ID\":6,\"Name\":\"y.\",\"Key\":\""
-                KEY_B "\"}]}", &news);
+        must(s,
+             "{\"PeersChanged\":[{\"ID\":6,\"Name\":\"x.\",\"Key\":\"" KEY_B
+             "\"},{\"ID\":6,\"Name\":\"y.\",\"Key\":\"" KEY_B "\"}]}",
+             &news);
         assert_string_equal(netmap_peer(m, 6)->name, "y.");
         mapsession_free(s);
 }
@@ -426,14 +453,16 @@ static void test_seen(void **state)
         struct map_news news;
         struct mapsession *s = started();
         const struct netmap *m = mapsession_map(s);
-        must(s, "{\"OnlineChange\":{\"2\":false,\"99\":true},\"PeerSeenChange\":{\"9007199254740995\":true}}", &news);
+        must(s, "{\"OnlineChange\":{\"2\":false,\"99\":true},\"PeerSeenChange\":{\"9007199254740995\":true}}",
+             &news);
         assert_int_equal(news.delta.peer_count, 2);
         assert_int_equal(netmap_peer(m, BETA)->online, NETMAP_NO);
         assert_true(netmap_peer(m, GAMMA)->last_seen_ns == RECORDED_NS);
         must(s, "{\"PeerSeenChange\":{\"9007199254740995\":false}}", &news);
         assert_true(netmap_peer(m, GAMMA)->last_seen_ns == 0);
         /* A patch in the same message comes last. */
-        must(s, "{\"OnlineChange\":{\"2\":true},\"PeersChangedPatch\":[{\"NodeID\":2,\"Online\":false}]}", &news);
+        must(s, "{\"OnlineChange\":{\"2\":true},\"PeersChangedPatch\":[{\"NodeID\":2,\"Online\":false}]}",
+             &news);
         assert_int_equal(news.delta.peer_count, 0);
         mapsession_free(s);
 }
@@ -447,32 +476,43 @@ static void test_filter(void **state)
         assert_int_equal(m->rule_count, 1);
         assert_int_equal(m->rules[0]->src_count, 2);
 
-        must(s, "{\"PacketFilters\":{\"a\":[{\"SrcIPs\":[\"cap:foo\",\"10.0.0.1\",\"10.0.0.1/8\",\"bad\",\"fd00::/8\","
-                "\"10.0.0.9-10.0.0.2\"],\"DstPorts\":[{\"IP\":\"10.1.0.0/16\",\"Ports\":{\"First\":5,\"Last\":6}}],"
-                "\"IPProto\":[6,300]}]}}", &news);
+        must(s,
+             "{\"PacketFilters\":{\"a\":[{\"SrcIPs\":[\"cap:foo\",\"10.0.0.1\",\"10.0.0.1/"
+             "8\",\"bad\",\"fd00::/8\","
+             "\"10.0.0.9-10.0.0.2\"],\"DstPorts\":[{\"IP\":\"10.1.0.0/"
+             "16\",\"Ports\":{\"First\":5,\"Last\":6}}],"
+             "\"IPProto\":[6,300]}]}}",
+             &news);
         assert_int_equal(news.delta.parts, NETMAP_FILTER);
-        assert_int_equal(m->rule_count, 2);   /* "a" before "base" */
+        assert_int_equal(m->rule_count, 2); /* "a" before "base" */
         assert_int_equal(m->rules[0]->src_cap_count, 1);
         assert_string_equal(m->rules[0]->src_caps[0], "foo");
-        assert_int_equal(m->rules[0]->src_count, 2);   /* host bits, nonsense and a backward range are skipped */
+        assert_int_equal(m->rules[0]->src_count,
+                         2); /* host bits, nonsense and a backward range are skipped */
         assert_int_equal(m->rules[0]->proto_count, 1);
 
         must(s, "{\"PacketFilters\":{\"a\":null}}", &news);
         assert_int_equal(m->rule_count, 1);
-        must(s, "{\"PacketFilter\":[]}", &news);   /* empty is a command: nothing is allowed */
+        must(s, "{\"PacketFilter\":[]}", &news); /* empty is a command: nothing is allowed */
         assert_int_equal(m->rule_count, 0);
         assert_int_equal(news.delta.parts, NETMAP_FILTER);
         must(s, "{\"PacketFilter\":null}", &news);
         assert_int_equal(news.delta.parts, 0);
-        must(s, "{\"PacketFilters\":{\"*\":null,\"b\":[{\"SrcIPs\":[\"*\"],\"IPProto\":[999],\"DstPorts\":[]}]}}", &news);
+        must(s,
+             "{\"PacketFilters\":{\"*\":null,\"b\":[{\"SrcIPs\":[\"*\"],\"IPProto\":[999],\"DstPorts\":[]}]}"
+             "}",
+             &news);
         assert_int_equal(m->rule_count, 1);
-        assert_int_equal(m->rules[0]->proto_count, 0);   /* nothing usable matches nothing */
+        assert_int_equal(m->rules[0]->proto_count, 0); /* nothing usable matches nothing */
 
         /* Bit counts are refused as a whole; so is the rule beside them. */
         must(s, "{\"PacketFilters\":{\"c\":[{\"SrcIPs\":[\"10.0.0.0\"],\"SrcBits\":[8]}]}}", &news);
         assert_int_equal(m->rule_count, 0);
-        must(s, "{\"PacketFilters\":{\"c\":[{\"CapGrant\":[{\"Dsts\":[\"0.0.0.0/0\"],\"CapMap\":{\"x\":[]}}],\"SrcIPs\":"
-                "[\"*\"]}]}}", &news);
+        must(s,
+             "{\"PacketFilters\":{\"c\":[{\"CapGrant\":[{\"Dsts\":[\"0.0.0.0/"
+             "0\"],\"CapMap\":{\"x\":[]}}],\"SrcIPs\":"
+             "[\"*\"]}]}}",
+             &news);
         assert_int_equal(m->rule_count, 2);
         assert_int_equal(json_array_size(m->rules[1]->grants), 1);
         assert_int_equal(m->rules[1]->dst_count, 0);
@@ -489,10 +529,12 @@ static void test_derp_deltas(void **state)
         assert_int_equal(news.delta.parts, NETMAP_DERPMAP);
         assert_int_equal(m->derpmap->region_count, 1);
         assert_true(derpmap_region(m->derpmap, 1)->score < 0.6);
-        must(s, "{\"DERPMap\":{\"HomeParams\":{}}}", &news);   /* scores stay */
+        must(s, "{\"DERPMap\":{\"HomeParams\":{}}}", &news); /* scores stay */
         assert_int_equal(news.delta.parts, 0);
-        must(s, "{\"DERPMap\":{\"Regions\":{\"3\":{\"RegionID\":3,\"Nodes\":[{\"Name\":\"3a\",\"RegionID\":3,"
-                "\"HostName\":\"c.example\"}]}}}}", &news);
+        must(s,
+             "{\"DERPMap\":{\"Regions\":{\"3\":{\"RegionID\":3,\"Nodes\":[{\"Name\":\"3a\",\"RegionID\":3,"
+             "\"HostName\":\"c.example\"}]}}}}",
+             &news);
         assert_int_equal(m->derpmap->region_count, 1);
         assert_null(derpmap_region(m->derpmap, 1));
         assert_non_null(derpmap_region(m->derpmap, 3));
@@ -523,8 +565,11 @@ static void test_other_parts(void **state)
         assert_null(m->display_messages);
         must(s, "{\"SSHPolicy\":{\"rules\":null}}", &news);
         assert_int_equal(news.delta.parts, NETMAP_SSH);
-        must(s, "{\"UserProfiles\":[{\"ID\":2147455555,\"LoginName\":\"tagged-devices\"},{\"ID\":1,\"LoginName\":"
-                "\"alice\",\"DisplayName\":\"A\"}]}", &news);
+        must(s,
+             "{\"UserProfiles\":[{\"ID\":2147455555,\"LoginName\":\"tagged-devices\"},{\"ID\":1,"
+             "\"LoginName\":"
+             "\"alice\",\"DisplayName\":\"A\"}]}",
+             &news);
         assert_int_equal(news.delta.parts, NETMAP_USERS);
         assert_int_equal(m->user_count, 2);
         assert_string_equal(netmap_user(m, 1)->display_name, "A");
@@ -536,8 +581,11 @@ static void test_other_parts(void **state)
         assert_int_equal(news.delta.parts, NETMAP_SELF);
         assert_string_equal(m->magic_dns_suffix, "");
         assert_true(mapsession_self_expired(s, 0));
-        must(s, "{\"PingRequest\":{\"URL\":\"http://h/p\",\"Types\":\"c2n\",\"Payload\":\"eA==\"},\"KeepAlive\":true,"
-                "\"PopBrowserURL\":\"https://x\"}", &news);
+        must(s,
+             "{\"PingRequest\":{\"URL\":\"http://h/"
+             "p\",\"Types\":\"c2n\",\"Payload\":\"eA==\"},\"KeepAlive\":true,"
+             "\"PopBrowserURL\":\"https://x\"}",
+             &news);
         assert_true(news.keepalive);
         assert_string_equal(news.ping_url, "http://h/p");
         assert_string_equal(news.ping_types, "c2n");
@@ -567,7 +615,7 @@ static void test_restart(void **state)
         mapsession_restart(s);
         must(s, FIRST, &news);
         mapsession_restart(s);
-        must(s, FIRST, &news);   /* the same again: first, and yet nothing new */
+        must(s, FIRST, &news); /* the same again: first, and yet nothing new */
         assert_int_equal(news.delta.peer_count, 0);
         assert_int_equal(news.delta.parts, 0);
         mapsession_clear(s);
@@ -594,8 +642,10 @@ static void test_expiry(void **state)
         assert_true(netmap_peer(m, BETA)->expired);
         assert_true(mapsession_next_expiry(s, at) == INT64_MAX);
         /* A clock of 2020 expires nobody, whatever the server's keys say. */
-        must(s, "{\"ControlTime\":\"2020-08-03T00:00:00Z\",\"PeersChangedPatch\":[{\"NodeID\":9007199254740995,"
-                "\"KeyExpiry\":\"2019-01-01T00:00:00Z\"}]}", &news);
+        must(s,
+             "{\"ControlTime\":\"2020-08-03T00:00:00Z\",\"PeersChangedPatch\":[{\"NodeID\":9007199254740995,"
+             "\"KeyExpiry\":\"2019-01-01T00:00:00Z\"}]}",
+             &news);
         assert_false(netmap_peer(m, GAMMA)->expired);
         mapsession_free(s);
 }
@@ -621,9 +671,11 @@ struct model {
 
 static void model_node(struct buf *b, size_t id, const struct model *p)
 {
-        buf_printf(b, "{\"ID\":%zu,\"Name\":\"n%zu.x.\",\"Key\":\"nodekey:%064x\",\"Addresses\":[\"100.64.1.%zu/32\"],"
-                      "\"Endpoints\":[\"192.0.2.1:%u\"],\"HomeDERP\":%u,\"Online\":%s}",
-                id + 10, id, p->key + 1, id, p->endpoint + 1, p->home + 1, p->online ? "true" : "false");
+        buf_printf(b,
+                   "{\"ID\":%zu,\"Name\":\"n%zu.x.\",\"Key\":\"nodekey:%064x\",\"Addresses\":[\"100.64.1.%zu/"
+                   "32\"],"
+                   "\"Endpoints\":[\"192.0.2.1:%u\"],\"HomeDERP\":%u,\"Online\":%s}",
+                   id + 10, id, p->key + 1, id, p->endpoint + 1, p->home + 1, p->online ? "true" : "false");
 }
 
 static void model_full(struct buf *b, const struct model *peers)
@@ -661,8 +713,10 @@ static void model_step(struct buf *b, struct model *peers)
                 p->key = rng() % 4;
                 p->endpoint = rng() % 4;
                 p->home = rng() % 4;
-                buf_printf(b, "{\"PeersChangedPatch\":[{\"NodeID\":%zu,\"Key\":\"nodekey:%064x\",\"Endpoints\":["
-                              "\"192.0.2.1:%u\"],\"DERPRegion\":%u}]}", i + 10, p->key + 1, p->endpoint + 1, p->home + 1);
+                buf_printf(b,
+                           "{\"PeersChangedPatch\":[{\"NodeID\":%zu,\"Key\":\"nodekey:%064x\",\"Endpoints\":["
+                           "\"192.0.2.1:%u\"],\"DERPRegion\":%u}]}",
+                           i + 10, p->key + 1, p->endpoint + 1, p->home + 1);
         }
 }
 
@@ -713,17 +767,24 @@ static void big_map(struct buf *b, size_t n)
         buf_puts(b, "{\"Node\":{\"ID\":1,\"Name\":\"a.x.\",\"Key\":\"" KEY_A "\"},\"Peers\":[");
         for (size_t i = 0; i < n; i++)
                 buf_printf(b,
-                        "%s{\"ID\":%zu,\"StableID\":\"%zu\",\"Name\":\"node-%zu.tail.example.org.\",\"User\":1,"
-                        "\"Key\":\"nodekey:%064zx\",\"Machine\":\"mkey:%064zx\",\"DiscoKey\":\"discokey:%064zx\","
-                        "\"Addresses\":[\"100.64.%zu.%zu/32\",\"fd7a:115c:a1e0::%zx/128\"],"
-                        "\"AllowedIPs\":[\"100.64.%zu.%zu/32\",\"fd7a:115c:a1e0::%zx/128\"],"
-                        "\"Endpoints\":[\"192.0.2.10:41641\",\"203.0.113.7:41641\",\"[2001:db8::%zx]:41641\"],"
-                        "\"HomeDERP\":900,\"Hostinfo\":{\"IPNVersion\":\"1.98.0-t0123456789\",\"OS\":\"linux\","
-                        "\"OSVersion\":\"6.1.0\",\"Distro\":\"debian\",\"Hostname\":\"node-%zu\",\"Machine\":\"x86_64\","
-                        "\"Services\":[{\"Proto\":\"peerapi4\",\"Port\":39021},{\"Proto\":\"peerapi6\",\"Port\":39021}]},"
-                        "\"Created\":\"2026-01-02T03:05:00Z\",\"Cap\":138,\"Online\":true,\"MachineAuthorized\":true}",
-                        i > 0 ? "," : "", i + 2, i + 2, i, i + 1, i + 1, i + 1, i / 250, i % 250, i + 1, i / 250, i % 250,
-                        i + 1, i + 1, i);
+                           "%s{\"ID\":%zu,\"StableID\":\"%zu\",\"Name\":\"node-%zu.tail.example.org.\","
+                           "\"User\":1,"
+                           "\"Key\":\"nodekey:%064zx\",\"Machine\":\"mkey:%064zx\",\"DiscoKey\":\"discokey:%"
+                           "064zx\","
+                           "\"Addresses\":[\"100.64.%zu.%zu/32\",\"fd7a:115c:a1e0::%zx/128\"],"
+                           "\"AllowedIPs\":[\"100.64.%zu.%zu/32\",\"fd7a:115c:a1e0::%zx/128\"],"
+                           "\"Endpoints\":[\"192.0.2.10:41641\",\"203.0.113.7:41641\",\"[2001:db8::%zx]:"
+                           "41641\"],"
+                           "\"HomeDERP\":900,\"Hostinfo\":{\"IPNVersion\":\"1.98.0-t0123456789\",\"OS\":"
+                           "\"linux\","
+                           "\"OSVersion\":\"6.1.0\",\"Distro\":\"debian\",\"Hostname\":\"node-%zu\","
+                           "\"Machine\":\"x86_64\","
+                           "\"Services\":[{\"Proto\":\"peerapi4\",\"Port\":39021},{\"Proto\":\"peerapi6\","
+                           "\"Port\":39021}]},"
+                           "\"Created\":\"2026-01-02T03:05:00Z\",\"Cap\":138,\"Online\":true,"
+                           "\"MachineAuthorized\":true}",
+                           i > 0 ? "," : "", i + 2, i + 2, i, i + 1, i + 1, i + 1, i / 250, i % 250, i + 1,
+                           i / 250, i % 250, i + 1, i + 1, i);
         buf_puts(b, "]}");
 }
 
@@ -753,22 +814,14 @@ static void test_ten_thousand(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_recorded_netmap),
-                cmocka_unit_test(test_recorded_rules),
-                cmocka_unit_test(test_recorded_ends),
-                cmocka_unit_test(test_recorded_again),
-                cmocka_unit_test(test_truncations),
-                cmocka_unit_test(test_first),
-                cmocka_unit_test(test_patch),
-                cmocka_unit_test(test_new_key),
-                cmocka_unit_test(test_lists),
-                cmocka_unit_test(test_seen),
-                cmocka_unit_test(test_filter),
-                cmocka_unit_test(test_derp_deltas),
-                cmocka_unit_test(test_other_parts),
-                cmocka_unit_test(test_restart),
-                cmocka_unit_test(test_expiry),
-                cmocka_unit_test(test_replay),
+                cmocka_unit_test(test_recorded_netmap), cmocka_unit_test(test_recorded_rules),
+                cmocka_unit_test(test_recorded_ends),   cmocka_unit_test(test_recorded_again),
+                cmocka_unit_test(test_truncations),     cmocka_unit_test(test_first),
+                cmocka_unit_test(test_patch),           cmocka_unit_test(test_new_key),
+                cmocka_unit_test(test_lists),           cmocka_unit_test(test_seen),
+                cmocka_unit_test(test_filter),          cmocka_unit_test(test_derp_deltas),
+                cmocka_unit_test(test_other_parts),     cmocka_unit_test(test_restart),
+                cmocka_unit_test(test_expiry),          cmocka_unit_test(test_replay),
                 cmocka_unit_test(test_ten_thousand),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

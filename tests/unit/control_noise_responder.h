@@ -17,7 +17,8 @@ static inline void responder_mix_hash(uint8_t h[32], const void *data, size_t le
         memcpy(h, out, 32);
 }
 
-static inline bool responder_mix_key(uint8_t ck[32], const uint8_t priv[32], const uint8_t pub[32], uint8_t key[32])
+static inline bool responder_mix_key(uint8_t ck[32], const uint8_t priv[32], const uint8_t pub[32],
+                                     uint8_t key[32])
 {
         uint8_t dh[32];
         uint8_t next[32];
@@ -30,8 +31,8 @@ static inline bool responder_mix_key(uint8_t ck[32], const uint8_t priv[32], con
 
 /* Answers msg; on true *ret has the keys swapped (ours to send first) and response the 51 bytes. */
 static inline bool responder_answer(const uint8_t msg[CNOISE_INITIATION_LEN], const struct key_private *s,
-        const struct key_private *e, uint8_t response[CNOISE_RESPONSE_LEN], struct cnoise_session *ret,
-        struct machine_public *ret_machine)
+                                    const struct key_private *e, uint8_t response[CNOISE_RESPONSE_LEN],
+                                    struct cnoise_session *ret, struct machine_public *ret_machine)
 {
         static const char name[] = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
         const uint8_t nonce[12] = {0};

@@ -48,24 +48,24 @@ struct vector {
 
 static const struct vector VECTORS[] = {
         {113,
-                "0071010060358072d6365880d1aeea329adf9121383851ed21a28e3b75e965d0d2cd166254ad5b8febedeb97415be53612"
-                "205e6bfab385e34cb127dd8854c4f9afb10f9b0e600b9f09df004acc34c72a234b0edfe512fde66660db25fa49750fa07a"
-                "714dc8",
-                "020030675dd574ed7789310b3d2e7681f3790b466c773b1521fecf36577958371ea52f04a855d028335246f01c17f3ff44"
-                "e121",
-                "1d74d40023b5daf7cae5d0693113e84604e6be2b8d30b0ce53c031ae8d79819a"},
+         "0071010060358072d6365880d1aeea329adf9121383851ed21a28e3b75e965d0d2cd166254ad5b8febedeb97415be53612"
+         "205e6bfab385e34cb127dd8854c4f9afb10f9b0e600b9f09df004acc34c72a234b0edfe512fde66660db25fa49750fa07a"
+         "714dc8",
+         "020030675dd574ed7789310b3d2e7681f3790b466c773b1521fecf36577958371ea52f04a855d028335246f01c17f3ff44"
+         "e121",
+         "1d74d40023b5daf7cae5d0693113e84604e6be2b8d30b0ce53c031ae8d79819a"},
         {145,
-                "0091010060358072d6365880d1aeea329adf9121383851ed21a28e3b75e965d0d2cd166254ad5b8febedeb97415be53612"
-                "205e6bfab385e34cb127dd8854c4f9afb10f9b0eacef4c3b928b370f94f285b6976dfe679ecba5c448ee81b48854de3513"
-                "40c599",
-                "020030675dd574ed7789310b3d2e7681f3790b466c773b1521fecf36577958371ea52f75865d7f4720afaf7ee19199abb1"
-                "4b28",
-                "2227aa90cf06044d78a6681737f0be48fac6a2e13f12086e076cb5bbbef55f20"},
+         "0091010060358072d6365880d1aeea329adf9121383851ed21a28e3b75e965d0d2cd166254ad5b8febedeb97415be53612"
+         "205e6bfab385e34cb127dd8854c4f9afb10f9b0eacef4c3b928b370f94f285b6976dfe679ecba5c448ee81b48854de3513"
+         "40c599",
+         "020030675dd574ed7789310b3d2e7681f3790b466c773b1521fecf36577958371ea52f75865d7f4720afaf7ee19199abb1"
+         "4b28",
+         "2227aa90cf06044d78a6681737f0be48fac6a2e13f12086e076cb5bbbef55f20"},
 };
 
 /* Both ends after a good handshake with the keys of the vectors. */
 static void handshake(uint16_t version, struct cnoise_session *client, struct cnoise_session *server,
-        uint8_t init[CNOISE_INITIATION_LEN], uint8_t resp[CNOISE_RESPONSE_LEN])
+                      uint8_t init[CNOISE_INITIATION_LEN], uint8_t resp[CNOISE_RESPONSE_LEN])
 {
         struct key_private machine = counting_key(0x00);
         struct key_private eph = counting_key(0x20);
@@ -111,7 +111,8 @@ static void test_records(void **state)
         buf_init(&plain, 1 << 20);
         assert_int_equal(cnoise_seal(&c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24, &wire), ERR_NONE);
         assert_int_equal(wire.len, 43);
-        assert_hex(wire.data, "040028e42e01d8573d1173d84370e6f20edf94d699eeecda7e16e9df232e7952f0f78675a9b5941bce62c2");
+        assert_hex(wire.data,
+                   "040028e42e01d8573d1173d84370e6f20edf94d699eeecda7e16e9df232e7952f0f78675a9b5941bce62c2");
 
         /* An empty record, as another sender may make it, is skipped. */
         uint8_t empty[19];
@@ -136,10 +137,11 @@ static void test_records(void **state)
         buf_done(&plain);
 }
 
-static const char SERVER_RECORD[] =
-        "040078970a14771ed6b75bbb3d2fac0e7cc8d329a68c95b5122cee65e7871a1726cd7d8fdf8f85a680c7b6be16eca5710489ff0a98a8d2"
-        "236ae3cd57f5dc5a16a559d2f13da5b6d92c943c97e3019725a768bdc088c9422dc8b786248bbd8df19492a0390b71303e20f94b969a1b"
-        "febcfe4ff04e097d384db4722f";
+static const char SERVER_RECORD[] = "040078970a14771ed6b75bbb3d2fac0e7cc8d329a68c95b5122cee65e7871a1726cd7d8f"
+                                    "df8f85a680c7b6be16eca5710489ff0a98a8d2"
+                                    "236ae3cd57f5dc5a16a559d2f13da5b6d92c943c97e3019725a768bdc088c9422dc8b786"
+                                    "248bbd8df19492a0390b71303e20f94b969a1b"
+                                    "febcfe4ff04e097d384db4722f";
 
 /* Byte by byte, as a slow network brings it. */
 static void test_trickle(void **state)
@@ -177,7 +179,7 @@ static void test_damaged_record(void **state)
                 wire[i] ^= 0x01;
                 buf_add(&in, wire, n);
                 wire[i] ^= 0x01;
-                buf_add(&in, (uint8_t[300]){0}, 300);   /* so that a longer length is not just a short input */
+                buf_add(&in, (uint8_t[300]){0}, 300); /* so that a longer length is not just a short input */
                 assert_int_not_equal(cnoise_open(&c, &in, &plain), ERR_NONE);
                 assert_int_equal(plain.len, 0);
                 buf_done(&in);
@@ -270,8 +272,16 @@ static void test_error_frame_and_low_order(void **state)
         struct cnoise_handshake hs;
         uint8_t init[CNOISE_INITIATION_LEN];
         assert_int_equal(cnoise_initiate(&hs, 145, &machine, &server_pub, &eph, init), ERR_NONE);
-        assert_int_equal(cnoise_finish(&hs, "\x03\0\x05" "wron", 7, &c), ERR_SHORT);
-        assert_int_equal(cnoise_finish(&hs, "\x03\0\x05" "wrong", 8, &c), ERR_CLOSED);
+        assert_int_equal(cnoise_finish(&hs,
+                                       "\x03\0\x05"
+                                       "wron",
+                                       7, &c),
+                         ERR_SHORT);
+        assert_int_equal(cnoise_finish(&hs,
+                                       "\x03\0\x05"
+                                       "wrong",
+                                       8, &c),
+                         ERR_CLOSED);
         cnoise_handshake_wipe(&hs);
         assert_int_equal(cnoise_initiate(&hs, 145, &machine, &zero, &eph, init), ERR_AUTH);
 }
@@ -279,14 +289,10 @@ static void test_error_frame_and_low_order(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_known_answers),
-                cmocka_unit_test(test_records),
-                cmocka_unit_test(test_trickle),
-                cmocka_unit_test(test_damaged_record),
-                cmocka_unit_test(test_bad_frames),
-                cmocka_unit_test(test_counter_end),
-                cmocka_unit_test(test_damaged_handshake),
-                cmocka_unit_test(test_error_frame_and_low_order),
+                cmocka_unit_test(test_known_answers),     cmocka_unit_test(test_records),
+                cmocka_unit_test(test_trickle),           cmocka_unit_test(test_damaged_record),
+                cmocka_unit_test(test_bad_frames),        cmocka_unit_test(test_counter_end),
+                cmocka_unit_test(test_damaged_handshake), cmocka_unit_test(test_error_frame_and_low_order),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;

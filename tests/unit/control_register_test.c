@@ -14,12 +14,15 @@
 #include "base/mono.h"
 
 static const char OK[] =
-        "{\"User\":{\"ID\":1,\"DisplayName\":\"alice\",\"Created\":\"2026-01-02T03:04:05.123456789Z\"},\"Login\":{\"ID\":1,"
+        "{\"User\":{\"ID\":1,\"DisplayName\":\"alice\",\"Created\":\"2026-01-02T03:04:05.123456789Z\"},"
+        "\"Login\":{\"ID\":1,"
         "\"Provider\":\"\",\"LoginName\":\"alice@x\",\"DisplayName\":\"Alice\"},\"NodeKeyExpired\":false,"
         "\"MachineAuthorized\":true,\"AuthURL\":\"\",\"NodeKeySignature\":null,\"Error\":\"\"}\n";
 static const char VISIT[] =
-        "{\"User\":{\"ID\":0},\"Login\":{\"ID\":0},\"NodeKeyExpired\":false,\"MachineAuthorized\":false,\"AuthURL\":"
-        "\"https://hs.example.org/register/hskey-authreq-0123456789abcdef01234567\",\"NodeKeySignature\":null,\"Error\":\"\"}";
+        "{\"User\":{\"ID\":0},\"Login\":{\"ID\":0},\"NodeKeyExpired\":false,\"MachineAuthorized\":false,"
+        "\"AuthURL\":"
+        "\"https://hs.example.org/register/"
+        "hskey-authreq-0123456789abcdef01234567\",\"NodeKeySignature\":null,\"Error\":\"\"}";
 
 static struct register_answer parse(const char *text)
 {
@@ -40,14 +43,18 @@ static void test_answers(void **state)
 
         a = parse(VISIT);
         assert_int_equal(a.outcome, REGISTER_VISIT);
-        assert_string_equal(a.auth_url, "https://hs.example.org/register/hskey-authreq-0123456789abcdef01234567");
+        assert_string_equal(a.auth_url,
+                            "https://hs.example.org/register/hskey-authreq-0123456789abcdef01234567");
 
         assert_int_equal(parse("{\"NodeKeyExpired\":true}").outcome, REGISTER_KEY_EXPIRED);
         /* An error outweighs everything, then the signature, then expiry, then the URL. */
-        assert_int_equal(parse("{\"Error\":\"no\",\"NodeKeyExpired\":true,\"AuthURL\":\"https://x\"}").outcome,
+        assert_int_equal(
+                parse("{\"Error\":\"no\",\"NodeKeyExpired\":true,\"AuthURL\":\"https://x\"}").outcome,
                 REGISTER_ERROR);
-        assert_int_equal(parse("{\"NodeKeySignature\":\"eA==\",\"NodeKeyExpired\":true}").outcome, REGISTER_SIGNATURE);
-        assert_int_equal(parse("{\"NodeKeyExpired\":true,\"AuthURL\":\"https://x\"}").outcome, REGISTER_KEY_EXPIRED);
+        assert_int_equal(parse("{\"NodeKeySignature\":\"eA==\",\"NodeKeyExpired\":true}").outcome,
+                         REGISTER_SIGNATURE);
+        assert_int_equal(parse("{\"NodeKeyExpired\":true,\"AuthURL\":\"https://x\"}").outcome,
+                         REGISTER_KEY_EXPIRED);
         assert_int_equal(parse("{}").outcome, REGISTER_OK);
         assert_string_equal(parse("{\"Error\":\"a\\u001b[2Jb\"}").error, "a?[2Jb");
         assert_int_equal(parse("{\"User\":{\"ID\":2147455555}}").user_id, 2147455555);
@@ -83,7 +90,7 @@ static void test_request(void **state)
         json_t *o = json_parse(text, strlen(text));
         assert_int_equal(json_int(o, "Version", 0), 138);
         assert_string_equal(json_str(o, "NodeKey", ""),
-                "nodekey:aa00000000000000000000000000000000000000000000000000000000000000");
+                            "nodekey:aa00000000000000000000000000000000000000000000000000000000000000");
         assert_false(json_has(o, "OldNodeKey"));
         assert_false(json_has(o, "Followup"));
         assert_false(json_has(o, "Ephemeral"));
@@ -94,7 +101,11 @@ static void test_request(void **state)
         free(text);
 
         rq = (struct register_request){
-                .node_key = {{1}}, .old_node_key = {{2}}, .followup = "https://x", .ephemeral = true, .auth_key = "",
+                .node_key = {{1}},
+                .old_node_key = {{2}},
+                .followup = "https://x",
+                .ephemeral = true,
+                .auth_key = "",
         };
         text = register_build(&rq);
         o = json_parse(text, strlen(text));
@@ -103,7 +114,7 @@ static void test_request(void **state)
         assert_true(json_bool(o, "Ephemeral", false));
         assert_false(json_has(o, "Auth"));
         assert_false(json_has(o, "Expiry"));
-        assert_true(json_has(o, "Hostinfo"));   /* some servers break off without it */
+        assert_true(json_has(o, "Hostinfo")); /* some servers break off without it */
         json_decref(o);
         free(text);
         json_decref(host);
@@ -134,13 +145,20 @@ static void test_faults(void **state)
                 {"authkey expired", REGISTER_FAULT_KEY_EXPIRED},
                 {"authkey already used", REGISTER_FAULT_KEY_USED},
                 {"authkey revoked", REGISTER_FAULT_KEY_EXPIRED},
-                {"handling register with auth key: failed to parse auth-key: key too short, expected at least 77 chars "
-                 "after prefix, got 3", REGISTER_FAULT_KEY_BAD},
-                {"handling register with auth key: invalid auth key: crypto/bcrypt: hashedPassword is not the hash of "
-                 "the given password", REGISTER_FAULT_KEY_BAD},
-                {"handling register with auth key: creating new node: requested tags [tag:x] are invalid or not "
-                 "permitted", REGISTER_FAULT_TAGS},
-                {"handling register with auth key: creating new node: node key already in use by another machine",
+                {"handling register with auth key: failed to parse auth-key: key too short, expected at "
+                 "least 77 chars "
+                 "after prefix, got 3",
+                 REGISTER_FAULT_KEY_BAD},
+                {"handling register with auth key: invalid auth key: crypto/bcrypt: hashedPassword is not "
+                 "the hash of "
+                 "the given password",
+                 REGISTER_FAULT_KEY_BAD},
+                {"handling register with auth key: creating new node: requested tags [tag:x] are invalid or "
+                 "not "
+                 "permitted",
+                 REGISTER_FAULT_TAGS},
+                {"handling register with auth key: creating new node: node key already in use by another "
+                 "machine",
                  REGISTER_FAULT_MIXED},
                 {"node exists with a different machine key", REGISTER_FAULT_MIXED},
                 {"node exist with different machine key", REGISTER_FAULT_MIXED},
@@ -154,10 +172,11 @@ static void test_faults(void **state)
 static void test_retry_after(void **state)
 {
         (void)state;
-        int64_t wall = INT64_C(1795415900) * NS_PER_SEC;   /* Mon, 23 Nov 2026 06:38:20 GMT */
+        int64_t wall = INT64_C(1795415900) * NS_PER_SEC; /* Mon, 23 Nov 2026 06:38:20 GMT */
         assert_int_equal(register_retry_ms("7", wall, 0), 7000);
         assert_int_equal(register_retry_ms("Mon, 23 Nov 2026 06:39:20 GMT", wall, 0), 60000);
-        static const char *const ODD[] = {"", "x", "0", "-3", "3601", "99999999999999999999", "Mon, 23 Nov 2020 06:39:20 GMT"};
+        static const char *const ODD[] = {
+                "", "x", "0", "-3", "3601", "99999999999999999999", "Mon, 23 Nov 2020 06:39:20 GMT"};
         for (size_t i = 0; i < sizeof(ODD) / sizeof(ODD[0]); i++) {
                 assert_int_equal(register_retry_ms(ODD[i], wall, 0), 5000);
                 assert_int_equal(register_retry_ms(ODD[i], wall, 4999), 9999);
@@ -167,12 +186,9 @@ static void test_retry_after(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_answers),
-                cmocka_unit_test(test_damage),
-                cmocka_unit_test(test_request),
-                cmocka_unit_test(test_trim),
-                cmocka_unit_test(test_faults),
-                cmocka_unit_test(test_retry_after),
+                cmocka_unit_test(test_answers), cmocka_unit_test(test_damage),
+                cmocka_unit_test(test_request), cmocka_unit_test(test_trim),
+                cmocka_unit_test(test_faults),  cmocka_unit_test(test_retry_after),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

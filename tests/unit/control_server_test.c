@@ -23,13 +23,15 @@ static void test_urls(void **state)
                 const char *host, *authority, *base;
         } ROWS[] = {
                 {"", true, true, 443, "controlplane.tailscale.com", "controlplane.tailscale.com:443",
-                        "https://controlplane.tailscale.com"},
-                {"https://hs.example.org", true, true, 443, "hs.example.org", "hs.example.org:443", "https://hs.example.org"},
+                 "https://controlplane.tailscale.com"},
+                {"https://hs.example.org", true, true, 443, "hs.example.org", "hs.example.org:443",
+                 "https://hs.example.org"},
                 {"https://hs.example.org:8443///", true, true, 8443, "hs.example.org", "hs.example.org:8443",
-                        "https://hs.example.org:8443"},
-                {"HTTP://10.0.0.1:8090/", true, false, 8090, "10.0.0.1", "10.0.0.1:8090", "HTTP://10.0.0.1:8090"},
+                 "https://hs.example.org:8443"},
+                {"HTTP://10.0.0.1:8090/", true, false, 8090, "10.0.0.1", "10.0.0.1:8090",
+                 "HTTP://10.0.0.1:8090"},
                 {"http://[2001:db8::1]:8090", true, false, 8090, "2001:db8::1", "[2001:db8::1]:8090",
-                        "http://[2001:db8::1]:8090"},
+                 "http://[2001:db8::1]:8090"},
                 {"http://host/prefix/", true, false, 80, "host", "host:80", "http://host/prefix"},
                 {"http://host:", true, false, 80, "host", "host:80", "http://host:"},
                 {"hs.example.org", false, false, 0, NULL, NULL, NULL},
@@ -68,7 +70,7 @@ static void test_urls(void **state)
         free(longest);
 }
 
-#define PUB "5050505050505050505050505050505050505050505050505050505050505050"
+#define PUB  "5050505050505050505050505050505050505050505050505050505050505050"
 #define ZERO "0000000000000000000000000000000000000000000000000000000000000000"
 
 static void test_key(void **state)
@@ -102,8 +104,9 @@ static void test_upgrade(void **state)
         assert_string_equal(b.data + b.len - 4, "\r\n\r\n");
         buf_done(&b);
 
-        static const char good[] = "HTTP/1.1 101 Switching Protocols\r\nupgrade: tailscale-control-protocol\r\n"
-                                   "Connection: upgrade\r\n\r\n";
+        static const char good[] =
+                "HTTP/1.1 101 Switching Protocols\r\nupgrade: tailscale-control-protocol\r\n"
+                "Connection: upgrade\r\n\r\n";
         char noise[256];
         struct upgrade_answer a;
         memcpy(noise, good, sizeof(good) - 1);
@@ -176,7 +179,7 @@ static void test_fault_texts(void **state)
         }
         char out[FAULT_TEXT_MAX];
         assert_non_null(strstr(fault_text(CONTROL_ERROR_AUTH_KEY, &u, "", "invalid pre auth key", out),
-                "invalid pre auth key"));
+                               "invalid pre auth key"));
         assert_int_equal(fault_of_transport(ERR_NOT_FOUND, ""), CONTROL_ERROR_NAME);
         assert_int_equal(fault_of_transport(ERR_AUTH, ""), CONTROL_ERROR_TLS);
         assert_int_equal(fault_of_transport(ERR_TIMEOUT, ""), CONTROL_ERROR_TIMEOUT);
@@ -205,12 +208,9 @@ static void test_c2n(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_urls),
-                cmocka_unit_test(test_key),
-                cmocka_unit_test(test_upgrade),
-                cmocka_unit_test(test_auth_url),
-                cmocka_unit_test(test_fault_texts),
-                cmocka_unit_test(test_c2n),
+                cmocka_unit_test(test_urls),        cmocka_unit_test(test_key),
+                cmocka_unit_test(test_upgrade),     cmocka_unit_test(test_auth_url),
+                cmocka_unit_test(test_fault_texts), cmocka_unit_test(test_c2n),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
