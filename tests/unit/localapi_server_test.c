@@ -377,7 +377,7 @@ static void test_no_web_page(void **state)
         static const char *const heads[] = {"Host: localhost\r\n", "Host: local-tailscaled.sock:80\r\n",
                 "Host: LOCAL-TAILSCALED.SOCK\r\n", "Host: evil.example\r\n", HOST "Origin: null\r\n",
                 HOST "Origin: https://evil.example\r\n", HOST "origin: x\r\n", HOST "Referer: http://x/\r\n",
-                HOST "rEfErEr: y\r\n", HOST "Host: evil.example\r\n", "Host: evil.example\r\n" HOST};
+                HOST "rEfErEr: y\r\n", HOST "Host: evil.example\r\n", ("Host: evil.example\r\n" HOST)};
         for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
                 char req[256];
                 /* Before routing: the page does not even learn what exists. */
