@@ -16,22 +16,30 @@ static struct state_file *memory(void)
         return s;
 }
 
-/* The recorded file, value by value. */
+/* The recorded file's values, in memory. */
 static struct state_file *recorded(void)
 {
+        char path[] = "/tmp/profile-test.XXXXXX";
+        static const char *const keys[] = {"_current-profile", "_machinekey", "_profiles", "profile-8aec"};
+        struct state_file *from = NULL, *s = memory();
+        const char *why = NULL;
         size_t len;
         char *text = fixture_read("fixtures/state/taken-over.state", &len);
-        char path[] = "/tmp/profile-test.XXXXXX";
         int fd = mkstemp(path);
         assert_true(fd >= 0);
         FILE *f = fdopen(fd, "wb");
+        assert_non_null(f);
         assert_int_equal(fwrite(text, 1, len, f), len);
-        fclose(f);
-        struct state_file *s = NULL;
-        const char *why = NULL;
-        assert_int_equal(state_file_open(path, &s, &why), ERR_NONE);
-        free(text);
+        assert_int_equal(fclose(f), 0);
+        assert_int_equal(state_file_open(path, &from, &why), ERR_NONE);
         remove(path);
+        for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+                const char *value = state_file_get(from, keys[i], &len);
+                assert_non_null(value);
+                assert_int_equal(state_file_set(s, keys[i], value, len), ERR_NONE);
+        }
+        state_file_free(from);
+        free(text);
         return s;
 }
 
