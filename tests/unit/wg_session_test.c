@@ -1,0 +1,283 @@
+/* Sealing and opening: known answers, padding, room, limits; and the three keypairs of a peer. */
+#include "base/crypto.h"
+#include "base/reader.h"
+#include "tests/unit/check.h"
+#include "wg/message.h"
+#include "wg/session.h"
+
+#define T1 "fabf2974d2119dba6cf6c427de7e432fbece8bd9c7b5c548e0a19d24b4242e3e"
+#define T2 "946b6be48024f591049d4519af550b2b94a754615cc30d0ea84789b8d350a418"
+#define KEEPALIVE "040000008877665500000000000000007b028569a749b05e7f31322f80eca52a"
+#define INNER "450000150000000040110000 0a000001 0a000002 78"
+#define DATA                                                                                                   \
+        "04000000887766550100000000000000c3096544d4d9f27fabf52cb92936a137e4a7f0ffce81193044b39155d6213f17"     \
+        "2b1690c484fc5d7e840447c130688dfc"
+
+static struct pkt_pool *pool;
+static const mono_t start = {NS_PER_SEC};
+
+static void pair(struct session **a, struct session **b)
+{
+        struct noise_keys k, r;
+        check_unhex(T1, k.send, 32);
+        check_unhex(T2, k.recv, 32);
+        memcpy(r.send, k.recv, 32);
+        memcpy(r.recv, k.send, 32);
+        *a = session_new(&k, 0x11223344, 0x55667788, true, start);
+        *b = session_new(&r, 0x55667788, 0x11223344, false, start);
+        assert_non_null(*a);
+        assert_non_null(*b);
+}
+
+static struct pkt *packet(const char *hex, size_t len)
+{
+        struct pkt *p = pkt_get(pool);
+        assert_non_null(p);
+        uint8_t *room = pkt_put(p, len);
+        assert_non_null(room);
+        memset(room, 0, len);
+        if (hex != NULL)
+                assert_int_equal(check_unhex(hex, room, len), len);
+        return p;
+}
+
+static void test_known_answers(void **state)
+{
+        struct session *a, *b;
+        (void)state;
+        pair(&a, &b);
+        struct pkt *p[2] = {packet(NULL, 0), packet(INNER, 21)};
+        assert_int_equal(session_seal(a, p, 2, 1280), 2);
+        check_hex(pkt_data(p[0]), p[0]->len, KEEPALIVE);
+        check_hex(pkt_data(p[1]), p[1]->len, DATA);
+
+        enum session_opened opened[2];
+        session_open(b, p, 2, opened);
+        assert_int_equal(opened[0], SESSION_OPENED);
+        assert_int_equal(opened[1], SESSION_OPENED);
+        assert_int_equal(p[0]->len, 0);
+        assert_int_equal(p[1]->len, 32);
+        check_hex(pkt_data(p[1]), 21, INNER);
+        for (size_t i = 0; i < 2; i++)
+                pkt_release(pool, p[i]);
+        session_free(a);
+        session_free(b);
+}
+
+static void test_padding(void **state)
+{
+        static const struct {
+                uint16_t mtu, len, padded;
+        } rows[] = {
+                {1280, 0, 0}, {1280, 1, 16}, {1280, 15, 16}, {1280, 16, 16}, {1280, 17, 32}, {1280, 1279, 1280},
+                {1280, 1280, 1280}, {1277, 1268, 1277}, {1277, 1277, 1277}, {1277, 1264, 1264}, {0, 1277, 1280},
+                {0, 1281, 1296}, {1280, 1281, 1296}, {1280, 1300, 1312}, {20, 21, 36}, {20, 40, 40},
+        };
+        struct session *a, *b;
+        (void)state;
+        pair(&a, &b);
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct pkt *p = packet(NULL, rows[i].len);
+                enum session_opened opened;
+                assert_int_equal(session_seal(a, &p, 1, rows[i].mtu), 1);
+                if (p->len != rows[i].padded + 32)
+                        fail_msg("row %zu: %d", i, p->len - 32);
+                session_open(b, &p, 1, &opened);
+                assert_int_equal(opened, SESSION_OPENED);
+                assert_int_equal(p->len, rows[i].padded);
+                for (size_t k = 0; k < p->len; k++)
+                        assert_int_equal(pkt_data(p)[k], 0);
+                pkt_release(pool, p);
+        }
+        session_free(a);
+        session_free(b);
+}
+
+/* Padding is zeros even where the buffer held something else before. */
+static void test_padding_leaks_nothing(void **state)
+{
+        struct session *a, *b;
+        enum session_opened opened;
+        (void)state;
+        pair(&a, &b);
+        struct pkt *p = packet(NULL, 21);
+        memset(pkt_data(p), 0xaa, sizeof(p->storage) - p->off);
+        assert_int_equal(session_seal(a, &p, 1, 1280), 1);
+        session_open(b, &p, 1, &opened);
+        for (size_t i = 21; i < 32; i++)
+                assert_int_equal(pkt_data(p)[i], 0);
+        pkt_release(pool, p);
+        session_free(a);
+        session_free(b);
+}
+
+static void test_no_room(void **state)
+{
+        struct session *a, *b;
+        enum session_opened opened[2];
+        (void)state;
+        pair(&a, &b);
+        struct pkt *p[4] = {packet(NULL, 20), packet(NULL, 30), packet(NULL, 40), packet(NULL, PKT_DATA_MAX)};
+        struct pkt *first = p[0], *third = p[2], *whole = p[3];
+        p[0]->off = 8;      /* no head room */
+        assert_non_null(pkt_put(p[2], PKT_DATA_MAX + PKT_TAILROOM - 40 - 10));   /* no tail room */
+        assert_int_equal(session_seal(a, p, 4, 1280), 2);
+        assert_ptr_equal(p[1], whole);
+        assert_ptr_equal(p[2], first);
+        assert_ptr_equal(p[3], third);
+        assert_int_equal(a->next_counter, 2);   /* no number was given to them */
+        session_open(b, p, 2, opened);
+        assert_int_equal(opened[0], SESSION_OPENED);
+        assert_int_equal(opened[1], SESSION_OPENED);
+        for (size_t i = 0; i < 4; i++)
+                pkt_release(pool, p[i]);
+        session_free(a);
+        session_free(b);
+}
+
+static void test_limits(void **state)
+{
+        struct session *a, *b;
+        enum session_opened opened;
+        (void)state;
+        pair(&a, &b);
+        static const struct {
+                int64_t age_ms;
+                bool send, receive, rekey_i, rekey_r, receive_i;
+        } rows[] = {
+                {0, true, true, false, false, false},
+                {120000, true, true, false, false, false},
+                {120001, true, true, true, false, false},
+                {165000, true, true, true, false, false},
+                {165001, true, true, true, false, true},
+                {180000, true, true, true, false, true},
+                {180001, false, false, true, false, true},
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                mono_t now = mono_add_ms(start, rows[i].age_ms);
+                if (session_can_send(a, 1, now) != rows[i].send || session_can_receive(b, now) != rows[i].receive ||
+                        session_wants_rekey_sending(a, now) != rows[i].rekey_i ||
+                        session_wants_rekey_sending(b, now) != rows[i].rekey_r ||
+                        session_wants_rekey_receiving(a, now) != rows[i].receive_i ||
+                        session_wants_rekey_receiving(b, now))
+                        fail_msg("row %zu", i);
+        }
+        a->rekey_asked = true;
+        assert_false(session_wants_rekey_receiving(a, mono_add_ms(start, 170000)));
+
+        b->next_counter = REKEY_AFTER_MESSAGES;
+        assert_false(session_wants_rekey_sending(b, start));
+        b->next_counter++;
+        assert_true(session_wants_rekey_sending(b, start));
+        a->next_counter = REJECT_AFTER_MESSAGES - 3;
+        assert_true(session_can_send(a, 3, start));
+        assert_false(session_can_send(a, 4, start));
+
+        struct pkt *p[4];
+        for (int i = 0; i < 4; i++)
+                p[i] = packet(NULL, 32);
+        assert_int_equal(session_seal(a, p, 4, 0), 4);
+        assert_false(session_can_send(a, 1, start));
+        for (int i = 0; i < 4; i++) {   /* the fourth has the number that nobody may use */
+                session_open(b, &p[i], 1, &opened);
+                assert_int_equal(opened, i < 3 ? SESSION_OPENED : SESSION_EXPIRED);
+                pkt_release(pool, p[i]);
+        }
+        session_free(a);
+        session_free(b);
+}
+
+static void test_twice_in_a_burst(void **state)
+{
+        struct session *a, *b;
+        enum session_opened opened[2];
+        (void)state;
+        pair(&a, &b);
+        struct pkt *p[2] = {packet(NULL, 64), NULL};
+        assert_int_equal(session_seal(a, p, 1, 0), 1);
+        p[1] = packet(NULL, p[0]->len);
+        memcpy(pkt_data(p[1]), pkt_data(p[0]), p[0]->len);
+        session_open(b, p, 2, opened);
+        assert_int_equal(opened[0], SESSION_OPENED);
+        assert_int_equal(opened[1], SESSION_REPLAYED);
+        for (size_t i = 0; i < 2; i++)
+                pkt_release(pool, p[i]);
+        session_free(a);
+        session_free(b);
+}
+
+static struct session *numbered(struct index_table *t)
+{
+        static const struct noise_keys keys;
+        uint32_t index;
+        assert_int_equal(index_add(t, 0, &index), ERR_NONE);
+        struct session *s = session_new(&keys, index, 0, true, start);
+        assert_non_null(s);
+        return s;
+}
+
+static void test_rotation(void **state)
+{
+        struct index_table t = {0};
+        struct keypairs k = {0};
+        (void)state;
+        struct session *s1 = numbered(&t), *s2 = numbered(&t), *s3 = numbered(&t), *s4 = numbered(&t);
+
+        keypairs_adopt(&k, s1, &t);
+        assert_ptr_equal(k.current, s1);
+        keypairs_adopt(&k, s2, &t);
+        assert_ptr_equal(k.current, s2);
+        assert_ptr_equal(k.previous, s1);
+        keypairs_offer(&k, s3, &t);      /* not to be used before it is confirmed */
+        assert_ptr_equal(k.current, s2);
+        assert_ptr_equal(k.next, s3);
+        assert_ptr_equal(keypairs_find(&k, s1->local_index), s1);
+        keypairs_offer(&k, s4, &t);      /* the newer offer replaces the older */
+        assert_ptr_equal(k.next, s4);
+        assert_int_equal(t.count, 3);
+        keypairs_confirm(&k, &t);
+        assert_ptr_equal(k.current, s4);
+        assert_ptr_equal(k.previous, s2);
+        assert_null(k.next);
+        assert_int_equal(t.count, 2);
+
+        struct session *s5 = numbered(&t), *s6 = numbered(&t);
+        keypairs_offer(&k, s5, &t);
+        keypairs_adopt(&k, s6, &t);      /* both sides had begun one */
+        assert_ptr_equal(k.current, s6);
+        assert_ptr_equal(k.previous, s5);
+        assert_null(k.next);
+        assert_int_equal(t.count, 2);
+        assert_null(keypairs_find(&k, 0));
+        keypairs_clear(&k, &t);
+        assert_int_equal(t.count, 0);
+        index_done(&t);
+}
+
+static int setup(void **state)
+{
+        (void)state;
+        pool = pkt_pool_new(16);
+        return pool != NULL && crypto_init() == ERR_NONE ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+        (void)state;
+        pkt_pool_free(pool);
+        return 0;
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_known_answers),
+                cmocka_unit_test(test_padding),
+                cmocka_unit_test(test_padding_leaks_nothing),
+                cmocka_unit_test(test_no_room),
+                cmocka_unit_test(test_limits),
+                cmocka_unit_test(test_twice_in_a_burst),
+                cmocka_unit_test(test_rotation),
+        };
+        return cmocka_run_group_tests(tests, setup, teardown);
+}
