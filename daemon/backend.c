@@ -259,7 +259,7 @@ const char *backend_start(struct backend *b, const struct prefs *update, const c
 {
         struct prefs next;
         if (update != NULL) {
-                const char *why = prefs_check(update);
+                const char *why = prefs_check_new(&b->prefs, update);
                 if (why != NULL)
                         return why;
                 if (prefs_copy(update, &next) != ERR_NONE)

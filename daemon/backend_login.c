@@ -72,6 +72,9 @@ void backend_stop_control(struct backend *b)
 static void on_node_key(void *arg, const struct key_private *candidate, const struct key_private *old)
 {
         struct backend *b = arg;
+        /* A login that works is not given up for one that may never be finished. */
+        if (backend_has_node_key(b) && b->prefs.identity.node_id[0] != '\0')
+                return;
         b->prefs.identity.present = true;
         b->prefs.identity.node_key = *candidate;
         b->prefs.identity.old_node_key = *old;
