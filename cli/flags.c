@@ -169,7 +169,8 @@ enum err duration_parse(const char *s, int64_t *ret_ns)
         }
         if (total >= 9.2e18)
                 return ERR_FORMAT;
-        *ret_ns = (int64_t)(minus ? -total : total);
+        int64_t ns = (int64_t)(total + 0.5);   /* 8.2ms is 8,200,000 ns, whatever doubles make of it */
+        *ret_ns = minus ? -ns : ns;
         return ERR_NONE;
 }
 

@@ -1,0 +1,125 @@
+#include "tests/unit/check.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "cli/upflags.h"
+
+static void give(struct up *u, const char *name, const char *value)
+{
+        char word[300], cmd[] = "up", *argv[] = {cmd, word, NULL}, why[FLAGS_WHY_MAX];
+        int rest;
+        snprintf(word, sizeof(word), "--%s=%s", name, value);
+        char *kept = strdup(word);   /* the flag's value points into it for the rest of the test */
+        argv[1] = kept;
+        assert_int_equal(flags_parse(u->flags, u->flag_count, 2, argv, &rest, why), ERR_NONE);
+}
+
+static const char current_prefs[] = "{\"ControlURL\":\"http://hs:8090\",\"RouteAll\":true,\"CorpDNS\":true,"
+        "\"Hostname\":\"my host\",\"NetfilterMode\":2,\"OperatorUser\":\"\",\"ShieldsUp\":false,\"NoSNAT\":false,"
+        "\"AdvertiseTags\":null}";
+
+static void settings_made_before_must_be_mentioned(void **state)
+{
+        (void)state;
+        struct up u;
+        struct buf line;
+        json_t *now = json_parse(current_prefs, sizeof(current_prefs) - 1);
+        up_init(&u);
+        give(&u, "shields-up", "true");
+        give(&u, "auth-key", "hskey-secret");
+        buf_init(&line, 4096);
+        assert_int_equal(up_reverted(&u, now, &line), 3);
+        assert_string_equal(line.data, " --auth-key=KEY --shields-up --accept-routes --hostname='my host' "
+                "--login-server=http://hs:8090");
+        assert_null(strstr(line.data, "secret"));
+        buf_done(&line);
+        give(&u, "accept-routes", "true");
+        give(&u, "hostname", "other");
+        give(&u, "login-server", "http://hs:8090");
+        buf_init(&line, 4096);
+        assert_int_equal(up_reverted(&u, now, &line), 0);
+        buf_done(&line);
+        json_decref(now);
+}
+
+static void only_what_was_given_is_patched(void **state)
+{
+        (void)state;
+        struct up u;
+        up_init(&u);
+        give(&u, "accept-routes", "true");
+        json_t *m = up_masked(&u, false);
+        assert_true(json_bool(m, "RouteAll", false));
+        assert_true(json_bool(m, "RouteAllSet", false));
+        assert_true(json_bool(m, "WantRunningSet", false));
+        assert_false(json_has(m, "HostnameSet"));
+        json_decref(m);
+        m = up_masked(&u, true);
+        assert_true(json_bool(m, "HostnameSet", false));
+        json_decref(m);
+}
+
+static void values_are_checked(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *flag, *value, *says;
+        } rows[] = {
+                {"login-server", "headscale.example.com", "https://"}, {"hostname", "-x", "hostname"},
+                {"hostname", "a..b", "hostname"}, {"hostname", "a_b", "hostname"},
+                {"advertise-tags", "tag:1x", "letter"}, {"advertise-tags", "a,,b", "tag"},
+                {"ssh", "true", "not there yet"}, {"exit-node", "1.2.3.4", "not there yet"},
+                {"advertise-exit-node", "true", "not there yet"}, {"advertise-routes", "10.0.0.0/8", "not there yet"},
+                {"netfilter-mode", "some", "nodivert"}, {"host-routes", "false", "peers"},
+        };
+        char why[UP_WHY_MAX];
+        struct up u;
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                up_init(&u);
+                give(&u, rows[i].flag, rows[i].value);
+                assert_false(up_check(&u, why));
+                assert_non_null(strstr(why, rows[i].says));
+        }
+        up_init(&u);
+        give(&u, "hostname", "alpha-1.lab");
+        give(&u, "advertise-tags", "tag:web,db");
+        assert_true(up_check(&u, why));
+}
+
+static void the_key_comes_from_the_line_or_a_file(void **state)
+{
+        (void)state;
+        char why[UP_WHY_MAX] = "", path[] = "/tmp/upflags-XXXXXX", value[64], *key = NULL;
+        struct up u;
+        up_init(&u);
+        assert_true(up_auth_key(&u, &key, why));
+        assert_string_equal(key, "");
+        free(key);
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, "  abc\n", 6), 6);
+        close(fd);
+        snprintf(value, sizeof(value), "file:%s", path);
+        give(&u, "auth-key", value);
+        assert_true(up_auth_key(&u, &key, why));
+        assert_string_equal(key, "abc");
+        free(key);
+        unlink(path);
+        key = NULL;
+        assert_false(up_auth_key(&u, &key, why));
+        assert_non_null(strstr(why, "cannot be read"));
+        free(key);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(settings_made_before_must_be_mentioned),
+                cmocka_unit_test(only_what_was_given_is_patched),
+                cmocka_unit_test(values_are_checked),
+                cmocka_unit_test(the_key_comes_from_the_line_or_a_file),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
