@@ -45,6 +45,7 @@ def lab(request):
         yield made
         if not getattr(request.node, "failed", False):
             try:
+                made.stop_daemons()
                 made.audit()
             except LabError as e:
                 pytest.fail(f"{e}", pytrace=False)

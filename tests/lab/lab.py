@@ -521,6 +521,17 @@ for i in 1 2 3 4; do ip addr add {WAN4}$i/24 dev br0; ip -6 addr add {WAN6}$i/64
 
     # looking back
 
+    def stop_daemons(self):
+        """Orderly, so that audit() sees how they ended and what a leak checker says at exit."""
+        running = [h for h in self.hosts if h.daemon and h.daemon.poll() is None]
+        for host in running:
+            host.daemon.terminate()
+        for host in running:
+            try:
+                host.daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                raise LabError(f"tailscaled on {host.name} does not end\n{host.log()[-2000:]}")
+
     def audit(self):
         """What no run may show, whatever it tested: sanitizer reports, crashes, secrets in logs or output."""
         for host in self.hosts:
