@@ -236,6 +236,7 @@ static void peer_set(struct data *d, const struct dp_msg *m, mono_t now)
                 .expired = p->expired,
                 .online = true,
         };
+        struct disco_public before = ms_peer_disco(d->dp.ms, m->slot);
         enum err e = ms_peer_set(d->dp.ms, m->slot, &c, now);
         if (e == ERR_NONE)
                 e = wg_peer_set(d->dp.wg, m->slot, &p->key, p->allowed, p->allowed_count);
@@ -243,6 +244,11 @@ static void peer_set(struct data *d, const struct dp_msg *m, mono_t now)
                 log_warn("a peer of the network map could not be set up: %s", err_str(e));
                 return;
         }
+        /* A disco key lives as long as its process.  Without this, what we send to a peer that restarted is
+         * lost until the session's own timer finds that nobody answers, 15 s later. */
+        if (!disco_public_is_zero(&before) && !disco_public_is_zero(&p->disco) &&
+                !disco_public_eq(&before, &p->disco))
+                wg_peer_refresh(d->dp.wg, m->slot, now);
         d->gen[m->slot] = m->gen;
         if (m->slot >= d->slot_end)
                 d->slot_end = m->slot + 1;

@@ -390,6 +390,12 @@ enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *
         return ERR_NONE;
 }
 
+struct disco_public ms_peer_disco(const struct ms *ms, uint32_t slot)
+{
+        const struct ms_slot *s = ms_slot_find(ms, slot);
+        return s ? s->disco : (struct disco_public){0};
+}
+
 void ms_peer_remove(struct ms *ms, uint32_t slot, mono_t now)
 {
         struct ms_slot *s = ms_slot_find(ms, slot);

@@ -116,6 +116,7 @@ struct ms_peer_config {
  * ERR_STATE: another slot has this key. */
 ERR_CHECK enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *c, mono_t now);
 void ms_peer_remove(struct ms *ms, uint32_t slot, mono_t now);
+struct disco_public ms_peer_disco(const struct ms *ms, uint32_t slot);   /* zero: none, or no such peer */
 
 /* WireGuard packets for a peer, any kind, n <= MS_BATCH_MAX; takes over all.  One decision about the path
  * a call.  ERR_NONE: on their way; else dropped: ERR_NOT_FOUND (no such peer, or no way to reach it),

@@ -118,6 +118,15 @@ static void stage(struct wg *wg, struct wg_peer *p, struct pkt *pkt)
         wg->staged_total++;
 }
 
+void wg_peer_refresh(struct wg *wg, uint32_t slot, mono_t now)
+{
+        struct wg_peer *p = peer_at(wg, slot);
+        if (p == NULL || p->keys.current == NULL)
+                return;
+        timers_peer_restarted(&p->timers, now);
+        peer_touch(wg, p);
+}
+
 size_t wg_seal(struct wg *wg, uint32_t slot, struct pkt **pkts, size_t n, mono_t now)
 {
         struct wg_peer *p = peer_at(wg, slot);

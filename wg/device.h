@@ -55,6 +55,10 @@ void wg_peer_set_psk(struct wg *wg, uint32_t slot, const uint8_t psk[KEY_LEN]);
 /* Seconds between keepalives that are sent whatever happens; 0 = off, which is what a tailnet wants. */
 void wg_peer_set_persistent(struct wg *wg, uint32_t slot, uint16_t interval_s, mono_t now);
 
+/* The peer seems to be a new process, which knows nothing of our session: a handshake at once.  The session
+ * is used until that is answered, in case the peer is not.  Nothing happens without a session. */
+void wg_peer_refresh(struct wg *wg, uint32_t slot, mono_t now);
+
 size_t wg_peer_count(const struct wg *wg);
 uint32_t wg_peer_by_ip(const struct wg *wg, const uint8_t *ip, size_t len /* 4 or 16 */);
 uint32_t wg_peer_by_key(const struct wg *wg, const struct node_public *key);

@@ -74,6 +74,18 @@ void timers_want_handshake(struct timers *t, bool have_session, mono_t now)
         t->initiate_at = earliest;
 }
 
+void timers_peer_restarted(struct timers *t, mono_t now)
+{
+        mono_t earliest = now;
+        if (mono_is_set(t->asked_at))
+                earliest = later(earliest, mono_add_ms(t->asked_at, TIMERS_ANSWERED_MS));
+        if (mono_is_set(t->initiate_at) && t->initiate_at.ns <= earliest.ns)
+                return;
+        end_series(t);
+        t->first_contact = true;
+        t->initiate_at = earliest;
+}
+
 void timers_initiation_sent(struct timers *t, int64_t jitter_ns, mono_t now)
 {
         t->jitter_ns = jitter_ns;

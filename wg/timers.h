@@ -44,6 +44,9 @@ void timers_any_sent(struct timers *t, mono_t now);        /* authenticated: dat
 void timers_any_received(struct timers *t, mono_t now);
 /* A new session is wanted.  At once, or when the last try is long enough ago, or never mind. */
 void timers_want_handshake(struct timers *t, bool have_session, mono_t now);
+/* The other side has most likely lost its sessions: at once, however fresh ours is, but no oftener than once
+ * in TIMERS_ANSWERED_MS. */
+void timers_peer_restarted(struct timers *t, mono_t now);
 void timers_initiation_sent(struct timers *t, int64_t jitter_ns, mono_t now);
 void timers_initiation_failed(struct timers *t, mono_t now);   /* no buffer: again in a moment */
 void timers_response_sent(struct timers *t, bool have_session, mono_t now);

@@ -59,6 +59,25 @@ def test_kill_9_and_restart(lab, pair, delay):
     assert alpha.snapshot() == alpha.before
 
 
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGTERM])
+def test_peer_restarts_under_our_traffic(lab, pair, sig):
+    """The other side never stops sending; its session with the old process is dead, and it must notice soon."""
+    alpha, beta = pair
+    echo = Echo(beta)
+    flow = Flow(alpha, beta.ip)
+    alpha.wait_direct(beta)
+    time.sleep(1)
+    beta.stop(sig)
+    beta.start()
+    start = time.monotonic()
+    wait_for("traffic", lambda: flow.answered_since(start), 30, 0.02)
+    took = time.monotonic() - start
+    print(f"traffic back after {took:.2f} s")
+    flow.stop()
+    echo.stop()
+    assert took < 3 * SLOW
+
+
 def test_sigterm_leaves_nothing(lab, pair):
     alpha, beta = pair
     assert alpha.ping(beta.ip) == 1

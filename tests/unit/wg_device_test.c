@@ -252,6 +252,33 @@ static void test_peer_restarts(void **state)
         net_done(&n);
 }
 
+/* Told of the restart, it takes two round trips, and nothing that came in before is thrown away. */
+static void test_told_that_the_peer_restarted(void **state)
+{
+        struct net n;
+        (void)state;
+        net_init(&n);
+        wg_peer_refresh(n.node[0].wg, 3, n.now);
+        wg_peer_refresh(n.node[0].wg, 99, n.now);
+        net_run_ms(&n, 1000);
+        assert_int_equal(n.node[0].sent[MSG_INITIATION], 0);   /* no session, nothing to renew */
+        settle_session(&n);
+        wg_peer_refresh(n.node[0].wg, 3, n.now);               /* false news */
+        assert_int_equal(net_send(&n, 0, 2), 1);
+        net_run_ms(&n, 100);
+        assert_int_equal(n.node[1].last_id, 2);
+        net_run_ms(&n, 1000);
+        wg_set_identity(n.node[1].wg, NULL);
+        wg_set_identity(n.node[1].wg, &n.node[1].key);
+        wg_peer_refresh(n.node[0].wg, 3, n.now);
+        net_run_ms(&n, 100);
+        assert_int_equal(n.node[0].sent[MSG_INITIATION], 3);
+        assert_int_equal(net_send(&n, 0, 3), 1);
+        net_run_ms(&n, 100);
+        assert_int_equal(n.node[1].last_id, 3);
+        net_done(&n);
+}
+
 static void test_staging_keeps_the_newest(void **state)
 {
         struct net n;
@@ -651,6 +678,7 @@ int main(void)
                 cmocka_unit_test(test_idle_is_silent),
                 cmocka_unit_test(test_gives_up),
                 cmocka_unit_test(test_peer_restarts),
+                cmocka_unit_test(test_told_that_the_peer_restarted),
                 cmocka_unit_test(test_staging_keeps_the_newest),
                 cmocka_unit_test(test_staging_leaves_half_the_pool),
                 cmocka_unit_test(test_counter_limit),

@@ -10,6 +10,7 @@ enum event {
         ANY_RECEIVED,
         WANT,           /* no session */
         WANT_REKEY,     /* there is one */
+        RESTARTED,
         INITIATED,
         ANSWERED,       /* a response left, no session yet */
         ANSWERED_LIVE,
@@ -64,6 +65,9 @@ static void play(const char *name, const struct row *rows)
                         break;
                 case WANT_REKEY:
                         timers_want_handshake(&t, true, now);
+                        break;
+                case RESTARTED:
+                        timers_peer_restarted(&t, now);
                         break;
                 case INITIATED:
                         timers_initiation_sent(&t, JITTER_MS * NS_PER_MS, now);
@@ -138,6 +142,14 @@ STORY(guard_with_session,
 STORY(guard_without_session,
         {0, WANT, 0}, {0, EXPECT, TIMERS_INITIATE}, {0, INITIATED, 0}, {50, COMPLETE, 0},
         {60, WANT, 0}, {60, EXPECT, TIMERS_NOTHING}, {60, DEADLINE, 5000}, {5000, EXPECT, TIMERS_INITIATE})
+
+/* News of a restart overrides the five seconds, is repeated early, and cannot make us a flood. */
+STORY(restarted,
+        {0, WANT, 0}, {0, EXPECT, TIMERS_INITIATE}, {0, INITIATED, 0}, {50, COMPLETE, 0},
+        {100, RESTARTED, 0}, {100, EXPECT_LIVE, TIMERS_NOTHING}, {100, DEADLINE, 1000}, {200, RESTARTED, 0},
+        {200, DEADLINE, 1000}, {1000, EXPECT_LIVE, TIMERS_INITIATE}, {1000, INITIATED, 0}, {1000, DEADLINE, 1250},
+        {1050, COMPLETE, 0}, {3000, RESTARTED, 0}, {3000, EXPECT_LIVE, TIMERS_INITIATE}, {3000, INITIATED, 0},
+        {3000, DEADLINE, 3250}, {3100, RESTARTED, 0}, {3100, DEADLINE, 3250})
 
 /* Having answered, we wait to be confirmed, but only for a second if there is nothing to send under. */
 STORY(answered_then_wants,
@@ -223,6 +235,7 @@ int main(void)
                 cmocka_unit_test(rekeying_takes_its_time),
                 cmocka_unit_test(guard_with_session),
                 cmocka_unit_test(guard_without_session),
+                cmocka_unit_test(restarted),
                 cmocka_unit_test(answered_then_wants),
                 cmocka_unit_test(answered_then_rekeys),
                 cmocka_unit_test(answered_while_asking),
