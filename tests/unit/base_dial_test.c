@@ -129,7 +129,7 @@ static void dial(struct client *c, const struct dial_opts *opts)
 
 static void run_while(struct client *c, bool (*more)(const struct client *c))
 {
-        mono_t until = mono_add_ms(mono_now(), 20000);
+        mono_t until = mono_add_ms(mono_now(), 60000);
         while (more(c)) {
                 assert_false(mono_reached(mono_now(), until));
                 loop_once(c->loop, 100);
@@ -207,7 +207,7 @@ static uint32_t pattern_sum(size_t n)
 
 static struct dial_opts loopback(uint16_t port, enum dial_tls tls)
 {
-        return (struct dial_opts){.host = "127.0.0.1", .port = port, .tls = tls, .timeout_ms = 10000};
+        return (struct dial_opts){.host = "127.0.0.1", .port = port, .tls = tls, .timeout_ms = 30000};
 }
 
 /* --- tests --- */
@@ -340,7 +340,7 @@ static void test_close_in_callbacks_and_before(void **state)
                 c->connected = 0;
                 c->manual = true;
                 dial(c, &opts);
-                mono_t until = mono_add_ms(mono_now(), 10000);
+                mono_t until = mono_add_ms(mono_now(), 60000);
                 while (c->stream != NULL && !mono_reached(mono_now(), until))
                         loop_once(c->loop, 100);
                 assert_null(c->stream);
@@ -393,7 +393,7 @@ static void check_trust(const struct trust_case *t)
                 write_ca(&s, ca);
         server_pin(&s, pin);
         struct dial_opts opts = {.host = t->host != NULL ? t->host : "127.0.0.1", .tls = DIAL_TLS,
-                .cert_name = t->cert_name, .insecure = t->insecure, .timeout_ms = 10000};
+                .cert_name = t->cert_name, .insecure = t->insecure, .timeout_ms = 30000};
         if (t->host != NULL) {
                 opts.connect_ip4 = "127.0.0.1";
                 opts.connect_ip6 = "none";
@@ -538,7 +538,7 @@ static void test_failures(void **state)
         opts.timeout_ms = 150;
         mono_t before = mono_now();
         check_failure(c, &opts, ERR_TIMEOUT, "timed out after 150 ms");
-        assert_true(mono_diff_ms(mono_now(), before) < 5000);
+        assert_true(mono_diff_ms(mono_now(), before) < 20000);
         close(fd);
 
         struct server s = {0};

@@ -48,7 +48,7 @@ static void on_fetched(struct fetch *f, const struct fetch_result *res, void *ar
 
 static void run(struct fixture *f, const struct got *g)
 {
-        mono_t until = mono_add_ms(mono_now(), 20000);
+        mono_t until = mono_add_ms(mono_now(), 60000);
         while (g->calls == 0) {
                 assert_false(mono_reached(mono_now(), until));
                 loop_once(f->loop, 100);
@@ -114,7 +114,7 @@ static void test_answers(void **state)
                 struct server s = {0};
                 struct got g = {.cancel_itself = i % 2 == 0};
                 char url[64];
-                struct dial_opts opts = {.timeout_ms = 5000};
+                struct dial_opts opts = {.timeout_ms = 30000};
                 answer = cases[i].answer;
                 server_start(&s, 1, serve_http);
                 snprintf(url, sizeof(url), "http://127.0.0.1:%u/key?v=%zu", s.port, i);
@@ -146,7 +146,7 @@ static void test_tls_is_checked_as_in_dial(void **state)
                 server_start(&s, 1, serve_http);
                 snprintf(url, sizeof(url), "https://relay.example:%u/", s.port);
                 struct dial_opts opts = {.connect_ip4 = "127.0.0.1", .connect_ip6 = "none",
-                        .cert_name = pinned ? pin : NULL, .timeout_ms = 5000};
+                        .cert_name = pinned ? pin : NULL, .timeout_ms = 30000};
                 get(f, &g, url, &opts, 64);
                 server_stop(&s);
                 assert_int_equal(g.res.err, pinned ? ERR_NONE : ERR_AUTH);
@@ -160,7 +160,7 @@ static void test_failures(void **state)
 {
         struct fixture *f = *state;
         struct got g = {0};
-        struct dial_opts opts = {.timeout_ms = 5000};
+        struct dial_opts opts = {.timeout_ms = 30000};
         static const char *const bad[] = {"", "nonsense", "ftp://127.0.0.1/", "file:///etc/passwd", "http://", "http://[::1",
                 "http://h:99999/"};
         for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -188,7 +188,7 @@ static void test_cancel(void **state)
         struct server s = {0};
         struct got g = {0};
         char url[64];
-        struct dial_opts opts = {.timeout_ms = 5000};
+        struct dial_opts opts = {.timeout_ms = 30000};
         answer = NULL;
         server_start(&s, 1, serve_http);
         snprintf(url, sizeof(url), "http://127.0.0.1:%u/", s.port);
