@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -17,6 +15,7 @@
 #include "daemon/backend.h"
 #include "daemon/control/client.h"
 #include "daemon/engine.h"
+#include "daemon/harden.h"
 #include "daemon/host/monitor.h"
 #include "daemon/host/router.h"
 #include "daemon/notify.h"
@@ -48,15 +47,6 @@ struct daemon {
 static const char *env_of(const char *name)
 {
         return getenv(name);
-}
-
-/* Keys must end up neither in a core file nor under a debugger of another user. */
-static void harden(void)
-{
-        struct rlimit none = {0, 0};
-        (void)setrlimit(RLIMIT_CORE, &none);
-        (void)prctl(PR_SET_DUMPABLE, 0);
-        signal(SIGPIPE, SIG_IGN);
 }
 
 static void stop(struct daemon *d)
@@ -240,7 +230,10 @@ int main(int argc, char **argv)
         }
         log_init(d.opt.verbose);
         sdnotify_init();
-        harden();
+        signal(SIGPIPE, SIG_IGN);
+        why = harden();
+        if (why != NULL)
+                log_warn("keys may get into the swap, as memory cannot be locked: %s", why);
         if (crypto_init() != ERR_NONE) {
                 log_err("the crypto libraries could not be initialised");
                 return 1;
