@@ -95,7 +95,8 @@ static enum err inflate_frame(const uint8_t *data, size_t len, struct buf *out)
 static enum err give_message(const struct map_frames *f, const uint8_t *data, size_t len, map_message_fn fn,
                              void *arg)
 {
-        if (!f->compressed)
+        /* A server is free not to compress; an object never begins as a zstd frame does. */
+        if (!f->compressed || data[0] == '{')
                 return fn(arg, (const char *)data, len);
         enum err e = ERR_UNSUPPORTED;
 #ifdef HAVE_ZSTD

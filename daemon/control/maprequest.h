@@ -32,7 +32,7 @@ enum { MAP_FRAME_MAX = 64 * 1024 * 1024 };
 
 struct map_frames {
         struct buf in;   /* what is not a whole frame yet */
-        bool compressed; /* what we asked for */
+        bool compressed; /* what we asked for; plain messages are taken all the same */
 };
 typedef enum err (*map_message_fn)(void *arg, const char *json, size_t len);
 

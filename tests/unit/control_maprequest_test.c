@@ -93,6 +93,9 @@ static void test_compressed(void **state)
         assert_int_equal(map_frames_feed(&f, ZSTD, sizeof(ZSTD), on_message, NULL), ERR_NONE);
         assert_int_equal(count, 1);
         assert_string_equal(last, "{\"KeepAlive\":true}");
+        /* A server that does not compress although asked to. */
+        assert_int_equal(map_frames_feed(&f, PLAIN, PLAIN_LEN, on_message, NULL), ERR_NONE);
+        assert_int_equal(count, 2);
         map_frames_done(&f);
 
         /* Every single damaged byte is found; only the checksum is exact enough for the content. */
