@@ -180,9 +180,9 @@ static bool same_server(const struct up *u, const json_t *prefs)
 
 static char *start_body(const struct up *u, const json_t *prefs, const char *key)
 {
-        json_t *p = up_prefs(u), *o = json_object();
+        json_t *p = up_prefs(u, u->reset ? NULL : prefs), *o = json_object();
         const char *name = json_str(prefs, "ProfileName", "");
-        if (name[0] != '\0')
+        if (name[0] != '\0')   /* also with --reset: it is how the user calls this login */
                 json_object_set_new(p, "ProfileName", json_string(name));
         json_object_set_new(o, "UpdatePrefs", p);
         json_object_set_new(o, "AuthKey", json_string(key));

@@ -217,15 +217,17 @@ static json_t *row_value(const struct up *u, const struct row *r)
         return NULL;
 }
 
-json_t *up_prefs(const struct up *u)
+json_t *up_prefs(const struct up *u, const json_t *base)
 {
-        json_t *o = json_object();
+        json_t *defaults = json_pack("{s:b, s:{s:b, s:n}}", "NoStatefulFiltering", 1, "AutoUpdate", "Check", 1, "Apply");
+        json_t *o = base != NULL ? json_deep_copy(base) : json_object();
+        json_object_del(o, "Config");
         for (size_t i = 0; i < ROWS; i++)
                 json_object_set_new(o, rows[i].pref, row_value(u, &rows[i]));
-        json_object_set_new(o, "NoStatefulFiltering", json_true());
         json_object_set_new(o, "WantRunning", json_true());
         json_object_set_new(o, "LoggedOut", json_false());
-        json_object_set_new(o, "AutoUpdate", json_pack("{s:b, s:n}", "Check", 1, "Apply"));
+        json_object_update_missing(o, defaults);
+        json_decref(defaults);
         return o;
 }
 

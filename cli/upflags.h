@@ -34,8 +34,9 @@ void up_init(struct up *u);   /* defaults, and the flag table that points into *
 /* Values that need more than their type: routes, tags, host name, and what this program cannot do yet.
  * False: why says so. */
 bool up_check(const struct up *u, char why[UP_WHY_MAX]);
-/* The preferences that the flags, given or not, imply; new reference. */
-json_t *up_prefs(const struct up *u);
+/* The preferences that the flags, given or not, imply; new reference.  What no flag is about stays as in base
+ * (NULL: its default); the identity in there is left out. */
+json_t *up_prefs(const struct up *u, const json_t *base);
 /* MaskedPrefs of the flags given (of all, if all) and WantRunning; new reference. */
 json_t *up_masked(const struct up *u, bool all);
 /* Settings that are not default now, were not mentioned, and would go back: appends the flags of the line the

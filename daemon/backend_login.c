@@ -98,6 +98,8 @@ static void on_registered(void *arg, const struct control_registered *r)
         id->present = true;
         id->node_key = r->node_key;
         id->old_node_key = r->old_node_key;
+        if (id->user_id != r->user_id)   /* what a stored profile says beyond our fields is about another user */
+                (void)json_object_del(id->unknown, "UserProfile");
         id->user_id = r->user_id;
         backend_set_str(&id->login_name, r->login_name);
         backend_set_str(&id->display_name, r->display_name);

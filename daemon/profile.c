@@ -191,6 +191,8 @@ static json_t *entry_json(const struct profiles *p, const char *suffix, const ch
         snprintf(key, sizeof(key), "profile-%s", p->id);
         json_t *user = json_pack("{s:I, s:s, s:s}", "ID", (json_int_t)pr->identity.user_id, "LoginName",
                 pr->identity.login_name, "DisplayName", pr->identity.display_name);
+        if (pr->identity.profile_pic_url[0] != '\0')
+                json_object_set_new(user, "ProfilePicURL", json_string(pr->identity.profile_pic_url));
         const json_t *net = json_obj(old, "NetworkProfile");
         json_t *e = json_object();
         json_object_set_new(e, "ID", json_string(p->id));
@@ -205,9 +207,15 @@ static json_t *entry_json(const struct profiles *p, const char *suffix, const ch
         json_object_set_new(e, "LocalUserID", json_string(json_str(old, "LocalUserID", "")));
         json_object_set_new(e, "ControlURL", json_string(pr->control_url));
         json_object_set_new(e, "Created", json_string(json_str(old, "Created", time_str(wall_now_ns(), created))));
-        /* Members of other versions stay. */
-        if (old != NULL)
-                json_object_update_missing(e, (json_t *)(uintptr_t)old);
+        if (old == NULL)
+                return e;
+        /* Members of other versions stay, wherever they are. */
+        json_t *whole = json_deep_copy(old);
+        if (whole != NULL && json_object_update_recursive(whole, e) == 0) {
+                json_decref(e);
+                return whole;
+        }
+        json_decref(whole);
         return e;
 }
 

@@ -14,10 +14,10 @@
 #include "base/crypto.h"
 #include "base/json.h"
 
-enum { STATE_MAX = 16 << 20, VALUE_VARIANT = sodium_base64_VARIANT_ORIGINAL };
+enum { STATE_MAX = 16 << 20, PATH_BYTES = 512, TEMP_MAX = PATH_BYTES + 8, VALUE_VARIANT = sodium_base64_VARIANT_ORIGINAL };
 
 struct state_file {
-        char path[512];     /* "" = memory only */
+        char path[PATH_BYTES];   /* "" = memory only */
         json_t *values;     /* key -> base64 text */
         bool dirty;
         char *borrowed;     /* what the last get decoded */
@@ -114,9 +114,17 @@ static bool make_folder(const char *path)
         return mkdir(dir, 0700) == 0 || errno == EEXIST;
 }
 
+/* What a writer left that was killed half-way: it has our keys in it. */
+static void remove_temp(const struct state_file *s, char ret_path[TEMP_MAX])
+{
+        snprintf(ret_path, TEMP_MAX, "%s.tmp", s->path);
+        (void)unlink(ret_path);
+}
+
 static enum err load(struct state_file *s, const char **ret_why)
 {
         struct buf text;
+        char temp[TEMP_MAX];
         buf_init(&text, STATE_MAX);
         enum err e = read_all(s->path, &text);
         size_t blanks = text.data != NULL ? strspn(text.data, " \t\r\n") : 0;
@@ -134,6 +142,8 @@ static enum err load(struct state_file *s, const char **ret_why)
                         *ret_why = fault;
                 }
         }
+        if (e == ERR_NONE)
+                remove_temp(s, temp);
         buf_done(&text);
         return e;
 }
@@ -249,9 +259,9 @@ static void sync_folder(const char *path)
 /* A reader sees the old file or the new one, never a part, whenever the power goes. */
 static enum err replace(const struct state_file *s, const char *text, size_t len)
 {
-        char temp[sizeof(s->path) + 16];
-        snprintf(temp, sizeof(temp), "%s.tmp.XXXXXX", s->path);
-        int fd = mkostemp(temp, O_CLOEXEC);   /* mode 0600 */
+        char temp[TEMP_MAX];
+        remove_temp(s, temp);
+        int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
                 return ERR_IO;
         bool ok = write_all(fd, text, len) && fsync(fd) == 0;

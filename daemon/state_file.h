@@ -19,6 +19,6 @@ void state_file_free(struct state_file *s);   /* wipes; does not write */
 const char *state_file_get(const struct state_file *s, const char *key, size_t *ret_len);
 /* Changes in memory only, until state_file_save().  value NULL removes. */
 ERR_CHECK enum err state_file_set(struct state_file *s, const char *key, const void *value, size_t len);
-/* temp file, fsync, rename, fsync of the folder; mode 0600.  ERR_IO: errno; the old file is as before.
+/* PATH.tmp, fsync, rename, fsync of the folder; mode 0600.  ERR_IO: errno; the old file is as before.
  * Writes nothing if nothing changed. */
 ERR_CHECK enum err state_file_save(struct state_file *s);

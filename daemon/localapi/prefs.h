@@ -30,7 +30,7 @@ struct prefs_identity {
         char *login_name, *display_name, *profile_pic_url;
         char *network_lock_key;            /* "nlpriv:..." as stored; "" = none */
         char *node_id;                     /* stable id of the node */
-        json_t *unknown;                   /* members of other versions; never shown, NULL = none */
+        json_t *unknown;                   /* members of other versions, of UserProfile too; never shown, NULL = none */
 };
 
 struct prefs {

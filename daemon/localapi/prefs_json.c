@@ -147,26 +147,6 @@ static enum err read_lock_key(const json_t *v, char **ret)
         return prefs_copy_string(none ? "" : s, ret);
 }
 
-static enum err read_user(const json_t *v, struct prefs_identity *id)
-{
-        if (v == NULL || json_is_null(v))
-                return ERR_NONE;
-        json_t *u = prefs_fold(v);
-        const json_t *n = prefs_member(u, "ID", "");
-        char **const to[] = {&id->login_name, &id->display_name, &id->profile_pic_url};
-        static const char *const keys[] = {"LoginName", "DisplayName", "ProfilePicURL"};
-        enum err err = u == NULL || (n != NULL && !json_is_null(n) && !json_is_integer(n)) ? ERR_FORMAT : ERR_NONE;
-        if (err == ERR_NONE)
-                id->user_id = json_integer_value(n);
-        for (size_t i = 0; i < 3 && err == ERR_NONE; i++) {
-                const json_t *m = prefs_member(u, keys[i], "");
-                if (m != NULL)
-                        err = read_string(m, to[i]);
-        }
-        json_decref(u);
-        return err;
-}
-
 /* The members of obj that are not ours, as a new object. */
 static enum err read_rest(const json_t *obj, bool (*ours)(const char *key), json_t **ret)
 {
@@ -187,6 +167,36 @@ static enum err read_rest(const json_t *obj, bool (*ours)(const char *key), json
         return ERR_NONE;
 }
 
+static bool is_user_key(const char *key)
+{
+        static const char *const names[] = {"ID", "LoginName", "DisplayName", "ProfilePicURL"};
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+                if (strcasecmp(key, names[i]) == 0)
+                        return true;
+        return false;
+}
+
+/* *ret_rest: the members that are not ours; NULL: none. */
+static enum err read_user(const json_t *v, struct prefs_identity *id, json_t **ret_rest)
+{
+        if (v == NULL || json_is_null(v))
+                return ERR_NONE;
+        json_t *u = prefs_fold(v);
+        const json_t *n = prefs_member(u, "ID", "");
+        char **const to[] = {&id->login_name, &id->display_name, &id->profile_pic_url};
+        static const char *const keys[] = {"LoginName", "DisplayName", "ProfilePicURL"};
+        enum err err = u == NULL || (n != NULL && !json_is_null(n) && !json_is_integer(n)) ? ERR_FORMAT : ERR_NONE;
+        if (err == ERR_NONE)
+                id->user_id = json_integer_value(n);
+        for (size_t i = 0; i < 3 && err == ERR_NONE; i++) {
+                const json_t *m = prefs_member(u, keys[i], "");
+                if (m != NULL)
+                        err = read_string(m, to[i]);
+        }
+        json_decref(u);
+        return err == ERR_NONE ? read_rest(v, is_user_key, ret_rest) : err;
+}
+
 static bool is_config_key(const char *key)
 {
         static const char *const names[] = {"PrivateNodeKey", "OldPrivateNodeKey", "UserProfile", "NetworkLockKey",
@@ -203,19 +213,23 @@ static enum err read_config(const json_t *v, struct prefs_identity *id)
                 return ERR_NONE;
         json_t *c = prefs_fold(v);
         const json_t *node = prefs_member(c, "NodeID", "");
+        json_t *user_rest = NULL;
         enum err err = c != NULL ? ERR_NONE : ERR_FORMAT;
         if (err == ERR_NONE)
                 err = read_key(prefs_member(c, "PrivateNodeKey", ""), &id->node_key);
         if (err == ERR_NONE)
                 err = read_key(prefs_member(c, "OldPrivateNodeKey", ""), &id->old_node_key);
         if (err == ERR_NONE)
-                err = read_user(prefs_member(c, "UserProfile", ""), id);
+                err = read_user(prefs_member(c, "UserProfile", ""), id, &user_rest);
         if (err == ERR_NONE)
                 err = read_lock_key(prefs_member(c, "NetworkLockKey", ""), &id->network_lock_key);
         if (err == ERR_NONE && node != NULL)
                 err = read_string(node, &id->node_id);
         if (err == ERR_NONE)
                 err = read_rest(v, is_config_key, &id->unknown);
+        if (err == ERR_NONE && json_object_size(user_rest) > 0)
+                (void)json_object_set(id->unknown, "UserProfile", user_rest);
+        json_decref(user_rest);
         id->present = err == ERR_NONE;
         json_decref(c);
         return err;
@@ -409,7 +423,7 @@ static json_t *config_json(const struct prefs_identity *id, bool secrets)
         (void)json_object_set_new(c, "NetworkLockKey", lock_key_json(id->network_lock_key, secrets));
         (void)json_object_set_new(c, "NodeID", json_string(id->node_id));
         if (secrets && id->unknown != NULL)   /* nobody knows what is in there */
-                (void)json_object_update_missing(c, id->unknown);
+                (void)json_object_update_recursive(c, id->unknown);
         return c;
 }
 

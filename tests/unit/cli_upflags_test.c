@@ -63,6 +63,32 @@ static void only_what_was_given_is_patched(void **state)
         json_decref(m);
 }
 
+/* `up` must not lose settings that it has no flag for. */
+static void what_no_flag_is_about_stays(void **state)
+{
+        (void)state;
+        struct up u;
+        up_init(&u);
+        give(&u, "hostname", "new");
+        json_t *base = json_pack("{s:s, s:b, s:{s:b, s:b}, s:i, s:b, s:{s:s}}", "Hostname", "old", "ShieldsUp", 1,
+                "AutoUpdate", "Check", 0, "Apply", 0, "RelayServerPort", 7, "LoggedOut", 1, "Config", "NodeID", "1");
+        json_t *p = up_prefs(&u, base);
+        assert_string_equal(json_str(p, "Hostname", ""), "new");
+        assert_false(json_bool(p, "ShieldsUp", true));    /* has a flag, which was not given */
+        assert_false(json_bool(p, "LoggedOut", true));
+        assert_true(json_bool(p, "WantRunning", false));
+        assert_true(json_equal(json_obj(p, "AutoUpdate"), json_obj(base, "AutoUpdate")));
+        assert_int_equal(json_int(p, "RelayServerPort", 0), 7);
+        assert_null(json_object_get(p, "Config"));
+        json_decref(p);
+        p = up_prefs(&u, NULL);
+        assert_true(json_bool(json_obj(p, "AutoUpdate"), "Check", false));
+        assert_true(json_bool(p, "NoStatefulFiltering", false));
+        assert_null(json_object_get(p, "RelayServerPort"));
+        json_decref(p);
+        json_decref(base);
+}
+
 static void values_are_checked(void **state)
 {
         (void)state;
@@ -120,6 +146,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(settings_made_before_must_be_mentioned),
                 cmocka_unit_test(only_what_was_given_is_patched),
+                cmocka_unit_test(what_no_flag_is_about_stays),
                 cmocka_unit_test(values_are_checked),
                 cmocka_unit_test(the_key_comes_from_the_line_or_a_file),
         };

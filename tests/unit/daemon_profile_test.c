@@ -153,10 +153,12 @@ static void test_unknown_members_stay(void **state)
         (void)state;
         struct state_file *s = memory();
         set(s, "_current-profile", "profile-00ff");
-        set(s, "_profiles", "{\"00ff\":{\"ID\":\"00ff\",\"Color\":\"blue\",\"NetworkProfile\":{\"DisplayName\":\"D\"},"
+        set(s, "_profiles", "{\"00ff\":{\"ID\":\"00ff\",\"Color\":\"blue\",\"NetworkProfile\":{\"DisplayName\":\"D\",\"New\":[1]},"
+                            "\"UserProfile\":{\"Groups\":[\"g\"]},"
                             "\"Created\":\"2024-01-01T00:00:00Z\"},\"1234\":{\"ID\":\"1234\"}}");
         set(s, "profile-00ff", "{\"Hostname\":\"h\",\"Future\":[1,{\"a\":2}],\"Config\":{\"PrivateNodeKey\":\"" NODE_KEY
-                               "\",\"DisallowedTKAStateIDs\":[\"x\"],\"Provider\":\"p\"}}");
+                               "\",\"DisallowedTKAStateIDs\":[\"x\"],\"Provider\":\"p\","
+                               "\"UserProfile\":{\"ID\":4,\"LoginName\":\"l\",\"Roles\":[\"r\"]}}}");
         struct profiles *p = open_ok(s);
         struct prefs copy;
         assert_int_equal(prefs_copy(profiles_prefs(p), &copy), ERR_NONE);
@@ -168,7 +170,13 @@ static void test_unknown_members_stay(void **state)
         assert_int_equal(json_array_size(json_arr(pr, "Future")), 2);
         assert_string_equal(json_str(json_obj(pr, "Config"), "Provider", ""), "p");
         assert_int_equal(json_array_size(json_arr(json_obj(pr, "Config"), "DisallowedTKAStateIDs")), 1);
+        const json_t *user = json_obj(json_obj(pr, "Config"), "UserProfile");
+        assert_int_equal(json_array_size(json_arr(user, "Roles")), 1);
+        assert_int_equal(json_int(user, "ID", 0), 4);
         assert_string_equal(json_str(entry, "Color", ""), "blue");
+        assert_int_equal(json_array_size(json_arr(json_obj(entry, "NetworkProfile"), "New")), 1);
+        assert_int_equal(json_array_size(json_arr(json_obj(entry, "UserProfile"), "Groups")), 1);
+        assert_string_equal(json_str(json_obj(entry, "UserProfile"), "LoginName", ""), "l");
         assert_string_equal(json_str(entry, "Created", ""), "2024-01-01T00:00:00Z");
         assert_string_equal(json_str(json_obj(entry, "NetworkProfile"), "DisplayName", ""), "D");
         assert_non_null(json_obj(list, "1234"));

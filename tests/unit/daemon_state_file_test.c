@@ -259,6 +259,34 @@ static void test_failed_save(void **state)
         state_file_free(s);
 }
 
+/* What a killed writer left has keys in it: it goes at the next start, or at the next save. */
+static void test_leftover_goes(void **state)
+{
+        (void)state;
+        char temp[160];
+        struct stat st;
+        snprintf(temp, sizeof(temp), "%s.tmp", path);
+        for (int at_start = 0; at_start < 2; at_start++) {
+                struct state_file *s = at_start ? NULL : open_ok();
+                assert_int_equal(symlink("/nonexistent/target", temp), 0);
+                if (at_start) {
+                        s = open_ok();
+                        assert_int_equal(lstat(temp, &st), -1);
+                }
+                set(s, "k", at_start ? "1" : "0");
+                assert_int_equal(state_file_save(s), ERR_NONE);
+                assert_int_equal(lstat(temp, &st), -1);
+                assert_int_equal(lstat(path, &st), 0);
+                assert_int_equal(st.st_mode, S_IFREG | 0600);
+                state_file_free(s);
+        }
+        /* Beside a file that is refused nothing is touched. */
+        put("[]", 2);
+        assert_int_equal(symlink("x", temp), 0);
+        refused("[]", 2);
+        assert_int_equal(unlink(temp), 0);
+}
+
 static void test_memory_only(void **state)
 {
         (void)state;
@@ -286,6 +314,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_not_a_plain_file, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failed_save, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_leftover_goes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_memory_only, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
