@@ -25,6 +25,7 @@ struct client {
         CURL *curl;
         struct curl_slist *headers;
         mono_t started;
+        bool names_endpoint;
         char error[CURL_ERROR_SIZE];
 };
 
@@ -54,6 +55,11 @@ void client_free(struct client *c)
 const char *client_socket(const struct client *c)
 {
         return c->socket;
+}
+
+void client_name_endpoints(struct client *c)
+{
+        c->names_endpoint = true;
 }
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
@@ -181,7 +187,11 @@ static const char *reason(long status)
 void client_complain(const struct client *c, const char *path, const struct answer *a)
 {
         char text[1024];
-        if (a->err == ERR_NOT_FOUND) {
+        if (a->err == ERR_NOT_FOUND && c->names_endpoint) {
+                fprintf(stderr, "Failed to connect to local Tailscale daemon for /localapi/v0/%.*s; not running? "
+                        "(no daemon at %s)\nstart it with 'systemctl start tailscaled', or run 'tailscaled' as root\n",
+                        (int)strcspn(path, "?"), path, c->socket);
+        } else if (a->err == ERR_NOT_FOUND) {
                 fprintf(stderr, "failed to connect to local tailscaled; it doesn't appear to be running (no daemon at %s)\n"
                         "start it with 'systemctl start tailscaled', or run 'tailscaled' as root\n", c->socket);
         } else if (a->err == ERR_PERMISSION) {
@@ -209,7 +219,7 @@ bool client_json(struct client *c, const char *method, const char *path, const c
         client_call(c, method, path, body, 0, &a);
         json_t *j = NULL;
         bool ok = a.err == ERR_NONE && a.status == want;
-        if (ok && want != 204) {
+        if (ok && want == 200) {
                 j = answer_json(&a);
                 ok = j != NULL;
         }

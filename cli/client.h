@@ -18,6 +18,9 @@ struct client;
 struct client *client_new(const char *socket_path);
 void client_free(struct client *c);
 const char *client_socket(const struct client *c);
+/* Complaints about a missing daemon name the endpoint that was asked, as those of some commands do elsewhere:
+ * scripts look for that text. */
+void client_name_endpoints(struct client *c);
 
 struct answer {
         long status;          /* HTTP */
@@ -31,7 +34,7 @@ void client_call(struct client *c, const char *method, const char *path, const c
 void answer_done(struct answer *a);
 json_t *answer_json(const struct answer *a);   /* new reference; NULL: no JSON */
 
-/* The usual case: expects `want` and JSON (204: none); else prints why on stderr and returns false. */
+/* The usual case: expects `want`, and JSON with 200; else prints why on stderr and returns false. */
 bool client_json(struct client *c, const char *method, const char *path, const char *body, long want,
         json_t **ret);
 /* Says on stderr what went wrong with an answer that is not what was wanted. */

@@ -4,6 +4,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 
 #include "cli/client.h"
 #include "cli/flags.h"
@@ -18,6 +20,7 @@ struct command {
         const char *summary;
         const char *usage;   /* words behind "tailscale NAME" */
         int (*run)(struct cli *c, const struct command *self, int argc, char **argv);
+        bool names_endpoint;   /* see client_name_endpoints() */
 };
 
 extern const struct command commands[];   /* ends with name NULL */
@@ -38,6 +41,28 @@ int cmd_ip(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_whois(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_version(struct cli *c, const struct command *self, int argc, char **argv);
+int cmd_switch(struct cli *c, const struct command *self, int argc, char **argv);
+
+/* ---- what the commands print, without a daemon ---- */
+
+struct status_view {
+        bool peers, self, active, header;
+};
+/* The text of `status`; returns its exit code.  now_ns: wall clock. */
+int status_print(const json_t *status, const struct status_view *v, int64_t now_ns, FILE *out);
+void whois_print(const json_t *whois, FILE *out);
+/* The addresses that the selectors of `ip` choose; 0 when there is one, else 1 and a complaint on stderr. */
+int ip_print(const json_t *ips, bool first, bool v4, bool v6, FILE *out);
+void netcheck_print(const json_t *report, const json_t *derpmap, bool verbose, FILE *out);
+enum ping_outcome { PING_RELAY, PING_DIRECT, PING_LOST, PING_SELF, PING_FATAL };
+enum ping_outcome ping_print(const char *ip, const json_t *result, FILE *out);
+
+/* ---- cli/switch.c, the parts without a daemon; list is an array of LoginProfile ---- */
+
+/* The id of the profile with that id, domain, name or display name; NULL: none. */
+const char *switch_find(const json_t *list, const char *word);
+void switch_print_list(const json_t *list, const char *current_id, FILE *out);
+json_t *switch_list_json(const json_t *list, const char *current_id);   /* new reference */
 
 /* The whole program but main(). */
 int cli_main(int argc, char **argv);
@@ -47,7 +72,9 @@ int cli_main(int argc, char **argv);
 /* GET status; NULL: said why. */
 json_t *status_get(struct cli *c, bool peers);
 /* Prints why the node is not running, as `status` words it; true: it runs. */
-bool status_is_running(const json_t *status);
+bool status_is_running(const json_t *status, FILE *out);
+/* What is wrong, as comment lines; false: nothing is, nothing printed. */
+bool status_print_health(const json_t *status, FILE *out);
 /* A name as status shows it, a full DNS name, or an address -> address text.  False: said why. */
 bool status_resolve(const json_t *status, const char *word, char *out, size_t cap);
 /* The DNS name without the tailnet's suffix; the quoted host name when there is none. */

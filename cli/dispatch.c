@@ -7,15 +7,17 @@
 
 const struct command commands[] = {
         {"up", "connect to the tailnet, logging in if needed", "[flags]", cmd_up},
-        {"down", "disconnect, staying logged in", "", cmd_down},
-        {"login", "log in to an account", "[flags]", cmd_login},
-        {"logout", "disconnect and expire this node's login", "", cmd_logout},
+        {"down", "disconnect, staying logged in", "", cmd_down, .names_endpoint = true},
+        {"login", "log in to an account", "[flags]", cmd_login, .names_endpoint = true},
+        {"logout", "disconnect and expire this node's login", "", cmd_logout, .names_endpoint = true},
+        {"switch", "change to another of this machine's accounts", "[--list [--json]] | NAME | remove NAME", cmd_switch,
+                .names_endpoint = true},
         {"status", "show this node and its peers", "[flags]", cmd_status},
         {"ping", "ping a peer through the tailnet and show its path", "[flags] HOST-OR-IP", cmd_ping},
         {"netcheck", "look at this network: UDP, NAT, relays", "[flags]", cmd_netcheck},
-        {"ip", "print the tailnet addresses of this node or of a peer", "[-1] [-4] [-6] [PEER]", cmd_ip},
-        {"whois", "show the node and user of a tailnet address", "[--json] IP[:PORT]", cmd_whois},
-        {"version", "print the version", "[flags]", cmd_version},
+        {"ip", "print the tailnet addresses of this node or of a peer", "[-1] [-4] [-6] [PEER]", cmd_ip, .names_endpoint = true},
+        {"whois", "show the node and user of a tailnet address", "[--json] IP[:PORT]", cmd_whois, .names_endpoint = true},
+        {"version", "print the version", "[flags]", cmd_version, .names_endpoint = true},
         {0},
 };
 
@@ -119,6 +121,8 @@ int cli_main(int argc, char **argv)
                 fprintf(stderr, "the path of the socket is too long: %s\n", socket);
                 return 1;
         }
+        if (k->names_endpoint)
+                client_name_endpoints(c.client);
         int code = version || version_short ? k->run(&c, k, 1, argv) : k->run(&c, k, argc - rest, argv + rest);
         client_free(c.client);
         curl_global_cleanup();

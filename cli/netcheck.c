@@ -6,6 +6,9 @@
 #include "base/json.h"
 #include "base/mono.h"
 #include "cli/command.h"
+#include "cli/table.h"
+
+enum { LATENCY_WIDTH = 7 };
 
 static const char *tri(const json_t *r, const char *key)
 {
@@ -37,7 +40,7 @@ static const char *region_name(const json_t *map, int64_t id)
         return json_str(json_obj(json_obj(map, "Regions"), key), "RegionName", NULL);
 }
 
-static void print_latencies(const json_t *r, const json_t *map, bool verbose)
+static void print_latencies(const json_t *r, const json_t *map, bool verbose, FILE *out)
 {
         json_t *regions = json_obj(map, "Regions"), *region;
         const json_t *latency = json_obj(r, "RegionLatency");
@@ -58,48 +61,68 @@ static void print_latencies(const json_t *r, const json_t *map, bool verbose)
                         duration_str(duration_round(rows[i].ns, NS_PER_MS / 10), text);
                 if (verbose)
                         snprintf(id, sizeof(id), "derp%d, ", rows[i].id);
-                printf("\t\t- %3s: %-7s (%s%s)\n", rows[i].code, text, id, rows[i].name);
+                int pad = table_width(text) < LATENCY_WIDTH ? (int)(LATENCY_WIDTH - table_width(text)) : 0;
+                fprintf(out, "\t\t- %3s: %s%*s (%s%s)\n", rows[i].code, text, pad, "", id, rows[i].name);
         }
         free(rows);
 }
 
-static void print_text(const json_t *r, const json_t *map, bool verbose)
+/* Which ways of asking the router for a port it answers to. */
+static void print_mappings(const json_t *r, FILE *out)
+{
+        static const struct {
+                const char *key, *name;
+        } ways[] = {{"UPnP", "UPnP"}, {"PMP", "NAT-PMP"}, {"PCP", "PCP"}};
+        const char *sep = "";
+        bool checked = false;
+        fputs("\t* PortMapping: ", out);
+        for (size_t i = 0; i < 3; i++) {
+                checked |= tri(r, ways[i].key)[0] != '\0';
+                if (json_bool(r, ways[i].key, false)) {
+                        fprintf(out, "%s%s", sep, ways[i].name);
+                        sep = ", ";
+                }
+        }
+        fputs(checked ? "\n" : "not checked\n", out);
+}
+
+void netcheck_print(const json_t *r, const json_t *map, bool verbose, FILE *out)
 {
         const char *v4 = json_str(r, "GlobalV4", ""), *v6 = json_str(r, "GlobalV6", "");
         int64_t home = json_int(r, "PreferredDERP", 0);
-        printf("\nReport:\n\t* Time: ");
+        fprintf(out, "\nReport:\n\t* Time: ");
         char now[TIME_STR_MAX];
         (void)str_copy(now, sizeof(now), json_str(r, "Now", ""));
         if (strchr(now, 'T') != NULL)
                 *strchr(now, 'T') = ' ';
-        printf("%s\n\t* UDP: %s\n", now, tri(r, "UDP"));
+        fprintf(out, "%s\n\t* UDP: %s\n", now, tri(r, "UDP"));
         if (json_bool(r, "IPv4", false) && v4[0] != '\0')
-                printf("\t* IPv4: yes, %s\n", v4);
+                fprintf(out, "\t* IPv4: yes, %s\n", v4);
         else
-                puts("\t* IPv4: (no addr found)");
+                fputs("\t* IPv4: (no addr found)\n", out);
         if (json_bool(r, "IPv6", false) && v6[0] != '\0')
-                printf("\t* IPv6: yes, %s\n", v6);
+                fprintf(out, "\t* IPv6: yes, %s\n", v6);
         else if (json_bool(r, "IPv6", false))
-                puts("\t* IPv6: (no addr found)");
+                fputs("\t* IPv6: (no addr found)\n", out);
         else
-                printf("\t* IPv6: no, %s\n", json_bool(r, "OSHasIPv6", false) ? "but OS has support" : "unavailable in OS");
-        printf("\t* MappingVariesByDestIP: %s\n", tri(r, "MappingVariesByDestIP"));
-        puts("\t* PortMapping: not checked");
+                fprintf(out, "\t* IPv6: no, %s\n", json_bool(r, "OSHasIPv6", false) ? "but OS has support" : "unavailable in OS");
+        fprintf(out, "\t* MappingVariesByDestIP: %s\n", tri(r, "MappingVariesByDestIP"));
+        print_mappings(r, out);
         if (tri(r, "CaptivePortal")[0] != '\0')
-                printf("\t* CaptivePortal: %s\n", tri(r, "CaptivePortal"));
+                fprintf(out, "\t* CaptivePortal: %s\n", tri(r, "CaptivePortal"));
         if (json_object_size(json_obj(r, "RegionLatency")) == 0) {
-                puts("\t* Nearest DERP: unknown (no response to latency probes)");
+                fputs("\t* Nearest DERP: unknown (no response to latency probes)\n", out);
                 return;
         }
         const char *name = region_name(map, home);
         if (home == 0)
-                puts("\t* Nearest DERP: [none]");
+                fputs("\t* Nearest DERP: [none]\n", out);
         else if (name == NULL)
-                printf("\t* Nearest DERP: %lld (region not found in map)\n", (long long)home);
+                fprintf(out, "\t* Nearest DERP: %lld (region not found in map)\n", (long long)home);
         else
-                printf("\t* Nearest DERP: %s\n", name);
-        puts("\t* DERP latency:");
-        print_latencies(r, map, verbose);
+                fprintf(out, "\t* Nearest DERP: %s\n", name);
+        fputs("\t* DERP latency:\n", out);
+        print_latencies(r, map, verbose, out);
 }
 
 int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **argv)
@@ -117,6 +140,10 @@ int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **arg
                 return code;
         if (!command_no_words(argc, argv, rest))
                 return 1;
+        if (every < 0) {
+                fputs("invalid value for flag -every: want a pause of 0 or more, such as 30s\n", stderr);
+                return 2;
+        }
         if (format[0] != '\0' && strcmp(format, "json") != 0 && strcmp(format, "json-line") != 0) {
                 fprintf(stderr, "unknown output format \"%s\": use json or json-line\n", format);
                 return 1;
@@ -137,7 +164,7 @@ int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **arg
                 else if (format[0] != '\0')
                         json_print(r, 0, true);
                 else
-                        print_text(r, map, verbose);
+                        netcheck_print(r, map, verbose, stdout);
                 fflush(stdout);
                 json_decref(r);
                 struct timespec ts = {.tv_sec = every / NS_PER_SEC, .tv_nsec = every % NS_PER_SEC};

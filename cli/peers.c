@@ -14,24 +14,39 @@ json_t *status_get(struct cli *c, bool peers)
         return j;
 }
 
-bool status_is_running(const json_t *status)
+bool status_is_running(const json_t *status, FILE *out)
 {
         const char *state = json_str(status, "BackendState", "");
         const char *url = json_str(status, "AuthURL", "");
         if (strcmp(state, "Running") == 0 || strcmp(state, "Starting") == 0)
                 return true;
         if (strcmp(state, "Stopped") == 0) {
-                puts("Tailscale is stopped.");
+                fputs("Tailscale is stopped.\n", out);
         } else if (strcmp(state, "NeedsLogin") == 0) {
-                puts("Logged out.");
+                fputs("Logged out.\n", out);
                 if (url[0] != '\0')
-                        printf("Log in at: %s\n", url);
+                        fprintf(out, "Log in at: %s\n", url);
         } else if (strcmp(state, "NeedsMachineAuth") == 0) {
-                puts("This machine waits for the approval of an administrator of the tailnet.");
+                fputs("This machine waits for the approval of an administrator of the tailnet.\n", out);
         } else {
-                printf("unexpected state: %s\n", state);
+                if (status_print_health(status, out))
+                        fputc('\n', out);
+                fprintf(out, "unexpected state: %s\n", state);
         }
         return false;
+}
+
+bool status_print_health(const json_t *status, FILE *out)
+{
+        const json_t *health = json_arr(status, "Health");
+        if (json_array_size(health) == 0)
+                return false;
+        fputs("# Health check:\n", out);
+        for (size_t i = 0; i < json_array_size(health); i++) {
+                const char *text = json_string_value(json_array_get(health, i));
+                fprintf(out, "#     - %s\n", text != NULL ? text : "");
+        }
+        return true;
 }
 
 static void trim_dot(char *s)

@@ -12,31 +12,32 @@ struct ping_opts {
         int64_t count, timeout_ns, size;
 };
 
-enum ping_outcome { PING_RELAY, PING_DIRECT, PING_LOST, PING_SELF, PING_FATAL };
-
-static enum ping_outcome show(const char *ip, const json_t *r)
+enum ping_outcome ping_print(const char *ip, const json_t *r, FILE *out)
 {
         const char *err = json_str(r, "Err", ""), *direct = json_str(r, "Endpoint", "");
         char lat[DURATION_STR_MAX], node[64];
         if (json_bool(r, "IsLocalIP", false)) {
-                puts(err);
+                fprintf(out, "%s\n", err);
                 return PING_SELF;
         }
         if (strcmp(err, "timed out") == 0) {
-                printf("ping \"%s\" timed out\n", ip);
+                fprintf(out, "ping \"%s\" timed out\n", ip);
                 return PING_LOST;
         }
         if (err[0] != '\0') {
-                fprintf(stderr, "%s\n", err);
+                if (strcmp(err, "no matching peer") == 0)
+                        fprintf(stderr, "no matching peer with address %s\n'tailscale status' lists them\n", ip);
+                else
+                        fprintf(stderr, "%s\n", err);
                 return PING_FATAL;
         }
         (void)str_copy(node, sizeof(node), json_str(r, "NodeIP", ip));
         duration_str(duration_round((int64_t)(json_num(r, "LatencySeconds", 0) * 1e9), NS_PER_MS), lat);
-        printf("pong from %s (%s) via ", json_str(r, "NodeName", ""), node);
+        fprintf(out, "pong from %s (%s) via ", json_str(r, "NodeName", ""), node);
         if (direct[0] != '\0')
-                printf("%s in %s\n", direct, lat);
+                fprintf(out, "%s in %s\n", direct, lat);
         else
-                printf("DERP(%s) in %s\n", json_str(r, "DERPRegionCode", ""), lat);
+                fprintf(out, "DERP(%s) in %s\n", json_str(r, "DERPRegionCode", ""), lat);
         return direct[0] != '\0' ? PING_DIRECT : PING_RELAY;
 }
 
@@ -53,7 +54,7 @@ static enum ping_outcome ping_once(struct cli *c, const char *ip, const struct p
         } else {
                 json_t *r = a.err == ERR_NONE && a.status == 200 ? answer_json(&a) : NULL;
                 if (r != NULL)
-                        out = show(ip, r);
+                        out = ping_print(ip, r, stdout);
                 else
                         client_complain(c->client, "ping", &a);
                 json_decref(r);
@@ -113,8 +114,12 @@ int cmd_ping(struct cli *c, const struct command *self, int argc, char **argv)
                 fputs("only disco pings are there; for ICMP use the system's ping with the node's address\n", stderr);
                 return 1;
         }
-        if (o.timeout_ns <= 0 || o.count < 0) {
-                fputs("--timeout must be more than 0 and --c not negative\n", stderr);
+        if (o.timeout_ns <= 0) {
+                fputs("invalid value for flag -timeout: want more than 0, such as 5s\n", stderr);
+                return 2;
+        }
+        if (o.count < 0) {
+                fputs("invalid value for flag -c: want how many pings at most, or 0 for no end\n", stderr);
                 return 2;
         }
         if (argc - rest != 1) {
@@ -125,7 +130,7 @@ int cmd_ping(struct cli *c, const struct command *self, int argc, char **argv)
         if (status == NULL)
                 return 1;
         char ip[256] = "";
-        bool ok = status_is_running(status) && status_resolve(status, argv[rest], ip, sizeof(ip));
+        bool ok = status_is_running(status, stdout) && status_resolve(status, argv[rest], ip, sizeof(ip));
         json_decref(status);
         if (!ok)
                 return 1;

@@ -64,7 +64,7 @@ static const json_t *node_with_ip(const json_t *status, const char *ip)
         return NULL;
 }
 
-static int print_ips(const json_t *ips, bool first, bool v4, bool v6)
+int ip_print(const json_t *ips, bool first, bool v4, bool v6, FILE *out)
 {
         size_t shown = 0;
         for (size_t i = 0; i < json_array_size(ips) && !(first && shown > 0); i++) {
@@ -72,12 +72,20 @@ static int print_ips(const json_t *ips, bool first, bool v4, bool v6)
                 bool is6 = strchr(ip, ':') != NULL;
                 if ((v4 && is6) || (v6 && !is6))
                         continue;
-                puts(ip);
+                fprintf(out, "%s\n", ip);
                 shown++;
         }
         if (shown == 0)
                 fprintf(stderr, "no Tailscale IP%s found\n", v4 ? "v4 address" : v6 ? "v6 address" : " address");
         return shown > 0 ? 0 : 1;
+}
+
+static void complain_assert(const json_t *ips, const char *wanted)
+{
+        fprintf(stderr, "assertion failed: IP \"%s\" not found among [", wanted);
+        for (size_t i = 0; i < json_array_size(ips); i++)
+                fprintf(stderr, "%s%s", i > 0 ? " " : "", json_string_value(json_array_get(ips, i)));
+        fputs("]\n", stderr);
 }
 
 int cmd_ip(struct cli *c, const struct command *self, int argc, char **argv)
@@ -107,22 +115,23 @@ int cmd_ip(struct cli *c, const struct command *self, int argc, char **argv)
         const json_t *ips = json_arr(status, "TailscaleIPs");
         code = 1;
         if (json_array_size(ips) == 0) {
-                fprintf(stderr, "no current Tailscale IPs; state: %s\n", json_str(status, "BackendState", ""));
+                fprintf(stderr, "no current Tailscale IPs; state: %s\nlog in with 'tailscale up' first\n",
+                        json_str(status, "BackendState", ""));
         } else if (rest < argc) {
                 char ip[256];
                 if (status_resolve(status, argv[rest], ip, sizeof(ip))) {
                         const json_t *node = node_with_ip(status, ip);
                         if (node != NULL)
-                                code = print_ips(json_arr(node, "TailscaleIPs"), first, v4, v6);
+                                code = ip_print(json_arr(node, "TailscaleIPs"), first, v4, v6, stdout);
                         else
-                                fprintf(stderr, "no peer or service found with IP %s\n", ip);
+                                fprintf(stderr, "no peer or service found with IP %s\n'tailscale status' lists them\n", ip);
                 }
         } else if (assert_ip[0] != '\0') {
                 code = node_with_ip(status, assert_ip) == json_obj(status, "Self") ? 0 : 1;
                 if (code != 0)
-                        fprintf(stderr, "assertion failed: %s is not an address of this node\n", assert_ip);
+                        complain_assert(ips, assert_ip);
         } else {
-                code = print_ips(ips, first, v4, v6);
+                code = ip_print(ips, first, v4, v6, stdout);
         }
         json_decref(status);
         return code;
@@ -130,40 +139,40 @@ int cmd_ip(struct cli *c, const struct command *self, int argc, char **argv)
 
 /* ---- whois ---- */
 
-static void print_list(const char *label, const json_t *a, size_t from)
+static void print_list(const char *label, const json_t *a, size_t from, FILE *out)
 {
         if (json_array_size(a) <= from)
                 return;
-        printf("  %-15s[", label);
+        fprintf(out, "  %-15s[", label);
         for (size_t i = from; i < json_array_size(a); i++)
-                printf("%s%s", i > from ? " " : "", json_string_value(json_array_get(a, i)));
-        puts("]");
+                fprintf(out, "%s%s", i > from ? " " : "", json_string_value(json_array_get(a, i)));
+        fputs("]\n", out);
 }
 
-static void print_whois(const json_t *w)
+void whois_print(const json_t *w, FILE *out)
 {
         const json_t *node = json_obj(w, "Node"), *user = json_obj(w, "UserProfile"), *caps = json_obj(w, "CapMap");
         char name[300];
         (void)str_copy(name, sizeof(name), json_str(node, "Name", ""));
         if (name[0] != '\0' && name[strlen(name) - 1] == '.')
                 name[strlen(name) - 1] = '\0';
-        puts("Machine:");
-        printf("  %-15s%s\n", "Name:", name);
-        printf("  %-15s%s\n", "ID:", json_str(node, "StableID", ""));
-        print_list("Addresses:", json_arr(node, "Addresses"), 0);
-        print_list("AllowedIPs:", json_arr(node, "AllowedIPs"), 2);
+        fputs("Machine:\n", out);
+        fprintf(out, "  %-15s%s\n", "Name:", name);
+        fprintf(out, "  %-15s%s\n", "ID:", json_str(node, "StableID", ""));
+        print_list("Addresses:", json_arr(node, "Addresses"), 0, out);
+        print_list("AllowedIPs:", json_arr(node, "AllowedIPs"), 2, out);
         if (json_array_size(json_arr(node, "Tags")) > 0) {
-                print_list("Tags:", json_arr(node, "Tags"), 0);
+                print_list("Tags:", json_arr(node, "Tags"), 0, out);
         } else {
-                puts("User:");
-                printf("  %-10s%s\n", "Name:", json_str(user, "LoginName", ""));
-                printf("  %-10s%lld\n", "ID:", (long long)json_int(user, "ID", 0));
+                fputs("User:\n", out);
+                fprintf(out, "  %-10s%s\n", "Name:", json_str(user, "LoginName", ""));
+                fprintf(out, "  %-10s%lld\n", "ID:", (long long)json_int(user, "ID", 0));
         }
         if (json_object_size(caps) > 0) {
                 const char *key;
                 json_t *v;
-                puts("Capabilities:");
-                json_object_foreach((json_t *)(uintptr_t)caps, key, v) printf("  - %s\n", key);
+                fputs("Capabilities:\n", out);
+                json_object_foreach((json_t *)(uintptr_t)caps, key, v) fprintf(out, "  - %s\n", key);
         }
 }
 
@@ -199,9 +208,9 @@ int cmd_whois(struct cli *c, const struct command *self, int argc, char **argv)
         if (j != NULL && json)
                 json_print(j, 2, true);
         else if (j != NULL)
-                print_whois(j);
+                whois_print(j, stdout);
         else if (a.err == ERR_NONE && a.status == 404)
-                fputs("peer not found\n", stderr);
+                fputs("peer not found: no node here has that address\n'tailscale status' lists them\n", stderr);
         else
                 client_complain(c->client, "whois", &a);
         code = j != NULL ? 0 : 1;

@@ -128,14 +128,29 @@ static void add_peers(struct table *t, const json_t *status, bool active_only, i
         free(sorted);
 }
 
-static void print_health(const json_t *status)
+int status_print(const json_t *status, const struct status_view *v, int64_t now_ns, FILE *out)
 {
-        const json_t *health = json_arr(status, "Health");
-        if (json_array_size(health) == 0)
-                return;
-        puts("\n# Health check:");
-        for (size_t i = 0; i < json_array_size(health); i++)
-                printf("#     - %s\n", json_string_value(json_array_get(health, i)));
+        static const char *const head[] = {"IP", "Hostname", "Owner", "OS", "Status"};
+        static const char *const dash[] = {"--", "--------", "-----", "--", "------"};
+        struct table t;
+        if (!status_is_running(status, out))
+                return 1;
+        table_init(&t, 5, 2);
+        for (size_t i = 0; v->header && i < 5; i++)
+                table_add(&t, head[i]);
+        for (size_t i = 0; v->header && i < 5; i++)
+                table_add(&t, dash[i]);
+        if (v->self)
+                add_row(&t, status, json_obj(status, "Self"), now_ns);
+        if (v->peers)
+                add_peers(&t, status, v->active, now_ns);
+        table_print(&t, out);
+        table_done(&t);
+        if (json_array_size(json_arr(status, "Health")) > 0) {
+                fputc('\n', out);
+                (void)status_print_health(status, out);
+        }
+        return 0;
 }
 
 /* Peers that are not active leave the JSON too. */
@@ -153,54 +168,31 @@ static void keep_active(json_t *status)
 
 int cmd_status(struct cli *c, const struct command *self, int argc, char **argv)
 {
-        bool json = false, peers = true, me = true, active = false, header = false;
+        bool json = false;
+        struct status_view v = {.peers = true, .self = true};
         struct flag flags[] = {
                 FLAG_BOOL("json", &json, "print JSON"),
-                FLAG_BOOL("peers", &peers, "show the peers"),
-                FLAG_BOOL("self", &me, "show this node"),
-                FLAG_BOOL("active", &active, "only peers with traffic of late"),
-                FLAG_BOOL("header", &header, "a header row"),
+                FLAG_BOOL("peers", &v.peers, "show the peers"),
+                FLAG_BOOL("self", &v.self, "show this node"),
+                FLAG_BOOL("active", &v.active, "only peers with traffic of late"),
+                FLAG_BOOL("header", &v.header, "a header row"),
         };
         int rest, code;
         if (!command_flags(self, flags, 5, argc, argv, &rest, &code))
                 return code;
         if (!command_no_words(argc, argv, rest))
                 return 1;
-        json_t *status = status_get(c, peers);
+        json_t *status = status_get(c, v.peers);
         if (status == NULL)
                 return 1;
-        if (active)
+        if (v.active)
                 keep_active(status);
         if (json) {
                 json_print(status, 2, false);
-                json_decref(status);
-                return 0;
+                code = 0;
+        } else {
+                code = status_print(status, &v, wall_now_ns(), stdout);
         }
-        if (!status_is_running(status)) {
-                if (strcmp(json_str(status, "BackendState", ""), "NoState") == 0)
-                        print_health(status);
-                json_decref(status);
-                return 1;
-        }
-        struct table t;
-        table_init(&t, 5, 2);
-        if (header) {
-                static const char *const head[] = {"IP", "Hostname", "Owner", "OS", "Status"};
-                static const char *const dash[] = {"--", "--------", "-----", "--", "------"};
-                for (size_t i = 0; i < 5; i++)
-                        table_add(&t, head[i]);
-                table_end_row(&t);
-                for (size_t i = 0; i < 5; i++)
-                        table_add(&t, dash[i]);
-                table_end_row(&t);
-        }
-        if (me)
-                add_row(&t, status, json_obj(status, "Self"), wall_now_ns());
-        if (peers)
-                add_peers(&t, status, active, wall_now_ns());
-        table_print(&t, stdout);
-        table_done(&t);
-        print_health(status);
         json_decref(status);
-        return 0;
+        return code;
 }

@@ -36,7 +36,7 @@ void table_end_row(struct table *t)
                 table_add(t, "");
 }
 
-static size_t width(const char *s)
+size_t table_width(const char *s)
 {
         size_t n = 0;
         for (; *s != '\0'; s++)
@@ -49,10 +49,12 @@ void table_print(const struct table *t, FILE *out)
         for (size_t i = 0; i < t->count; i++) {
                 size_t widest = 0;
                 for (size_t k = i % t->columns; k < t->count; k += t->columns)
-                        if (width(t->cells[k]) > widest)
-                                widest = width(t->cells[k]);
-                fprintf(out, "%s%*s", t->cells[i], (int)(widest - width(t->cells[i]) + t->gap), "");
-                if ((i + 1) % t->columns == 0)
+                        if (table_width(t->cells[k]) > widest)
+                                widest = table_width(t->cells[k]);
+                bool last = (i + 1) % t->columns == 0;
+                int pad = last && t->bare_last ? 0 : (int)(widest - table_width(t->cells[i]) + t->gap);
+                fprintf(out, "%s%*s", t->cells[i], pad, "");
+                if (last)
                         fputc('\n', out);
         }
 }

@@ -10,7 +10,7 @@
 #include "cli/command.h"
 #include "cli/upflags.h"
 
-enum { STATE_NEEDS_MACHINE_AUTH = 3, STATE_RUNNING = 6 };
+enum { STATE_NEEDS_MACHINE_AUTH = 3, STATE_STARTING = 5, STATE_RUNNING = 6 };
 
 struct run {
         struct cli *c;
@@ -25,7 +25,9 @@ struct run {
         bool told_admin;
         char url[1024];              /* the last one shown */
         char old_key[128];
-        char reason[1024];           /* why the last attempt failed */
+        int64_t state;               /* the last one heard of; 0: none */
+        char reason[1024];           /* why the last attempt failed, as it was shown */
+        char reason_before[1024];
         mono_t give_up;
         int code;
 };
@@ -59,11 +61,34 @@ static void show_url(struct run *r, const char *url)
 
 static void show_reason(struct run *r, const char *text)
 {
-        if (strcmp(text, r->reason) == 0)
+        /* An unreachable address may be refused and time out in turns: each is said once. */
+        if (strcmp(text, r->reason) == 0 || strcmp(text, r->reason_before) == 0)
                 return;
+        memcpy(r->reason_before, r->reason, sizeof(r->reason));
         (void)str_copy(r->reason, sizeof(r->reason), text);
         fprintf(stderr, "%s\n", text);
-        fputs(r->give_up.ns == INT64_MAX ? "trying again; Ctrl-C ends this\n" : "trying again\n", stderr);
+        if (r->give_up.ns == INT64_MAX)
+                fputs("trying again; Ctrl-C ends this\n", stderr);
+}
+
+/* The first words are what scripts look for; then what it was that took so long. */
+static void say_timeout(const struct run *r)
+{
+        char after[DURATION_STR_MAX];
+        duration_str(r->u->timeout_ns, after);
+        if (r->reason[0] != '\0') {
+                fprintf(stderr, "gave up after %s; the daemon goes on trying\n", after);
+                return;
+        }
+        fputs("timeout waiting for Tailscale service to enter a Running state; "
+              "check health with \"tailscale status\"\n", stderr);
+        if (r->url[0] != '\0')
+                fputs("the login URL above stays valid: the node is in once it was visited\n", stderr);
+        else if (r->state == STATE_STARTING)
+                fputs("logged in, but no relay and no peer answers: see 'tailscale netcheck'\n", stderr);
+        else if (r->state != STATE_NEEDS_MACHINE_AUTH)
+                fprintf(stderr, "the login server %s has not answered for %s: check that it is running, and the network\n",
+                        r->u->login_server, after);
 }
 
 static bool finish(struct run *r, int code)
@@ -93,6 +118,8 @@ static bool on_event(void *arg, const json_t *e)
         if (r->u->force_reauth && key != NULL && r->asked && strcmp(key, r->old_key) != 0)
                 return finish(r, 0);
         int64_t state = json_int(e, "State", 0);
+        if (state != 0)
+                r->state = state;
         if (state == STATE_NEEDS_MACHINE_AUTH && !r->told_admin) {
                 r->told_admin = r->printed = true;
                 fprintf(stderr, "\nThis machine needs the approval of an administrator:\n\n\t%s/admin\n\n",
@@ -122,11 +149,7 @@ static bool on_tick(void *arg, bool connected)
                 return finish(r, 1);
         }
         if (mono_reached(mono_now(), r->give_up)) {
-                if (r->reason[0] != '\0')
-                        fprintf(stderr, "gave up after --timeout: %s\n", r->reason);
-                else
-                        fputs("timeout waiting for Tailscale service to enter a Running state; "
-                              "check health with \"tailscale status\"\n", stderr);
+                say_timeout(r);
                 return finish(r, 1);
         }
         if (connected && !r->asked && !ask(r))
@@ -181,7 +204,7 @@ static bool same_server(const struct up *u, const json_t *prefs)
 static char *start_body(const struct up *u, const json_t *prefs, const char *key)
 {
         json_t *p = up_prefs(u, u->reset ? NULL : prefs), *o = json_object();
-        const char *name = json_str(prefs, "ProfileName", "");
+        const char *name = u->nickname[0] != '\0' ? u->nickname : json_str(prefs, "ProfileName", "");
         if (name[0] != '\0')   /* also with --reset: it is how the user calls this login */
                 json_object_set_new(p, "ProfileName", json_string(name));
         json_object_set_new(o, "UpdatePrefs", p);
@@ -250,7 +273,9 @@ static int up_with(struct cli *c, struct up *u)
         }
         struct run r = {.c = c, .u = u, .code = 1, .calls = client_new(c->socket)};
         json_t *prefs = NULL;
-        if (r.calls != NULL && (r.status = status_get(c, false)) != NULL &&
+        if (u->login && !client_json(c->client, "PUT", "profiles/", NULL, 201, NULL))
+                ;   /* said why */
+        else if (r.calls != NULL && (r.status = status_get(c, false)) != NULL &&
                 client_json(c->client, "GET", "prefs", NULL, 200, &prefs) && revert_check(u, r.status, prefs)) {
                 (void)str_copy(r.old_key, sizeof(r.old_key), json_str(json_obj(r.status, "Self"), "PublicKey", ""));
                 if (u->force_reauth)
@@ -272,31 +297,23 @@ static int up_with(struct cli *c, struct up *u)
         return r.code;
 }
 
-int cmd_up(struct cli *c, const struct command *self, int argc, char **argv)
+static int run_with_flags(struct cli *c, const struct command *self, int argc, char **argv, bool login)
 {
         struct up u;
         int rest, code;
-        up_init(&u);
+        up_init(&u, login);
         if (!command_flags(self, u.flags, u.flag_count, argc, argv, &rest, &code))
                 return code;
         return command_no_words(argc, argv, rest) ? up_with(c, &u) : 1;
 }
 
-/* A login of its own: what the last one had set does not count. */
+int cmd_up(struct cli *c, const struct command *self, int argc, char **argv)
+{
+        return run_with_flags(c, self, argc, argv, false);
+}
+
+/* A profile of its own: the current one stays as it is, to be switched back to. */
 int cmd_login(struct cli *c, const struct command *self, int argc, char **argv)
 {
-        struct up u;
-        int rest, code;
-        up_init(&u);
-        if (!command_flags(self, u.flags, u.flag_count, argc, argv, &rest, &code))
-                return code;
-        if (!command_no_words(argc, argv, rest))
-                return 1;
-        u.reset = true;
-        json_t *status = status_get(c, false);
-        if (status == NULL)
-                return 1;
-        u.force_reauth = json_bool(status, "HaveNodeKey", false);
-        json_decref(status);
-        return up_with(c, &u);
+        return run_with_flags(c, self, argc, argv, true);
 }

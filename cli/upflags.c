@@ -1,5 +1,6 @@
 #include "cli/upflags.h"
 
+#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,13 +15,23 @@
 #define DEFAULT_SERVER "https://controlplane.tailscale.com"
 #define OTHER_DEFAULT_SERVER "https://login.tailscale.com"
 
-void up_init(struct up *u)
+/* Of `up` alone; of `login` alone. */
+static bool belongs(const char *name, bool login)
+{
+        static const char *const up_only[] = {"force-reauth", "reset", "json", "accept-risk"};
+        for (size_t i = 0; i < sizeof(up_only) / sizeof(up_only[0]); i++)
+                if (strcmp(name, up_only[i]) == 0)
+                        return !login;
+        return login || strcmp(name, "nickname") != 0;
+}
+
+void up_init(struct up *u, bool login)
 {
         *u = (struct up){
                 .login_server = DEFAULT_SERVER, .hostname = "", .operator = "", .exit_node = "",
                 .advertise_routes = "", .advertise_tags = "", .netfilter_mode = "on", .accept_dns = true,
                 .snat_subnet_routes = true, .auth_key = "", .accept_risk = "", .qr_format = "auto",
-                .nickname = "", .host_routes = true,
+                .nickname = "", .host_routes = true, .login = login,
         };
         struct flag all[] = {
                 FLAG_STRING("login-server", &u->login_server, "URL of the control server"),
@@ -35,6 +46,7 @@ void up_init(struct up *u)
                 FLAG_STRING("operator", &u->operator, "user who may control the daemon"),
                 FLAG_STRING("advertise-routes", &u->advertise_routes, "subnets to offer, comma-separated"),
                 FLAG_STRING("advertise-tags", &u->advertise_tags, "tags to ask for, comma-separated"),
+                FLAG_STRING("nickname", &u->nickname, "what to call this account"),
                 FLAG_BOOL("json", &u->json, "print JSON"),
                 FLAG_BOOL("qr", &u->qr, NULL),
                 FLAG_STRING("qr-format", &u->qr_format, NULL),
@@ -52,8 +64,9 @@ void up_init(struct up *u)
                 FLAG_BOOL("unattended", &u->unattended, NULL),
         };
         _Static_assert(sizeof(all) / sizeof(all[0]) <= UP_FLAGS, "the table has room");
-        memcpy(u->flags, all, sizeof(all));
-        u->flag_count = sizeof(all) / sizeof(all[0]);
+        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+                if (belongs(all[i].name, login))
+                        memcpy(&u->flags[u->flag_count++], &all[i], sizeof(all[i]));
 }
 
 /* ---- checks ---- */
@@ -107,13 +120,26 @@ static bool not_yet(char why[UP_WHY_MAX], const char *flag, const char *what)
         return false;
 }
 
+static bool server_ok(const char *url, char why[UP_WHY_MAX])
+{
+        CURLU *u = curl_url();
+        CURLUcode rc = u != NULL ? curl_url_set(u, CURLUPART_URL, url, 0) : CURLUE_OUT_OF_MEMORY;
+        curl_url_cleanup(u);
+        if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
+                snprintf(why, UP_WHY_MAX, "--login-server \"%.100s\" is no URL: it must begin with https:// or http://", url);
+        else if (rc != CURLUE_OK)
+                snprintf(why, UP_WHY_MAX, "--login-server \"%.100s\": %s; it must look like https://HOST or http://HOST:PORT",
+                        url, rc == CURLUE_BAD_PORT_NUMBER ? "the port is not a number from 1 to 65535" :
+                        "no usable host name in it");
+        else
+                return true;
+        return false;
+}
+
 bool up_check(const struct up *u, char why[UP_WHY_MAX])
 {
-        if (strncmp(u->login_server, "http://", 7) != 0 && strncmp(u->login_server, "https://", 8) != 0) {
-                snprintf(why, UP_WHY_MAX,
-                        "--login-server \"%.100s\" is no URL: it must begin with https:// or http://", u->login_server);
+        if (!server_ok(u->login_server, why))
                 return false;
-        }
         if (!hostname_ok(u->hostname)) {
                 snprintf(why, UP_WHY_MAX,
                         "--hostname \"%.100s\": letters, digits and inner dashes, at most 63 in each part", u->hostname);
@@ -398,5 +424,9 @@ bool up_auth_key(const struct up *u, char **ret, char why[UP_WHY_MAX])
         bool empty = len == 0 && u->auth_key[0] != '\0';
         *ret = strndup(start, len);
         crypto_wipe(text, sizeof(text));
-        return empty ? say(why, "the auth key is empty") : *ret != NULL || say(why, "out of memory");
+        if (empty && strncmp(u->auth_key, "file:", 5) == 0)
+                snprintf(why, UP_WHY_MAX, "the auth key file %.200s is empty", u->auth_key + 5);
+        else if (empty)
+                (void)say(why, "the auth key is empty");
+        return !empty && (*ret != NULL || say(why, "out of memory"));
 }

@@ -24,12 +24,13 @@ struct up {
         /* Of this run only. */
         const char *auth_key, *accept_risk, *qr_format, *nickname;
         bool force_reauth, reset, json, qr, host_routes, unattended;
+        bool login;            /* the flags of `login`: its settings begin from nothing */
         int64_t timeout_ns;
         struct flag flags[UP_FLAGS];
         size_t flag_count;
 };
 
-void up_init(struct up *u);   /* defaults, and the flag table that points into *u: do not move it */
+void up_init(struct up *u, bool login);   /* defaults, and the flag table that points into *u: do not move it */
 
 /* Values that need more than their type: routes, tags, host name, and what this program cannot do yet.
  * False: why says so. */

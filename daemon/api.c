@@ -397,16 +397,52 @@ static void h_watch(void *arg, struct lapi_req *r)
 
 /* ---- profiles and what clients merely look for ---- */
 
+static void reply_done(struct lapi_req *r, const char *why, int status)
+{
+        if (why != NULL)
+                lapi_reply_text(r, 500, "%s", why);
+        else
+                lapi_reply_empty(r, status);
+}
+
+static void h_one_profile(struct api *a, struct lapi_req *r, const char *id)
+{
+        json_t *j;
+        switch (lapi_method(r)) {
+        case LAPI_GET:
+                if ((j = profiles_json(a->profiles, id)) != NULL)
+                        lapi_reply_json(r, 200, j, LAPI_COMPACT);
+                else
+                        lapi_reply_text(r, 404, "profile not found");
+                break;
+        case LAPI_POST:
+                reply_done(r, backend_switch_profile(a->backend, id), 204);
+                break;
+        case LAPI_DELETE:
+                reply_done(r, backend_delete_profile(a->backend, id), 204);
+                break;
+        default:
+                lapi_reply_text(r, 405, "use GET, POST to switch to it, or DELETE");
+        }
+}
+
 static void h_profiles(void *arg, struct lapi_req *r)
 {
         struct api *a = arg;
         const char *id = lapi_path(r);
-        if (id[0] == '\0')
+        bool get = lapi_method(r) == LAPI_GET;
+        if (id[0] == '\0' && lapi_method(r) == LAPI_PUT)
+                reply_done(r, backend_new_profile(a->backend), 201);
+        else if (id[0] == '\0' && get)
                 lapi_reply_json(r, 200, profiles_list_json(a->profiles), LAPI_COMPACT);
-        else if (strcmp(id, "current") == 0)
+        else if (id[0] == '\0')
+                lapi_reply_text(r, 405, "use GET for the list, or PUT for a new profile");
+        else if (strcmp(id, "current") != 0)
+                h_one_profile(a, r, id);
+        else if (get)
                 lapi_reply_json(r, 200, profiles_current_json(a->profiles), LAPI_COMPACT);
         else
-                lapi_reply_text(r, 404, "profile not found");
+                lapi_reply_text(r, 405, "use GET");
 }
 
 /* Nothing is served from this node; the official `status` asks. */
@@ -460,7 +496,7 @@ const struct lapi_endpoint api_endpoints[] = {
         {"watch-ipn-bus", 0, 405, LAPI_READ, 0, h_watch},
         {"derpmap", LAPI_GET, 400, LAPI_OPEN, 0, h_derpmap},
         {"dns-config", LAPI_GET, 405, LAPI_READ, 0, h_dns_config},
-        {"profiles/", LAPI_GET, 405, LAPI_WRITE, 0, h_profiles},
+        {"profiles/", LAPI_GET | LAPI_PUT | LAPI_POST | LAPI_DELETE, 405, LAPI_WRITE, 0, h_profiles},
         {"serve-config", LAPI_GET, 405, LAPI_READ, 0, h_serve_config},
         {"tka/status", LAPI_GET, 405, LAPI_READ, 0, h_tka_status},
         {"check-ip-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_no_warning},

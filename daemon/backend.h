@@ -56,6 +56,10 @@ void backend_login_interactive(struct backend *b);
 const char *backend_edit_prefs(struct backend *b, const json_t *masked);
 typedef void (*backend_done_fn)(void *arg, const char *error);
 void backend_logout(struct backend *b, backend_done_fn fn, void *arg);
+/* Another login: an empty one, a stored one, or one less (the current one: then an empty one). */
+const char *backend_new_profile(struct backend *b);
+const char *backend_switch_profile(struct backend *b, const char *id);
+const char *backend_delete_profile(struct backend *b, const char *id);
 void backend_logout_cancel(struct backend *b, void *arg);   /* fn is not called for arg any more */
 
 /* The host's network changed; a policy rule of ours was removed. */

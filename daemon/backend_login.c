@@ -159,22 +159,6 @@ static void on_error(void *arg, const struct control_error *e)
         backend_update_state(b);
 }
 
-/* Everything a login left behind goes; the control client starts from nothing. */
-static void forget_login(struct backend *b)
-{
-        backend_configure(b, false);
-        if (profiles_delete_current(b->o.profiles) != ERR_NONE)
-                log_err("the state file could not be written: %s", strerror(errno));
-        prefs_done(&b->prefs);
-        if (prefs_copy(profiles_prefs(b->o.profiles), &b->prefs) != ERR_NONE)
-                log_err("out of memory");
-        engine_peers_clear(b->engine);
-        engine_set_filter(b->engine, NULL);
-        backend_set_str(&b->auth_url, "");
-        b->login_error[0] = '\0';
-        b->login_blocked = b->need_login = false;
-}
-
 void backend_answer_logouts(struct backend *b, const char *error)
 {
         for (struct waiter *w; (w = b->logouts) != NULL;) {
@@ -239,14 +223,7 @@ void backend_on_logout_timer(struct timer *t, mono_t now)
 {
         (void)now;
         struct backend *b = container_of(t, struct backend, logout_timer);
-        forget_login(b);
-        if (backend_renew_control(b) != ERR_NONE)
-                log_err("out of memory");
-        backend_push_keys(b);
-        backend_push_hostinfo(b);
-        engine_set_polling(b->engine, false);
-        backend_post_prefs(b);
-        backend_update_state(b);
+        backend_drop_profile(b);
         backend_answer_logouts(b, NULL);
 }
 

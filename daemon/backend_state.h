@@ -53,6 +53,9 @@ void backend_forget_auth_key(struct backend *b);
 void backend_answer_logouts(struct backend *b, const char *error);
 void backend_on_logout_timer(struct timer *t, mono_t now);
 
+/* backend_profile.c */
+void backend_drop_profile(struct backend *b);   /* the current one is deleted, without a word to the server */
+
 /* backend_map.c: host and engine follow the map */
 void backend_apply_host(struct backend *b);
 void backend_apply_filter(struct backend *b);

@@ -267,22 +267,71 @@ static void forget(struct state_file *s, const char *key)
                 abort();
 }
 
-enum err profiles_delete_current(struct profiles *p)
+static void start_afresh(struct profiles *p)
 {
-        char key[32];
-        enum err e = ERR_NONE;
-        if (p->id[0] != '\0') {
-                snprintf(key, sizeof(key), "profile-%s", p->id);
-                json_object_del(p->list, p->id);
-                forget(p->store, key);
-                forget(p->store, "_current-profile");
-                e = put_json(p->store, "_profiles", p->list, JSON_COMPACT);
-        }
         forget(p->store, PENDING_KEY);
         p->id[0] = '\0';
         prefs_done(&p->prefs);
         prefs_init(&p->prefs);
+}
+
+static enum err drop_stored(struct profiles *p, const char *id)
+{
+        char key[32];
+        snprintf(key, sizeof(key), "profile-%s", id);
+        forget(p->store, key);
+        json_object_del(p->list, id);
+        return put_json(p->store, "_profiles", p->list, JSON_COMPACT);
+}
+
+enum err profiles_delete_current(struct profiles *p)
+{
+        enum err e = ERR_NONE;
+        if (p->id[0] != '\0') {
+                e = drop_stored(p, p->id);
+                forget(p->store, "_current-profile");
+        }
+        start_afresh(p);
         return e == ERR_NONE ? state_file_save(p->store) : e;
+}
+
+enum err profiles_new(struct profiles *p)
+{
+        start_afresh(p);
+        return state_file_save(p->store);
+}
+
+static bool is_stored(const struct profiles *p, const char *id)
+{
+        return strlen(id) < sizeof(p->id) && json_object_get(p->list, id) != NULL;
+}
+
+enum err profiles_switch(struct profiles *p, const char *id, const char **ret_why)
+{
+        char key[32];
+        if (!is_stored(p, id))
+                return ERR_NOT_FOUND;
+        snprintf(key, sizeof(key), "profile-%s", id);
+        enum err e = load_prefs(p, key, ret_why);
+        if (e != ERR_NONE)
+                return e;
+        (void)str_copy(p->id, sizeof(p->id), id);
+        forget(p->store, PENDING_KEY);
+        e = state_file_set(p->store, "_current-profile", key, strlen(key));
+        return e == ERR_NONE ? state_file_save(p->store) : e;
+}
+
+enum err profiles_delete(struct profiles *p, const char *id)
+{
+        if (!is_stored(p, id) || strcmp(id, p->id) == 0)
+                return ERR_NONE;
+        enum err e = drop_stored(p, id);
+        return e == ERR_NONE ? state_file_save(p->store) : e;
+}
+
+const char *profiles_current_id(const struct profiles *p)
+{
+        return p->id;
 }
 
 /* ---- to look at ---- */
@@ -297,10 +346,38 @@ json_t *profiles_current_json(const struct profiles *p)
                 "ID", 0, "LoginName", "", "DisplayName", "", "NodeID", "", "LocalUserID", "", "ControlURL", "");
 }
 
+static int by_age(const void *a, const void *b)
+{
+        const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
+        int64_t tx = 0, ty = 0;   /* without a time: the oldest */
+        if (time_parse(json_str(x, "Created", ""), &tx) != ERR_NONE)
+                tx = 0;
+        if (time_parse(json_str(y, "Created", ""), &ty) != ERR_NONE)
+                ty = 0;
+        if (tx != ty)
+                return tx < ty ? -1 : 1;
+        int c = strcmp(json_str(x, "Name", ""), json_str(y, "Name", ""));
+        return c != 0 ? c : strcmp(json_str(json_obj(x, "NetworkProfile"), "DomainName", ""),
+                json_str(json_obj(y, "NetworkProfile"), "DomainName", ""));
+}
+
 json_t *profiles_list_json(const struct profiles *p)
 {
         json_t *a = json_array(), *e;
         const char *id;
-        json_object_foreach(p->list, id, e) json_array_append(a, e);
+        size_t n = 0;
+        json_t **sorted = calloc(json_object_size(p->list) + 1, sizeof(json_t *));
+        if (sorted == NULL)
+                return a;
+        json_object_foreach(p->list, id, e) sorted[n++] = e;
+        qsort(sorted, n, sizeof(json_t *), by_age);
+        for (size_t i = 0; i < n; i++)
+                json_array_append(a, sorted[i]);
+        free(sorted);
         return a;
+}
+
+json_t *profiles_json(const struct profiles *p, const char *id)
+{
+        return json_incref(json_object_get(p->list, id));
 }

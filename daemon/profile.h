@@ -30,6 +30,16 @@ ERR_CHECK enum err profiles_save(struct profiles *p, const struct prefs *prefs, 
         const char *domain);
 /* Deletes the current profile from disk; a fresh one with defaults becomes current. */
 ERR_CHECK enum err profiles_delete_current(struct profiles *p);
+/* A fresh profile with defaults becomes current; the others stay, and the last stored one stays the one that the
+ * next start takes until the fresh one has a login. */
+ERR_CHECK enum err profiles_new(struct profiles *p);
+/* ERR_NOT_FOUND: no such profile; ERR_FORMAT: it is damaged (*ret_why); ERR_IO: errno.  The current one stays
+ * after the first two. */
+ERR_CHECK enum err profiles_switch(struct profiles *p, const char *id, const char **ret_why);
+/* Deletes a profile that is not the current one; an unknown id is fine. */
+ERR_CHECK enum err profiles_delete(struct profiles *p, const char *id);
+const char *profiles_current_id(const struct profiles *p);   /* "": fresh, not stored */
 /* The LoginProfile objects for the LocalAPI; new references. */
 json_t *profiles_current_json(const struct profiles *p);
-json_t *profiles_list_json(const struct profiles *p);
+json_t *profiles_list_json(const struct profiles *p);   /* by age, then name, then domain */
+json_t *profiles_json(const struct profiles *p, const char *id);   /* NULL: no such profile */

@@ -28,7 +28,7 @@ static void settings_made_before_must_be_mentioned(void **state)
         struct up u;
         struct buf line;
         json_t *now = json_parse(current_prefs, sizeof(current_prefs) - 1);
-        up_init(&u);
+        up_init(&u, false);
         give(&u, "shields-up", "true");
         give(&u, "auth-key", "hskey-secret");
         buf_init(&line, 4096);
@@ -50,7 +50,7 @@ static void only_what_was_given_is_patched(void **state)
 {
         (void)state;
         struct up u;
-        up_init(&u);
+        up_init(&u, false);
         give(&u, "accept-routes", "true");
         json_t *m = up_masked(&u, false);
         assert_true(json_bool(m, "RouteAll", false));
@@ -68,7 +68,7 @@ static void what_no_flag_is_about_stays(void **state)
 {
         (void)state;
         struct up u;
-        up_init(&u);
+        up_init(&u, false);
         give(&u, "hostname", "new");
         json_t *base = json_pack("{s:s, s:b, s:{s:b, s:b}, s:i, s:b, s:{s:s}}", "Hostname", "old", "ShieldsUp", 1,
                 "AutoUpdate", "Check", 0, "Apply", 0, "RelayServerPort", 7, "LoggedOut", 1, "Config", "NodeID", "1");
@@ -105,12 +105,12 @@ static void values_are_checked(void **state)
         char why[UP_WHY_MAX];
         struct up u;
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-                up_init(&u);
+                up_init(&u, false);
                 give(&u, rows[i].flag, rows[i].value);
                 assert_false(up_check(&u, why));
                 assert_non_null(strstr(why, rows[i].says));
         }
-        up_init(&u);
+        up_init(&u, false);
         give(&u, "hostname", "alpha-1.lab");
         give(&u, "advertise-tags", "tag:web,db");
         assert_true(up_check(&u, why));
@@ -121,7 +121,7 @@ static void the_key_comes_from_the_line_or_a_file(void **state)
         (void)state;
         char why[UP_WHY_MAX] = "", path[] = "/tmp/upflags-XXXXXX", value[64], *key = NULL;
         struct up u;
-        up_init(&u);
+        up_init(&u, false);
         assert_true(up_auth_key(&u, &key, why));
         assert_string_equal(key, "");
         free(key);

@@ -347,6 +347,76 @@ static void test_legacy(void **state)
         state_file_free(s);
 }
 
+static bool is_current(const struct profiles *p, const struct state_file *s, const char *key)
+{
+        size_t len;
+        const char *stored_key = state_file_get(s, "_current-profile", &len);
+        return strcmp(profiles_current_id(p), "") != 0 && strcmp(stored_key, key) == 0;
+}
+
+static void test_switch_and_delete(void **state)
+{
+        (void)state;
+        struct state_file *s = recorded();
+        struct profiles *p = open_ok(s);
+        struct prefs pr;
+        char second[16], key[32];
+        const char *why = NULL;
+
+        /* A new one: the old one stays, on disk even as the current one until there is a login. */
+        assert_int_equal(profiles_new(p), ERR_NONE);
+        assert_string_equal(profiles_current_id(p), "");
+        assert_false(profiles_prefs(p)->identity.present);
+        assert_false(profiles_prefs(p)->route_all);
+        assert_true(has(s, "profile-8aec"));
+        size_t len;
+        assert_string_equal(state_file_get(s, "_current-profile", &len), "profile-8aec");
+        login(&pr, "https://b.example", 2, "", "");
+        save(p, &pr);   /* on the way; a restart now goes back to the first */
+        struct profiles *again = open_ok(s);
+        assert_string_equal(profiles_current_id(again), "8aec");
+        profiles_free(again);
+        login(&pr, "https://b.example", 2, "v", "5");
+        save(p, &pr);
+        (void)str_copy(second, sizeof(second), profiles_current_id(p));
+        snprintf(key, sizeof(key), "profile-%s", second);
+        assert_true(is_current(p, s, key));
+        json_t *list = profiles_list_json(p);   /* by age */
+        assert_int_equal(json_array_size(list), 2);
+        assert_string_equal(json_str(json_array_get(list, 0), "ID", ""), "8aec");
+        json_decref(list);
+
+        assert_int_equal(profiles_switch(p, "8aec", &why), ERR_NONE);
+        assert_true(is_current(p, s, "profile-8aec"));
+        assert_true(profiles_prefs(p)->route_all);
+        assert_string_equal(profiles_prefs(p)->identity.login_name, "u");
+        is_key(&profiles_prefs(p)->identity.node_key, NODE_KEY);
+
+        static const char *const unknown[] = {"", "zzzz", "current", "_daemon", "0123456789abcdef0123456789abcdef", "8aec/.."};
+        for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+                assert_int_equal(profiles_switch(p, unknown[i], &why), ERR_NOT_FOUND);
+                assert_int_equal(profiles_delete(p, unknown[i]), ERR_NONE);
+                assert_null(profiles_json(p, unknown[i]));
+                assert_true(is_current(p, s, "profile-8aec"));
+        }
+        assert_int_equal(profiles_delete(p, "8aec"), ERR_NONE);   /* the current one is not deleted like this */
+        assert_true(has(s, "profile-8aec"));
+
+        /* A damaged one is refused and stays; the current one too. */
+        set(s, key, "{\"RouteAll\":7}");
+        assert_int_equal(profiles_switch(p, second, &why), ERR_FORMAT);
+        assert_non_null(strstr(why, key));
+        assert_true(has(s, key));
+        assert_true(is_current(p, s, "profile-8aec"));
+        assert_int_equal(profiles_delete(p, second), ERR_NONE);
+        assert_false(has(s, key));
+        list = profiles_list_json(p);
+        assert_int_equal(json_array_size(list), 1);
+        json_decref(list);
+        profiles_free(p);
+        state_file_free(s);
+}
+
 static void refused(const char *key, const char *value)
 {
         struct state_file *s = recorded();
@@ -400,7 +470,7 @@ int main(void)
                 cmocka_unit_test(test_taken_over), cmocka_unit_test(test_unknown_members_stay),
                 cmocka_unit_test(test_fresh), cmocka_unit_test(test_login_is_stored_once_complete),
                 cmocka_unit_test(test_delete_and_login_again), cmocka_unit_test(test_same_user_takes_over),
-                cmocka_unit_test(test_legacy), cmocka_unit_test(test_damaged_is_refused),
+                cmocka_unit_test(test_switch_and_delete), cmocka_unit_test(test_legacy), cmocka_unit_test(test_damaged_is_refused),
                 cmocka_unit_test(test_pointer_to_nothing),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

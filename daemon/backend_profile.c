@@ -1,0 +1,87 @@
+/* Several logins on one machine: which of them is the current one. */
+#include "daemon/backend_state.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static const char busy[] = "a logout is under way: try again in a moment";
+
+static void note(enum err e)
+{
+        if (e != ERR_NONE)
+                log_err("the state file could not be written: %s", strerror(errno));
+}
+
+/* Nothing of the login before may stay in use: neither its peers nor its filter, addresses or connection. */
+static void leave(struct backend *b)
+{
+        backend_configure(b, false);
+        backend_forget_auth_key(b);
+        engine_set_polling(b->engine, false);
+        engine_peers_clear(b->engine);
+        engine_set_filter(b->engine, NULL);
+        if (backend_renew_control(b) != ERR_NONE)
+                log_err("out of memory");
+        backend_set_str(&b->auth_url, "");
+        b->login_error[0] = '\0';
+        b->login_blocked = b->need_login = b->key_expired = false;
+        b->state = IPN_NO_STATE;
+}
+
+/* The profile that is current now, as at the start of the daemon. */
+static void take_up(struct backend *b)
+{
+        prefs_done(&b->prefs);
+        if (prefs_copy(profiles_prefs(b->o.profiles), &b->prefs) != ERR_NONE)
+                log_err("out of memory");
+        backend_post_prefs(b);
+        backend_run(b, b->engine);
+}
+
+void backend_drop_profile(struct backend *b)
+{
+        leave(b);
+        note(profiles_delete_current(b->o.profiles));
+        take_up(b);
+}
+
+const char *backend_new_profile(struct backend *b)
+{
+        if (b->logouts != NULL)
+                return busy;
+        leave(b);
+        note(profiles_new(b->o.profiles));
+        take_up(b);
+        return NULL;
+}
+
+const char *backend_switch_profile(struct backend *b, const char *id)
+{
+        const char *why = "";
+        if (b->logouts != NULL)
+                return busy;
+        if (strcmp(id, profiles_current_id(b->o.profiles)) == 0)
+                return NULL;
+        enum err e = profiles_switch(b->o.profiles, id, &why);
+        if (e == ERR_NOT_FOUND)
+                return "profile not found";
+        if (e == ERR_FORMAT)
+                return why;
+        note(e);
+        leave(b);
+        take_up(b);
+        return NULL;
+}
+
+const char *backend_delete_profile(struct backend *b, const char *id)
+{
+        if (b->logouts != NULL)
+                return busy;
+        if (strcmp(id, profiles_current_id(b->o.profiles)) == 0)
+                backend_drop_profile(b);
+        else
+                note(profiles_delete(b->o.profiles, id));
+        return NULL;
+}
