@@ -1,0 +1,355 @@
+/* The client side of the socket, and the commands over it: what they ask, print and return. */
+#include "cli/client.h"
+
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/json.h"
+#include "base/mono.h"
+#include "tests/unit/cli_fake_daemon.h"
+
+static struct fake_daemon d;
+static struct said said;
+
+static void run(const char *line)
+{
+        fake_cli(d.path, line, &said);
+}
+
+static void contains(const char *text, const char *part)
+{
+        if (strstr(text, part) == NULL)
+                fail_msg("\"%s\" does not say \"%s\"", text, part);
+}
+
+#define RUNNING "{\"BackendState\":\"Running\",\"MagicDNSSuffix\":\"x\",\"TailscaleIPs\":[\"100.64.0.1\"],\"Self\":{\"TailscaleIPs\":[\"100.64.0.1\"]," \
+                "\"DNSName\":\"me.x.\"},\"Peer\":{\"k\":{\"TailscaleIPs\":[\"100.64.0.2\"],\"DNSName\":\"db.x.\"}}}"
+
+/* ---- client.c alone ---- */
+
+static void answers_come_as_they_are(void **state)
+{
+        (void)state;
+        static const struct fake_answer table[] = {
+                {"GET plain", 200, "{\"a\":1}", false}, {"GET closed", 200, "{\"a\":2}", true},
+                {"POST empty", 204, NULL, false}, {"GET bad", 200, "{", false}, {"GET hangup", 200, "hangup", false},
+                {"GET hang", 200, "hang", false}, {0}};
+        struct answer a;
+        fake_start(&d, table);
+        struct client *c = client_new(d.path);
+        assert_non_null(c);
+        assert_string_equal(client_socket(c), d.path);
+        static const struct {
+                const char *method, *path, *body;
+                enum err err;
+                long status;
+                const char *text;
+        } rows[] = {
+                {"GET", "plain", NULL, ERR_NONE, 200, "{\"a\":1}"}, {"GET", "closed", NULL, ERR_NONE, 200, "{\"a\":2}"},
+                {"POST", "empty", "{\"b\":\"x\"}", ERR_NONE, 204, ""}, {"GET", "other", NULL, ERR_NONE, 404, "no such thing\n"},
+                {"GET", "hangup", NULL, ERR_IO, 0, ""}, {"GET", "hang", NULL, ERR_TIMEOUT, 0, ""},
+                {"GET", "plain", NULL, ERR_NONE, 200, "{\"a\":1}"},   /* and the client is none the worse for it */
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                client_call(c, rows[i].method, rows[i].path, rows[i].body, 300 * NS_PER_MS, &a);
+                assert_int_equal(a.err, rows[i].err);
+                assert_int_equal(a.status, rows[i].status);
+                assert_int_equal(a.body.len, strlen(rows[i].text));
+                assert_memory_equal(a.body.len > 0 ? a.body.data : "", rows[i].text, a.body.len);
+                json_t *j = answer_json(&a);
+                assert_int_equal(j != NULL, rows[i].text[0] == '{');
+                json_decref(j);
+                answer_done(&a);
+        }
+        client_free(c);
+        fake_stop(&d);
+        contains(d.asked, "POST empty {\"b\":\"x\"}\n");
+}
+
+static void no_daemon(void **state)
+{
+        (void)state;
+        struct answer a;
+        char path[64];
+        snprintf(path, sizeof(path), "/tmp/cli-none-%d.sock", (int)getpid());
+        struct client *c = client_new(path);
+        mono_t start = mono_now();
+        client_call(c, "GET", "x", NULL, 0, &a);
+        assert_int_equal(a.err, ERR_NOT_FOUND);
+        assert_true(mono_diff_ms(mono_now(), start) >= 1500);   /* it may be starting just now */
+        answer_done(&a);
+        start = mono_now();
+        client_call(c, "GET", "x", NULL, 0, &a);
+        assert_int_equal(a.err, ERR_NOT_FOUND);
+        assert_true(mono_diff_ms(mono_now(), start) < 1000);    /* patience is for the life of the client */
+        answer_done(&a);
+        client_free(c);
+        char longer[200];
+        memset(longer, 'x', sizeof(longer));
+        longer[sizeof(longer) - 1] = '\0';
+        assert_null(client_new(longer));
+}
+
+static int events;
+
+static bool on_event(void *arg, const json_t *e)
+{
+        (void)arg;
+        assert_int_equal(json_int(e, "n", 0), ++events);
+        return events != 3;
+}
+
+static bool on_tick(void *arg, bool connected)
+{
+        int *connects = arg;
+        *connects += connected;
+        return true;
+}
+
+static void the_bus_is_read_line_by_line(void **state)
+{
+        (void)state;
+        static const struct fake_answer table[] = {
+                {"GET more", 200, "{\"n\":1}\nnonsense\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n", true},
+                {"GET few", 200, "{\"n\":1}\n{\"n\":2", true}, {0}};
+        int connects = 0;
+        fake_start(&d, table);
+        struct client *c = client_new(d.path);
+        struct bus_watch w = {.path = "more", .on_event = on_event, .on_tick = on_tick, .arg = &connects};
+        events = 0;
+        assert_int_equal(client_watch(c, &w), ERR_NONE);   /* the third one said stop */
+        assert_int_equal(events, 3);
+        w.path = "few";
+        events = 0;
+        assert_int_equal(client_watch(c, &w), ERR_CLOSED);
+        assert_int_equal(events, 1);
+        client_free(c);
+        fake_stop(&d);
+}
+
+/* ---- commands ---- */
+
+static const struct fake_answer usual[] = {
+        {"GET status", 200, RUNNING, false}, {"GET status?peers=false", 200, RUNNING, false},
+        {"GET prefs", 200, "{\"ControlURL\":\"http://h\"}", false}, {"PATCH prefs", 200, "{}", false},
+        {"POST logout", 204, NULL, false},
+        {"GET whois?addr=100.64.0.2&proto=tcp", 200, "{\"Node\":{\"Name\":\"db.x.\",\"StableID\":\"2\"},\"UserProfile\":{}}", false},
+        {"POST ping?ip=100.64.0.2&type=disco&size=0", 200,
+                "{\"NodeName\":\"db\",\"NodeIP\":\"100.64.0.2\",\"LatencySeconds\":0.01,\"Endpoint\":\"1.2.3.4:5\"}", false},
+        {"POST ping?ip=100.64.0.2&type=disco&size=7", 200, "hang", false},
+        {"POST ping?ip=100.64.0.9&type=disco&size=0", 200, "{\"Err\":\"no matching peer\"}", false},
+        {"GET derpmap", 200, "null", false}, {"POST netcheck", 500, "{\"error\":\"no relay map yet\"}", false},
+        {"GET profiles/current", 200, "{\"ID\":\"00aa\"}", false},
+        {"GET profiles/", 200, "[{\"ID\":\"00aa\",\"Name\":\"u\"},{\"ID\":\"00bb\",\"Name\":\"v\"},{\"ID\":\"00cc\",\"Name\":\"w\"}]", false},
+        {"POST profiles/00bb", 204, NULL, false}, {"DELETE profiles/00bb", 204, NULL, false},
+        {"POST profiles/00cc", 500, "profile not found\n", false},
+        {0},
+};
+
+static void commands_ask_and_say(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *line;
+                int code;
+                const char *out, *err, *asked;   /* NULL: not looked at */
+        } rows[] = {
+                {"down", 0, "", "", "GET status?peers=false\nPATCH prefs {\"WantRunning\":false,\"WantRunningSet\":true}\n"},
+                {"logout", 0, "", "", "POST logout\n"},
+                {"ip", 0, "100.64.0.1\n", "", "GET status?peers=false\n"},
+                {"ip -4 db", 0, "100.64.0.2\n", "", "GET status\n"},
+                {"ip --assert=100.64.0.1", 0, "", "", NULL},
+                {"ip --assert=100.64.0.2", 1, "", "assertion failed: IP \"100.64.0.2\" not found among [100.64.0.1]", NULL},
+                {"ip 1.2.3.4", 1, "", "no peer or service found with IP 1.2.3.4", NULL},
+                {"ip -6", 1, "", "no Tailscale IPv6", NULL},
+                {"ip -4 -6", 1, "", "exclude each other", ""},
+                {"whois 100.64.0.2", 0, NULL, "", "GET whois?addr=100.64.0.2&proto=tcp\n"},
+                {"whois 100.64.0.9", 1, "", "peer not found", NULL},
+                {"whois host", 1, "", "invalid 'addr' parameter", ""},
+                {"ping db", 0, "pong from db (100.64.0.2) via 1.2.3.4:5 in 10ms\n", "",
+                        "GET status\nPOST ping?ip=100.64.0.2&type=disco&size=0\n"},
+                {"ping --verbose db", 0, NULL, "lookup \"db\" => \"100.64.0.2\"", NULL},
+                {"ping --c=2 --timeout=100ms --size=7 100.64.0.2", 1,
+                        "ping \"100.64.0.2\" timed out\nping \"100.64.0.2\" timed out\n", "no reply\n", NULL},
+                {"ping 100.64.0.9", 1, "", "no matching peer", NULL},
+                {"ping nobody", 1, "", "error looking up IP of \"nobody\"", "GET status\n"},
+                {"netcheck", 1, "", "500 Internal Server Error: no relay map yet", NULL},
+                {"status --self=false --peers=false", 0, "", "", "GET status?peers=false\n"},
+                {"version --daemon", 0, NULL, "", NULL},
+                {"switch --list", 0, "ID    Tailnet  Account\n00aa           u*\n00bb           v\n00cc           w\n", "",
+                        "GET profiles/current\nGET profiles/\n"},
+                {"switch u", 0, "Already on account \"u\"\n", "", NULL},
+                {"switch v", 0, "Switching to account \"v\"\nSuccess.\n", "",
+                        "GET profiles/current\nGET profiles/\nPOST profiles/00bb\nGET status?peers=false\n"},
+                {"switch w", 1, "Switching to account \"w\"\n", "500 Internal Server Error: profile not found\n", NULL},
+                {"switch x", 1, "", "No profile named \"x\"", NULL},
+                {"switch remove v", 0, "", "", "GET profiles/current\nGET profiles/\nDELETE profiles/00bb\n"},
+                {"switch", 1, "usage: tailscale switch NAME\n", "", ""},
+                {"switch --list x", 1, "", "non-flag", ""},
+                {"nonsense", 1, "", "tailscale: unknown subcommand: nonsense\n", ""},
+                {"ip --nope", 2, "", "flag provided but not defined: -nope\n", ""},
+                {"ip --help", 0, "", "usage: tailscale ip", ""},
+                {"--help", 0, "", "usage: tailscale", ""},
+                {"", 0, "", "usage: tailscale", ""},
+                {"--version", 0, PRODUCT_VERSION "\n", "", ""},
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                fake_start(&d, usual);
+                run(rows[i].line);
+                fake_stop(&d);
+                if (said.code != rows[i].code)
+                        fail_msg("%s: exit %d, %s%s", rows[i].line, said.code, said.out, said.err);
+                if (rows[i].out != NULL)
+                        assert_string_equal(said.out, rows[i].out);
+                if (rows[i].err != NULL && rows[i].err[0] == '\0')
+                        assert_string_equal(said.err, "");
+                else if (rows[i].err != NULL)
+                        contains(said.err, rows[i].err);
+                if (rows[i].asked != NULL)
+                        assert_string_equal(d.asked, rows[i].asked);
+        }
+}
+
+static void error_answers_have_their_words(void **state)
+{
+        (void)state;
+        static const struct {
+                int status;
+                const char *body, *says;
+        } rows[] = {
+                {400, "bad\n", "400 Bad Request: bad\n"}, {400, "{\"Error\":\"why\"}", "400 Bad Request: why\n"},
+                {500, "{\"error\":\"why\"}", "500 Internal Server Error: why\n"}, {404, "gone\n", "404 Not Found: gone\n"},
+                {403, "prefs write access denied\n", "Access denied: prefs write access denied\n"},
+                {503, "", "503 Service Unavailable: \n"}, {200, "{", "is not what it should be"},
+                {200, "hangup", "hung up on status"},
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct fake_answer table[2] = {{"GET status", rows[i].status, rows[i].body, false}, {0}};
+                fake_start(&d, table);
+                run("status");
+                fake_stop(&d);
+                assert_int_equal(said.code, 1);
+                assert_string_equal(said.out, "");
+                contains(said.err, rows[i].says);
+        }
+}
+
+/* ---- up and login ---- */
+
+static const char bus_ok[] = "{\"State\":5}\n{\"State\":null}\n{\"State\":6}\n";
+
+static void ups(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *line, *status, *prefs, *bus;
+                int code;
+                const char *out, *err;      /* err: a part; "" = nothing at all */
+                const char *asked;          /* a part */
+        } rows[] = {
+                /* fresh, with a key: start, then the login that carries it */
+                {"up --login-server=http://h --auth-key=k", "{\"BackendState\":\"NeedsLogin\"}", "{\"ControlURL\":\"\"}", bus_ok, 0, "",
+                        "", "\nPOST login-interactive\n"},
+                /* a node key is there: start alone, or a one-off key would be used twice */
+                {"up --login-server=http://h --auth-key=k", "{\"BackendState\":\"NeedsLogin\",\"HaveNodeKey\":true}",
+                        "{\"ControlURL\":\"http://h\",\"CorpDNS\":true,\"NetfilterMode\":2}", bus_ok, 0, "", "", "\"AuthKey\":\"k\""},
+                /* stopped, and nothing named: only the switch */
+                {"up", "{\"BackendState\":\"Stopped\",\"HaveNodeKey\":true}",
+                        "{\"ControlURL\":\"http://h\",\"Hostname\":\"x\",\"Config\":{\"UserProfile\":{\"LoginName\":\"u\"}}}", bus_ok, 0, "", "",
+                        "PATCH prefs {\"WantRunning\":true,\"WantRunningSet\":true}\n"},
+                /* running: what was named is changed, no bus */
+                {"up --login-server=http://h --hostname=y", "{\"BackendState\":\"Running\",\"HaveNodeKey\":true}",
+                        "{\"ControlURL\":\"http://h\",\"CorpDNS\":true,\"NetfilterMode\":2}", bus_ok, 0, "", "", "\"HostnameSet\":true"},
+                {"up --login-server=http://other", "{\"BackendState\":\"Running\",\"HaveNodeKey\":true}",
+                        "{\"ControlURL\":\"http://h\",\"CorpDNS\":true,\"NetfilterMode\":2}", bus_ok, 1, "",
+                        "can't change --login-server without --force-reauth\n", "GET prefs\n"},
+                {"up --hostname=y", "{\"BackendState\":\"Stopped\",\"HaveNodeKey\":true}",
+                        "{\"ControlURL\":\"http://h\",\"CorpDNS\":true,\"NetfilterMode\":2}", bus_ok, 1, "",
+                        "\n\ttailscale up --hostname=y --login-server=http://h\n", "GET prefs\n"},
+                {"up --reset --login-server=http://h", "{\"BackendState\":\"Stopped\",\"HaveNodeKey\":true}",
+                        "{\"ControlURL\":\"http://h\",\"ShieldsUp\":true}", bus_ok, 0, "", "", "\"ShieldsUp\":false"},
+                /* a person has to act */
+                {"up --login-server=http://h", "{\"BackendState\":\"NeedsLogin\"}", "{\"ControlURL\":\"\"}",
+                        "{\"BrowseToURL\":\"http://h/register/1\"}\n{\"BrowseToURL\":\"http://h/register/1\"}\n{\"State\":6}\n", 0, "",
+                        "\nTo authenticate, visit:\n\n\thttp://h/register/1\n\nSuccess.\n", "POST login-interactive"},
+                {"up --login-server=http://h --json", "{\"BackendState\":\"NeedsLogin\"}", "{\"ControlURL\":\"\"}",
+                        "{\"BrowseToURL\":\"http://h/register/1\"}\n{\"State\":6}\n", 0,
+                        "{\n \"AuthURL\": \"http://h/register/1\",\n \"BackendState\": \"NeedsLogin\"\n}\n"
+                        "{\n  \"BackendState\": \"Running\"\n}\n", "", NULL},
+                {"up --login-server=http://h --auth-key=k", "{\"BackendState\":\"NeedsLogin\"}", "{\"ControlURL\":\"\"}",
+                        "{\"State\":3}\n{\"State\":6}\n", 0, "", "needs the approval of an administrator:\n\n\thttp://h/admin\n", NULL},
+                /* refused, failing, gone */
+                {"up --login-server=http://h --auth-key=k", "{\"BackendState\":\"NeedsLogin\"}", "{\"ControlURL\":\"\"}",
+                        "{\"ErrMessage\":\"bad key\"}\n", 1, "", "backend error: bad key\n", NULL},
+                {"up --login-server=http://h --auth-key=k", "{\"BackendState\":\"NeedsLogin\"}", "{\"ControlURL\":\"\"}",
+                        "{\"LoginError\":\"refused\"}\n{\"LoginError\":\"refused\"}\n{\"State\":6}\n", 0, "",
+                        "refused\ntrying again; Ctrl-C ends this\n", NULL},
+                {"up --login-server=http://h --auth-key=k", "{\"BackendState\":\"NeedsLogin\"}", "{\"ControlURL\":\"\"}", "{\"State\":5}\n", 1,
+                        "", "the daemon went away", NULL},
+                /* --force-reauth: running already is not enough, the key must change */
+                {"up --login-server=http://h --auth-key=k --force-reauth",
+                        "{\"BackendState\":\"Running\",\"HaveNodeKey\":true,\"Self\":{\"PublicKey\":\"nodekey:1\"}}", "{\"ControlURL\":\"http://h\","
+                        "\"CorpDNS\":true,\"NetfilterMode\":2}",
+                        "{\"State\":6}\n{\"SelfChange\":{\"Key\":\"nodekey:1\"}}\n{\"SelfChange\":{\"Key\":\"nodekey:2\"}}\n", 0, "", "",
+                        "POST login-interactive\n"},
+                /* login: a new profile first */
+                {"login --login-server=http://h --auth-key=k --nickname=work", "{\"BackendState\":\"NeedsLogin\"}",
+                        "{\"ControlURL\":\"\"}", bus_ok, 0, "", "", "PUT profiles/\nGET status?peers=false\n"},
+                {"login --login-server=http://h --auth-key=k --nickname=work", "{\"BackendState\":\"NeedsLogin\"}",
+                        "{\"ControlURL\":\"\"}", bus_ok, 0, "", "", "\"ProfileName\":\"work\""},
+                {"login --login-server=nonsense", "{}", "{}", bus_ok, 1, "", "must begin with", NULL},
+                {"login --reset", "{}", "{}", bus_ok, 2, "", "not defined: -reset", NULL},
+                {"up --nickname=x", "{}", "{}", bus_ok, 2, "", "not defined: -nickname", NULL},
+        };
+        unsetenv("USER");
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                /* Events before the client has asked for anything are not about it. */
+                const char *after = strcmp(rows[i].line, "up") == 0 ? "PATCH " : "POST ";
+                const struct fake_answer table[] = {
+                        {"GET status?peers=false", 200, rows[i].status, false}, {"GET prefs", 200, rows[i].prefs, false},
+                        {"PATCH prefs", 200, "{}", false}, {"POST start", 204, NULL, false},
+                        {"POST login-interactive", 204, NULL, false}, {"PUT profiles/", 201, NULL, false},
+                        {"GET watch-ipn-bus?mask=0", 200, rows[i].bus, true, after}, {0}};
+                fake_start(&d, table);
+                run(rows[i].line);
+                fake_stop(&d);
+                if (said.code != rows[i].code)
+                        fail_msg("row %zu: %s: exit %d, %s%s", i, rows[i].line, said.code, said.out, said.err);
+                assert_string_equal(said.out, rows[i].out);
+                if (rows[i].err[0] == '\0')
+                        assert_string_equal(said.err, "");
+                contains(said.err, rows[i].err);
+                if (rows[i].asked != NULL)
+                        contains(d.asked, rows[i].asked);
+        }
+        contains(said.err, "usage: tailscale up");
+}
+
+static void up_gives_up_in_time(void **state)
+{
+        (void)state;
+        const struct fake_answer table[] = {
+                {"GET status?peers=false", 200, "{\"BackendState\":\"NeedsLogin\"}", false}, {"GET prefs", 200, "{\"ControlURL\":\"\"}", false},
+                {"POST start", 204, NULL, false}, {"POST login-interactive", 204, NULL, false},
+                {"GET watch-ipn-bus?mask=0", 200, "hang", true}, {0}};
+        fake_start(&d, table);
+        mono_t start = mono_now();
+        run("up --login-server=http://h --auth-key=k --timeout=300ms");
+        assert_true(mono_diff_ms(mono_now(), start) < 5000);
+        fake_stop(&d);
+        assert_int_equal(said.code, 1);
+        contains(said.err, "timeout waiting for Tailscale service to enter a Running state");
+        contains(said.err, "http://h has not answered for 300ms");
+        assert_null(strstr(d.asked, "POST"));   /* nothing is asked before the bus is there */
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(answers_come_as_they_are), cmocka_unit_test(no_daemon),
+                cmocka_unit_test(the_bus_is_read_line_by_line), cmocka_unit_test(commands_ask_and_say),
+                cmocka_unit_test(error_answers_have_their_words), cmocka_unit_test(ups),
+                cmocka_unit_test(up_gives_up_in_time),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
