@@ -3,6 +3,20 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What helps depends on what the certificate check, or the library, has found. */
+static const char *tls_remedy(const char *detail)
+{
+        if (strstr(detail, "self-signed") != NULL || strstr(detail, "self signed") != NULL ||
+            strstr(detail, "issuer") != NULL)
+                return "if the server is yours, let this machine trust its CA: add it to the system's, or name the "
+                       "file in SSL_CERT_FILE of tailscaled";
+        if (strstr(detail, "subject name") != NULL || strstr(detail, "mismatch") != NULL)
+                return "give --login-server the name that the certificate is for";
+        if (strstr(detail, "expired") != NULL || strstr(detail, "not yet valid") != NULL)
+                return "renew the server's certificate, or set this machine's clock";
+        return "check the port, the server's certificate, and whether the URL should start with http://";
+}
+
 const char *fault_text(enum control_error_kind kind, const struct server_url *url, const char *detail,
                        const char *server_text, char out[FAULT_TEXT_MAX])
 {
@@ -32,9 +46,7 @@ const char *fault_text(enum control_error_kind kind, const struct server_url *ur
                       "check the address, the network, and whether a firewall drops the connection";
                 break;
         case CONTROL_ERROR_TLS:
-                fmt = "no secure connection to the login server %1$s: %2$s\n"
-                      "check the server's certificate, this machine's clock, and whether the URL should "
-                      "start with http://";
+                fmt = "no secure connection to the login server %1$s: %2$s\n%3$s";
                 break;
         case CONTROL_ERROR_SERVER:
                 fmt = "the login server %1$s is not working now: %2$s\n"
@@ -82,7 +94,7 @@ const char *fault_text(enum control_error_kind kind, const struct server_url *ur
         }
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-        (void)snprintf(out, FAULT_TEXT_MAX, fmt, base, what);
+        (void)snprintf(out, FAULT_TEXT_MAX, fmt, base, what, tls_remedy(what));
 #pragma GCC diagnostic pop
         return out;
 }
