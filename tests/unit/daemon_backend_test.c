@@ -1,0 +1,353 @@
+/* The state machine of the backend: states times events, and what entering a state does to engine and login. */
+#include "daemon/backend.h"
+
+#include "base/crypto.h"
+#include "tests/unit/daemon_fakes.h"
+
+
+static struct world w;
+
+static int open_world(void **state)
+{
+        (void)state;
+        world_open(&w);
+        return 0;
+}
+
+static int close_world(void **state)
+{
+        (void)state;
+        world_close(&w);
+        return 0;
+}
+
+static void in_state(enum ipn_state s)
+{
+        assert_string_equal(ipn_state_str(backend_state(w.b)), ipn_state_str(s));
+        /* The data side runs exactly where it may. */
+        assert_int_equal(fe.up, s == IPN_STARTING || s == IPN_RUNNING);
+}
+
+static void edit(const char *masked)
+{
+        json_t *j = json_parse(masked, strlen(masked));
+        assert_null(backend_edit_prefs(w.b, j));
+        json_decref(j);
+}
+
+static void log_in(const char *url, const char *key)
+{
+        struct prefs p;
+        prefs_init(&p);
+        p.want_running = true;
+        p.logged_out = false;
+        backend_set_str(&p.control_url, url);
+        assert_null(backend_start(w.b, &p, key));
+        prefs_done(&p);
+        backend_login_interactive(w.b);
+}
+
+/* ---- the function that decides, state by state ---- */
+
+static void every_state_and_condition(void **state)
+{
+        (void)state;
+        enum { NONE, FINE, EXPIRED, UNAPPROVED };
+        static const struct {
+                const char *what;
+                enum ipn_state from;
+                bool want, logged_out, key, need_login, blocked;
+                int map, live;
+                enum ipn_state to;
+        } rows[] = {
+                {"fresh", IPN_NO_STATE, false, true, false, false, false, NONE, 0, IPN_NEEDS_LOGIN},
+                {"logged out, key left", IPN_NO_STATE, false, true, true, false, false, NONE, 0, IPN_NEEDS_LOGIN},
+                {"stopped at start", IPN_NO_STATE, false, false, true, false, false, NONE, 0, IPN_STOPPED},
+                {"waiting for the server", IPN_NO_STATE, true, false, true, false, false, NONE, 0, IPN_NO_STATE},
+                {"up again, no map yet", IPN_STOPPED, true, false, true, false, false, NONE, 0, IPN_STARTING},
+                {"a person has to act", IPN_NO_STATE, true, false, true, false, true, NONE, 0, IPN_NEEDS_LOGIN},
+                {"key refused", IPN_RUNNING, true, false, true, true, false, FINE, 1, IPN_NEEDS_LOGIN},
+                {"key refused, but stopped", IPN_RUNNING, false, false, true, true, false, FINE, 1, IPN_STOPPED},
+                {"first map", IPN_NO_STATE, true, false, true, false, false, FINE, 0, IPN_STARTING},
+                {"first map after login", IPN_NEEDS_LOGIN, true, false, true, false, false, FINE, 0, IPN_STARTING},
+                {"first connection", IPN_STARTING, true, false, true, false, false, FINE, 1, IPN_RUNNING},
+                {"no connection yet", IPN_STARTING, true, false, true, false, false, FINE, 0, IPN_STARTING},
+                {"last connection gone", IPN_RUNNING, true, false, true, false, false, FINE, 0, IPN_RUNNING},
+                {"down", IPN_RUNNING, false, false, true, false, false, FINE, 1, IPN_STOPPED},
+                {"down while starting", IPN_STARTING, false, false, true, false, false, FINE, 0, IPN_STOPPED},
+                {"logged out", IPN_RUNNING, false, true, true, false, false, FINE, 1, IPN_NEEDS_LOGIN},
+                {"expired", IPN_RUNNING, true, false, true, false, false, EXPIRED, 1, IPN_NEEDS_LOGIN},
+                {"expired at start", IPN_NO_STATE, true, false, true, false, false, EXPIRED, 0, IPN_NEEDS_LOGIN},
+                {"not approved", IPN_STARTING, true, false, true, false, false, UNAPPROVED, 1, IPN_NEEDS_MACHINE_AUTH},
+                {"approved", IPN_NEEDS_MACHINE_AUTH, true, false, true, false, false, FINE, 0, IPN_STARTING},
+        };
+        static struct derp_region region = {.id = 1};
+        static struct derpmap relays = {.region_count = 1, .regions = &region};
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct netmap_node self = {.machine_authorized = rows[i].map != UNAPPROVED, .expired = rows[i].map == EXPIRED};
+                world_open(&w);
+                struct backend *b = w.b;
+                b->state = rows[i].from;
+                b->configured = fe.up = rows[i].from == IPN_STARTING || rows[i].from == IPN_RUNNING;
+                b->prefs.want_running = rows[i].want;
+                b->prefs.logged_out = rows[i].logged_out;
+                b->prefs.identity.present = rows[i].key;
+                memset(&b->prefs.identity.node_key, rows[i].key, sizeof(b->prefs.identity.node_key));
+                b->need_login = rows[i].need_login;
+                b->login_blocked = rows[i].blocked;
+                b->relays = rows[i].live;
+                fc.nm.self = rows[i].map != NONE ? &self : NULL;
+                fc.nm.derpmap = &relays;
+                backend_update_state(b);
+                if (backend_state(b) != rows[i].to)
+                        fail_msg("%s: %s", rows[i].what, ipn_state_str(backend_state(b)));
+                in_state(rows[i].to);
+                fc.nm.self = NULL;
+                fc.nm.derpmap = NULL;
+                world_close(&w);
+        }
+}
+
+/* ---- lives ---- */
+
+static void from_fresh_to_running_and_back(void **state)
+{
+        (void)state;
+        in_state(IPN_NEEDS_LOGIN);
+        assert_int_equal(fc.logins, 0);
+        log_in("http://h", "secret");
+        assert_string_equal(fc.server, "http://h");
+        assert_string_equal(fc.auth_key, "secret");
+        assert_int_equal(fc.logins, 1);   /* once, or a one-off key would be used twice */
+        assert_true(fc.forced && fc.poll);
+        in_state(IPN_NEEDS_LOGIN);
+        server_registers("u", 7);
+        assert_null(w.b->auth_key);
+        assert_true(w.b->prefs.identity.present);
+        server_sends_map(NODE(1, ""), "[" NODE(2, "") "]");
+        in_state(IPN_RUNNING);            /* no relay in the map: nothing to wait for */
+        assert_int_equal(fe.peers, 1);
+        assert_true(fe.polling);
+        assert_string_not_equal(profiles_current_id(w.profiles), "");
+        edit("{\"WantRunning\":false,\"WantRunningSet\":true}");
+        in_state(IPN_STOPPED);
+        assert_false(fc.active || fc.poll || fe.polling);
+        edit("{\"WantRunning\":true,\"WantRunningSet\":true}");
+        assert_int_equal(fc.logins, 2);
+        assert_false(fc.forced);
+        in_state(IPN_RUNNING);
+        edit("{\"WantRunning\":true,\"WantRunningSet\":true}");
+        assert_int_equal(fc.logins, 2);   /* nothing changed */
+}
+
+static void a_person_logs_in(void **state)
+{
+        (void)state;
+        log_in("http://h", "");
+        fc.cb->on_auth_url(fc.arg, "http://h/register/1");
+        in_state(IPN_NEEDS_LOGIN);
+        assert_string_equal(backend_auth_url(w.b), "http://h/register/1");
+        backend_login_interactive(w.b);
+        assert_int_equal(fc.logins, 1);   /* the pending one is told again, no new one made */
+        server_registers("u", 7);
+        assert_string_equal(backend_auth_url(w.b), "");
+        server_sends_map(NODE(1, ""), "[]");
+        in_state(IPN_RUNNING);
+        assert_null(backend_start(w.b, NULL, ""));   /* throws a pending one away */
+        in_state(IPN_RUNNING);
+}
+
+static void refusals(void **state)
+{
+        (void)state;
+        static const struct control_error bad_key = {.kind = CONTROL_ERROR_AUTH_KEY, .message = "bad key", .server_text = "",
+                .fatal = true, .retry_ms = -1};
+        static const struct control_error down = {.kind = CONTROL_ERROR_REFUSED, .message = "refused", .server_text = ""};
+        log_in("http://h", "secret");
+        fc.cb->on_error(fc.arg, &bad_key);
+        in_state(IPN_NEEDS_LOGIN);
+        assert_null(w.b->auth_key);       /* not sent a second time */
+        json_t *h = backend_health(w.b);
+        assert_non_null(strstr(json_string_value(json_array_get(h, 0)), "bad key"));
+        json_decref(h);
+        log_in("http://h", "other");
+        fc.cb->on_error(fc.arg, &down);   /* it tries on: the key is still needed */
+        assert_string_equal(w.b->auth_key, "other");
+        server_registers("u", 7);
+        h = backend_health(w.b);
+        assert_int_equal(json_array_size(h), 0);
+        json_decref(h);
+        struct prefs p;
+        prefs_init(&p);
+        backend_set_str(&p.control_url, "nonsense");
+        assert_non_null(strstr(backend_start(w.b, &p, ""), "must be a URL"));
+        prefs_done(&p);
+}
+
+static void the_server_no_longer_wants_us(void **state)
+{
+        (void)state;
+        log_in("http://h", "k");
+        server_registers("u", 7);
+        server_sends_map(NODE(1, ""), "[]");
+        in_state(IPN_RUNNING);
+        static const enum control_need_login why[] = {CONTROL_NEED_KEY_EXPIRED, CONTROL_NEED_NODE_DELETED, CONTROL_NEED_MIXED_STATE};
+        for (size_t i = 0; i < 3; i++) {
+                fc.cb->on_need_login(fc.arg, why[i]);
+                in_state(IPN_NEEDS_LOGIN);
+                json_t *h = backend_health(w.b);
+                assert_non_null(strstr(json_string_value(json_array_get(h, 0)), "log"));
+                json_decref(h);
+        }
+        log_in("http://h", "k2");
+        assert_true(fc.forced);
+        server_registers("u", 8);
+        server_sends_map(NODE(1, ""), "[]");
+        in_state(IPN_RUNNING);
+        assert_memory_equal(&fe.node, &w.b->prefs.identity.node_key, sizeof(fe.node));
+        server_sends_map(NODE(1, ",\"Expired\":true"), "[]");
+        in_state(IPN_NEEDS_LOGIN);
+        server_sends_map(NODE(1, ""), "[]");   /* prolonged on the server */
+        in_state(IPN_RUNNING);
+        server_sends_map("{\"ID\":1,\"Key\":\"nodekey:" "00000000000000000000000000000000000000000000000000000000000000" "01\","
+                "\"MachineAuthorized\":false}", "[]");
+        in_state(IPN_NEEDS_MACHINE_AUTH);
+}
+
+static int logged_out;
+
+static void on_logged_out(void *arg, const char *error)
+{
+        (void)arg;
+        assert_null(error);
+        logged_out++;
+}
+
+static void logout_ends_in_an_empty_profile(void **state)
+{
+        (void)state;
+        int a, b;
+        log_in("http://h", "k");
+        server_registers("u", 7);
+        server_sends_map(NODE(1, ""), "[" NODE(2, "") "]");
+        backend_logout(w.b, on_logged_out, &a);
+        backend_logout(w.b, on_logged_out, &b);   /* joins the first */
+        assert_int_equal(fc.logouts, 1);
+        assert_non_null(strstr(backend_switch_profile(w.b, "x"), "logout is under way"));
+        assert_non_null(backend_new_profile(w.b));
+        assert_non_null(backend_delete_profile(w.b, "x"));
+        logged_out = 0;
+        fc.cb->on_logged_out(fc.arg, NULL);
+        assert_int_equal(logged_out, 0);          /* not from inside the client's callback */
+        loop_once(w.loop, 1000);
+        assert_int_equal(logged_out, 2);
+        in_state(IPN_NEEDS_LOGIN);
+        assert_int_equal(fe.peers, 0);
+        assert_false(backend_has_node_key(w.b));
+        assert_string_equal(backend_prefs(w.b)->control_url, "");
+        json_t *list = profiles_list_json(w.profiles);
+        assert_int_equal(json_array_size(list), 0);
+        json_decref(list);
+        backend_logout(w.b, on_logged_out, &a);   /* with nothing to log out of */
+        loop_once(w.loop, 1000);
+        assert_int_equal(logged_out, 3);
+        assert_int_equal(fc.logouts, 1);
+}
+
+static void switching_leaves_nothing_behind(void **state)
+{
+        (void)state;
+        char first[16], second[16];
+        log_in("http://a", "k");
+        server_registers("u", 7);
+        server_sends_map(NODE(1, ""), "[" NODE(2, "") "]");
+        snprintf(first, sizeof(first), "%s", profiles_current_id(w.profiles));
+        edit("{\"ShieldsUp\":true,\"ShieldsUpSet\":true}");
+
+        assert_null(backend_new_profile(w.b));
+        in_state(IPN_NEEDS_LOGIN);
+        assert_int_equal(fe.peers, 0);
+        assert_false(fe.polling || backend_has_node_key(w.b) || backend_prefs(w.b)->shields_up);
+        assert_null(backend_netmap(w.b)->self);
+        log_in("http://b", "k");
+        server_registers("v", 9);
+        server_sends_map(NODE(3, ""), "[]");
+        in_state(IPN_RUNNING);
+        snprintf(second, sizeof(second), "%s", profiles_current_id(w.profiles));
+        assert_string_not_equal(first, second);
+
+        int clients = fc.clients, logins = fc.logins;
+        assert_null(backend_switch_profile(w.b, first));
+        in_state(IPN_NO_STATE);                   /* until the server has answered */
+        assert_int_equal(fc.clients, clients + 1);
+        assert_int_equal(fc.logins, logins + 1);
+        assert_false(fc.forced);                  /* with the key it has */
+        assert_string_equal(fc.server, "http://a");
+        uint8_t seven[sizeof(struct key_private)];
+        memset(seven, 7, sizeof(seven));
+        assert_memory_equal(&fe.node, seven, sizeof(seven));
+        assert_memory_equal(&fc.node, seven, sizeof(seven));
+        assert_true(backend_prefs(w.b)->shields_up);
+        server_sends_map(NODE(1, ""), "[]");
+        in_state(IPN_RUNNING);
+
+        clients = fc.clients;
+        assert_null(backend_switch_profile(w.b, first));   /* already there: nothing is cut */
+        assert_string_equal(backend_switch_profile(w.b, "none"), "profile not found");
+        assert_int_equal(fc.clients, clients);
+        in_state(IPN_RUNNING);
+        assert_null(backend_delete_profile(w.b, second));
+        in_state(IPN_RUNNING);
+        assert_null(backend_delete_profile(w.b, first));   /* the current one */
+        in_state(IPN_NEEDS_LOGIN);
+        assert_int_equal(fc.logouts, 0);
+}
+
+static void another_server_means_nothing_of_the_old_map(void **state)
+{
+        (void)state;
+        log_in("http://a", "k");
+        server_registers("u", 7);
+        server_sends_map(NODE(1, ""), "[" NODE(2, "") "]");
+        struct prefs p;
+        assert_int_equal(prefs_copy(backend_prefs(w.b), &p), ERR_NONE);
+        backend_set_str(&p.control_url, "http://b");
+        int clients = fc.clients;
+        assert_null(backend_start(w.b, &p, ""));
+        assert_int_equal(fc.clients, clients + 1);
+        assert_int_equal(fe.peers, 0);
+        assert_null(backend_netmap(w.b)->self);
+        in_state(IPN_NO_STATE);
+        prefs_done(&p);
+}
+
+static void bad_preferences_change_nothing(void **state)
+{
+        (void)state;
+        static const char *const bad[] = {"{\"RouteAll\":7,\"RouteAllSet\":true}", "{\"AdvertiseRoutes\":[\"x\"],\"AdvertiseRoutesSet\":true}",
+                "{\"Hostname\":\"a\",\"HostnameSet\":true,\"RunSSH\":true,\"RunSSHSet\":true}"};
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                json_t *j = json_parse(bad[i], strlen(bad[i])), *before = prefs_to_json(backend_prefs(w.b), true);
+                assert_non_null(backend_edit_prefs(w.b, j));
+                json_t *after = prefs_to_json(backend_prefs(w.b), true);
+                assert_true(json_equal(before, after));
+                json_decref(j);
+                json_decref(before);
+                json_decref(after);
+        }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
+
+int main(void)
+{
+        if (crypto_init() != ERR_NONE)
+                return 1;
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(every_state_and_condition), TEST(from_fresh_to_running_and_back), TEST(a_person_logs_in),
+                TEST(refusals), TEST(the_server_no_longer_wants_us), TEST(logout_ends_in_an_empty_profile),
+                TEST(switching_leaves_nothing_behind), TEST(another_server_means_nothing_of_the_old_map),
+                TEST(bad_preferences_change_nothing),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
