@@ -1,0 +1,430 @@
+/* The endpoints over a real socket, on a backend without server and network: what is answered, what is shown of the
+ * map and the engine (view.c), and who hears what on the bus (notify.c).  Server and client share one thread. */
+#include "daemon/api.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/crypto.h"
+#include "daemon/view.h"
+#include "tests/unit/daemon_fakes.h"
+
+static struct world w;
+static struct api api;
+static struct lapi_server *server;
+static char path[64];
+
+static int setup(void **state)
+{
+        (void)state;
+        static int number;
+        static struct lapi_ops ops = {.endpoints = api_endpoints, .operator_user = api_operator_user, .version = "1.2.3",
+                .cap_version = 138};
+        const char *why = "";
+        world_open(&w);
+        api = (struct api){w.b, w.notify, w.profiles};
+        snprintf(path, sizeof(path), "/tmp/api-test-%d-%d.sock", (int)getpid(), number++);
+        return lapi_server_new(w.loop, path, &ops, &api, &server, &why) == ERR_NONE ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+        (void)state;
+        lapi_server_free(server);
+        world_close(&w);
+        return 0;
+}
+
+/* ---- a client ---- */
+
+struct answer {
+        int status;
+        char text[65536];   /* what came so far */
+        const char *body;
+};
+
+static int say(const char *method, const char *what, const char *body)
+{
+        struct sockaddr_un sa = {.sun_family = AF_UNIX};
+        char request[4096];
+        snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+        int n = snprintf(request, sizeof(request), "%s /localapi/v0/%s HTTP/1.1\r\nHost: local-tailscaled.sock\r\n"
+                "Connection: close\r\nContent-Length: %zu\r\n\r\n%s", method, what, strlen(body), body);
+        assert_int_equal(send(fd, request, (size_t)n, MSG_NOSIGNAL), n);
+        return fd;
+}
+
+/* More of what comes, for some rounds of the loop or until the server hangs up. */
+static void hear(int fd, struct answer *a, int rounds)
+{
+        size_t len = strlen(a->text);
+        while (rounds-- > 0) {
+                loop_once(w.loop, 1);
+                ssize_t n = recv(fd, a->text + len, sizeof(a->text) - 1 - len, 0);
+                if (n == 0 || (n < 0 && errno != EAGAIN))
+                        break;
+                if (n > 0)
+                        len += (size_t)n;
+                a->text[len] = '\0';
+        }
+        const char *end = strstr(a->text, "\r\n\r\n");
+        a->status = strlen(a->text) > 9 ? atoi(a->text + 9) : 0;
+        a->body = end != NULL ? end + 4 : "";
+}
+
+static const struct answer *ask(const char *method, const char *what, const char *body)
+{
+        static struct answer a;
+        memset(&a, 0, sizeof(a));
+        int fd = say(method, what, body);
+        hear(fd, &a, 200);
+        close(fd);
+        loop_once(w.loop, 0);
+        return &a;
+}
+
+static void expect(const char *method, const char *what, const char *body, int status, const char *part)
+{
+        const struct answer *a = ask(method, what, body);
+        if (a->status != status || strstr(a->body, part) == NULL)
+                fail_msg("%s %s: %s", method, what, a->text);
+}
+
+static json_t *get(const char *what)
+{
+        const struct answer *a = ask("GET", what, "");
+        assert_int_equal(a->status, 200);
+        json_t *j = json_parse(a->body, strlen(a->body));
+        assert_non_null(j);
+        return j;
+}
+
+#define PEERS "[" NODE(2, ",\"Online\":true,\"Hostinfo\":{\"OS\":\"linux\",\"Hostname\":\"two\",\"Services\":" \
+        "[{\"Proto\":\"peerapi4\",\"Port\":99}]}") "," NODE(3, ",\"Online\":false,\"LastSeen\":\"2026-01-01T00:00:00Z\"," \
+        "\"Tags\":[\"tag:x\"]") "]"
+
+static void run_node(void)
+{
+        expect("POST", "start", "{\"AuthKey\":\"k\",\"UpdatePrefs\":{\"ControlURL\":\"http://h\",\"WantRunning\":true}}", 204, "");
+        expect("POST", "login-interactive", "{}", 204, "");
+        server_registers("u", 7);
+        server_sends_map(NODE(1, ""), PEERS);
+        assert_int_equal(backend_state(w.b), IPN_RUNNING);
+}
+
+/* ---- endpoints ---- */
+
+static void logged_out_answers(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *method, *what, *body;
+                int status;
+                const char *part;
+        } rows[] = {
+                {"GET", "status", "", 200, "\"BackendState\": \"NeedsLogin\""},
+                {"DELETE", "status", "", 200, "\"BackendState\""},   /* any method */
+                {"GET", "prefs", "", 200, "\"LoggedOut\": true"},
+                {"POST", "prefs", "{}", 405, ""},
+                {"PATCH", "prefs", "[]", 400, "must be a JSON object"},
+                {"PATCH", "prefs", "{", 400, "must be a JSON object"},
+                {"PATCH", "prefs", "{\"RouteAll\":1,\"RouteAllSet\":true}", 400, "\"Error\""},
+                {"PATCH", "prefs", "{\"hostname\":\"h\",\"hostnameset\":true}", 200, "\"Hostname\": \"h\""},
+                {"POST", "check-prefs", "{}", 200, "{}"},
+                {"POST", "check-prefs", "x", 400, ""},
+                {"POST", "check-prefs", "{\"AdvertiseRoutes\":[\"10.0.0.1/8\"]}", 200, "\"Error\""},
+                {"GET", "check-prefs", "", 405, ""},
+                {"GET", "start", "", 400, ""},
+                {"POST", "start", "[]", 400, "must be a JSON object"},
+                {"POST", "start", "{\"UpdatePrefs\":7}", 400, "must be a JSON object"},
+                {"POST", "start", "{\"UpdatePrefs\":{\"Hostname\":7}}", 400, "Hostname"},
+                {"POST", "start", "{\"UpdatePrefs\":{\"ControlURL\":\"x\"}}", 500, "must be a URL"},
+                {"GET", "login-interactive", "", 400, ""},
+                {"GET", "logout", "", 400, ""},
+                {"GET", "whois", "", 400, "invalid 'addr' parameter"},
+                {"GET", "whois?addr=name", "", 400, "invalid 'addr' parameter"},
+                {"GET", "whois?addr=100.64.0.2", "", 404, "no match"},
+                {"GET", "whois?addr=nodekey:00", "", 400, ""},
+                {"POST", "ping?ip=100.64.0.2&type=disco", "", 200, "\"Err\":\"no matching peer\""},
+                {"POST", "ping?ip=x&type=disco", "", 400, "invalid 'ip'"},
+                {"POST", "ping?ip=100.64.0.2", "", 400, "invalid 'type'"},
+                {"POST", "ping?ip=100.64.0.2&type=disco&size=70000", "", 400, "invalid 'size'"},
+                {"POST", "ping?ip=100.64.0.2&type=disco&size=-1", "", 400, "invalid 'size'"},
+                {"GET", "ping?ip=100.64.0.2&type=disco", "", 400, ""},
+                {"POST", "netcheck", "", 500, "no relay map yet"},
+                {"GET", "derpmap", "", 200, "null"},
+                {"GET", "dns-config", "", 503, "no network map"},
+                {"GET", "serve-config", "", 200, "null"},
+                {"GET", "tka/status", "", 200, "\"Enabled\": false"},
+                {"GET", "watch-ipn-bus?mask=x", "", 400, "invalid 'mask'"},
+                {"GET", "watch-ipn-bus?mask=-1", "", 400, "invalid 'mask'"},
+                {"GET", "watch-ipn-bus?mask=65536", "", 400, "invalid 'mask'"},
+                {"GET", "watch-ipn-bus?mask=4352", "", 400, "invalid 'mask'"},
+                {"GET", "profiles/", "", 200, "[]"},
+                {"GET", "profiles/current", "", 200, "{\"ID\":\"\""},
+                {"GET", "profiles/00aa", "", 404, "profile not found"},
+                {"POST", "profiles/00aa", "{}", 500, "profile not found"},
+                {"DELETE", "profiles/00aa", "", 204, ""},
+                {"POST", "profiles/", "", 405, ""},
+                {"PUT", "profiles/", "", 201, ""},
+                {"DELETE", "profiles/current", "", 405, ""},
+                {"PUT", "profiles/00aa", "", 405, ""},
+                {"GET", "nonsense", "", 404, ""},
+                {"POST", "logout", "", 204, ""},
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+                expect(rows[i].method, rows[i].what, rows[i].body, rows[i].status, rows[i].part);
+        assert_int_equal(backend_state(w.b), IPN_NEEDS_LOGIN);
+}
+
+static void a_running_node(void **state)
+{
+        (void)state;
+        run_node();
+        expect("GET", "whois?addr=100.64.0.2:8000", "", 200, "\"ComputedName\": \"n2\"");
+        expect("GET", "whois?addr=100.64.0.1", "", 200, "\"StableID\": \"1\"");
+        expect("GET", "whois?addr=100.64.0.9", "", 404, "");
+        expect("POST", "ping?ip=100.64.0.1&type=disco", "", 200, "\"Err\":\"100.64.0.1 is local Tailscale IP\"");
+        expect("GET", "prefs", "", 200, "\"PrivateNodeKey\": \"privkey:0000000000000000000000000000000000000000000000000000000000000000\"");
+        assert_null(strstr(ask("GET", "prefs", "")->text, "07070707"));
+        expect("PATCH", "prefs", "{\"WantRunningSet\":true}", 200, "\"WantRunning\": false");
+        assert_int_equal(backend_state(w.b), IPN_STOPPED);
+        expect("POST", "ping?ip=100.64.0.2&type=disco", "", 200, "Tailscale is stopped");
+        char id[16], what[32];
+        snprintf(id, sizeof(id), "%s", profiles_current_id(w.profiles));
+        snprintf(what, sizeof(what), "profiles/%s", id);
+        expect("GET", what, "", 200, id);
+        expect("PUT", "profiles/", "", 201, "");
+        expect("POST", what, "", 204, "");
+        assert_string_equal(profiles_current_id(w.profiles), id);
+        expect("DELETE", what, "", 204, "");
+        expect("GET", "profiles/", "", 200, "[]");
+}
+
+static void pings_are_answered_later_or_not_at_all(void **state)
+{
+        (void)state;
+        run_node();
+        struct answer a = {0};
+        int fd = say("POST", "ping?ip=100.64.0.2&type=disco&size=1000", "");
+        hear(fd, &a, 20);
+        assert_int_equal(a.status, 0);
+        assert_non_null(fe.ping_fn);
+        assert_int_equal(fe.ping_node, 2);
+        assert_int_equal(fe.ping_size, 1000);
+        struct engine_ping_result res = {.latency_ns = 12345678, .relay_region = 9};
+        fe.ping_fn(fe.ping_arg, &res);
+        hear(fd, &a, 200);
+        assert_non_null(strstr(a.body, "\"NodeIP\":\"100.64.0.2\",\"NodeName\":\"n2\",\"Err\":\"\",\"LatencySeconds\":0.012345678,"
+                "\"Endpoint\":\"\",\"PeerRelay\":\"\",\"DERPRegionID\":9"));
+        close(fd);
+        /* The client leaves first: the answer goes nowhere. */
+        fd = say("POST", "ping?ip=100.64.0.2&type=disco", "");
+        hear(fd, &a, 20);
+        close(fd);
+        for (int i = 0; i < 20; i++)
+                loop_once(w.loop, 1);
+        assert_int_equal(addr_parse("203.0.113.9:41641", &res.direct), ERR_NONE);
+        fe.ping_fn(fe.ping_arg, &res);
+        expect("GET", "status?peers=false", "", 200, "Running");
+}
+
+/* ---- view.c ---- */
+
+static void status_joins_map_and_engine(void **state)
+{
+        (void)state;
+        static struct engine_peer_status rows[2] = {
+                {.node_id = 3, .rx_bytes = 5},   /* in no order */
+                {.node_id = 2, .rx_bytes = 10, .tx_bytes = 20, .last_handshake_ns = 1, .last_write_ns = 1, .active = true},
+        };
+        run_node();
+        assert_int_equal(addr_parse("203.0.113.9:41641", &rows[1].direct), ERR_NONE);
+        assert_int_equal(addr_parse("[2001:db8::1]:5", &fe.status.endpoints[0].addr), ERR_NONE);
+        fe.status.endpoint_count = 1;
+        fe.status.peers = rows;
+        fe.status.peer_count = 2;
+        json_t *s = get("status"), *peers = json_obj(s, "Peer");
+        assert_int_equal(json_object_size(peers), 2);
+        const json_t *two = NULL, *three = NULL, *self = json_obj(s, "Self");
+        const char *key;
+        json_t *p;
+        json_object_foreach(peers, key, p)
+        {
+                assert_string_equal(key, json_str(p, "PublicKey", ""));
+                if (json_int(p, "NodeID", 0) == 2)
+                        two = p;
+                else
+                        three = p;
+        }
+        assert_string_equal(json_str(two, "CurAddr", ""), "203.0.113.9:41641");
+        assert_int_equal(json_int(two, "RxBytes", 0), 10);
+        assert_int_equal(json_int(two, "TxBytes", 0), 20);
+        assert_true(json_bool(two, "Active", false) && json_bool(two, "InEngine", false) && json_bool(two, "Online", false));
+        assert_string_equal(json_str(two, "OS", ""), "linux");
+        assert_string_equal(json_string_value(json_array_get(json_arr(two, "PeerAPIURL"), 0)), "http://100.64.0.2:99");
+        assert_string_equal(json_str(two, "LastSeen", ""), "0001-01-01T00:00:00Z");
+        assert_string_equal(json_str(three, "CurAddr", "x"), "");
+        assert_false(json_bool(three, "Active", true) || json_bool(three, "InEngine", true) || json_bool(three, "Online", true));
+        assert_string_equal(json_str(three, "LastSeen", ""), "2026-01-01T00:00:00Z");
+        assert_int_equal(json_int(three, "RxBytes", 0), 5);
+        assert_string_equal(json_str(self, "DNSName", ""), "n1.mesh.example.");
+        assert_true(json_bool(self, "Online", false));
+        assert_string_equal(json_string_value(json_array_get(json_arr(self, "Addrs"), 0)), "[2001:db8::1]:5");
+        assert_string_equal(json_str(json_obj(s, "CurrentTailnet"), "Name", ""), "hs.example");
+        assert_true(json_bool(s, "HaveNodeKey", false));
+        json_decref(s);
+        s = get("status?peers=false");
+        assert_int_equal(json_object_size(json_obj(s, "Peer")), 0);
+        json_decref(s);
+}
+
+static void a_netcheck_report_is_shown_whole(void **state)
+{
+        (void)state;
+        struct netcheck_report r = {.udp = true, .ipv4 = true, .os_has_ipv6 = true, .mapping_varies = NC_FALSE, .preferred = 2,
+                .latency_count = 1};
+        r.latency[0] = (struct nc_latency){.region = 2, .any_ns = 5000000, .v4_ns = 5000000};
+        assert_int_equal(addr_parse("203.0.113.9:1", &r.global_v4), ERR_NONE);
+        json_t *j = view_netcheck(&r);
+        static const char *const order[] = {"Now", "UDP", "IPv6", "IPv4", "IPv6CanSend", "IPv4CanSend", "OSHasIPv6", "ICMPv4",
+                "MappingVariesByDestIP", "UPnP", "PMP", "PCP", "PreferredDERP", "RegionLatency", "RegionV4Latency", "RegionV6Latency",
+                "GlobalV4Counters", "GlobalV6Counters", "GlobalV4", "GlobalV6", "CaptivePortal"};
+        size_t i = 0;
+        const char *key;
+        json_t *v;
+        json_object_foreach(j, key, v) assert_string_equal(key, order[i++]);
+        assert_int_equal(i, sizeof(order) / sizeof(order[0]));
+        assert_true(json_is_false(json_object_get(j, "MappingVariesByDestIP")));
+        assert_true(json_is_null(json_object_get(j, "UPnP")));
+        assert_true(json_is_null(json_object_get(j, "GlobalV4Counters")));
+        assert_int_equal(json_int(json_obj(j, "RegionLatency"), "2", 0), 5000000);
+        assert_int_equal(json_object_size(json_obj(j, "RegionV6Latency")), 0);
+        assert_string_equal(json_str(j, "GlobalV4", ""), "203.0.113.9:1");
+        assert_string_equal(json_str(j, "GlobalV6", "x"), "");
+        json_decref(j);
+}
+
+/* ---- the bus ---- */
+
+struct watcher {
+        int fd;
+        struct answer a;
+};
+
+static void watch(struct watcher *x, const char *mask)
+{
+        char what[64];
+        memset(&x->a, 0, sizeof(x->a));
+        snprintf(what, sizeof(what), "watch-ipn-bus?mask=%s", mask);
+        x->fd = say("GET", what, "");
+        hear(x->fd, &x->a, 20);
+        assert_int_equal(x->a.status, 200);   /* the headers come at once */
+}
+
+/* Did an event with that member come?  Forgets what came. */
+static bool heard(struct watcher *x, const char *member)
+{
+        hear(x->fd, &x->a, 20);
+        bool found = false;
+        for (char *line = (char *)(uintptr_t)x->a.body, *nl; (nl = strchr(line, '\n')) != NULL; line = nl + 1) {
+                json_t *j = json_parse(line, (size_t)(nl - line));
+                if (!json_is_object(j))
+                        continue;   /* the sizes of chunks */
+                assert_true(json_has(j, "Version") && json_object_get(j, "ErrMessage") != NULL && json_object_get(j, "Prefs") != NULL);
+                found |= json_has(j, member);
+                json_decref(j);
+        }
+        memcpy(x->a.text, "HTTP/1.1 200\r\n\r\n", 17);
+        return found;
+}
+
+static void each_watcher_hears_what_it_asked_for(void **state)
+{
+        (void)state;
+        static struct watcher none, initial, engine, no_map, peers, status;
+        run_node();
+        watch(&none, "0");
+        assert_string_equal(none.a.body, "");
+        watch(&initial, "14");
+        watch(&engine, "1");
+        watch(&no_map, "8192");
+        watch(&peers, "4096");
+        watch(&status, "16384");
+        assert_non_null(strstr(initial.a.body, "\"SessionID\":\""));
+        assert_non_null(strstr(initial.a.body, "\"State\":6"));
+        assert_non_null(strstr(initial.a.body, "\"SelfNode\""));
+        assert_non_null(strstr(initial.a.body, "\"ControlURL\":\"http://h\""));
+        assert_null(strstr(initial.a.body, "07070707"));
+        assert_non_null(strstr(status.a.body, "\"InitialStatus\":{\"Version\":\"1.2.3\""));
+        struct watcher *all[] = {&none, &initial, &engine, &no_map, &peers, &status};
+        for (size_t i = 0; i < 6; i++)
+                (void)heard(all[i], "");
+        static const struct {
+                const char *event;
+                bool hears[6];   /* in the order of all[] */
+        } rows[] = {
+                {"State", {true, true, true, true, true, true}},
+                {"Prefs", {true, true, true, true, true, true}},
+                {"ErrMessage", {true, true, true, true, true, true}},
+                {"NetMap", {true, true, true, false, true, true}},
+                {"Engine", {false, false, true, false, false, false}},
+                {"PeersChanged", {false, false, false, false, true, false}},
+                {"PeersRemoved", {false, false, false, false, true, false}},
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                notify_post(w.notify, rows[i].event, json_string("x"));
+                assert_true(notify_wanted(w.notify, rows[i].event));
+                for (size_t k = 0; k < 6; k++)
+                        if (heard(all[k], rows[i].event) != rows[i].hears[k])
+                                fail_msg("%s, watcher %zu", rows[i].event, k);
+        }
+        /* Real events, in order: down is State, then Prefs. */
+        expect("PATCH", "prefs", "{\"WantRunningSet\":true}", 200, "");
+        hear(none.fd, &none.a, 20);
+        const char *st = strstr(none.a.body, "\"State\":4"), *pr = strstr(none.a.body, "\"WantRunning\":false");
+        assert_true(st != NULL && pr != NULL && st < pr);
+        close(peers.fd);
+        close(engine.fd);
+        for (int i = 0; i < 20; i++)
+                loop_once(w.loop, 1);
+        assert_false(notify_wanted(w.notify, "PeersChanged") || notify_wanted(w.notify, "Engine"));
+        assert_true(notify_wanted(w.notify, "State"));
+        close(none.fd);
+        close(initial.fd);
+        close(no_map.fd);
+        close(status.fd);
+        for (int i = 0; i < 20; i++)
+                loop_once(w.loop, 1);
+        assert_false(notify_wanted(w.notify, "State"));
+}
+
+static void masks(void **state)
+{
+        (void)state;
+        static const struct {
+                uint64_t mask;
+                bool ok;
+        } rows[] = {{0, true}, {4095, true}, {256, true}, {65536, false}, {256 | 4096, false}, {256 | 8192, false},
+                {256 | 16384, false}, {256 | 32768, false}, {4096 | 8192 | 16384 | 32768, true}, {1ull << 40, true}};
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+                assert_int_equal(notify_mask_ok(rows[i].mask), rows[i].ok);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+        if (crypto_init() != ERR_NONE)
+                return 1;
+        const struct CMUnitTest tests[] = {
+                TEST(logged_out_answers), TEST(a_running_node), TEST(pings_are_answered_later_or_not_at_all),
+                TEST(status_joins_map_and_engine), TEST(a_netcheck_report_is_shown_whole),
+                TEST(each_watcher_hears_what_it_asked_for), cmocka_unit_test(masks),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
