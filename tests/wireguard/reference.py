@@ -30,7 +30,7 @@ class Reference:
         key = PrivateKey.generate()
         self.public = key.public_key.encode().hex()
         self.process = self.space.spawn(["wireguard-go", "-f", "wg0"], "wireguard-go.log",
-                                        {"LOG_LEVEL": "verbose", "WG_PROCESS_FOREGROUND": "1"})
+                                        {"LOG_LEVEL": "error", "WG_PROCESS_FOREGROUND": "1", "GOMAXPROCS": "1"})
         self.socket = f"/proc/{self.space.pid}/root/run/wireguard/wg0.sock"
         wait_for("wireguard-go's socket", lambda: os.path.exists(self.socket))
         self.set(private_key=key.encode().hex(), listen_port=PORT)
