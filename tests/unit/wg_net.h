@@ -196,7 +196,8 @@ static inline void net_run(struct net *n, mono_t until)
                 if (first != SIZE_MAX) {
                         struct net_flight f = n->flight[first];
                         n->in_flight--;   /* the others keep their order: ties arrive as they were sent */
-                        memmove(&n->flight[first], &n->flight[first + 1], (n->in_flight - first) * sizeof(f));
+                        for (size_t i = first; i < n->in_flight; i++)
+                                n->flight[i] = n->flight[i + 1];
                         (void)net_receive(n, f.to, f.p);
                 } else {
                         for (unsigned i = 0; i < NET_NODES; i++)
