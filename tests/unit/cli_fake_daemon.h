@@ -99,11 +99,11 @@ static inline bool fake_serve_one(struct fake_daemon *d, int fd)
         int n = a->stream ? snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\nConnection: close\r\n\r\n", a->status) :
                 a->status == 204 ? snprintf(head, sizeof(head), "HTTP/1.1 204 X\r\n\r\n") :
                 snprintf(head, sizeof(head), "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n\r\n", a->status, strlen(text));
-        if (write(fd, head, (size_t)n) != n)
+        if (send(fd, head, (size_t)n, MSG_NOSIGNAL) != n)
                 return false;
         for (int i = 0; a->after != NULL && i < 500 && !fake_was_asked(d, a->after); i++)
                 usleep(10000);
-        if (write(fd, text, strlen(text)) < 0)
+        if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
                 return false;
         return !a->stream;
 }

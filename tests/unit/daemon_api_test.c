@@ -333,8 +333,10 @@ static bool heard(struct watcher *x, const char *member)
         bool found = false;
         for (char *line = (char *)(uintptr_t)x->a.body, *nl; (nl = strchr(line, '\n')) != NULL; line = nl + 1) {
                 json_t *j = json_parse(line, (size_t)(nl - line));
-                if (!json_is_object(j))
-                        continue;   /* the sizes of chunks */
+                if (!json_is_object(j)) {   /* the size of a chunk */
+                        json_decref(j);
+                        continue;
+                }
                 assert_true(json_has(j, "Version") && json_object_get(j, "ErrMessage") != NULL && json_object_get(j, "Prefs") != NULL);
                 found |= json_has(j, member);
                 json_decref(j);
