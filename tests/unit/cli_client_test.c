@@ -321,6 +321,8 @@ static void ups(void **state)
                 contains(said.err, rows[i].err);
                 if (rows[i].asked != NULL)
                         contains(d.asked, rows[i].asked);
+                if (strstr(rows[i].status, "HaveNodeKey") != NULL && strstr(rows[i].line, "--force-reauth") == NULL)
+                        assert_null(strstr(d.asked, "login-interactive"));
         }
         contains(said.err, "usage: tailscale up");
 }

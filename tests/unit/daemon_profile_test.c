@@ -376,6 +376,9 @@ static void test_switch_and_delete(void **state)
         struct profiles *again = open_ok(s);
         assert_string_equal(profiles_current_id(again), "8aec");
         profiles_free(again);
+        assert_true(has(s, "_pending-profile"));
+        assert_int_equal(profiles_new(p), ERR_NONE);   /* given up: its key is not kept */
+        assert_false(has(s, "_pending-profile"));
         login(&pr, "https://b.example", 2, "v", "5");
         save(p, &pr);
         (void)str_copy(second, sizeof(second), profiles_current_id(p));
