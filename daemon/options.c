@@ -149,6 +149,7 @@ static const struct flag *find_flag(const char *name, size_t len)
         return NULL;
 }
 
+/* ERR_NOT_FOUND: there is no place to keep state at. */
 static enum err default_state(const char *(*env)(const char *), bool root, struct options *o)
 {
         int n;
@@ -157,9 +158,10 @@ static enum err default_state(const char *(*env)(const char *), bool root, struc
                 n = snprintf(o->state, sizeof(o->state), "/var/lib/tailscale/tailscaled.state");
         else if (data != NULL && data[0] == '/')
                 n = snprintf(o->state, sizeof(o->state), "%s/tailscale/tailscaled.state", data);
+        else if (home != NULL && home[0] == '/')
+                n = snprintf(o->state, sizeof(o->state), "%s/.local/share/tailscale/tailscaled.state", home);
         else
-                n = snprintf(o->state, sizeof(o->state), "%s/.local/share/tailscale/tailscaled.state",
-                        home != NULL ? home : "");
+                return ERR_NOT_FOUND;
         return n > 0 && (size_t)n < sizeof(o->state) ? ERR_NONE : ERR_FORMAT;
 }
 
@@ -176,8 +178,13 @@ static enum err resolve_state(const struct pending *p, const char *(*env)(const 
                 int n = snprintf(o->state, sizeof(o->state), "%s/tailscaled.state", p->statedir);
                 if (n > 0 && (size_t)n < sizeof(o->state))
                         return ERR_NONE;
-        } else if (default_state(env, root, o) == ERR_NONE) {
-                return ERR_NONE;
+        } else {
+                enum err e = default_state(env, root, o);
+                if (e == ERR_NOT_FOUND)
+                        (void)complain(ret_why, "there is no directory to keep state in: give --statedir or "
+                                                "--state%s%s", "", "");
+                if (e == ERR_NONE || e == ERR_NOT_FOUND)
+                        return e;
         }
         return complain(ret_why, "the path of the state file is too long%s%s", "", "");
 }
@@ -213,7 +220,7 @@ enum err options_parse(int argc, char *const *argv, const char *(*env)(const cha
                 if (e != ERR_NONE)
                         return e;
         }
-        enum err e = resolve_state(&p, env, root, &o, ret_why);
+        enum err e = o.help || o.version ? ERR_NONE : resolve_state(&p, env, root, &o, ret_why);
         if (e == ERR_NONE)
                 *ret = o;
         return e;

@@ -2,13 +2,13 @@
 
 #include "daemon/options.h"
 
-static const char *port_env;
+static const char *port_env, *home_env = "/home/u";
 
 static const char *env(const char *name)
 {
         if (strcmp(name, "PORT") == 0)
                 return port_env;
-        return strcmp(name, "HOME") == 0 ? "/home/u" : NULL;
+        return strcmp(name, "HOME") == 0 ? home_env : NULL;
 }
 
 static enum err parse(struct options *o, const char **why, int *code, bool root, const char *a, const char *b)
@@ -48,6 +48,27 @@ static void defaults(void **state)
         assert_int_equal(parse(&o, &why, &code, true, NULL, NULL), ERR_NONE);
         assert_int_equal(o.port, 0);
         port_env = NULL;
+}
+
+/* Without a place for the state no check that stands on it may be skipped: the daemon does not start. */
+static void no_state_directory_is_refused(void **state)
+{
+        (void)state;
+        static const char *const homes[] = {NULL, "", "relative"};
+        struct options o;
+        const char *why;
+        int code;
+        for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
+                home_env = homes[i];
+                why = "";
+                assert_int_equal(parse(&o, &why, &code, false, NULL, NULL), ERR_NOT_FOUND);
+                assert_int_equal(code, 2);
+                assert_non_null(strstr(why, "--statedir"));
+                assert_int_not_equal(parse(&o, &why, &code, false, "--state=", "--statedir="), ERR_NONE);
+                assert_int_equal(parse(&o, &why, &code, false, "--statedir=/x", NULL), ERR_NONE);
+                assert_int_equal(parse(&o, &why, &code, false, "--version", NULL), ERR_NONE);
+        }
+        home_env = "/home/u";
 }
 
 static void every_way_to_write_a_flag(void **state)
@@ -132,6 +153,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(defaults),
+                cmocka_unit_test(no_state_directory_is_refused),
                 cmocka_unit_test(every_way_to_write_a_flag),
                 cmocka_unit_test(values),
                 cmocka_unit_test(mistakes_are_named),
