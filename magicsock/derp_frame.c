@@ -1,8 +1,8 @@
 #include "magicsock/derp_frame.h"
 
-#include <jansson.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/reader.h"
 
 static const uint8_t MAGIC[8] = {0x44, 0x45, 0x52, 0x50, 0xf0, 0x9f, 0x94, 0x91};
@@ -164,7 +164,7 @@ enum err derp_server_info_open(const struct box_key *from_server, const void *no
         enum err e = box_open(from_server, nonce, r.at, r.left, (uint8_t *)plain);
         if (e != ERR_NONE)
                 return e;
-        json_t *obj = json_loadb(plain, plain_len, 0, NULL);
+        json_t *obj = json_parse(plain, plain_len);
         if (!json_is_object(obj)) {
                 json_decref(obj);
                 return ERR_FORMAT;

@@ -5,14 +5,11 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/reader.h"
 #include "daemon/control/fault.h"
 #include "daemon/control/noise.h"
 
 enum {
         HANDSHAKE_MS = 10000, /* dial, TLS, upgrade and Noise together */
-        EARLY_HEAD = 9,
-        EARLY_MAX = 65536,
         OUT_MAX = 4 * 1024 * 1024,
         IN_MAX = 128 * 1024,
 };
@@ -189,23 +186,14 @@ static void step_handshake(struct conn *c, mono_t now)
 /* True: the early payload, or its absence, is behind us. */
 static bool step_early(struct conn *c)
 {
-        static const char MAGIC[] = "\xff\xff\xffTS";
-        size_t known = c->plain.len < sizeof(MAGIC) - 1 ? c->plain.len : sizeof(MAGIC) - 1;
-        if (known == 0)
-                return false;
-        if (memcmp(c->plain.data, MAGIC, known) != 0)
-                return true;
-        if (c->plain.len < EARLY_HEAD)
-                return false;
-        uint32_t n = load_be32((const uint8_t *)c->plain.data + 5);
-        if (n > EARLY_MAX) {
+        size_t n;
+        enum err e = server_early_parse(c->plain.data, c->plain.len, &n);
+        if (e == ERR_FULL)
                 conn_fail(c, CONTROL_ERROR_PROTOCOL, "the early payload is too long");
+        if (e != ERR_NONE)
                 return false;
-        }
-        if (c->plain.len < EARLY_HEAD + (size_t)n)
-                return false;
-        buf_consume(&c->plain, EARLY_HEAD + (size_t)n); /* a challenge that no client answers */
-        c->had_early = true;
+        buf_consume(&c->plain, n); /* a challenge that no client answers */
+        c->had_early = n > 0;
         return true;
 }
 

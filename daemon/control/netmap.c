@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/json.h"
 
 void netmap_init(struct netmap *m)
 {
@@ -94,7 +95,7 @@ const struct netmap_node *netmap_by_ip(const struct netmap *m, struct ip ip)
 
 bool netmap_node_has_cap(const struct netmap_node *n, const char *cap)
 {
-        json_t *caps = json_loads(n->cap_map, 0, NULL);
+        json_t *caps = json_parse(n->cap_map, strlen(n->cap_map));
         bool has = json_object_get(caps, cap) != NULL;
         json_decref(caps);
         return has;

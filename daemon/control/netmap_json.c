@@ -1,6 +1,8 @@
 /* Nodes as the reference shows them in whois and debug output. */
 #include "daemon/control/netmap.h"
 
+#include <string.h>
+
 #include "base/json.h"
 
 static json_t *prefixes_json(const struct prefix *p, uint32_t n)
@@ -58,7 +60,7 @@ static json_t *hostinfo_json(const struct netmap_node *n)
         if (n->ssh_key_count > 0)
                 (void)json_object_set_new(h, "sshHostKeys", strings_json(n->ssh_keys, n->ssh_key_count));
         if (n->location[0] != '\0')
-                (void)json_object_set_new(h, "Location", json_loads(n->location, 0, NULL));
+                (void)json_object_set_new(h, "Location", json_parse(n->location, strlen(n->location)));
         return h;
 }
 
@@ -114,7 +116,7 @@ json_t *netmap_node_to_json(const struct netmap_node *n)
                 (void)json_object_set_new(o, "Online", json_boolean(n->online == NETMAP_YES));
         set_flag(o, "MachineAuthorized", n->machine_authorized);
         if (n->cap_map[0] != '\0')
-                (void)json_object_set_new(o, "CapMap", json_loads(n->cap_map, 0, NULL));
+                (void)json_object_set_new(o, "CapMap", json_parse(n->cap_map, strlen(n->cap_map)));
         set_flag(o, "UnsignedPeerAPIOnly", n->unsigned_peerapi_only);
         set_flag(o, "Expired", n->expired);
         set_flag(o, "IsWireGuardOnly", n->wireguard_only);

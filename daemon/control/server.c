@@ -9,6 +9,7 @@
 
 #include "base/addr.h"
 #include "base/json.h"
+#include "base/reader.h"
 
 static const char HOSTED[] = "https://controlplane.tailscale.com";
 static const char PROTOCOL[] = "tailscale-control-protocol";
@@ -183,6 +184,25 @@ enum err server_upgrade_parse(const void *data, size_t len, struct upgrade_answe
                 .head_len = head_len,
         };
         return ERR_NONE;
+}
+
+enum err server_early_parse(const void *data, size_t len, size_t *ret_len)
+{
+        static const char EARLY[] = "\xff\xff\xffTS";
+        size_t known = len < sizeof(EARLY) - 1 ? len : sizeof(EARLY) - 1;
+        if (known == 0)
+                return ERR_SHORT;
+        *ret_len = 0;
+        if (memcmp(data, EARLY, known) != 0)
+                return ERR_NONE;
+        struct rd r = rd_init(data, len);
+        (void)rd_take(&r, sizeof(EARLY) - 1);
+        uint32_t n = rd_be32(&r);
+        if (rd_ok(&r) && n > SERVER_EARLY_MAX)
+                return ERR_FULL;
+        (void)rd_take(&r, n);
+        *ret_len = len - r.left;
+        return rd_ok(&r) ? ERR_NONE : ERR_SHORT;
 }
 
 bool server_auth_url_ok(const struct server_url *u, const char *url)

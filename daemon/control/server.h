@@ -13,7 +13,7 @@
 #include "base/key.h"
 #include "daemon/control/noise.h"
 
-enum { SERVER_HEAD_MAX = 16384 };
+enum { SERVER_HEAD_MAX = 16384, SERVER_EARLY_MAX = 65536 };
 
 struct server_url {
         bool tls;
@@ -41,6 +41,10 @@ struct upgrade_answer {
 };
 /* ERR_SHORT: the head is not complete yet; ERR_FORMAT: not HTTP/1; ERR_FULL: too long. */
 ERR_CHECK enum err server_upgrade_parse(const void *data, size_t len, struct upgrade_answer *ret);
+
+/* The early payload that may stand before the HTTP/2 frames: *ret_len is its whole length, 0 if there is none.
+ * ERR_SHORT: cannot tell yet, or not whole; ERR_FULL: longer than SERVER_EARLY_MAX. */
+ERR_CHECK enum err server_early_parse(const void *data, size_t len, size_t *ret_len);
 
 /* Can this be shown to a person and opened: https (http only from an http server), no control characters? */
 bool server_auth_url_ok(const struct server_url *u, const char *url);

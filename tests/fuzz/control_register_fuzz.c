@@ -35,6 +35,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         e = server_upgrade_parse(data, size, &upgrade);
         if (text != NULL && strlen(text) == size)
                 e = server_key_parse(text, size, &key);
+        size_t early = 0;
+        e = server_early_parse(data, size, &early);
+        if (e == ERR_NONE && early > size)
+                abort();
         buf_init(&out, 1 << 20);
         e = c2n_answer((const char *)data, size, &out);
         (void)e;

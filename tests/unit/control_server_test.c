@@ -90,6 +90,31 @@ static void test_key(void **state)
         assert_int_equal(server_key_parse("{\"publicKey\":3}", 15, &k), ERR_FORMAT);
 }
 
+static void test_early(void **state)
+{
+        (void)state;
+        static const char early[] = "\xff\xff\xffTS\0\0\0\x02{}\0\0\0\x04";
+        static const char settings[] = "\0\0\0\x04\0\0\0\0\0";
+        size_t n = 99;
+        for (size_t len = 0; len < 11; len++)
+                assert_int_equal(server_early_parse(early, len, &n), ERR_SHORT);
+        assert_int_equal(server_early_parse(early, sizeof(early) - 1, &n), ERR_NONE);
+        assert_int_equal(n, 11);
+        assert_int_equal(server_early_parse(early, 11, &n), ERR_NONE);
+        assert_int_equal(n, 11);
+        for (size_t len = 1; len < sizeof(settings); len++) {
+                n = 99;
+                assert_int_equal(server_early_parse(settings, len, &n), ERR_NONE);
+                assert_int_equal(n, 0);
+        }
+        assert_int_equal(server_early_parse("\xff\xff\xffTX\0\0\0\0", 9, &n), ERR_NONE);
+        assert_int_equal(n, 0);
+        /* A length that nobody may make us wait for. */
+        assert_int_equal(server_early_parse("\xff\xff\xffTS\0\1\0\0", 9, &n), ERR_SHORT);
+        assert_int_equal(server_early_parse("\xff\xff\xffTS\0\1\0\1", 9, &n), ERR_FULL);
+        assert_int_equal(server_early_parse("\xff\xff\xffTS\xff\xff\xff\xff", 9, &n), ERR_FULL);
+}
+
 static void test_upgrade(void **state)
 {
         (void)state;
@@ -209,7 +234,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_urls),        cmocka_unit_test(test_key),
-                cmocka_unit_test(test_upgrade),     cmocka_unit_test(test_auth_url),
+                cmocka_unit_test(test_upgrade), cmocka_unit_test(test_early),     cmocka_unit_test(test_auth_url),
                 cmocka_unit_test(test_fault_texts), cmocka_unit_test(test_c2n),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
