@@ -662,44 +662,86 @@ static uint32_t rng(void)
         return rng_state;
 }
 
-enum { MODEL_MAX = 24 };
+enum { MODEL_MAX = 24, MODEL_FILTERS = 3 };
 
-struct model {
-        bool there;
-        unsigned key, endpoint, home, online;
+/* What decides who may reach us is here in every form the server has for it: keys and their expiry, the addresses a
+ * peer may use, peers without a signature, named filters. */
+struct model_peer {
+        bool there, unsigned_only;
+        unsigned key, endpoint, home, online, allowed, expiry;
 };
 
-static void model_node(struct buf *b, size_t id, const struct model *p)
+struct model {
+        struct model_peer peers[MODEL_MAX];
+        unsigned filters[MODEL_FILTERS];   /* which rules are under each name; 0 = none */
+};
+
+/* Both sides of the time at which the test looks. */
+static const char *const MODEL_EXPIRY[] = {"0001-01-01T00:00:00Z", "2031-01-01T00:00:00Z", "2026-11-01T00:00:00Z"};
+static const char *const MODEL_ALLOWED[] = {"", ",\"AllowedIPs\":[]", ",\"AllowedIPs\":[\"10.3.0.0/16\"]",
+                                            ",\"AllowedIPs\":[\"0.0.0.0/0\",\"100.64.1.1/32\"]"};
+static const char *const MODEL_RULES[] = {
+        "null",
+        "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":22,\"Last\":22}}],\"IPProto\":[6]}]",
+        "[{\"SrcIPs\":[\"100.64.1.0/24\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]},"
+        "{\"SrcIPs\":[\"100.64.1.9\"],\"DstPorts\":[{\"IP\":\"10.0.0.1\",\"Ports\":{\"First\":1,\"Last\":2}}]}]",
+        "[]",
+};
+
+static void model_node(struct buf *b, size_t id, const struct model_peer *p)
 {
         buf_printf(b,
                    "{\"ID\":%zu,\"Name\":\"n%zu.x.\",\"Key\":\"nodekey:%064x\",\"Addresses\":[\"100.64.1.%zu/"
                    "32\"],"
-                   "\"Endpoints\":[\"192.0.2.1:%u\"],\"HomeDERP\":%u,\"Online\":%s}",
-                   id + 10, id, p->key + 1, id, p->endpoint + 1, p->home + 1, p->online ? "true" : "false");
+                   "\"Endpoints\":[\"192.0.2.1:%u\"],\"HomeDERP\":%u,\"Online\":%s,\"KeyExpiry\":\"%s\","
+                   "\"UnsignedPeerAPIOnly\":%s%s}",
+                   id + 10, id, p->key + 1, id, p->endpoint + 1, p->home + 1, p->online ? "true" : "false",
+                   MODEL_EXPIRY[p->expiry], p->unsigned_only ? "true" : "false", MODEL_ALLOWED[p->allowed]);
 }
 
-static void model_full(struct buf *b, const struct model *peers)
+static void model_full(struct buf *b, const struct model *m)
 {
         buf_puts(b, "{\"Node\":{\"ID\":1,\"Name\":\"a.x.\",\"Key\":\"" KEY_A "\"},\"Peers\":[");
         bool first = true;
         for (size_t i = 0; i < MODEL_MAX; i++) {
-                if (!peers[i].there)
+                if (!m->peers[i].there)
                         continue;
                 if (!first)
                         buf_puts(b, ",");
                 first = false;
-                model_node(b, i, &peers[i]);
+                model_node(b, i, &m->peers[i]);
         }
-        buf_puts(b, "]}");
+        buf_puts(b, "],\"PacketFilters\":{\"*\":null");
+        for (size_t i = 0; i < MODEL_FILTERS; i++)
+                if (m->filters[i] != 0)
+                        buf_printf(b, ",\"f%zu\":%s", i, MODEL_RULES[m->filters[i]]);
+        buf_puts(b, "}}");
 }
 
-static void model_step(struct buf *b, struct model *peers)
+static void model_patch(struct buf *b, size_t id, struct model_peer *p)
+{
+        p->key = rng() % 4;
+        p->endpoint = rng() % 4;
+        p->home = rng() % 4;
+        p->expiry = 1 + rng() % 2;
+        buf_printf(b,
+                   "{\"PeersChangedPatch\":[{\"NodeID\":%zu,\"Key\":\"nodekey:%064x\",\"Endpoints\":["
+                   "\"192.0.2.1:%u\"],\"DERPRegion\":%u,\"KeyExpiry\":\"%s\"}]}",
+                   id, p->key + 1, p->endpoint + 1, p->home + 1, MODEL_EXPIRY[p->expiry]);
+}
+
+static void model_step(struct buf *b, struct model *m)
 {
         size_t i = rng() % MODEL_MAX;
-        struct model *p = &peers[i];
-        unsigned form = rng() % 4;
-        if (!p->there || form == 0) {
-                *p = (struct model){true, rng() % 4, rng() % 4, rng() % 4, rng() % 2};
+        struct model_peer *p = &m->peers[i];
+        unsigned form = rng() % 5;
+        if (form == 4) {
+                size_t f = rng() % MODEL_FILTERS;
+                m->filters[f] = rng() % 4;
+                buf_printf(b, "{\"PacketFilters\":{\"f%zu\":%s}}", f, MODEL_RULES[m->filters[f]]);
+        } else if (!p->there || form == 0) {
+                *p = (struct model_peer){true, rng() % 4 == 0, rng() % 4, rng() % 4, rng() % 4, rng() % 2,
+                                         rng() % 4, rng() % 3};
                 buf_puts(b, "{\"PeersChanged\":[");
                 model_node(b, i, p);
                 buf_puts(b, "]}");
@@ -710,48 +752,56 @@ static void model_step(struct buf *b, struct model *peers)
                 p->online = rng() % 2;
                 buf_printf(b, "{\"OnlineChange\":{\"%zu\":%s}}", i + 10, p->online ? "true" : "false");
         } else {
-                p->key = rng() % 4;
-                p->endpoint = rng() % 4;
-                p->home = rng() % 4;
-                buf_printf(b,
-                           "{\"PeersChangedPatch\":[{\"NodeID\":%zu,\"Key\":\"nodekey:%064x\",\"Endpoints\":["
-                           "\"192.0.2.1:%u\"],\"DERPRegion\":%u}]}",
-                           i + 10, p->key + 1, p->endpoint + 1, p->home + 1);
+                model_patch(b, i + 10, p);
         }
 }
 
-static void assert_same_peers(const struct netmap *a, const struct netmap *b)
+static bool same_rule(const struct filter_rule *a, const struct filter_rule *b)
+{
+        return a->src_count == b->src_count && a->dst_count == b->dst_count && a->proto_count == b->proto_count &&
+               memcmp(a->srcs, b->srcs, a->src_count * sizeof(a->srcs[0])) == 0 &&
+               memcmp(a->dsts, b->dsts, a->dst_count * sizeof(a->dsts[0])) == 0 &&
+               memcmp(a->protos, b->protos, a->proto_count) == 0;
+}
+
+static void assert_same_map(const struct netmap *a, const struct netmap *b)
 {
         assert_int_equal(a->peer_count, b->peer_count);
         for (size_t i = 0; i < a->peer_count; i++) {
                 assert_true(a->peers[i]->id == b->peers[i]->id);
                 assert_int_equal(netmap_node_diff(a->peers[i], b->peers[i]), 0);
         }
+        assert_int_equal(a->rule_count, b->rule_count);
+        for (size_t i = 0; i < a->rule_count; i++)
+                assert_true(same_rule(a->rules[i], b->rules[i]));
 }
 
 static void test_replay(void **state)
 {
         (void)state;
         for (uint32_t seed = 1; seed <= 20; seed++) {
-                struct model peers[MODEL_MAX] = {{.there = true}};
+                struct model model = {.peers = {{.there = true}}};
+                struct netmap_delta d;
                 struct mapsession *by_delta = mapsession_new();
                 struct map_news news;
                 struct buf b;
                 rng_state = seed * 2654435761U;
                 buf_init(&b, 1 << 20);
-                model_full(&b, peers);
+                model_full(&b, &model);
                 must(by_delta, b.data, &news);
                 for (size_t step = 0; step < 300; step++) {
                         buf_clear(&b);
-                        model_step(&b, peers);
+                        model_step(&b, &model);
                         must(by_delta, b.data, &news);
                         if (step % 30 != 29)
                                 continue;
                         struct mapsession *by_full = mapsession_new();
                         buf_clear(&b);
-                        model_full(&b, peers);
+                        model_full(&b, &model);
                         must(by_full, b.data, &news);
-                        assert_same_peers(mapsession_map(by_delta), mapsession_map(by_full));
+                        assert_int_equal(mapsession_expire(by_delta, RECORDED_NS, &d), ERR_NONE);
+                        assert_int_equal(mapsession_expire(by_full, RECORDED_NS, &d), ERR_NONE);
+                        assert_same_map(mapsession_map(by_delta), mapsession_map(by_full));
                         mapsession_free(by_full);
                 }
                 buf_done(&b);

@@ -437,6 +437,17 @@ static void test_rights(void **state)
                 expect_as(nobody, "GET /localapi/v0/files/x HTTP/1.1\r\n" HOST "\r\n", 403, NULL);
                 assert_int_equal(t.calls, before + 1);
         }
+        /* Who asks is the socket's word alone: no header makes anybody else of him. */
+        static const char *const claims[] = {"X-Remote-User: root", "X-Forwarded-For: 127.0.0.1", "Remote-User: root",
+                "Authorization: Basic cm9vdDo=", "Tailscale-User-Login: root", "X-Webauth-User: root",
+                "Sec-Tailscale: localapi", "Cookie: uid=0", "X-Real-Uid: 0"};
+        t.operator = "root";
+        for (size_t i = 0; i < sizeof(claims) / sizeof(claims[0]); i++) {
+                char req[256];
+                snprintf(req, sizeof(req), "POST /localapi/v0/empty HTTP/1.1\r\n" HOST "%s\r\nContent-Length: 0\r\n\r\n",
+                        claims[i]);
+                expect_as(nobody, req, 403, NULL);
+        }
         t.operator = "nobody";   /* asked anew with each request */
         expect_as(nobody, "POST /localapi/v0/empty HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n", 204, NULL);
         t.operator = NULL;
