@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -22,6 +23,11 @@ type lab struct {
 	delay   time.Duration // one way, between a site and the bridge
 	sites   int
 	stops   []func()
+	daemons []*node
+
+	seenMu  sync.Mutex
+	states  map[string]bool   // texts of state files
+	outputs map[string]string // of the CLI
 }
 
 const (
@@ -171,6 +177,7 @@ func (l *lab) stop() {
 	for i := len(l.stops) - 1; i >= 0; i-- {
 		l.stops[i]()
 	}
+	l.audit()
 	removeNS(l.prefix)
 }
 

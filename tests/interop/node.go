@@ -65,6 +65,7 @@ func (l *lab) addNode(name string, kind siteKind) *node {
 	l.must(os.MkdirAll(n.dir, 0o755))
 	n.start()
 	l.stops = append(l.stops, n.stop)
+	l.daemons = append(l.daemons, n)
 	return n
 }
 
@@ -98,11 +99,13 @@ func (n *node) start() {
 	})
 }
 
-// stop asks the daemon to leave, and makes it after three seconds.
+// stop asks the daemon to leave, and makes it after ten seconds: a leak check
+// at its end takes a while.
 func (n *node) stop() {
 	if n.killed {
 		return
 	}
+	n.noteState()
 	n.http.CloseIdleConnections()
 	n.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -110,8 +113,8 @@ func (n *node) stop() {
 		if !n.cmd.ProcessState.Success() {
 			n.lab.t.fault("%s: daemon ended with %v", n.name, n.cmd.ProcessState)
 		}
-	case <-time.After(3 * time.Second):
-		n.lab.t.fault("%s: daemon did not leave within 3 s of SIGTERM", n.name)
+	case <-time.After(10 * time.Second):
+		n.lab.t.fault("%s: daemon did not leave within 10 s of SIGTERM", n.name)
 		n.cmd.Process.Kill()
 		<-n.exited
 	}
@@ -165,7 +168,7 @@ func (n *node) startCLI(limit time.Duration, stdout, stderr *lockedBuffer, args 
 	return func() cliResult {
 		defer cancel()
 		cmd.Wait()
-		return cliResult{
+		r := cliResult{
 			args:   args,
 			out:    stdout.String(),
 			err:    stderr.String(),
@@ -173,6 +176,9 @@ func (n *node) startCLI(limit time.Duration, stdout, stderr *lockedBuffer, args 
 			killed: ctx.Err() != nil,
 			took:   time.Since(start),
 		}
+		n.noteState()
+		n.noteOutput(r)
+		return r
 	}
 }
 

@@ -26,6 +26,10 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
+from audit import audit     # noqa: E402
+
 FIXTURES = os.path.join(os.path.dirname(HERE), "fixtures")
 PYTHON = "/usr/bin/python3"
 CLONE_NEWNET = 0x40000000
@@ -33,7 +37,7 @@ PR_SET_PDEATHSIG = 1
 WAN4, WAN6 = "203.0.113.", "2001:db8:1::"
 CONTROL, RELAY, RELAY2 = WAN4 + "2", WAN4 + "3", WAN4 + "4"
 CONTROL_URL = f"http://{CONTROL}:8090"
-SANITIZER = re.compile(r"ERROR: (Address|Leak|Thread)Sanitizer|runtime error:|WARNING: ThreadSanitizer")
+LOGIN_URL = re.compile(r"https?://\S+/register/([\w-]+)")
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -259,7 +263,7 @@ class Host(Space):
 
     def __init__(self, lab, name, number, router=None, v6=False, v4=True):
         super().__init__(lab, name)
-        self.router, self.daemon, self.starts, self.outputs = router, None, 0, []
+        self.router, self.daemon, self.starts, self.outputs, self.states = router, None, 0, [], set()
         if router is None:
             self.address, self.address6 = f"{WAN4}{100 + number}", f"{WAN6}a{number:x}"
             lab.attach(self, "eth0", self.address if v4 else None, self.address6 if v6 else None)
@@ -292,8 +296,14 @@ class Host(Space):
         done = self.run("sh", "-c", "test -S /run/tailscale/tailscaled.sock", check=False)
         return done.returncode == 0
 
+    def note_state(self):
+        """Remembers the state file as it is now, for the keys in it: audit() looks for them in what was written."""
+        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/root/var/lib/tailscale/tailscaled.state") as f:
+            self.states.add(f.read())
+
     def stop(self, sig=signal.SIGTERM, timeout=15):
         """Ends the daemon; returns its exit status."""
+        self.note_state()
         self.daemon.send_signal(sig)
         return self.daemon.wait(timeout)
 
@@ -307,6 +317,7 @@ class Host(Space):
         done = self.run(self.lab.tailscale, *args, check=False, timeout=timeout, input=input,
                         env={**self.lab.env, **(env or {})})
         self.outputs.append(done.stdout + done.stderr)
+        self.note_state()
         if check and done.returncode:
             raise LabError(f"{self.name}: tailscale {' '.join(args)}: exit {done.returncode}\n"
                            f"{done.stdout}{done.stderr}")
@@ -533,20 +544,23 @@ for i in 1 2 3 4; do ip addr add {WAN4}$i/24 dev br0; ip -6 addr add {WAN6}$i/64
                 raise LabError(f"tailscaled on {host.name} does not end\n{host.log()[-2000:]}")
 
     def audit(self):
-        """What no run may show, whatever it tested: sanitizer reports, crashes, secrets in logs or output."""
+        """What no run may show, whatever it tested: sanitizer reports, crashes, secrets in logs, output or files."""
+        keys = {f"the auth key {k[:11]}...": k for k in self.keys}
         for host in self.hosts:
-            text = host.log()
-            found = SANITIZER.search(text)
+            host.note_state()
+            # Whoever reads a log must not be able to finish somebody's login.
+            logins = {f"the login {s[:4]}...": s for s in LOGIN_URL.findall("\n".join(host.outputs))}
+            shown = {f"{host.name} ({i})": text for i, text in enumerate(host.outputs)}
+            # /run holds what changed in /etc and /var/lib, too; a test may leave a file of its own named "key".
+            found = audit([f"/proc/{host.pid}/root/run"], keys, host.states, shown, skip=("key",))
+            logs = [os.path.join(self.dir, n) for n in os.listdir(self.dir)
+                    if n.endswith(".log") and n.removesuffix(".log").split("-")[0] == host.name]
+            found += audit(logs, {**keys, **logins}, host.states)
             if found:
-                at = max(0, found.start() - 200)
-                raise LabError(f"sanitizer report on {host.name}:\n{text[at:at + 6000]}")
-            for shown in (text, *host.outputs):
-                for secret in (*self.keys, "privkey:"):
-                    if secret in shown:
-                        raise LabError(f"a secret ({secret[:11]}...) was written on {host.name}")
+                raise LabError(f"on {host.name}: " + "\n".join(found))
             if host.daemon and host.daemon.poll() is not None and host.daemon.returncode not in (
                     0, -signal.SIGKILL):
-                raise LabError(f"tailscaled on {host.name} ended with {host.daemon.returncode}\n{text[-4000:]}")
+                raise LabError(f"tailscaled on {host.name} ended with {host.daemon.returncode}\n{host.log()[-4000:]}")
 
     def logs(self, lines=60):
         out = []

@@ -23,8 +23,10 @@ def alpha(lab):
 
 def up_command(host, *flags):
     """`up` as a process of its own, for logins that wait."""
-    return subprocess.Popen(host.argv([host.lab.tailscale, "up", f"--login-server={host.lab.url}", *flags]),
+    proc = subprocess.Popen(host.argv([host.lab.tailscale, "up", f"--login-server={host.lab.url}", *flags]),
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    proc.seen_by = host.outputs
+    return proc
 
 
 def finish(proc, timeout=20):
@@ -35,6 +37,7 @@ def finish(proc, timeout=20):
         proc.kill()
         out, err = proc.communicate()
         raise LabError(f"`up` did not end\n{out}{err}")
+    proc.seen_by.append(out + err)
     return proc.returncode, out, err
 
 
