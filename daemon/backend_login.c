@@ -86,7 +86,8 @@ static void on_auth_url(void *arg, const char *url)
         struct backend *b = arg;
         b->login_blocked = true;
         backend_set_str(&b->auth_url, url);
-        log_info("to log in, visit: %s", url);
+        /* Whoever reads a log must not be able to finish the login. */
+        log_info("a login waits for a visit of its URL, which `tailscale status` shows");
         notify_post(b->o.notify, "BrowseToURL", json_string(url));
         backend_update_state(b);
 }
