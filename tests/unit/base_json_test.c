@@ -10,15 +10,15 @@ static void test_parse_bounds(void **state)
         for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
                 assert_null(json_parse(bad[i], strlen(bad[i])));
         assert_null(json_parse(NULL, 0));
-        char deep[129];
+        char deep[130];
         memset(deep, '[', 64);
         memset(deep + 64, ']', 64);
         json_t *v = json_parse(deep, 128);
         assert_non_null(v);
         json_decref(v);
         memset(deep, '[', 65);
-        memset(deep + 65, ']', 63);
-        assert_null(json_parse(deep, 128));
+        memset(deep + 65, ']', 65);
+        assert_null(json_parse(deep, 130));   /* closed as it should be, and yet too deep */
         static const char twice[] = " {\"a\":1, \"a\":2} \n";
         v = json_parse(twice, strlen(twice));
         assert_int_equal(json_int(v, "a", 0), 2);

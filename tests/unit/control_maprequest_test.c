@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "base/reader.h"
+
 #include "base/json.h"
 
 static unsigned count;
@@ -115,6 +117,34 @@ static void test_compressed(void **state)
                 cut[0] = (uint8_t)n;
                 start(&f, true);
                 assert_int_equal(map_frames_feed(&f, cut, 4 + n, on_message, NULL), ERR_FORMAT);
+                map_frames_done(&f);
+        }
+}
+
+/* A few kilobytes that unpack to more than any map; and a window that alone would take 128 MiB. */
+static void test_bomb(void **state)
+{
+        (void)state;
+        enum { BLOCK = 128 * 1024, BLOCKS = MAP_FRAME_MAX / BLOCK + 1 };
+        static uint8_t bomb[4 + 6 + 4 * BLOCKS];
+        struct map_frames f;
+        if (!map_can_decompress())
+                skip();
+        for (int large_window = 0; large_window < 2; large_window++) {
+                size_t blocks = large_window ? 1 : BLOCKS, n = 4;
+                store_le32(bomb + n, 0xfd2fb528);   /* the magic number */
+                bomb[n + 4] = 0;
+                bomb[n + 5] = large_window ? 17 << 3 : 7 << 3;   /* 2^27 or 2^17 bytes */
+                n += 6;
+                for (size_t i = 0; i < blocks; i++, n += 4) {
+                        uint32_t head = (uint32_t)(i + 1 == blocks) | 1 << 1 | BLOCK << 3;   /* one byte, repeated */
+                        store_le32(bomb + n, head);
+                        bomb[n + 3] = ' ';
+                }
+                store_le32(bomb, (uint32_t)(n - 4));
+                start(&f, true);
+                assert_int_equal(map_frames_feed(&f, bomb, n, on_message, NULL), large_window ? ERR_FORMAT : ERR_FULL);
+                assert_int_equal(count, 0);
                 map_frames_done(&f);
         }
 }
@@ -237,7 +267,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_frames),     cmocka_unit_test(test_bad_lengths),
-                cmocka_unit_test(test_compressed), cmocka_unit_test(test_request),
+                cmocka_unit_test(test_compressed), cmocka_unit_test(test_bomb), cmocka_unit_test(test_request),
                 cmocka_unit_test(test_os_release), cmocka_unit_test(test_hostinfo),
                 cmocka_unit_test(test_netinfo),
         };

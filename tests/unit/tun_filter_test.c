@@ -164,6 +164,28 @@ static void mapped_addresses_are_not_ours(void **state)
         filter_state_free(s);
 }
 
+/* As bytes, any IPv4 address lies somewhere within all of IPv6. */
+static void one_family_says_nothing_of_the_other(void **state)
+{
+        (void)state;
+        static const uint8_t protos[] = {PROTO_TCP};
+        struct filter_range all6 = range("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+        struct filter_range all4 = range("0.0.0.0", "255.255.255.255");
+        struct prefix local[2];
+        assert_int_equal(prefix_parse(US4, &local[0]), ERR_NONE);
+        assert_int_equal(prefix_parse(US6, &local[1]), ERR_NONE);
+        for (int v6 = 0; v6 < 2; v6++) {
+                struct filter_ports dst = {v6 ? all6 : all4, 0, 65535};
+                struct filter_allow allow = {v6 ? &all6 : &all4, 1, &dst, 1, protos, 1};
+                struct filter *f = filter_new(&allow, 1, local, 2, false);
+                struct filter_state *s = filter_state_new();
+                assert_int_equal(in(f, s, tcp_packet(PEER4, 1, US4, 80, TCP_SYN)), v6 ? FILTER_DROP_RULE : FILTER_ACCEPT);
+                assert_int_equal(in(f, s, tcp_packet(PEER6, 1, US6, 80, TCP_SYN)), v6 ? FILTER_ACCEPT : FILTER_DROP_RULE);
+                filter_free(f);
+                filter_state_free(s);
+        }
+}
+
 /* ---- never wider than the rule, for any protocol ---- */
 
 enum { RULES = 4, RULE_PROTOS = 3, PACKETS = 3000 };
@@ -337,6 +359,7 @@ int main(void)
                 cmocka_unit_test(shields_up_lets_only_replies_in),
                 cmocka_unit_test(udp_replies_pass_and_only_they),
                 cmocka_unit_test(mapped_addresses_are_not_ours),
+                cmocka_unit_test(one_family_says_nothing_of_the_other),
                 cmocka_unit_test(never_wider_than_the_rule),
                 cmocka_unit_test(overlapping_fragments_rewrite_no_header),
         };
