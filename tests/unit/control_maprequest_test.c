@@ -100,6 +100,14 @@ static void test_compressed(void **state)
         assert_int_equal(count, 2);
         map_frames_done(&f);
 
+        /* A server that does not compress answers as it is used to. */
+        static const uint8_t AS_IT_IS[] = "\x12\0\0\0{\"KeepAlive\":true}";
+        start(&f, true);
+        assert_int_equal(map_frames_feed(&f, AS_IT_IS, sizeof(AS_IT_IS) - 1, on_message, NULL), ERR_NONE);
+        assert_int_equal(count, 1);
+        assert_string_equal(last, "{\"KeepAlive\":true}");
+        map_frames_done(&f);
+
         /* Every single damaged byte is found; only the checksum is exact enough for the content. */
         for (size_t i = 4; i < sizeof(ZSTD); i++) {
                 uint8_t bad[sizeof(ZSTD)];
