@@ -77,8 +77,7 @@ void backend_sync_all_peers(struct backend *b)
 enum {
         PEER_FOR_ENGINE = NETMAP_PEER_ADDED | NETMAP_PEER_KEY | NETMAP_PEER_DISCO | NETMAP_PEER_ALLOWED |
                 NETMAP_PEER_ENDPOINTS | NETMAP_PEER_HOME | NETMAP_PEER_EXPIRY,
-        PEER_FOR_ROUTES = NETMAP_PEER_ADDED | NETMAP_PEER_REMOVED | NETMAP_PEER_ALLOWED | NETMAP_PEER_EXPIRY |
-                NETMAP_PEER_DISCO | NETMAP_PEER_HOME,
+        PEER_FOR_ROUTES = NETMAP_PEER_ADDED | NETMAP_PEER_REMOVED | NETMAP_PEER_ALLOWED | NETMAP_PEER_EXPIRY,
 };
 
 static void sync_peers(struct backend *b, const struct netmap *nm, const struct netmap_delta *d)

@@ -3,11 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool netsync_peer_usable(const struct netmap_node *n)
-{
-        return !n->expired && (!disco_public_is_zero(&n->disco) || n->home_derp != 0);
-}
-
 static bool is_own_address(const struct netmap_node *n, struct prefix p)
 {
         for (uint32_t i = 0; i < n->address_count; i++)
@@ -32,7 +27,7 @@ enum err netsync_peer(const struct netmap_node *n, const struct netsync_prefs *p
         if (allowed == NULL)
                 return ERR_FULL;
         size_t count = 0;
-        for (uint32_t i = 0; i < n->allowed_count && netsync_peer_usable(n); i++)
+        for (uint32_t i = 0; i < n->allowed_count && !n->expired; i++)
                 if (netsync_allows(n, n->allowed[i], prefs))
                         allowed[count++] = n->allowed[i];
         *ret = (struct engine_peer){
@@ -70,7 +65,7 @@ enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *pre
         bool some6 = false;
         for (size_t i = 0; i < nm->peer_count; i++) {
                 const struct netmap_node *n = nm->peers[i];
-                for (uint32_t k = 0; k < n->allowed_count && netsync_peer_usable(n); k++) {
+                for (uint32_t k = 0; k < n->allowed_count && !n->expired; k++) {
                         struct prefix p = n->allowed[k];
                         if (!netsync_allows(n, p, prefs))
                                 continue;

@@ -20,9 +20,6 @@ struct netsync_prefs {
         size_t advertised_count;
 };
 
-/* Whether this peer takes part at all: neither expired nor without any way to reach it. */
-bool netsync_peer_usable(const struct netmap_node *n);
-
 /* Which of a peer's AllowedIPs count: its own addresses always, subnet routes if accepted, default routes
  * never (that takes an exit node), prefixes with host bits never. */
 bool netsync_allows(const struct netmap_node *n, struct prefix p, const struct netsync_prefs *prefs);

@@ -83,10 +83,12 @@ static void a_peer_becomes_engine_configuration(void **state)
         free(allowed);
 
         x.n.expired = false;
-        x.n.home_derp = 0;    /* neither relay nor disco: unreachable */
-        assert_false(netsync_peer_usable(&x.n));
-        x.n.disco.b[0] = 1;
-        assert_true(netsync_peer_usable(&x.n));
+        /* A newcomer that has only registered yet: it may speak to us, by whatever relay, the next moment. */
+        x.n.home_derp = 0;
+        x.n.disco = (struct disco_public){{0}};
+        assert_int_equal(netsync_peer(&x.n, &sp, &p, &allowed), ERR_NONE);
+        assert_int_equal(p.allowed_count, 3);
+        free(allowed);
 }
 
 static void routes_are_one_each_and_one_for_ipv6(void **state)
