@@ -77,8 +77,6 @@ static void on_map(struct control *c, const struct map_news *news, mono_t now)
         if (first) {
                 log_debug(1, "control: first map: %zu peers", mapsession_map(c->session)->peer_count);
                 backoff_clear(&c->map_backoff);
-                map_mark_dirty(
-                        c, now); /* some servers show a node to others only once it has said this itself */
         }
         give_delta(c, &news->delta);
         check_self(c);
@@ -211,7 +209,13 @@ static void open_stream(struct control *c, mono_t now)
         c->last_ping[0] = '\0';
         c->map_heard = now;
         c->map_opened = now;
-        (void)control_post(c, &c->map, "/machine/map", map_body(c, true), &FNS, now);
+        if (!control_post(c, &c->map, "/machine/map", map_body(c, true), &FNS, now))
+                return;
+        /* The same once more as an update, beside the stream: some servers show a node to others only once it
+         * has said this itself, and Headscale tells them of an update half a second before it answers the
+         * stream.  So the others mostly know us by the time we know them. */
+        c->dirty = true;
+        c->dirty_at = now;
 }
 
 /* --- updates --- */
@@ -264,7 +268,7 @@ static bool wants_map(const struct control *c)
 
 static bool wants_lite(const struct control *c)
 {
-        return c->dirty && c->online && c->lite.stream == NULL;
+        return c->dirty && c->map.stream != NULL && c->lite.stream == NULL;
 }
 
 void map_advance(struct control *c, mono_t now)

@@ -37,6 +37,7 @@ struct world {
         const char *script[8]; /* answers to register, in order; the last one stays; NULL: none yet */
         unsigned step;
         const char *map_status; /* NULL: a map comes */
+        bool slow_map;          /* it comes when the test says so */
         struct fake_stream *held_register, *held_map;
 };
 
@@ -161,7 +162,8 @@ static void on_request(struct fake *f, struct fake_stream *s, json_t *body)
                 fake_answer(s, w->map_status, "node not found\n", 15, false);
         } else if (stream) {
                 w->held_map = s;
-                fake_map(s, "{" SELF "}");
+                if (!w->slow_map)
+                        fake_map(s, "{" SELF "}");
         } else {
                 fake_answer(s, "200", "", 0, false);
         }
@@ -231,7 +233,7 @@ static void logged_in(void)
         w->script[0] = OK;
         login("k", false);
         until(&w->online, 1);
-        until(&w->lites, 1); /* the one that follows every first map */
+        until(&w->lites, 1); /* the one that goes with every stream */
 }
 
 /* --- tests --- */
@@ -255,6 +257,25 @@ static void test_login_and_map(void **state)
         assert_int_equal(w->peers, 1);
         assert_int_equal(w->errors, 0);
         assert_int_equal(w->fake.dials, 2); /* the key, and one connection for everything */
+}
+
+/* The others are told of us while the server still prepares our map. */
+static void test_update_beside_the_stream(void **state)
+{
+        (void)state;
+        w->script[0] = OK;
+        w->slow_map = true;
+        login("k", false);
+        until(&w->lites, 1);
+        assert_int_equal(w->streams, 1);
+        assert_int_equal(w->online, 0);
+        run_ms(300);
+        fake_map(w->held_map, "{" SELF "}");
+        until(&w->online, 1);
+        run_ms(300);
+        assert_int_equal(w->lites, 1); /* nothing new, nothing said */
+        assert_int_equal(w->streams, 1);
+        assert_int_equal(w->errors, 0);
 }
 
 static void test_no_early_payload(void **state)
@@ -533,7 +554,7 @@ int main(void)
                 ROW(test_deleted_node),  ROW(test_server_restart),   ROW(test_new_server_key),
                 ROW(test_wrong_version), ROW(test_broken_map),       ROW(test_self_expired),
                 ROW(test_ping_inside),   ROW(test_logout),           ROW(test_stop_and_again),
-                ROW(test_free_any_time),
+                ROW(test_free_any_time), ROW(test_update_beside_the_stream),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;
