@@ -201,6 +201,12 @@ static void on_relay_state(void *arg, int region, enum ms_relay_state st, const 
         post(d, (struct dp_msg){.kind = DP_RELAY, .ptr = m});
 }
 
+static void on_known(void *arg, uint32_t slot, mono_t since, mono_t now)
+{
+        struct data *d = arg;
+        wg_peer_known(d->dp.wg, slot, since, now);
+}
+
 /* ---- from the control thread ---- */
 
 static void set_key(struct data *d, struct key_private *k)
@@ -426,6 +432,7 @@ static const struct ms_callbacks ms_cb = {
         .on_report = on_report,
         .on_ping = on_ping,
         .on_relay_state = on_relay_state,
+        .on_known = on_known,
 };
 
 struct data *data_new(const struct engine_opts *opts, struct ring *in, struct ring *out)

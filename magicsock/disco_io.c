@@ -192,6 +192,7 @@ static void carry_out(struct ms *ms, struct ms_slot *s, mono_t now)
 {
         struct ms_ping_result results[MS_PEER_CLI_MAX];
         size_t n = 0;
+        mono_t known = {0};
         for (size_t i = 0; i < ms->out.count; i++) {
                 const struct ms_action *a = &ms->out.a[i];
                 switch (a->kind) {
@@ -215,6 +216,9 @@ static void carry_out(struct ms *ms, struct ms_slot *s, mono_t now)
                 case MS_ACT_CALL:
                         send_call(ms, s, now);
                         break;
+                case MS_ACT_KNOWN:
+                        known = a->sent;
+                        break;
                 case MS_ACT_CLI_RESULT:
                         if (n < MS_PEER_CLI_MAX)
                                 results[n++] = result_of(ms, s, a);
@@ -223,6 +227,8 @@ static void carry_out(struct ms *ms, struct ms_slot *s, mono_t now)
         }
         ms->out.count = 0;
         /* Last, as they may call back in. */
+        if (mono_is_set(known) && ms->cb.on_known)
+                ms->cb.on_known(ms->arg, s->slot, known, now);
         for (size_t i = 0; i < n && ms->cb.on_ping; i++)
                 ms->cb.on_ping(ms->arg, &results[i], now);
 }

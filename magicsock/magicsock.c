@@ -246,6 +246,7 @@ void ms_heard(struct ms *ms, uint32_t slot, const struct ms_source *from, mono_t
         if (!s)
                 return;
         s->heard = now;
+        ms_peer_on_proof(&s->peer);
         ms_reach_traffic(ms, now);
 }
 

@@ -70,6 +70,8 @@ struct ms_callbacks {
         void (*on_home)(void *arg, int region, mono_t now);   /* our home relay is another one; 0 = none */
         void (*on_ping)(void *arg, const struct ms_ping_result *res, mono_t now);
         void (*on_relay_state)(void *arg, int region, enum ms_relay_state st, const char *detail, mono_t now);
+        /* A peer answered for the first time: it has known us since `since` at the latest. */
+        void (*on_known)(void *arg, uint32_t slot, mono_t since, mono_t now);
 };
 
 struct ms_opts {

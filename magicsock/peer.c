@@ -17,6 +17,9 @@
 #define BURST_AFTER_CALL_NS (10 * NS_PER_SEC)
 #define PROBE_GAP_NS        (1 * NS_PER_SEC) /* looking for the last good address after a cut */
 #define PROBE_FOR_NS        (10 * NS_PER_SEC)
+#define KNOCK_GAP_NS        (50 * NS_PER_MS) /* at least; later an eighth of the time since the first */
+#define KNOCK_FOR_NS        (5 * NS_PER_SEC)
+#define KNOCK_AGAIN_NS      (300 * NS_PER_SEC)
 
 enum { BURST_STEPS = 4, BURST_WIDTH = 16 };
 static const int64_t burst_ms[BURST_STEPS] = {60, 160, 360, 760};
@@ -183,6 +186,31 @@ static void repeat_burst(struct ms_peer *p, mono_t now, struct ms_actions *out)
                                                   : (mono_t){0};
 }
 
+void ms_peer_on_proof(struct ms_peer *p)
+{
+        p->knows_us = true;
+        p->knock_at = (mono_t){0};
+}
+
+static void start_knocking(struct ms_peer *p, mono_t now)
+{
+        if (p->knows_us || !p->has_disco || mono_is_set(p->knock_at) ||
+            !is_older(p->knock_started, KNOCK_AGAIN_NS, now))
+                return;
+        p->knock_started = now;
+        p->knock_at = mono_add_ns(now, KNOCK_GAP_NS);
+}
+
+/* Each knock stands in for the CLI's ping as well, should the first one have been dropped. */
+static void knock(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        int64_t since = mono_diff_ns(now, p->knock_started);
+        int64_t gap = since / 8 > KNOCK_GAP_NS ? since / 8 : KNOCK_GAP_NS;
+        p->knock_at = since < KNOCK_FOR_NS ? mono_add_ns(now, gap) : (mono_t){0};
+        if (relay_of(p) && !p->expired)
+                send_ping(p, no_addr, 0, p->cli_count > 0 ? &p->cli[0].cookie : NULL, now, out);
+}
+
 /* A call makes sense only along with pings of ours, recent ones at least: they open our NAT. */
 static void start_round(struct ms_peer *p, bool call, mono_t now, struct ms_actions *out)
 {
@@ -239,6 +267,7 @@ struct ms_route ms_peer_on_send(struct ms_peer *p, mono_t now, struct ms_actions
         if (p->expired)
                 return r;
         arm_heartbeat(p, now);
+        start_knocking(p, now);
         if (p->has_disco && !ms_peer_is_direct(p, now) && mono_reached(now, p->quiet_until)) {
                 start_round(p, true, now, out);
                 start_burst(p, BURST_AFTER_SEND_NS, now);
@@ -277,6 +306,7 @@ void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid
 {
         if (was_seen(p, txid) || !path_addr_usable(src))
                 return;
+        ms_peer_on_proof(p);
         if (!bucket_take(&p->pongs, PONG_COST_NS, now)) {
                 p->limited++;
                 return;
@@ -297,6 +327,7 @@ void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txi
 {
         if (was_seen(p, txid))
                 return;
+        ms_peer_on_proof(p);
         if (!bucket_take(&p->pongs, PONG_COST_NS, now)) {
                 p->limited++;
                 return;
@@ -344,6 +375,9 @@ bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_r
                         continue;
                 struct ms_peer_ping g = p->pings[i];
                 forget_ping(p, i);
+                if (!p->knows_us)
+                        act(out, MS_ACT_KNOWN)->sent = g.sent;
+                ms_peer_on_proof(p);
                 if (g.is_cli)
                         answer_cli(p, &g, region, now, out);
                 if (!by_relay && addr_is_set(g.to))
@@ -359,6 +393,7 @@ void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t
                 p->limited++;
                 return;
         }
+        ms_peer_on_proof(p);
         path_forget_origin(&p->paths, PATH_FROM_CALL);
         for (size_t i = 0; i < n; i++)
                 path_add(&p->paths, eps[i], PATH_FROM_CALL, p->best.addr, now);
@@ -448,7 +483,8 @@ void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)
         p->learned = 0;
         p->last_send = p->heartbeat_at = p->round_started = p->more_at = p->quiet_until = (mono_t){0};
         p->burst_started = p->burst_at = p->call_sent = p->call_again_at = (mono_t){0};
-        p->lost = p->probe_at = (mono_t){0};
+        p->lost = p->probe_at = p->knock_started = p->knock_at = (mono_t){0};
+        p->knows_us = false;
 }
 
 enum err ms_peer_ping(struct ms_peer *p, uint64_t cookie, size_t wire_mtu, mono_t now, struct ms_actions *out)
@@ -478,6 +514,7 @@ enum err ms_peer_ping(struct ms_peer *p, uint64_t cookie, size_t wire_mtu, mono_
         p->cli[p->cli_count].cookie = cookie;
         p->cli[p->cli_count++].until = mono_add_ns(now, MS_PEER_PING_TIMEOUT_NS);
         arm_heartbeat(p, now);
+        start_knocking(p, now);
         if (!ms_peer_is_direct(p, now) && p->paths.count > 0) {
                 if (is_older(p->call_sent, CALL_GAP_NS, now))
                         send_call(p, now, out);
@@ -551,6 +588,8 @@ void ms_peer_expire(struct ms_peer *p, mono_t now, struct ms_actions *out)
                 ping_slice(p, now, out);
         if (due(p->burst_at, now))
                 repeat_burst(p, now, out);
+        if (due(p->knock_at, now))
+                knock(p, now, out);
         if (due(p->call_again_at, now)) {
                 p->call_again_at = (mono_t){0};
                 if (p->heard_ping.ns < p->burst_started.ns && !ms_peer_is_direct(p, now))
@@ -560,7 +599,7 @@ void ms_peer_expire(struct ms_peer *p, mono_t now, struct ms_actions *out)
 
 mono_t ms_peer_deadline(const struct ms_peer *p)
 {
-        const mono_t at[] = {p->heartbeat_at, p->more_at, p->burst_at, p->call_again_at, p->probe_at};
+        const mono_t at[] = {p->heartbeat_at, p->more_at, p->burst_at, p->call_again_at, p->probe_at, p->knock_at};
         mono_t first = MONO_NEVER;
         for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++)
                 if (mono_is_set(at[i]))

@@ -10,6 +10,10 @@
  * puts it back on the relay alone.  All numbers are those of the reference, and on top of them three rules
  * that make two NATs open in one round trip where it takes 5 s: ping back whoever pings us, answer a
  * call-me-maybe with ours, and repeat the pings of a fresh round soon.
+ *
+ * A server may take a second to tell a peer of us, and until then it drops all we send.  So with the first data
+ * for a peer that never answered we also knock: pings by relay, which cost next to nothing, until one is
+ * answered.
  */
 #pragma once
 
@@ -43,6 +47,7 @@ enum ms_action_kind {
         MS_ACT_PONG,          /* to addr, naming addr */
         MS_ACT_PONG_RELAY,    /* back by region */
         MS_ACT_CALL,          /* our endpoints, by relay */
+        MS_ACT_KNOWN,         /* for the first time the peer answered: a ping sent at `sent` */
         MS_ACT_CLI_RESULT,    /* the end of ms_peer_ping(): cookie, err, latency_ns, addr or region */
 };
 
@@ -55,6 +60,7 @@ struct ms_action {
         uint64_t cookie;
         enum err err;
         int64_t latency_ns;
+        mono_t sent;
 };
 
 struct ms_actions {
@@ -96,6 +102,9 @@ struct ms_peer {
         mono_t heard_ping;       /* the peer's last ping by UDP */
         mono_t lost;             /* trust ended then; 0 = trusted, or long ago */
         mono_t probe_at;
+        bool knows_us;           /* something of the peer's came: the server has told it of us */
+        mono_t knock_started;
+        mono_t knock_at;
 
         struct ms_bucket {       /* a second's worth of tokens, counted in time */
                 int64_t tokens_ns;
@@ -148,6 +157,8 @@ bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_r
 void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t now, struct ms_actions *out);
 /* A packet of the peer came by relay (region) or, authenticated, by UDP (region 0). */
 void ms_peer_on_heard(struct ms_peer *p, int region, mono_t now, struct ms_actions *out);
+/* A packet of the peer was authenticated. */
+void ms_peer_on_proof(struct ms_peer *p);
 /* The relay says that the peer is not there any more. */
 void ms_peer_on_relay_gone(struct ms_peer *p, int region);
 

@@ -127,6 +127,15 @@ void wg_peer_refresh(struct wg *wg, uint32_t slot, mono_t now)
         peer_touch(wg, p);
 }
 
+void wg_peer_known(struct wg *wg, uint32_t slot, mono_t since, mono_t now)
+{
+        struct wg_peer *p = peer_at(wg, slot);
+        if (p == NULL)
+                return;
+        timers_peer_known(&p->timers, since, now);
+        peer_touch(wg, p);
+}
+
 size_t wg_seal(struct wg *wg, uint32_t slot, struct pkt **pkts, size_t n, mono_t now)
 {
         struct wg_peer *p = peer_at(wg, slot);

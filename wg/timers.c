@@ -86,6 +86,13 @@ void timers_peer_restarted(struct timers *t, mono_t now)
         t->initiate_at = earliest;
 }
 
+void timers_peer_known(struct timers *t, mono_t since, mono_t now)
+{
+        if (!t->first_contact || t->tries == 0 || t->asked_at.ns >= since.ns)
+                return;
+        t->initiate_at = mono_min(t->initiate_at, later(now, mono_add_ms(t->asked_at, TIMERS_SPACING_MS)));
+}
+
 void timers_initiation_sent(struct timers *t, int64_t jitter_ns, mono_t now)
 {
         t->jitter_ns = jitter_ns;

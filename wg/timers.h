@@ -18,6 +18,7 @@ enum {
         ZERO_KEY_S = 540,             /* 3 * REJECT_AFTER_TIME */
         TIMERS_TRIES = 20,            /* initiations of a series, early ones not counted */
         TIMERS_EARLY_TRIES = 4,       /* 0.25, 0.5, 1 and 2 s after the first */
+        TIMERS_SPACING_MS = 50,       /* no hint makes initiations follow each other faster */
         TIMERS_JITTER_MS = 333,
         TIMERS_ANSWERED_MS = 1000,    /* we answered and wait to be confirmed before we ask again */
 };
@@ -47,6 +48,9 @@ void timers_want_handshake(struct timers *t, bool have_session, mono_t now);
 /* The other side has most likely lost its sessions: at once, however fresh ours is, but no oftener than once
  * in TIMERS_ANSWERED_MS. */
 void timers_peer_restarted(struct timers *t, mono_t now);
+/* The other side has known our key since `since` at the latest.  If all initiations of a first contact are older,
+ * it may have dropped them as a stranger's: another one at once. */
+void timers_peer_known(struct timers *t, mono_t since, mono_t now);
 void timers_initiation_sent(struct timers *t, int64_t jitter_ns, mono_t now);
 void timers_initiation_failed(struct timers *t, mono_t now);   /* no buffer: again in a moment */
 void timers_response_sent(struct timers *t, bool have_session, mono_t now);

@@ -36,3 +36,20 @@ def test_ping_right_after_up(lab):
     address = alpha.ip
     beta.join()
     assert beta.ping(address, count=5, interval=0.2, timeout=3) == 5
+
+
+def test_the_others_know_a_newcomer_when_its_up_returns(lab):
+    """A server that stores on a tick of its own, as Headscale does, tells the others of a newcomer's keys as early as
+    the newcomer lets it: here, before it answers with the map."""
+    lab.servers("--gather", "1.2", "--store-tick", "1.3")
+    alpha = lab.host("alpha")
+    alpha.join()
+    address, took = alpha.ip, []
+    for name in ("beta", "gamma", "delta"):
+        host = lab.host(name)
+        host.join()
+        begin = time.monotonic()
+        assert host.ping(address, timeout=5) == 1
+        took.append(time.monotonic() - begin)
+    print("first replies after", [f"{t:.2f}" for t in took])
+    assert max(took) < 0.6

@@ -157,6 +157,7 @@ static void test_without_disco_key(void **state)
 static void test_burst_repeats(void **state)
 {
         (void)state;
+        ms_peer_on_proof(&p);
         send_data();
         out.count = 0;
         pass(59);
@@ -461,6 +462,7 @@ static void test_heard_by_relay_starts_search(void **state)
 static void test_cli_ping(void **state)
 {
         (void)state;
+        ms_peer_on_proof(&p);
         assert_int_equal(ms_peer_ping(&p, 7, 0, now, &out), ERR_NONE);
         assert_int_equal(count(MS_ACT_PING_RELAY), 1);
         assert_int_equal(count(MS_ACT_PING), 2);
@@ -567,6 +569,107 @@ static void test_single_candidate_still_calls(void **state)
         assert_int_equal(count(MS_ACT_CALL), 1);
 }
 
+static unsigned knocks_within(int64_t ms)
+{
+        out.count = 0;
+        pass(ms);
+        return count(MS_ACT_PING_RELAY);
+}
+
+/* The server has not told the peer of us yet: pings by relay until one is answered, and then the word that an
+ * initiation older than that ping may be lost. */
+static void test_knocks_until_known(void **state)
+{
+        (void)state;
+        send_data();
+        assert_int_equal(count(MS_ACT_PING_RELAY), 0);   /* the packet itself goes there */
+        assert_int_equal(knocks_within(49), 0);
+        assert_int_equal(knocks_within(1), 1);
+        assert_int_equal(knocks_within(350), 7);
+        mono_t before = now;
+        assert_int_equal(knocks_within(60), 1);
+        const struct ms_action *a = NULL;
+        for (size_t i = 0; i < out.count; i++)
+                if (out.a[i].kind == MS_ACT_PING_RELAY)
+                        a = &out.a[i];
+        struct disco_txid t = a->txid;
+        out.count = 0;
+        assert_true(ms_peer_on_pong(&p, &t, true, 1, now, &out));
+        assert_int_equal(count(MS_ACT_KNOWN), 1);
+        assert_int_equal(mono_diff_ms(out.a[0].sent, before), 50);
+        assert_int_equal(knocks_within(4000), 0);
+        send_data();
+        assert_int_equal(knocks_within(4000), 0);
+}
+
+/* A peer that is away costs a few dozen small packets, and not again with every packet for it. */
+static void test_knocks_are_bounded(void **state)
+{
+        (void)state;
+        unsigned all = 0;
+        for (int s = 0; s < 300; s++) {
+                send_data();
+                all += knocks_within(1000);
+        }
+        assert_true(all >= 20 && all <= 35);
+        send_data();
+        assert_int_equal(knocks_within(51), 1);
+}
+
+static void test_no_knocks_for_the_known(void **state)
+{
+        (void)state;
+        for (int i = 0; i < 5; i++) {
+                struct disco_txid t = txid(1);
+                struct addr e = E1;
+                send_data();
+                switch (i) {
+                case 0:
+                        ms_peer_on_proof(&p);
+                        break;
+                case 1:
+                        ms_peer_on_ping(&p, E1, &t, true, now, &out);
+                        break;
+                case 2:
+                        ms_peer_on_relay_ping(&p, 1, &t, now, &out);
+                        break;
+                case 3:
+                        ms_peer_on_call(&p, &e, 1, now, &out);
+                        break;
+                default:
+                        t = ping_to(E1)->txid;
+                        assert_true(ms_peer_on_pong(&p, &t, false, 0, now, &out));
+                        break;
+                }
+                assert_int_equal(knocks_within(3000), 0);
+                tear_down(state);
+                set_up(state);
+        }
+        ms_peer_on_config(&p, false, false, 1, NULL, 0, now);
+        send_data();   /* nothing to knock with */
+        assert_int_equal(knocks_within(3000), 0);
+}
+
+/* `tailscale ping` at first contact: its own ping was dropped, a knock brings the answer. */
+static void test_knock_answers_the_cli(void **state)
+{
+        (void)state;
+        assert_int_equal(ms_peer_ping(&p, 77, 0, now, &out), ERR_NONE);
+        assert_int_equal(knocks_within(200), 4);
+        struct disco_txid t = {{0}};
+        for (size_t i = 0; i < out.count; i++)
+                if (out.a[i].kind == MS_ACT_PING_RELAY)
+                        t = out.a[i].txid;
+        now = mono_add_ms(now, 7);
+        out.count = 0;
+        assert_true(ms_peer_on_pong(&p, &t, true, 1, now, &out));
+        assert_int_equal(count(MS_ACT_CLI_RESULT), 1);
+        for (size_t i = 0; i < out.count; i++)
+                if (out.a[i].kind == MS_ACT_CLI_RESULT)
+                        assert_true(out.a[i].cookie == 77 && out.a[i].region == 1 &&
+                                out.a[i].latency_ns == 7 * NS_PER_MS);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -593,6 +696,10 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_cli_ping_bounds, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_send_errors, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_own_endpoints, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_knocks_until_known, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_knocks_are_bounded, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_no_knocks_for_the_known, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_knock_answers_the_cli, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_new_endpoints_in_map, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_single_candidate_still_calls, set_up, tear_down),
         };

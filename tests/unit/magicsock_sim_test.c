@@ -182,7 +182,7 @@ static struct event call_of(const struct node *n)
 
 static void strip_additions(struct ms_peer *p)
 {
-        p->burst_at = p->call_again_at = p->probe_at = (mono_t){0};
+        p->burst_at = p->call_again_at = p->probe_at = p->knock_at = (mono_t){0};
 }
 
 /* The reference does not ping back, so the gate of that address stays as it was. */
@@ -237,6 +237,7 @@ static void carry_out(struct sim *s, int i, enum msg cause)
                 case MS_ACT_PONG_RELAY:
                         send_relay(s, i, (struct event){.msg = MSG_PONG, .txid = a->txid});
                         break;
+                case MS_ACT_KNOWN:
                 case MS_ACT_CLI_RESULT:
                         break;
                 }

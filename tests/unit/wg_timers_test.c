@@ -11,6 +11,7 @@ enum event {
         WANT,           /* no session */
         WANT_REKEY,     /* there is one */
         RESTARTED,
+        KNOWN,          /* .says is since when, in ms */
         INITIATED,
         ANSWERED,       /* a response left, no session yet */
         ANSWERED_LIVE,
@@ -68,6 +69,9 @@ static void play(const char *name, const struct row *rows)
                         break;
                 case RESTARTED:
                         timers_peer_restarted(&t, now);
+                        break;
+                case KNOWN:
+                        timers_peer_known(&t, at(r->says), now);
                         break;
                 case INITIATED:
                         timers_initiation_sent(&t, JITTER_MS * NS_PER_MS, now);
@@ -150,6 +154,17 @@ STORY(restarted,
         {200, DEADLINE, 1000}, {1000, EXPECT_LIVE, TIMERS_INITIATE}, {1000, INITIATED, 0}, {1000, DEADLINE, 1250},
         {1050, COMPLETE, 0}, {3000, RESTARTED, 0}, {3000, EXPECT_LIVE, TIMERS_INITIATE}, {3000, INITIATED, 0},
         {3000, DEADLINE, 3250}, {3100, RESTARTED, 0}, {3100, DEADLINE, 3250})
+
+/* What was sent before the peer knew us is lost; what was sent after is being answered. */
+STORY(known,
+        {0, WANT, 0}, {0, EXPECT, TIMERS_INITIATE}, {0, INITIATED, 0}, {90, KNOWN, 0}, {90, DEADLINE, 250},
+        {100, KNOWN, 60}, {100, DEADLINE, 100}, {100, EXPECT, TIMERS_INITIATE}, {100, INITIATED, 0},
+        {100, DEADLINE, 350}, {110, KNOWN, 60}, {110, DEADLINE, 350}, {110, KNOWN, 105}, {110, DEADLINE, 150},
+        {150, EXPECT, TIMERS_INITIATE}, {150, INITIATED, 0}, {160, COMPLETE, 0}, {170, KNOWN, 165}, {170, DEADLINE, 0})
+STORY(known_before_it_was_wanted,
+        {0, KNOWN, 0}, {0, DEADLINE, 0}, {0, WANT, 0}, {0, KNOWN, 0}, {0, EXPECT, TIMERS_INITIATE})
+STORY(known_does_not_hurry_rekeying,
+        {0, WANT_REKEY, 0}, {0, EXPECT_LIVE, TIMERS_INITIATE}, {0, INITIATED, 0}, {100, KNOWN, 50}, {100, DEADLINE, 5100})
 
 /* Having answered, we wait to be confirmed, but only for a second if there is nothing to send under. */
 STORY(answered_then_wants,
@@ -236,6 +251,9 @@ int main(void)
                 cmocka_unit_test(guard_with_session),
                 cmocka_unit_test(guard_without_session),
                 cmocka_unit_test(restarted),
+                cmocka_unit_test(known),
+                cmocka_unit_test(known_before_it_was_wanted),
+                cmocka_unit_test(known_does_not_hurry_rekeying),
                 cmocka_unit_test(answered_then_wants),
                 cmocka_unit_test(answered_then_rekeys),
                 cmocka_unit_test(answered_while_asking),
