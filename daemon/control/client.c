@@ -58,6 +58,11 @@ void control_report(struct control *c, enum control_error_kind kind, const char 
         c->cb.on_error(c->arg, &e);
 }
 
+bool control_maybe_headscale(const struct control *c)
+{
+        return conn_had_early(c->conn) && strstr(c->url.host, "tailscale.com") == NULL;
+}
+
 json_t *control_hostinfo(const struct control *c)
 {
         json_t *h = c->hostinfo != NULL ? json_copy(c->hostinfo) : json_object();
@@ -434,6 +439,8 @@ void control_login(struct control *c, const struct control_login *opts)
 {
         bool none = key_private_is_zero(&c->node);
         request_drop(c, &c->reg);
+        if (c->early)
+                map_stop(c);
         c->followup[0] = '\0';
         c->recheck = false;
         c->auth_key[0] = '\0';

@@ -10,6 +10,9 @@
 enum {
         WATCHDOG_MS = 120000,
         GATHER_MS = 100, /* changes that come together go together */
+        BESIDE_MS = 50,
+        EARLY_GAP_MS = 150,
+        EARLY_TRIES = 8,
         STREAM_GOOD_MS = 5000,
         EXPIRY_SLACK_MS = 1000,
 };
@@ -26,7 +29,25 @@ void map_stop(struct control *c)
 {
         request_drop(c, &c->map);
         request_drop(c, &c->lite);
+        c->early = false;
         set_online(c, false);
+}
+
+/* Headscale stores a new node up to half a second before it answers the registration, and then needs a second
+ * for the first map.  So the map is asked for meanwhile; until the node is stored that is refused at once.
+ * Only a login with a key is over so soon that a few tries suffice. */
+static bool wants_early(const struct control *c)
+{
+        return !c->registered && c->goal == GOAL_LOGIN && c->purpose == PURPOSE_LOGIN && c->reg.stream != NULL &&
+               c->auth_key[0] != '\0' && control_maybe_headscale(c) &&
+               (c->map.stream != NULL || c->early_tries < EARLY_TRIES);
+}
+
+void map_plan_early(struct control *c, mono_t now)
+{
+        c->early_tries = 0;
+        if (wants_early(c))
+                c->map_backoff.next = mono_add_ms(now, EARLY_GAP_MS);
 }
 
 void map_mark_dirty(struct control *c, mono_t now)
@@ -92,6 +113,11 @@ static enum err on_message(void *arg, const char *json, size_t len)
         mono_t now = loop_now(c->loop);
         if (c->map.stream == NULL)
                 return ERR_CLOSED; /* a callback has stopped the stream */
+        if (c->early) { /* nobody may hear of a map before the login: it is asked for again then */
+                map_stop(c);
+                c->early_tries = EARLY_TRIES;
+                return ERR_CLOSED;
+        }
         enum err e = mapsession_apply(c->session, json, len, wall_now_ns(), &news);
         if (e != ERR_NONE)
                 return e;
@@ -169,7 +195,10 @@ static void on_stream_end(void *arg, bool clean)
         int status = c->map.status;
         char detail[64];
         c->map.stream = NULL;
-        if (!clean || status == 0 || status == 200) {
+        if (c->early) {
+                c->early = false;
+                c->map_backoff.next = mono_add_ms(now, EARLY_GAP_MS);
+        } else if (!clean || status == 0 || status == 200) {
                 stream_failed(c, CONTROL_ERROR_SERVER, "it ended the map stream", "", now);
         } else if (!on_refusal(c, &c->map)) {
                 (void)snprintf(detail, sizeof(detail), "HTTP status %d for the map", status);
@@ -188,7 +217,7 @@ static char *map_body(struct control *c, bool stream)
         json_t *hostinfo = control_hostinfo(c);
         struct map_request rq = {
                 .version = CONTROL_CAP_VERSION,
-                .node_key = key_node_public(&c->node),
+                .node_key = key_node_public(c->early ? &c->candidate : &c->node),
                 .disco = c->disco,
                 .hostinfo = hostinfo,
                 .endpoints = c->endpoints,
@@ -209,13 +238,15 @@ static void open_stream(struct control *c, mono_t now)
         c->last_ping[0] = '\0';
         c->map_heard = now;
         c->map_opened = now;
+        c->early = !c->registered;
+        c->early_tries += c->early;
         if (!control_post(c, &c->map, "/machine/map", map_body(c, true), &FNS, now))
                 return;
-        /* The same once more as an update, beside the stream: some servers show a node to others only once it
-         * has said this itself, and Headscale tells them of an update half a second before it answers the
-         * stream.  So the others mostly know us by the time we know them. */
+        /* The same once more as an update, beside the stream if that is not refused: some servers show a node to
+         * others only once it has said this itself, and Headscale tells them of an update half a second before
+         * it answers the stream.  So the others mostly know us by the time we know them. */
         c->dirty = true;
-        c->dirty_at = now;
+        c->dirty_at = mono_add_ms(now, BESIDE_MS);
 }
 
 /* --- updates --- */
@@ -244,7 +275,7 @@ static void on_lite_end(void *arg, bool clean)
                 c->dirty = true;
                 c->dirty_at = now;
                 (void)backoff_fail(&c->lite_backoff, now);
-                if (clean && c->lite.status != 0 && on_refusal(c, &c->lite))
+                if (!c->early && clean && c->lite.status != 0 && on_refusal(c, &c->lite))
                         map_stop(c);
                 else
                         log_debug(1, "control: an update was not accepted (status %d)", c->lite.status);
@@ -263,7 +294,7 @@ static void send_lite(struct control *c, mono_t now)
 
 static bool wants_map(const struct control *c)
 {
-        return c->registered && c->want_poll && c->goal != GOAL_LOGOUT;
+        return c->want_poll && ((c->registered && c->goal != GOAL_LOGOUT) || wants_early(c));
 }
 
 static bool wants_lite(const struct control *c)

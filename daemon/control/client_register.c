@@ -56,8 +56,10 @@ static void on_success(struct control *c, const struct register_answer *a, mono_
         if (new_key) {
                 c->old_node = c->node;
                 c->node = c->candidate;
-                map_stop(c); /* the stream was opened for the old key */
+                if (!c->early)
+                        map_stop(c); /* the stream was opened for the old key */
         }
+        c->early = false;
         c->candidate_fresh = false;
         c->registered = true;
         c->goal = GOAL_RUN;
@@ -259,6 +261,8 @@ static void on_end(void *arg, bool clean)
                 on_answer(c, now);
         else if (c->purpose != PURPOSE_PROBE)
                 retry_later(c, CONTROL_ERROR_SERVER, "it broke off the registration", "", now);
+        if (c->early)
+                map_stop(c); /* it did not succeed */
         if (c->reg.stream == NULL)
                 buf_done(&c->reg.body);
         control_kick(c);
@@ -285,15 +289,15 @@ static void send_register(struct control *c, enum register_purpose purpose, mono
         rq.ephemeral = login && c->ephemeral;
         rq.hostinfo = hostinfo;
         c->purpose = purpose;
-        (void)control_post(c, &c->reg, "/machine/register", register_build(&rq), &REGISTER_FNS, now);
+        if (control_post(c, &c->reg, "/machine/register", register_build(&rq), &REGISTER_FNS, now))
+                map_plan_early(c, now);
         json_decref(hostinfo);
 }
 
 /* Only Headscale keeps quiet about a deleted node; others must not be asked needlessly. */
 static bool wants_probe(const struct control *c)
 {
-        return c->goal == GOAL_RUN && c->registered && c->online && conn_had_early(c->conn) &&
-               strstr(c->url.host, "tailscale.com") == NULL;
+        return c->goal == GOAL_RUN && c->registered && c->online && control_maybe_headscale(c);
 }
 
 void register_again(struct control *c)

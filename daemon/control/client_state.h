@@ -96,6 +96,8 @@ struct control {
         mono_t map_heard; /* last message, or start of the stream */
         mono_t map_opened;
         bool online; /* a first map has come on this stream */
+        bool early;  /* the stream was opened for the candidate, before the registration was answered */
+        unsigned early_tries;
         bool self_expired;
         mono_t expiry_at; /* when a key expires next */
         char last_ping[512];
@@ -130,6 +132,8 @@ void request_on_status(struct request *rq, int status, const char *retry_after);
 void request_on_data(struct request *rq, const uint8_t *data, size_t len, size_t max);
 /* The text of an error answer, printable, cut to its first line. */
 const char *request_error_text(struct request *rq);
+/* It greets as Headscale does, and is not one of Tailscale's own. */
+bool control_maybe_headscale(const struct control *c);
 /* NULL: out of memory. */
 json_t *control_hostinfo(const struct control *c);
 
@@ -142,6 +146,7 @@ void register_logout_over(struct control *c, enum control_error_kind kind, const
 
 /* client_map.c */
 void map_advance(struct control *c, mono_t now);
+void map_plan_early(struct control *c, mono_t now); /* a registration was sent */
 mono_t map_next(const struct control *c);
 void map_stop(struct control *c); /* no stream, no update */
 void map_mark_dirty(struct control *c, mono_t now);

@@ -278,6 +278,78 @@ static void test_update_beside_the_stream(void **state)
         assert_int_equal(w->errors, 0);
 }
 
+/* Headscale stores a node before it answers the registration: the map is asked for meanwhile. */
+static void test_map_before_the_answer(void **state)
+{
+        (void)state;
+        w->script[0] = NULL; /* held */
+        w->map_status = "404";
+        login("k", false);
+        until(&w->streams, 2);
+        assert_int_equal(w->lites, 0); /* refused, so nothing is sent beside it */
+        w->map_status = NULL;
+        w->slow_map = true;
+        until(&w->streams, 3);
+        until(&w->lites, 1);
+        assert_int_equal(w->errors + w->need_login + w->registered, 0);
+        fake_answer(w->held_register, "200", OK, strlen(OK), false);
+        until(&w->registered, 1);
+        run_ms(300);
+        fake_map(w->held_map, "{" SELF "}");
+        until(&w->online, 1);
+        run_ms(300);
+        assert_int_equal(w->streams, 3); /* the one that stood was kept */
+        assert_int_equal(w->registers, 1);
+        assert_int_equal(w->errors + w->offline, 0);
+}
+
+/* A map that comes before the login is done is not shown, one of a login that fails never. */
+static void test_early_map_is_not_believed(void **state)
+{
+        (void)state;
+        w->script[0] = NULL;
+        login("k", false);
+        until(&w->streams, 1); /* its map comes at once */
+        run_ms(500);
+        assert_int_equal(w->maps + w->online + w->errors, 0);
+        assert_int_equal(w->streams, 1);
+        fake_answer(w->held_register, "200", OK, strlen(OK), false);
+        until(&w->online, 1);
+        assert_int_equal(w->streams, 2);
+}
+
+static void test_early_map_of_a_failed_login(void **state)
+{
+        (void)state;
+        static const char NO[] = "{\"Error\":\"authkey expired\"}";
+        w->script[0] = NULL;
+        w->slow_map = true;
+        login("k", false);
+        until(&w->streams, 1);
+        fake_answer(w->held_register, "200", NO, strlen(NO), false);
+        until(&w->errors, 1);
+        assert_int_equal(w->error.kind, CONTROL_ERROR_AUTH_KEY_EXPIRED);
+        fake_map(w->held_map, "{" SELF "}");
+        run_ms(300);
+        assert_int_equal(w->maps + w->online, 0);
+        assert_int_equal(w->errors, 1);
+}
+
+static void test_early_map_is_for_keys_alone(void **state)
+{
+        (void)state;
+        w->script[0] = NULL;
+        w->map_status = "404";
+        login(NULL, false); /* a person may take minutes */
+        until(&w->registers, 1);
+        run_ms(500);
+        assert_int_equal(w->streams, 0);
+        login("k", false);
+        run_ms(2500);
+        assert_int_equal(w->streams, 8); /* and not for ever */
+        assert_int_equal(w->errors, 0);
+}
+
 static void test_no_early_payload(void **state)
 {
         (void)state;
@@ -555,6 +627,8 @@ int main(void)
                 ROW(test_wrong_version), ROW(test_broken_map),       ROW(test_self_expired),
                 ROW(test_ping_inside),   ROW(test_logout),           ROW(test_stop_and_again),
                 ROW(test_free_any_time), ROW(test_update_beside_the_stream),
+                ROW(test_map_before_the_answer), ROW(test_early_map_is_not_believed),
+                ROW(test_early_map_of_a_failed_login), ROW(test_early_map_is_for_keys_alone),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;
