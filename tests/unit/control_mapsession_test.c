@@ -683,8 +683,8 @@ static const char *const MODEL_ALLOWED[] = {"", ",\"AllowedIPs\":[]", ",\"Allowe
 static const char *const MODEL_RULES[] = {
         "null",
         "[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":22,\"Last\":22}}],\"IPProto\":[6]}]",
-        "[{\"SrcIPs\":[\"100.64.1.0/24\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]},"
-        "{\"SrcIPs\":[\"100.64.1.9\"],\"DstPorts\":[{\"IP\":\"10.0.0.1\",\"Ports\":{\"First\":1,\"Last\":2}}]}]",
+        ("[{\"SrcIPs\":[\"100.64.1.0/24\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]},"
+         "{\"SrcIPs\":[\"100.64.1.9\"],\"DstPorts\":[{\"IP\":\"10.0.0.1\",\"Ports\":{\"First\":1,\"Last\":2}}]}]"),
         "[]",
 };
 
