@@ -3,115 +3,124 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crypto.h"
+#include "tun/cover.h"
 #include "tun/flows.h"
 #include "tun/packet.h"
-
-struct range {
-        uint8_t version;   /* 4 or 6 */
-        uint8_t first[16], last[16];
-};
-
-struct dst {
-        struct range ips;
-        uint16_t first, last;
-};
-
-struct rule {
-        uint64_t protos[4];   /* a bit a protocol */
-        size_t src_count, dst_count;
-        const struct range *srcs;
-        const struct dst *dsts;
-};
+#include "tun/rules.h"
 
 struct filter {
-        size_t rule_count, local_count;
-        struct rule *rules;
-        struct prefix *local;
-        struct range *ranges;   /* storage behind the rules */
-        struct dst *dsts;
+        uint64_t id; /* never used twice: what was learnt under one is not said of another */
+        struct rules *rules;
+        struct cover *local[2], *jailed[2]; /* IPv4, IPv6 */
+        struct addr services[2];
+        bool shields_up;
+};
+
+struct allowed {
+        uint64_t filter;
+        struct flow flow;
 };
 
 struct filter_state {
         struct flows *flows;
+        uint64_t filter; /* id of the filter that ran last; 0 = none */
+        bool shields_up; /* of that filter */
+        uint64_t seed;
+        struct allowed allowed[FILTER_VERDICTS_KEPT]; /* by hash; of use only under the filter named in it */
+        struct flow opens[FILTER_OPENS];              /* by hash; version 0 = free */
 };
 
-static struct range range_of(const struct filter_range *r)
+/* ---- compiling ---- */
+
+static int prefix_order(const void *a, const void *b)
 {
-        struct range out = {.version = r->first.family};
-        memcpy(out.first, r->first.b, 16);
-        memcpy(out.last, r->last.b, 16);
-        return out;
+        return cover_prefix_cmp(*(const struct prefix *)a, *(const struct prefix *)b);
 }
 
-static bool range_has(const struct range *r, uint8_t version, const uint8_t ip[16])
+/* One index a family. */
+static enum err cover_both(struct cover *ret[2], const struct prefix *p, size_t n)
 {
-        return r->version == version && memcmp(r->first, ip, 16) <= 0 && memcmp(ip, r->last, 16) <= 0;
+        struct prefix *sorted = malloc((n + 1) * sizeof(*sorted));
+        size_t four = 0;
+        if (sorted == NULL)
+                return ERR_FULL;
+        for (size_t i = 0; i < n; i++)
+                sorted[i] = prefix_masked(p[i]);
+        qsort(sorted, n, sizeof(*sorted), prefix_order);
+        while (four < n && sorted[four].ip.family != IP_V6)
+                four++;
+        ret[0] = cover_new(sorted, four);
+        ret[1] = cover_new(sorted + four, n - four);
+        free(sorted);
+        return ret[0] != NULL && ret[1] != NULL ? ERR_NONE : ERR_FULL;
 }
 
-static enum err alloc_all(struct filter *f, const struct filter_allow *allow, size_t n, size_t local_count)
+struct filter *filter_compile(const struct filter_config *c)
 {
-        size_t srcs = 0, dsts = 0;
-        for (size_t i = 0; i < n; i++) {
-                srcs += allow[i].src_count;
-                dsts += allow[i].dst_count;
-        }
-        f->rules = calloc(n + 1, sizeof(*f->rules));
-        f->ranges = calloc(srcs + 1, sizeof(*f->ranges));
-        f->dsts = calloc(dsts + 1, sizeof(*f->dsts));
-        f->local = calloc(local_count + 1, sizeof(*f->local));
-        return f->rules && f->ranges && f->dsts && f->local ? ERR_NONE : ERR_FULL;
-}
-
-static void compile(struct rule *r, const struct filter_allow *a, struct range *srcs, struct dst *dsts)
-{
-        for (size_t i = 0; i < a->src_count; i++)
-                srcs[i] = range_of(&a->srcs[i]);
-        for (size_t i = 0; i < a->dst_count; i++)
-                dsts[i] = (struct dst){range_of(&a->dsts[i].dst), a->dsts[i].first, a->dsts[i].last};
-        for (size_t i = 0; i < a->proto_count; i++)
-                r->protos[a->protos[i] / 64] |= UINT64_C(1) << (a->protos[i] % 64);
-        r->srcs = srcs;
-        r->src_count = a->src_count;
-        r->dsts = dsts;
-        r->dst_count = a->dst_count;
-}
-
-struct filter *filter_new(const struct filter_allow *allow, size_t allow_count, const struct prefix *local,
-        size_t local_count, bool shields_up)
-{
-        if (shields_up)
-                allow_count = 0;
+        static _Atomic uint64_t ids;
         struct filter *f = calloc(1, sizeof(*f));
         if (f == NULL)
                 return NULL;
-        if (alloc_all(f, allow, allow_count, local_count) != ERR_NONE) {
+        f->id = ++ids;
+        f->shields_up = c->shields_up;
+        memcpy(f->services, c->services, sizeof(f->services));
+        f->rules = rules_new(c->allow, c->shields_up ? 0 : c->allow_count);
+        if (f->rules == NULL || cover_both(f->local, c->local, c->local_count) != ERR_NONE ||
+            cover_both(f->jailed, c->jailed, c->jailed_count) != ERR_NONE) {
                 filter_free(f);
                 return NULL;
         }
-        struct range *srcs = f->ranges;
-        struct dst *dsts = f->dsts;
-        for (size_t i = 0; i < allow_count; i++) {
-                compile(&f->rules[i], &allow[i], srcs, dsts);
-                srcs += allow[i].src_count;
-                dsts += allow[i].dst_count;
-        }
-        f->rule_count = allow_count;
-        for (size_t i = 0; i < local_count; i++)
-                f->local[i] = prefix_masked(local[i]);
-        f->local_count = local_count;
         return f;
+}
+
+struct filter *filter_new(const struct filter_allow *allow, size_t allow_count, const struct prefix *local,
+                          size_t local_count, bool shields_up)
+{
+        return filter_compile(&(struct filter_config){
+                .allow = allow,
+                .allow_count = allow_count,
+                .local = local,
+                .local_count = local_count,
+                .shields_up = shields_up,
+        });
 }
 
 void filter_free(struct filter *f)
 {
         if (f == NULL)
                 return;
-        free(f->rules);
-        free(f->ranges);
-        free(f->dsts);
-        free(f->local);
+        rules_free(f->rules);
+        for (size_t i = 0; i < 2; i++) {
+                cover_free(f->local[i]);
+                cover_free(f->jailed[i]);
+        }
         free(f);
 }
+
+size_t filter_bytes(const struct filter *f)
+{
+        return sizeof(*f) + rules_bytes(f->rules) + cover_bytes(f->local[0]) + cover_bytes(f->local[1]) +
+               cover_bytes(f->jailed[0]) + cover_bytes(f->jailed[1]);
+}
+
+bool filter_shields_up(const struct filter *f)
+{
+        return f != NULL && f->shields_up;
+}
+
+uint16_t filter_service_port(const struct filter *f, const uint8_t *ip, size_t len)
+{
+        for (size_t i = 0; f != NULL && i < 2; i++) {
+                const struct addr *a = &f->services[i];
+                if (addr_is_set(*a) && len == (a->ip.family == IP_V4 ? 4u : 16u) &&
+                    memcmp(a->ip.b, ip, len) == 0)
+                        return a->port;
+        }
+        return 0;
+}
+
+/* ---- what is remembered ---- */
 
 struct filter_state *filter_state_new(void)
 {
@@ -123,6 +132,7 @@ struct filter_state *filter_state_new(void)
                 free(s);
                 return NULL;
         }
+        crypto_random(&s->seed, sizeof(s->seed));
         return s;
 }
 
@@ -132,6 +142,52 @@ void filter_state_free(struct filter_state *s)
                 return;
         flows_free(s->flows);
         free(s);
+}
+
+static struct flow flow_of(const struct packet *p)
+{
+        struct flow f = {
+                .proto = p->proto,
+                .version = p->version,
+                .src_port = p->src_port,
+                .dst_port = p->dst_port,
+        };
+        memcpy(f.src, p->src, 16);
+        memcpy(f.dst, p->dst, 16);
+        return f;
+}
+
+static struct flow flow_back(const struct packet *p)
+{
+        struct flow f = {
+                .proto = p->proto,
+                .version = p->version,
+                .src_port = p->dst_port,
+                .dst_port = p->src_port,
+        };
+        memcpy(f.src, p->dst, 16);
+        memcpy(f.dst, p->src, 16);
+        return f;
+}
+
+static struct flow *open_slot(struct filter_state *s, const struct flow *flow)
+{
+        return &s->opens[flow_hash(flow, s->seed) % FILTER_OPENS];
+}
+
+static bool take_open(struct filter_state *s, const struct flow *flow)
+{
+        struct flow *open = open_slot(s, flow);
+        if (!flow_eq(open, flow))
+                return false;
+        *open = (struct flow){0};
+        return true;
+}
+
+bool filter_take_open(struct filter_state *s, const struct packet *syn)
+{
+        struct flow flow = flow_of(syn);
+        return take_open(s, &flow);
 }
 
 const char *filter_verdict_str(enum filter_verdict v)
@@ -164,8 +220,8 @@ const char *filter_verdict_str(enum filter_verdict v)
 static bool is_multicast(const struct packet *p)
 {
         if (p->version == 4)
-                return (p->dst[0] & 0xf0) == 0xe0 || (p->dst[0] == 255 && p->dst[1] == 255 &&
-                        p->dst[2] == 255 && p->dst[3] == 255);
+                return (p->dst[0] & 0xf0) == 0xe0 ||
+                       (p->dst[0] == 255 && p->dst[1] == 255 && p->dst[2] == 255 && p->dst[3] == 255);
         return p->dst[0] == 0xff;
 }
 
@@ -194,133 +250,118 @@ static enum filter_verdict precheck(const struct packet *p)
         return FILTER_ACCEPT;
 }
 
-static struct ip ip_of(const struct packet *p, const uint8_t b[16])
+/* A v4-mapped IPv6 destination is an IPv4 one in disguise and must not borrow a permission. */
+static bool is_mapped(const struct packet *p)
 {
-        return p->version == 4 ? ip_from_bytes4(b) : ip_from_bytes16(b);
+        static const uint8_t head[12] = {[10] = 0xff, [11] = 0xff};
+        return p->version == 6 && memcmp(p->dst, head, sizeof(head)) == 0;
 }
 
 static bool is_local(const struct filter *f, const struct packet *p)
 {
-        /* A v4-mapped IPv6 destination unmaps to IPv4 and must not borrow an IPv4 permission. */
-        struct ip dst = ip_of(p, p->dst);
-        if (dst.family != p->version)
-                return false;
-        for (size_t i = 0; i < f->local_count; i++)
-                if (prefix_contains(f->local[i], dst))
-                        return true;
-        return false;
+        return !is_mapped(p) && cover_find(f->local[p->version == 6], p->dst) != COVER_NONE;
 }
 
-static bool has_proto(const struct rule *r, uint8_t proto)
+static bool allows(const struct filter *f, const struct packet *p, enum rules_match how)
 {
-        return (r->protos[proto / 64] >> (proto % 64)) & 1;
-}
-
-static bool src_matches(const struct rule *r, const struct packet *p)
-{
-        for (size_t i = 0; i < r->src_count; i++)
-                if (range_has(&r->srcs[i], p->version, p->src))
-                        return true;
-        return false;
-}
-
-static bool dst_matches(const struct rule *r, const struct packet *p, bool ports, bool whole_range)
-{
-        for (size_t i = 0; i < r->dst_count; i++) {
-                const struct dst *d = &r->dsts[i];
-                if (!range_has(&d->ips, p->version, p->dst))
-                        continue;
-                if (whole_range && (d->first != 0 || d->last != UINT16_MAX))
-                        continue;
-                if (ports && (p->dst_port < d->first || p->dst_port > d->last))
-                        continue;
-                return true;
-        }
-        return false;
-}
-
-enum match { MATCH_ADDRESSES, MATCH_PORTS, MATCH_PROTOCOL };
-
-static bool rules_allow(const struct filter *f, const struct packet *p, enum match how)
-{
-        for (size_t i = 0; i < f->rule_count; i++) {
-                const struct rule *r = &f->rules[i];
-                if (how != MATCH_ADDRESSES && !has_proto(r, p->proto))
-                        continue;
-                if (src_matches(r, p) && dst_matches(r, p, how == MATCH_PORTS, how == MATCH_PROTOCOL))
-                        return true;
-        }
-        return false;
+        return cover_find(f->jailed[p->version == 6], p->src) == COVER_NONE && rules_allow(f->rules, p, how);
 }
 
 static bool icmp_passes_alone(const struct packet *p)
 {
-        if (p->version == 4)   /* echo reply, unreachable, time exceeded, parameter problem */
-                return p->icmp_type == 0 || p->icmp_type == 3 || p->icmp_type == 11 || p->icmp_type == 12;
-        return p->icmp_type == 129 || (p->icmp_type >= 1 && p->icmp_type <= 4);
+        if (p->payload_len < 8)
+                return false;
+        if (p->version == 4) /* unreachable, time exceeded, parameter problem, echo reply */
+                return p->icmp_type == 3 || p->icmp_type == 11 || p->icmp_type == 12 ||
+                       (p->icmp_type == 0 && p->icmp_code == 0);
+        return (p->icmp_type >= 1 && p->icmp_type <= 4) || (p->icmp_type == 129 && p->icmp_code == 0);
 }
 
-static struct flow flow_of(const struct packet *p)
+/* As allows(), with one comparison for a flow that was allowed before. */
+static bool allows_flow(const struct filter *f, struct filter_state *s, const struct packet *p,
+                        const struct flow *flow, enum rules_match how)
 {
-        struct flow f = {
-                .proto = p->proto,
-                .version = p->version,
-                .src_port = p->src_port,
-                .dst_port = p->dst_port,
-        };
-        memcpy(f.src, p->src, 16);
-        memcpy(f.dst, p->dst, 16);
-        return f;
+        struct allowed *a = &s->allowed[flow_hash(flow, s->seed) % FILTER_VERDICTS_KEPT];
+        if (a->filter == f->id && flow_eq(&a->flow, flow))
+                return true;
+        if (!allows(f, p, how))
+                return false;
+        *a = (struct allowed){f->id, *flow};
+        return true;
+}
+
+static bool is_service(const struct filter *f, const struct packet *p)
+{
+        return p->dst_port != 0 && filter_service_port(f, p->dst, p->ip_len) == p->dst_port;
 }
 
 static bool allowed_in(const struct filter *f, struct filter_state *s, const struct packet *p)
 {
         switch (p->proto) {
-        case PROTO_TCP:   /* only the packet that opens a connection needs leave */
-                return (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || rules_allow(f, p, MATCH_PORTS);
+        case PROTO_TCP: /* only the packet that opens a connection needs leave */
+                if (p->tcp_flags & (TCP_SYN | TCP_RST)) {
+                        struct flow ours = flow_back(p); /* answered: nothing is pending any more */
+                        (void)take_open(s, &ours);
+                }
+                return (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || is_service(f, p) ||
+                       allows(f, p, RULES_PORTS);
         case PROTO_UDP:
         case PROTO_SCTP: {
                 struct flow flow = flow_of(p);
-                return flows_has(s->flows, &flow) || rules_allow(f, p, MATCH_PORTS);
+                return flows_has(s->flows, &flow) || allows_flow(f, s, p, &flow, RULES_PORTS);
         }
         case PROTO_ICMP:
         case PROTO_ICMPV6:
                 if ((p->proto == PROTO_ICMP) != (p->version == 4))
                         return false;
-                return icmp_passes_alone(p) || rules_allow(f, p, MATCH_ADDRESSES);
-        default:
-                return rules_allow(f, p, MATCH_PROTOCOL);
+                return icmp_passes_alone(p) || allows(f, p, RULES_ADDRESSES);
+        default: {
+                struct flow flow = flow_of(p);
+                return allows_flow(f, s, p, &flow, RULES_WHOLE);
         }
+        }
+}
+
+/* The first packet under another filter, either way. */
+static void note_filter(struct filter_state *s, const struct filter *f)
+{
+        uint64_t id = f != NULL ? f->id : 0;
+        if (s->filter == id)
+                return;
+        bool up = filter_shields_up(f);
+        if (f == NULL || (up && !s->shields_up))
+                flows_clear(s->flows);
+        s->filter = id;
+        s->shields_up = up;
 }
 
 enum filter_verdict filter_in(const struct filter *f, struct filter_state *s, const uint8_t *pkt, size_t len)
 {
         struct packet p = packet_parse(pkt, len);
         enum filter_verdict v = precheck(&p);
+        note_filter(s, f);
         if (v != FILTER_ACCEPT)
                 return v;
         if (f == NULL || !is_local(f, &p))
                 return FILTER_DROP_NOT_LOCAL;
-        if (p.kind == PACKET_LATER_FRAGMENT)   /* useless without its first fragment */
+        if (p.kind == PACKET_LATER_FRAGMENT) /* useless without its first fragment */
                 return FILTER_ACCEPT;
         return allowed_in(f, s, &p) ? FILTER_ACCEPT : FILTER_DROP_RULE;
 }
 
 enum filter_verdict filter_out(const struct filter *f, struct filter_state *s, const uint8_t *pkt, size_t len)
 {
-        (void)f;
         struct packet p = packet_parse(pkt, len);
         enum filter_verdict v = precheck(&p);
+        note_filter(s, f);
         if (v != FILTER_ACCEPT || p.kind != PACKET_WHOLE)
                 return v;
         if (p.proto == PROTO_UDP || p.proto == PROTO_SCTP) {
-                struct flow back = flow_of(&p);
-                struct flow here = back;
-                back.src_port = here.dst_port;
-                back.dst_port = here.src_port;
-                memcpy(back.src, here.dst, 16);
-                memcpy(back.dst, here.src, 16);
+                struct flow back = flow_back(&p);
                 flows_add(s->flows, &back);
+        } else if (p.proto == PROTO_TCP && (p.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+                struct flow open = flow_of(&p);
+                *open_slot(s, &open) = open;
         }
         return FILTER_ACCEPT;
 }

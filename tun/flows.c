@@ -9,20 +9,18 @@ enum { NIL = UINT16_MAX };
 
 struct entry {
         struct flow flow;
-        uint16_t chain;          /* next in the bucket */
-        uint16_t newer, older;   /* the LRU list */
+        uint16_t chain;        /* next in the bucket */
+        uint16_t newer, older; /* the LRU list */
 };
 
 struct flows {
         uint16_t max, used;
         uint16_t newest, oldest;
         uint16_t mask;
-        uint64_t seed;           /* so that a peer cannot aim at one bucket */
+        uint64_t seed;
         uint16_t *bucket;
         struct entry entry[];
 };
-
-_Static_assert(sizeof(struct flow) == 38, "no padding: flows are hashed and compared as bytes");
 
 struct flows *flows_new(uint16_t max)
 {
@@ -37,13 +35,19 @@ struct flows *flows_new(uint16_t max)
                 free(f);
                 return NULL;
         }
-        for (uint16_t i = 0; i < buckets; i++)
-                f->bucket[i] = NIL;
         f->max = max;
         f->mask = (uint16_t)(buckets - 1);
-        f->newest = f->oldest = NIL;
+        flows_clear(f);
         crypto_random(&f->seed, sizeof(f->seed));
         return f;
+}
+
+void flows_clear(struct flows *f)
+{
+        for (size_t i = 0; i <= f->mask; i++)
+                f->bucket[i] = NIL;
+        f->used = 0;
+        f->newest = f->oldest = NIL;
 }
 
 void flows_free(struct flows *f)
@@ -56,17 +60,13 @@ void flows_free(struct flows *f)
 
 static uint16_t *bucket_of(struct flows *f, const struct flow *flow)
 {
-        const uint8_t *b = (const uint8_t *)flow;
-        uint64_t h = f->seed;
-        for (size_t i = 0; i < sizeof(*flow); i++)
-                h = (h ^ b[i]) * UINT64_C(0x100000001b3);
-        return &f->bucket[(h ^ (h >> 32)) & f->mask];
+        return &f->bucket[flow_hash(flow, f->seed) & f->mask];
 }
 
 static uint16_t find(struct flows *f, const struct flow *flow)
 {
         uint16_t i = *bucket_of(f, flow);
-        while (i != NIL && memcmp(&f->entry[i].flow, flow, sizeof(*flow)) != 0)
+        while (i != NIL && !flow_eq(&f->entry[i].flow, flow))
                 i = f->entry[i].chain;
         return i;
 }

@@ -80,6 +80,10 @@ static void verdicts(void **state)
                 {16, icmp_packet(ELSE4, US4, 3), FILTER_ACCEPT},
                 {17, icmp_packet(ELSE4, US4, 12), FILTER_ACCEPT},
                 {18, icmp_packet(ELSE4, US4, 18), FILTER_DROP_RULE},
+                {36, ip_packet(ELSE4, US4, PROTO_ICMP, "\0\1\0\0\0\0\0", 8),
+                 FILTER_DROP_RULE}, /* a code: no reply */
+                {37, ip_packet(ELSE4, US4, PROTO_ICMP, "\3\1\0\0\0\0\0", 7),
+                 FILTER_DROP_RULE}, /* too short */
                 {19, icmp_packet(PEER6, US6, 128), FILTER_ACCEPT},
                 {20, icmp_packet("fd7a:115c:a1e0::9", US6, 129), FILTER_ACCEPT},
                 {21, icmp_packet("fd7a:115c:a1e0::9", US6, 128), FILTER_DROP_RULE},
@@ -103,7 +107,7 @@ static void verdicts(void **state)
                 enum filter_verdict got = in(f, s, rows[i].p);
                 if (got != rows[i].want)
                         fail_msg("row %d: %s, want %s", rows[i].row, filter_verdict_str(got),
-                                filter_verdict_str(rows[i].want));
+                                 filter_verdict_str(rows[i].want));
         }
         filter_free(f);
         filter_state_free(s);
@@ -142,10 +146,115 @@ static void udp_replies_pass_and_only_they(void **state)
         assert_int_equal(in(f, s, udp_packet(ELSE4, 53, US4, 1235)), FILTER_DROP_RULE);
         assert_int_equal(in(f, s, udp_packet(ELSE4, 54, US4, 1234)), FILTER_DROP_RULE);
         assert_int_equal(in(f, s, udp_packet(PEER4, 53, US4, 1234)), FILTER_DROP_RULE);
-        /* The flow outlives the filter it was made under. */
+        /* The flow outlives the filter it was made under, but not the raising of the shields. */
+        filter_free(f);
+        f = the_filter(false);
+        assert_int_equal(in(f, s, udp_packet(ELSE4, 53, US4, 1234)), FILTER_ACCEPT);
         filter_free(f);
         f = the_filter(true);
+        assert_int_equal(in(f, s, udp_packet(ELSE4, 53, US4, 1234)), FILTER_DROP_RULE);
+        assert_int_equal(filter_out(f, s, out.b, out.len), FILTER_ACCEPT);
         assert_int_equal(in(f, s, udp_packet(ELSE4, 53, US4, 1234)), FILTER_ACCEPT);
+        filter_free(f);
+        f = the_filter(true); /* they stay up */
+        assert_int_equal(in(f, s, udp_packet(ELSE4, 53, US4, 1234)), FILTER_ACCEPT);
+        filter_free(f);
+        f = the_filter(false); /* they go down */
+        assert_int_equal(in(f, s, udp_packet(ELSE4, 53, US4, 1234)), FILTER_ACCEPT);
+        assert_int_equal(in(NULL, s, udp_packet(ELSE4, 53, US4, 1234)), FILTER_DROP_NOT_LOCAL);
+        assert_int_equal(in(f, s, udp_packet(ELSE4, 53, US4, 1234)), FILTER_DROP_RULE);
+        filter_free(f);
+        filter_state_free(s);
+}
+
+/* What a new policy does to flows that are open: TCP goes on, UDP that we answered goes on, UDP that we only heard
+ * needs a rule for the next packet. */
+static void a_new_policy_meets_open_flows(void **state)
+{
+        (void)state;
+        struct filter *open = the_filter(false),
+                      *closed = filter_new(NULL, 0, (struct prefix[]){prefix_of(ip_v4(100, 64, 0, 1))}, 1,
+                                           false);
+        struct filter_state *s = filter_state_new();
+        struct test_packet heard = udp_packet(PEER4, 1, US4, 7000), spoken = udp_packet(PEER4, 2, US4, 7000);
+        struct test_packet answer = udp_packet(US4, 7000, PEER4, 2);
+        for (int i = 0; i < 3; i++) {
+                assert_int_equal(in(open, s, heard), FILTER_ACCEPT);
+                assert_int_equal(in(open, s, spoken), FILTER_ACCEPT);
+        }
+        assert_int_equal(filter_out(open, s, answer.b, answer.len), FILTER_ACCEPT);
+        assert_int_equal(in(closed, s, heard), FILTER_DROP_RULE);
+        assert_int_equal(in(closed, s, spoken), FILTER_ACCEPT);
+        assert_int_equal(in(closed, s, tcp_packet(PEER4, 1, US4, 80, TCP_ACK)), FILTER_ACCEPT);
+        assert_int_equal(in(closed, s, tcp_packet(PEER4, 1, US4, 80, TCP_SYN)), FILTER_DROP_RULE);
+        assert_int_equal(in(open, s, heard), FILTER_ACCEPT);
+        filter_free(open);
+        filter_free(closed);
+        /* The next filter may lie where the last one lay: what was learnt must not be believed of it. */
+        closed = filter_new(NULL, 0, (struct prefix[]){prefix_of(ip_v4(100, 64, 0, 1))}, 1, false);
+        assert_int_equal(in(closed, s, heard), FILTER_DROP_RULE);
+        filter_free(closed);
+        filter_state_free(s);
+}
+
+static void jailed_sources_and_services(void **state)
+{
+        (void)state;
+        struct filter_range any = range("0.0.0.0", "255.255.255.255");
+        struct filter_ports all = {any, 0, 65535};
+        struct filter_allow allow = {&any, 1, &all, 1, usual, 4};
+        struct prefix local[2], jailed;
+        assert_int_equal(prefix_parse(US4, &local[0]), ERR_NONE);
+        assert_int_equal(prefix_parse(US6, &local[1]), ERR_NONE);
+        assert_int_equal(prefix_parse(PEER4, &jailed), ERR_NONE);
+        struct filter_config c = {.allow = &allow,
+                                  .allow_count = 1,
+                                  .local = local,
+                                  .local_count = 2,
+                                  .jailed = &jailed,
+                                  .jailed_count = 1,
+                                  .services = {{local[0].ip, 40000}, {local[1].ip, 40001}}};
+        struct filter_state *s = filter_state_new();
+        for (int up = 0; up < 2; up++) {
+                c.shields_up = up;
+                struct filter *f = filter_compile(&c);
+                enum filter_verdict others = up ? FILTER_DROP_RULE : FILTER_ACCEPT;
+                assert_int_equal(in(f, s, tcp_packet(ELSE4, 1, US4, 80, TCP_SYN)), others);
+                assert_int_equal(in(f, s, icmp_packet(ELSE4, US4, 8)), others);
+                assert_int_equal(in(f, s, tcp_packet(PEER4, 1, US4, 80, TCP_SYN)), FILTER_DROP_RULE);
+                assert_int_equal(in(f, s, udp_packet(PEER4, 1, US4, 80)), FILTER_DROP_RULE);
+                assert_int_equal(in(f, s, icmp_packet(PEER4, US4, 8)), FILTER_DROP_RULE);
+                assert_int_equal(in(f, s, tcp_packet(PEER4, 1, US4, 80, TCP_ACK)), FILTER_ACCEPT);
+                assert_int_equal(in(f, s, tcp_packet(PEER4, 1, US4, 40000, TCP_SYN)), FILTER_ACCEPT);
+                assert_int_equal(in(f, s, tcp_packet(PEER6, 1, US6, 40001, TCP_SYN)), FILTER_ACCEPT);
+                assert_int_equal(in(f, s, tcp_packet(PEER6, 1, US6, 40000, TCP_SYN)), FILTER_DROP_RULE);
+                assert_int_equal(in(f, s, udp_packet(PEER4, 1, US4, 40000)), FILTER_DROP_RULE);
+                assert_int_equal(filter_service_port(f, local[0].ip.b, 4), 40000);
+                assert_int_equal(filter_service_port(f, local[1].ip.b, 16), 40001);
+                assert_int_equal(filter_service_port(f, jailed.ip.b, 4), 0);
+                assert_int_equal(filter_shields_up(f), up);
+                filter_free(f);
+        }
+        filter_state_free(s);
+}
+
+static void an_open_is_told_once(void **state)
+{
+        (void)state;
+        struct filter *f = the_filter(false);
+        struct filter_state *s = filter_state_new();
+        struct test_packet syn = tcp_packet(US4, 5000, ELSE4, 80, TCP_SYN),
+                           other = tcp_packet(US4, 5001, ELSE4, 80, TCP_SYN);
+        struct packet p = packet_parse(syn.b, syn.len), q = packet_parse(other.b, other.len);
+        assert_false(filter_take_open(s, &p));
+        assert_int_equal(filter_out(f, s, syn.b, syn.len), FILTER_ACCEPT);
+        assert_false(filter_take_open(s, &q));
+        assert_true(filter_take_open(s, &p));
+        assert_false(filter_take_open(s, &p));
+        /* Answered: a refusal that comes later is none. */
+        assert_int_equal(filter_out(f, s, syn.b, syn.len), FILTER_ACCEPT);
+        assert_int_equal(in(f, s, tcp_packet(ELSE4, 80, US4, 5000, TCP_SYN | TCP_ACK)), FILTER_ACCEPT);
+        assert_false(filter_take_open(s, &p));
         filter_free(f);
         filter_state_free(s);
 }
@@ -157,7 +266,8 @@ static void mapped_addresses_are_not_ours(void **state)
         struct filter *f = the_filter(false);
         struct filter_state *s = filter_state_new();
         struct test_packet p = tcp_packet(PEER6, 1, US6, 80, TCP_SYN);
-        static const uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff, [12] = 100, [13] = 64, [14] = 0, [15] = 1};
+        static const uint8_t mapped[16] = {
+                [10] = 0xff, [11] = 0xff, [12] = 100, [13] = 64, [14] = 0, [15] = 1};
         memcpy(p.b + 24, mapped, 16);
         assert_int_equal(in(f, s, p), FILTER_DROP_NOT_LOCAL);
         filter_free(f);
@@ -358,6 +468,9 @@ int main(void)
                 cmocka_unit_test(no_filter_lets_nothing_in),
                 cmocka_unit_test(shields_up_lets_only_replies_in),
                 cmocka_unit_test(udp_replies_pass_and_only_they),
+                cmocka_unit_test(a_new_policy_meets_open_flows),
+                cmocka_unit_test(jailed_sources_and_services),
+                cmocka_unit_test(an_open_is_told_once),
                 cmocka_unit_test(mapped_addresses_are_not_ours),
                 cmocka_unit_test(one_family_says_nothing_of_the_other),
                 cmocka_unit_test(never_wider_than_the_rule),
