@@ -1,6 +1,11 @@
 #include "daemon/datapath.h"
 
-enum { OUT_ROUNDS = 4 };
+#include <string.h>
+
+#include "base/log.h"
+#include "tun/tsmp.h"
+
+enum { OUT_ROUNDS = 4, REJECTS_PER_S = 50 };
 
 /* Neighbours for the same peer share one path decision and one burst of sealing. */
 static void send_to_peer(struct datapath *dp, struct pkt **pkts, size_t n, mono_t now)
@@ -51,6 +56,77 @@ static struct wg_source wg_source_of(const struct ms_source *s)
         return (struct wg_source){.addr = s->addr, .relay_region = s->region, .relay_peer = s->key};
 }
 
+/* ---- messages of the mesh itself (TSMP) ---- */
+
+static void send_message(struct datapath *dp, uint32_t peer, const uint8_t *msg, size_t len, mono_t now)
+{
+        struct pkt *p = len > 0 ? pkt_get(dp->pool) : NULL;
+        if (p == NULL)
+                return;
+        memcpy(pkt_put(p, len), msg, len); /* an empty packet has room for any message */
+        p->peer = peer;
+        send_to_peer(dp, &p, 1, now);
+}
+
+static bool may_reject(struct datapath *dp, mono_t now)
+{
+        if (mono_reached(now, mono_add_ns(dp->reject_refilled, NS_PER_SEC))) {
+                dp->reject_refilled = now;
+                dp->reject_tokens = REJECTS_PER_S;
+        }
+        return dp->reject_tokens > 0;
+}
+
+/* The peer learns at once what would else be a time-out. */
+static void tell_refused(struct datapath *dp, const struct pkt *p, mono_t now)
+{
+        uint8_t msg[TSMP_PACKET_MAX];
+        uint8_t reason = filter_shields_up(dp->filter) ? TSMP_REASON_SHIELDS : TSMP_REASON_ACL;
+        size_t len = may_reject(dp, now) ? tsmp_reject(pkt_cdata(p), p->len, reason, msg) : 0;
+        if (len == 0)
+                return;
+        dp->reject_tokens--;
+        dp->rejects_sent++;
+        send_message(dp, p->peer, msg, len, now);
+}
+
+static void note_refused(struct datapath *dp, const struct tsmp *m, mono_t now)
+{
+        static struct log_limit limit;
+        char ip[IP_STR_MAX];
+        const struct packet *p = &m->rejected;
+        dp->rejects_heard++;
+        if (m->maybe_broken || !filter_take_open(dp->flows, p) || log_limited(&limit, now))
+                return;
+        struct ip dst = p->version == 4 ? ip_from_bytes4(p->dst) : ip_from_bytes16(p->dst);
+        log_info("the TCP connection to %s port %u was refused by the peer, because %s", ip_str(dst, ip),
+                 (unsigned)p->dst_port, tsmp_reason_str(m->reason));
+}
+
+static void take_message(struct datapath *dp, const struct pkt *p, mono_t now)
+{
+        struct tsmp m;
+        uint8_t msg[TSMP_PACKET_MAX];
+        if (tsmp_parse(pkt_cdata(p), p->len, &m) != ERR_NONE)
+                return;
+        if (m.kind == TSMP_REJECTED) {
+                note_refused(dp, &m, now);
+        } else if (m.kind == TSMP_PING) {
+                struct packet ping = packet_parse(pkt_cdata(p), p->len);
+                uint16_t port = filter_service_port(dp->filter, ping.dst, ping.ip_len);
+                send_message(dp, p->peer, msg, tsmp_pong(pkt_cdata(p), p->len, port, msg), now);
+        }
+}
+
+/* Not for the host; *p stays the caller's. */
+static void refused(struct datapath *dp, const struct pkt *p, enum filter_verdict v, mono_t now)
+{
+        if (v == FILTER_DROP_TSMP)
+                take_message(dp, p, now);
+        else if (v == FILTER_DROP_RULE || v == FILTER_DROP_NOT_LOCAL)
+                tell_refused(dp, p, now);
+}
+
 /* open -> source is the peer's -> filter -> tun */
 void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now)
 {
@@ -79,6 +155,7 @@ void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source 
                                 up[up_count++] = p;
                                 continue;
                         }
+                        refused(dp, p, v, now);
                 }
                 pkt_release(dp->pool, p);
         }

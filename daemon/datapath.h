@@ -1,7 +1,8 @@
 /* daemon/datapath.h - the packet's walk, out and in.  Data thread.
  *
  * Joins what may not know each other: TUN and filter, WireGuard, magicsock.  Nothing here allocates but
- * packets from the pool, and there is no log line a packet: drops are counted by whoever drops.
+ * packets from the pool, and there is no log line a packet: drops are counted by whoever drops.  A peer is told that its TCP connection is
+ * refused (TSMP), and a refusal of one of ours is logged, both at a limited rate.
  */
 #pragma once
 
@@ -25,6 +26,9 @@ struct datapath {
         uint64_t in_verdicts[FILTER_VERDICTS];
         uint64_t out_verdicts[FILTER_VERDICTS];
         uint64_t out_no_peer;          /* nobody has that destination */
+        uint64_t rejects_sent, rejects_heard;   /* TSMP: we refused a connection, a peer refused ours */
+        mono_t reject_refilled;
+        unsigned reject_tokens;
         uint64_t handshakes;           /* handshake messages that verified, as a sign of life */
 };
 

@@ -1,0 +1,136 @@
+#include "tun/tsmp.h"
+
+#include <string.h>
+
+#include "base/reader.h"
+#include "base/writer.h"
+
+enum { MAYBE_BROKEN = 1, TTL = 64 };
+
+const char *tsmp_reason_str(uint8_t reason)
+{
+        switch (reason) {
+        case TSMP_REASON_ACL:
+                return "its access rules do not allow it";
+        case TSMP_REASON_SHIELDS:
+                return "it accepts no connections (shields up)";
+        case 'F':
+                return "IP forwarding is off there";
+        case 'W':
+                return "a firewall of the host there is in the way";
+        case 'T':
+                return "it does not know that transit address";
+        default:
+                return "of a reason that is not known here";
+        }
+}
+
+/* The two ends of the refused flow are those of the message, the other way round. */
+static void parse_rejected(struct rd *r, const struct packet *p, struct tsmp *m)
+{
+        m->kind = TSMP_REJECTED;
+        m->rejected = (struct packet){.version = p->version, .ip_len = p->ip_len};
+        memcpy(m->rejected.src, p->dst, sizeof(p->dst));
+        memcpy(m->rejected.dst, p->src, sizeof(p->src));
+        m->rejected.proto = rd_u8(r);
+        m->reason = rd_u8(r);
+        m->rejected.src_port = rd_be16(r);
+        m->rejected.dst_port = rd_be16(r);
+        if (rd_ok(r) && r->left > 0)
+                m->maybe_broken = (rd_u8(r) & MAYBE_BROKEN) != 0;
+}
+
+enum err tsmp_parse(const uint8_t *pkt, size_t len, struct tsmp *ret)
+{
+        struct packet p = packet_parse(pkt, len);
+        struct tsmp m = {0};
+        if (p.kind != PACKET_WHOLE || p.proto != PROTO_TSMP)
+                return ERR_FORMAT;
+        struct rd r = rd_init(p.payload, p.payload_len);
+        switch (rd_u8(&r)) {
+        case '!':
+                parse_rejected(&r, &p, &m);
+                break;
+        case 'p':
+                m.kind = TSMP_PING;
+                rd_copy(&r, m.data, sizeof(m.data));
+                break;
+        case 'o':
+                m.kind = TSMP_PONG;
+                rd_copy(&r, m.data, sizeof(m.data));
+                if (rd_ok(&r) && r.left >= 2) /* older ones do not say */
+                        m.service_port = rd_be16(&r);
+                break;
+        case 'a':
+                m.kind = TSMP_DISCO_KEY;
+                rd_copy(&r, m.disco, sizeof(m.disco));
+                break;
+        default:
+                return ERR_UNSUPPORTED;
+        }
+        if (!rd_ok(&r))
+                return ERR_FORMAT;
+        *ret = m;
+        return ERR_NONE;
+}
+
+static uint16_t header_sum(const uint8_t *h)
+{
+        uint32_t sum = 0;
+        for (size_t i = 0; i < 20; i += 2)
+                sum += load_be16(h + i);
+        sum = (sum & 0xffff) + (sum >> 16);
+        return (uint16_t) ~(sum + (sum >> 16));
+}
+
+/* The IP header of an answer to p with n bytes behind it. */
+static struct wr answer(const struct packet *p, size_t n, uint8_t out[TSMP_PACKET_MAX])
+{
+        struct wr w = wr_init(out, TSMP_PACKET_MAX);
+        if (p->version == 4) {
+                wr_be16(&w, 0x4500);
+                wr_be16(&w, (uint16_t)(20 + n));
+                wr_zero(&w, 4);
+                wr_u8(&w, TTL);
+                wr_u8(&w, PROTO_TSMP);
+                wr_zero(&w, 2);
+        } else {
+                wr_be32(&w, 0x60000000);
+                wr_be16(&w, (uint16_t)n);
+                wr_u8(&w, PROTO_TSMP);
+                wr_u8(&w, TTL);
+        }
+        wr_copy(&w, p->dst, p->ip_len);
+        wr_copy(&w, p->src, p->ip_len);
+        if (p->version == 4)
+                store_be16(out + 10, header_sum(out));
+        return w;
+}
+
+size_t tsmp_reject(const uint8_t *refused, size_t len, uint8_t reason, uint8_t out[TSMP_PACKET_MAX])
+{
+        struct packet p = packet_parse(refused, len);
+        if (p.kind != PACKET_WHOLE || p.version != 4 || p.proto != PROTO_TCP ||
+            (p.tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+                return 0;
+        struct wr w = answer(&p, 7, out);
+        wr_u8(&w, '!');
+        wr_u8(&w, p.proto);
+        wr_u8(&w, reason);
+        wr_be16(&w, p.src_port);
+        wr_be16(&w, p.dst_port);
+        return wr_ok(&w) ? w.len : 0;
+}
+
+size_t tsmp_pong(const uint8_t *ping, size_t len, uint16_t service_port, uint8_t out[TSMP_PACKET_MAX])
+{
+        struct packet p = packet_parse(ping, len);
+        struct tsmp m;
+        if (tsmp_parse(ping, len, &m) != ERR_NONE || m.kind != TSMP_PING)
+                return 0;
+        struct wr w = answer(&p, 11, out);
+        wr_u8(&w, 'o');
+        wr_copy(&w, m.data, sizeof(m.data));
+        wr_be16(&w, service_port);
+        return wr_ok(&w) ? w.len : 0;
+}
