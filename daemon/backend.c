@@ -433,6 +433,8 @@ json_t *backend_health(const struct backend *b)
         if (b->configured)
                 add_line(a, b->relay_error);
         add_line(a, b->host_error);
+        if (b->filter_forged)
+                add_line(a, "The server sent access rules that let in a node nobody signed for: no connection is let in.");
         for (size_t i = 0; nm->health != NULL && nm->health[i] != NULL; i++)
                 add_line(a, nm->health[i]);
         return a;

@@ -47,9 +47,16 @@ void backend_apply_host(struct backend *b)
 void backend_apply_filter(struct backend *b)
 {
         struct netsync_prefs sp = sync_prefs(b);
-        struct filter *f = netsync_filter(backend_netmap(b), &sp);
+        const struct netmap *nm = backend_netmap(b);
+        struct filter *f = netsync_filter(nm, &sp);
+        bool forged = netsync_filter_is_forged(nm);
         if (f == NULL)
                 log_err("out of memory for the packet filter: nothing is let in");
+        if (forged && !b->filter_forged)
+                log_warn("the server's access rules let in a node that nobody signed for: none of them is used, "
+                        "no connection is let in");
+        b->filter_forged = forged;
+        b->filter_needs_peers = netsync_filter_needs_peers(nm);
         engine_set_filter(b->engine, f);
 }
 
@@ -101,12 +108,11 @@ static unsigned peer_bits(const struct netmap_delta *d)
         return bits;
 }
 
-static bool has_cap_sources(const struct netmap *nm)
+/* Adding, changing and removing peers can move the filter when it looks at them, or did so the last time. */
+static bool filter_is_touched(const struct backend *b, const struct netmap *nm, unsigned bits)
 {
-        for (size_t i = 0; i < nm->rule_count; i++)
-                if (nm->rules[i]->src_cap_count > 0)
-                        return true;
-        return false;
+        unsigned by = NETMAP_PEER_ADDED | NETMAP_PEER_REMOVED | NETMAP_PEER_ALLOWED | NETMAP_PEER_INFO;
+        return (bits & by) != 0 && (b->filter_needs_peers || netsync_filter_needs_peers(nm));
 }
 
 /* The profile is complete, and so stored, once node id and user are known. */
@@ -219,8 +225,7 @@ void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_d
         if (d->parts & NETMAP_DERPMAP)
                 engine_set_derpmap(b->engine, nm->derpmap);
         /* The filter before the peers: a new peer must not be let in by an old rule. */
-        if ((d->parts & (NETMAP_FILTER | NETMAP_SELF)) ||
-                (has_cap_sources(nm) && (bits & (NETMAP_PEER_INFO | NETMAP_PEER_ADDED | NETMAP_PEER_REMOVED))))
+        if ((d->parts & (NETMAP_FILTER | NETMAP_SELF)) || filter_is_touched(b, nm, bits))
                 backend_apply_filter(b);
         sync_peers(b, nm, d);
         if (d->parts & (NETMAP_SELF | NETMAP_USERS))

@@ -27,6 +27,8 @@ struct backend {
         char *auth_key;            /* for the next login; wiped after use */
         char login_error[512];     /* why we are not connected; "" = fine */
         char relay_error[ENGINE_RELAY_TEXT_MAX + 64];
+        bool filter_forged;              /* the server's rules are not used: see netsync_filter_is_forged() */
+        bool filter_needs_peers;         /* the filter in use looked at peers */
         char host_error[256];
         struct waiter *logouts;
         struct timer logout_timer;

@@ -18,6 +18,10 @@ struct netsync_prefs {
         bool shields_up;
         const struct prefix *advertised; /* routes of ours: destinations the filter lets in */
         size_t advertised_count;
+        const struct prefix *interfaces; /* addresses of the host's other interfaces, each with its length: an exit
+                                          * node lets nobody into their networks */
+        size_t interface_count;
+        uint16_t peerapi4_port, peerapi6_port; /* the PeerAPI asks for itself who may; 0 = none */
 };
 
 /* Which of a peer's AllowedIPs count: its own addresses always, subnet routes if accepted, default routes
@@ -32,5 +36,9 @@ ERR_CHECK enum err netsync_peer(const struct netmap_node *n, const struct netsyn
 ERR_CHECK enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *prefs,
         struct prefix **ret, size_t *ret_count);
 
-/* The packet filter.  NULL: out of memory. */
+/* The packet filter.  NULL: out of memory.  Of a forged set of rules nothing is used. */
 struct filter *netsync_filter(const struct netmap *nm, const struct netsync_prefs *prefs);
+/* Does it depend on more of the map than rules and self? */
+bool netsync_filter_needs_peers(const struct netmap *nm);
+/* Rules that let in a node for which nobody signed: the server is broken or malicious. */
+bool netsync_filter_is_forged(const struct netmap *nm);

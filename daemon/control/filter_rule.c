@@ -48,6 +48,12 @@ static enum err range_parse(const char *s, const char *dash, struct ip_range *re
         return ERR_NONE;
 }
 
+/* IPv4 written as IPv6 (::ffff:...) is no permission for IPv4; base/addr.h would make it one. */
+static size_t unless_mapped(const char *s, struct ip_range r)
+{
+        return r.first.family == IP_V4 && strchr(s, ':') != NULL ? 0 : 1;
+}
+
 /* "*" gives two ranges, any other form one; 0 = not understood, the entry is skipped. */
 static size_t ranges_parse(const char *s, struct ip_range out[2])
 {
@@ -61,11 +67,11 @@ static size_t ranges_parse(const char *s, struct ip_range out[2])
         }
         const char *dash = strchr(s, '-');
         if (dash != NULL)
-                return range_parse(s, dash, &out[0]) == ERR_NONE ? 1 : 0;
+                return range_parse(s, dash, &out[0]) == ERR_NONE ? unless_mapped(s, out[0]) : 0;
         if (prefix_parse(s, &p) != ERR_NONE || !prefix_eq(p, prefix_masked(p)))
                 return 0;
         out[0] = (struct ip_range){p.ip, ip_last(p)};
-        return 1;
+        return unless_mapped(s, out[0]);
 }
 
 /* Upper bounds of what the rule holds, and where the parts of its block lie. */

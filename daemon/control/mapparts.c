@@ -215,6 +215,8 @@ static void merge_chunks(json_t *chunks, const json_t *rest)
                 (void)json_object_clear(chunks);
         json_object_foreach(named, name, rules)
         {
+                if (strcmp(name, "*") == 0)
+                        continue;
                 if (json_is_array(rules))
                         (void)json_object_set(chunks, name, rules);
                 else
