@@ -217,13 +217,18 @@ static void h_whois(void *arg, struct lapi_req *r)
         struct api *a = arg;
         const char *s = lapi_param(r, "addr");
         const struct netmap_node *n = NULL;
+        const char *to = lapi_param(r, "dst_ip");
+        struct ip dst;
         enum err e = s != NULL ? find_node(a->backend, s, &n) : ERR_FORMAT;
+        bool to_one = to != NULL && to[0] != '\0';
         if (e == ERR_FORMAT)
                 lapi_reply_text(r, 400, "invalid 'addr' parameter");
         else if (e != ERR_NONE)
                 lapi_reply_text(r, 404, "no match for IP:port");
+        else if (to_one && ip_parse(to, &dst) != ERR_NONE)
+                lapi_reply_text(r, 400, "invalid dst_ip");
         else
-                lapi_reply_json(r, 200, view_whois(a->backend, n), LAPI_TABS_NO_NEWLINE);
+                lapi_reply_json(r, 200, view_whois(a->backend, n, to_one ? &dst : NULL), LAPI_TABS_NO_NEWLINE);
 }
 
 /* ---- ping ---- */

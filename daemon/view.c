@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "daemon/control/peercaps.h"
 #include "daemon/localapi/status.h"
 #include "daemon/netsync.h"
 
@@ -202,14 +203,24 @@ const char *view_node_name(const struct netmap_node *n, char *out, size_t cap)
         return out;
 }
 
-json_t *view_whois(const struct backend *b, const struct netmap_node *n)
+/* Capabilities are granted by the rules in use: there are none with the shields up or of forged rules. */
+static json_t *granted(const struct backend *b, const struct netmap_node *n, const struct ip *dst)
+{
+        const struct netmap *nm = backend_netmap(b);
+        if (n->address_count == 0 || backend_prefs(b)->shields_up || netsync_filter_is_forged(nm))
+                return NULL;
+        return dst != NULL ? peercaps(nm, n->addresses[0].ip, *dst) : peercaps_self(nm, n->addresses[0].ip);
+}
+
+json_t *view_whois(const struct backend *b, const struct netmap_node *n, const struct ip *dst)
 {
         const struct netmap *nm = backend_netmap(b);
         const struct netmap_user *u = netmap_user(nm, n->user);
         struct status_user su = {0};
         if (u != NULL)
                 su = (struct status_user){u->id, u->login_name, u->display_name, u->profile_pic_url};
-        return status_whois_json(netmap_node_to_json(n), u != NULL ? &su : NULL, nm->magic_dns_suffix);
+        return status_whois_json(netmap_node_to_json(n), u != NULL ? &su : NULL, granted(b, n, dst),
+                nm->magic_dns_suffix);
 }
 
 /* ---- netcheck ---- */

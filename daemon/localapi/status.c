@@ -328,16 +328,18 @@ void status_name_node(json_t *node, const char *suffix)
         json_object_set_new(node, "ComputedNameWithHost", json_string(with_host));
 }
 
-json_t *status_whois_json(json_t *node, const struct status_user *user, const char *suffix)
+json_t *status_whois_json(json_t *node, const struct status_user *user, json_t *caps, const char *suffix)
 {
         struct status_user nobody = {0};
-        if (node == NULL)
+        if (node == NULL) {
+                json_decref(caps);
                 return NULL;
+        }
         status_name_node(node, suffix);
         json_t *o = json_object();
         json_object_set_new(o, "Node", node);
         json_object_set_new(o, "UserProfile", status_user_json(user != NULL ? user : &nobody));
-        json_object_set_new(o, "CapMap", json_null());
+        json_object_set_new(o, "CapMap", caps != NULL ? caps : json_null());
         return o;
 }
 

@@ -101,8 +101,8 @@ json_t *status_user_json(const struct status_user *u);
 
 /* Adds ComputedName and ComputedNameWithHost to a Node as control has it. */
 void status_name_node(json_t *node, const char *magic_dns_suffix);
-/* WhoIs of a node; consumes node.  user NULL: unknown. */
-json_t *status_whois_json(json_t *node, const struct status_user *user, const char *magic_dns_suffix);
+/* WhoIs of a node; consumes node and caps, what the node may do at our services (NULL: nothing).  user NULL: unknown. */
+json_t *status_whois_json(json_t *node, const struct status_user *user, json_t *caps, const char *magic_dns_suffix);
 
 struct status_ping {
         struct ip ip;                      /* asked for */

@@ -228,8 +228,8 @@ static void test_whois_recorded(void **state)
         json_object_del(node, "ComputedNameWithHost");
         struct status_user u = {1, "u", "u", NULL};
         json_object_set_new(json_obj(want, "UserProfile"), "ProfilePicURL", json_string(""));
-        same(status_whois_json(node, &u, "mesh.example"), want);
-        assert_null(status_whois_json(NULL, &u, "mesh.example"));
+        same(status_whois_json(node, &u, NULL, "mesh.example"), want);
+        assert_null(status_whois_json(NULL, &u, json_object(), "mesh.example"));
 }
 
 static void named(const char *node, const char *suffix, const char *name, const char *with_host)
