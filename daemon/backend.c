@@ -280,6 +280,10 @@ const char *backend_start(struct backend *b, const struct prefs *update, const c
                                 return "out of memory";
                         engine_peers_clear(b->engine);
                         engine_set_filter(b->engine, NULL);
+                } else if (backend_netmap(b)->self != NULL) {   /* the map stays, what it means may be another thing */
+                        backend_apply_filter(b);
+                        backend_sync_all_peers(b);
+                        backend_apply_host(b);
                 }
         }
         backend_stop_control(b);

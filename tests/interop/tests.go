@@ -33,6 +33,7 @@ var tests = []struct {
 	{"key_expired", keyExpired},
 	{"peer_deltas", peerDeltas},
 	{"relay_ping", relayPing},
+	{"tsmp_ping", tsmpPing},
 	{"relay_restart", relayRestart},
 	{"server_restart", serverRestart},
 	{"direct_ours_ours", directOursOurs},
@@ -283,6 +284,23 @@ func relayPing(t *test) {
 			t.fatalf("%s: status says %q", end.from.name, line)
 		}
 		t.figure("%s: first echo reply after %.0f ms", end.from.name, ms(got.Reply[0]-got.Sent[0]))
+	}
+}
+
+// tsmpPing: a message to the node itself is answered by it, whatever the filter lets in.
+func tsmpPing(t *test) {
+	l := newLab(t)
+	a := l.addNode("alpha", easyNAT)
+	a.up("--shields-up")
+	p := l.addPeer("gamma", easyNAT)
+	a.awaitPeer(p.ip, "is known", 5*time.Second, func(*ipnstate.PeerStatus) bool { return true })
+	for range 3 {
+		var r ipnstate.PingResult
+		t.helperErr(p.proc.call("ping-tsmp", endArgs{Addr: a.ip, Timeout: 5 * time.Second}, &r, 10*time.Second))
+		if r.Err != "" || r.LatencySeconds <= 0 {
+			t.fatalf("no answer: %+v", r)
+		}
+		t.figure("answered after %.0f ms", r.LatencySeconds*1000)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tailscale.com/ipn/ipnstate"
+	"tailscale.com/tailcfg"
 	"tailscale.com/tsnet"
 )
 
@@ -45,9 +46,24 @@ func tsnetMain(args []string) error {
 			return lc.Status(ctx)
 		case "await-direct":
 			return awaitDirect(ctx, srv, a.Addr)
+		case "ping-tsmp":
+			return pingTSMP(ctx, srv, a.Addr)
 		}
 		return e.do(op, a)
 	})
+}
+
+// pingTSMP asks the other node itself, by a message inside the tunnel.
+func pingTSMP(ctx context.Context, srv *tsnet.Server, addr string) (*ipnstate.PingResult, error) {
+	lc, err := srv.LocalClient()
+	if err != nil {
+		return nil, err
+	}
+	ip, err := netip.ParseAddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	return lc.Ping(ctx, ip, tailcfg.PingTSMP)
 }
 
 // awaitDirect returns the moment at which the path to addr was seen direct.

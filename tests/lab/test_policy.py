@@ -2,6 +2,7 @@
 
         alpha --- internet --- beta
 """
+import json
 import time
 
 import pytest
@@ -137,3 +138,38 @@ def test_whois(lab, pair):
     text = alpha.tailscale("whois", "100.64.0.2:22").stdout
     assert "beta.mesh.example" in text and "Name:" in text
     assert alpha.tailscale("whois", "100.64.0.99", check=False).returncode == 1
+
+
+def told(host, why):
+    return wait_for(f"{host.name} logs the refusal", lambda: f"refused by the peer, because {why}" in host.log(), 5)
+
+
+def test_a_refusal_is_told_and_shields_let_only_replies_in(lab, pair):
+    alpha, beta = pair
+    alpha.listen("0.0.0.0", 80)
+    beta.listen("0.0.0.0", 80)
+    lab.control.call("rules", rules=[{"SrcIPs": ["*"], "DstPorts": [port(80)]}])
+    settle()
+    assert connects(alpha, beta.ip, 80) is True and connects(alpha, beta.ip, 81) is None
+    told(alpha, "its access rules do not allow it")
+    beta.up("--shields-up")
+    settle()
+    assert connects(alpha, beta.ip, 80) is None and alpha.ping(beta.ip, timeout=1) == 0
+    told(alpha, "it accepts no connections (shields up)")
+    assert connects(beta, alpha.ip, 80) is True and beta.ping(alpha.ip, timeout=1) == 1
+    beta.up("--shields-up=false")
+    settle()
+    assert connects(alpha, beta.ip, 80) is True
+
+
+def test_whois_shows_granted_capabilities(lab, pair):
+    alpha, beta = pair
+    lab.control.call("rules", rules=[{"SrcIPs": [beta.ip], "CapGrant": [
+        {"Dsts": [f"{alpha.ip}/32"], "CapMap": {"example.com/cap/b": [{"may": "read"}], "example.com/cap/a": None}}]}])
+    settle()
+    who = json.loads(alpha.tailscale("whois", "--json", beta.ip).stdout)
+    assert who["CapMap"] == {"example.com/cap/a": None, "example.com/cap/b": [{"may": "read"}]}
+    assert "example.com/cap/b" in alpha.tailscale("whois", beta.ip).stdout
+    assert json.loads(beta.tailscale("whois", "--json", alpha.ip).stdout)["CapMap"] is None
+    alpha.up("--shields-up")
+    assert json.loads(alpha.tailscale("whois", "--json", beta.ip).stdout)["CapMap"] is None
