@@ -15,11 +15,11 @@ struct rule {
         uint8_t protos[PROTOS];
 };
 
-/* Only the first and the last byte vary, so that addresses meet ranges. */
+/* Only the last bytes vary, so that addresses meet ranges and a range is not hundreds of prefixes. */
 static struct ip read_ip(struct rd *r, bool six)
 {
         struct ip ip = {.family = six ? IP_V6 : IP_V4};
-        ip.b[0] = rd_u8(r) & 3;
+        ip.b[six ? 14 : 2] = rd_u8(r) & 3;
         ip.b[six ? 15 : 3] = rd_u8(r);
         return ip;
 }

@@ -416,7 +416,7 @@ static enum filter_verdict o_out_verdict(const struct sample *s)
 
 /* ---- random packets ---- */
 
-static const uint16_t PORTS[] = {0, 1, 22, 53, 80, 81, 443, 8080, 65534, 65535};
+static const uint16_t PORTS[] = {0, 1, 2, 3, 22, 80, 81, 82, 65534, 65535};
 
 static uint16_t random_port(void)
 {
@@ -532,7 +532,10 @@ static json_t *random_source(bool caps)
                 snprintf(text, sizeof(text), "%s-%s", a, random_address(v, true, b));
                 break;
         case 6:
-                return json_string(one_in(2) ? "nonsense" : "100.64.0.1-fd7a::1");
+                if (one_in(3))
+                        return json_string(one_in(2) ? "nonsense" : "100.64.0.1-fd7a::1");
+                snprintf(text, sizeof(text), "::ffff:100.64.0.%u", 1 + rnd(8));
+                break;
         case 10:
                 return json_string("cap:cap/a");
         case 11:
@@ -571,6 +574,10 @@ static json_t *random_rule(void)
                 json_array_append_new(src, random_source(true));
         for (unsigned i = rnd(4); i-- > 0;)
                 json_array_append_new(dst, random_destination());
+        if (one_in(3)) /* neighbours but for one port, at one address */
+                for (int p = 80; p <= 82; p += 2)
+                        json_array_append_new(dst, json_pack("{s:s, s:{s:i, s:i}}", "IP", "100.64.0.1",
+                                                             "Ports", "First", p, "Last", p));
         for (unsigned i = one_in(2) ? 0 : rnd(4); i-- > 0;)
                 json_array_append_new(proto, json_integer(protos[rnd(13)]));
         json_object_set_new(r, "SrcIPs", src);
@@ -587,7 +594,7 @@ static json_t *random_rule(void)
 static json_t *random_rules(void)
 {
         json_t *a = json_array();
-        for (unsigned i = rnd(6); i-- > 0;)
+        for (unsigned i = one_in(4) ? rnd(15) : rnd(5); i-- > 0;)
                 json_array_append_new(a, random_rule());
         return a;
 }
