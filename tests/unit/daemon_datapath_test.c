@@ -1,5 +1,7 @@
-/* What the datapath tells magicsock about where packets came from. */
+/* What the datapath does besides passing packets on: it tells magicsock where they came from, refuses connections
+ * with a word, and takes the mesh's own messages. */
 #include "tests/unit/check.h"
+#include "tests/unit/tun_packets.h"
 
 #include <stdlib.h>
 
@@ -123,10 +125,109 @@ static void test_cookie_reply_is_not_the_peer(void **state)
         assert_true(peer_was_heard());
 }
 
+/* ---- messages of the mesh itself ---- */
+
+static const struct addr PEER = {.ip = {.family = IP_V4, .b = {198, 51, 100, 2}}, .port = 2};
+
+/* A session that both sides may send in. */
+static void connect_both(void)
+{
+        struct wg_source src = {.addr = PEER};
+        struct wg_out out;
+        answer(initiation(), PEER, WG_OUT_RESPONSE);
+        assert_true(wg_next_out(w.dp.wg, &out));
+        struct wg_in in = {.p = out.p, .src = &src};
+        wg_open(w.peer, &in, 1, w.now);
+        pkt_release(w.pool, out.p);
+}
+
+static void peer_sends(struct test_packet t)
+{
+        struct ms_source from = {.addr = PEER, .slot = MS_SLOT_NONE};
+        struct pkt *p = pkt_get(w.pool);
+        memcpy(pkt_put(p, t.len), t.b, t.len);
+        assert_int_equal(wg_seal(w.peer, SLOT, &p, 1, w.now), 1);
+        datapath_in(&w.dp, &p, &from, 1, w.now);
+}
+
+static uint64_t sent_bytes(void)
+{
+        struct wg_peer_stats st;
+        assert_true(wg_peer_stats(w.dp.wg, SLOT, w.now, wall_now_ns(), &st));
+        return st.tx_bytes;
+}
+
+static void let_nothing_in(bool shields_up)
+{
+        struct prefix us = prefix_of(ip_v4(10, 0, 0, 1));
+        w.dp.filter = filter_new(NULL, 0, &us, 1, shields_up);
+        w.dp.flows = filter_state_new();
+        assert_non_null(w.dp.filter);
+        assert_non_null(w.dp.flows);
+}
+
+static void let_go(void)
+{
+        filter_free(w.dp.filter);
+        filter_state_free(w.dp.flows);
+}
+
+static void test_refusals_are_told_and_bounded(void **state)
+{
+        (void)state;
+        let_nothing_in(false);
+        connect_both();
+        uint64_t before = sent_bytes();
+        peer_sends(udp_packet("10.0.0.2", 1, "10.0.0.1", 80));
+        peer_sends(icmp_packet("10.0.0.2", "10.0.0.1", 8));
+        assert_int_equal(w.dp.in_verdicts[FILTER_DROP_RULE], 2);
+        assert_int_equal(w.dp.rejects_sent, 0);
+        assert_int_equal(sent_bytes(), before);
+        for (int i = 0; i < 200; i++)
+                peer_sends(tcp_packet("10.0.0.2", (uint16_t)(1000 + i), "10.0.0.1", 80, TCP_SYN));
+        assert_int_equal(w.dp.rejects_sent, 50);
+        assert_true(sent_bytes() > before);
+        w.now = mono_add_ms(w.now, 1000);
+        for (int i = 0; i < 200; i++)
+                peer_sends(tcp_packet("10.0.0.2", (uint16_t)(1000 + i), "10.0.0.1", 80, TCP_SYN));
+        assert_int_equal(w.dp.rejects_sent, 100);
+        assert_int_equal(w.dp.in_verdicts[FILTER_DROP_RULE], 402);
+        let_go();
+}
+
+static void test_messages_are_taken(void **state)
+{
+        (void)state;
+        let_nothing_in(true);
+        connect_both();
+        uint64_t before = sent_bytes();
+        peer_sends(ip_packet("10.0.0.2", "10.0.0.1", PROTO_TSMP, "o12345678", 9));
+        peer_sends(ip_packet("10.0.0.2", "10.0.0.1", PROTO_TSMP, "unknown!", 8));
+        assert_int_equal(sent_bytes(), before);
+        peer_sends(ip_packet("10.0.0.2", "10.0.0.1", PROTO_TSMP, "p12345678", 9));
+        assert_true(sent_bytes() > before);
+
+        /* A refusal is the end of what the host is opening, once, and nothing else is. */
+        struct test_packet syn = tcp_packet("10.0.0.1", 0x1234, "10.0.0.2", 80, TCP_SYN);
+        struct packet p = packet_parse(syn.b, syn.len);
+        assert_int_equal(filter_out(w.dp.filter, w.dp.flows, syn.b, syn.len), FILTER_ACCEPT);
+        peer_sends(ip_packet("10.0.0.2", "10.0.0.1", PROTO_TSMP, "!\6W\x12\x34\0\x50\1", 8));   /* a fear only */
+        peer_sends(ip_packet("10.0.0.2", "10.0.0.1", PROTO_TSMP, "!\6A\x12\x34\0\x51", 7));   /* another port */
+        assert_true(filter_take_open(w.dp.flows, &p));
+        assert_int_equal(filter_out(w.dp.filter, w.dp.flows, syn.b, syn.len), FILTER_ACCEPT);
+        peer_sends(ip_packet("10.0.0.2", "10.0.0.1", PROTO_TSMP, "!\6A\x12\x34\0\x50", 7));
+        assert_false(filter_take_open(w.dp.flows, &p));
+        assert_int_equal(w.dp.rejects_heard, 3);
+        assert_int_equal(w.dp.in_verdicts[FILTER_DROP_TSMP], 6);
+        let_go();
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_cookie_reply_is_not_the_peer, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_refusals_are_told_and_bounded, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_messages_are_taken, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
