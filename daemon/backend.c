@@ -369,6 +369,8 @@ void backend_link_changed(struct backend *b)
 {
         log_debug(1, "the host's network changed");
         engine_link_changed(b->engine);
+        if (backend_offers_exit(b) && backend_netmap(b)->self != NULL)   /* which has another view of the Internet */
+                backend_apply_filter(b);
         if (b->control_active)
                 control_network_changed(b->control);
 }

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "daemon/host/hostaddrs.h"
 #include "daemon/netsync.h"
 
 static struct netsync_prefs sync_prefs(const struct backend *b)
@@ -44,10 +45,23 @@ void backend_apply_host(struct backend *b)
         free(routes);
 }
 
+bool backend_offers_exit(const struct backend *b)
+{
+        for (size_t i = 0; i < b->prefs.advertise_route_count; i++)
+                if (b->prefs.advertise_routes[i].bits == 0)
+                        return true;
+        return false;
+}
+
 void backend_apply_filter(struct backend *b)
 {
         struct netsync_prefs sp = sync_prefs(b);
         const struct netmap *nm = backend_netmap(b);
+        struct prefix interfaces[HOSTADDRS_MAX];
+        if (backend_offers_exit(b)) {
+                sp.interfaces = interfaces;
+                sp.interface_count = hostaddrs(interfaces);
+        }
         struct filter *f = netsync_filter(nm, &sp);
         bool forged = netsync_filter_is_forged(nm);
         if (f == NULL)

@@ -60,6 +60,7 @@ void backend_drop_profile(struct backend *b);   /* the current one is deleted, w
 
 /* backend_map.c: host and engine follow the map */
 void backend_apply_host(struct backend *b);
+bool backend_offers_exit(const struct backend *b);   /* a default route is advertised */
 void backend_apply_filter(struct backend *b);
 void backend_sync_all_peers(struct backend *b);
 void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_delta *d);

@@ -34,10 +34,10 @@ static bool overlap(struct prefix a, struct prefix b)
         return prefix_contains(a, b.ip) || prefix_contains(b, a.ip);
 }
 
-/* What is no Internet: private networks, link-local, multicast and the mesh's own. */
-static const char *const NO_INTERNET[] = {"10.0.0.0/8",     "172.16.0.0/12", "192.168.0.0/16",
-                                          "169.254.0.0/16", "224.0.0.0/4",   "100.64.0.0/10",
-                                          "fe80::/10",      "ff00::/8",      "fd7a:115c:a1e0::/48"};
+/* What is no Internet: the host itself, private networks, link-local, multicast and the mesh's own. */
+static const char *const NO_INTERNET[] = {
+        "127.0.0.0/8",   "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",     "224.0.0.0/4",
+        "100.64.0.0/10", "::1/128",    "fe80::/10",     "ff00::/8",       "fd7a:115c:a1e0::/48"};
 enum { NO_INTERNET_COUNT = sizeof(NO_INTERNET) / sizeof(NO_INTERNET[0]) };
 
 /* p without the holes. */

@@ -324,9 +324,9 @@ static bool o_local(const struct oracle *o, const struct sample *s)
         static const struct {
                 const char *ip;
                 int bits;
-        } never[] = {{"10.0.0.0", 8},     {"172.16.0.0", 12}, {"192.168.0.0", 16},
-                     {"169.254.0.0", 16}, {"224.0.0.0", 4},   {"100.64.0.0", 10},
-                     {"fe80::", 10},      {"ff00::", 8},      {"fd7a:115c:a1e0::", 48}};
+        } never[] = {{"127.0.0.0", 8},    {"::1", 128},        {"10.0.0.0", 8},         {"172.16.0.0", 12},
+                     {"192.168.0.0", 16}, {"169.254.0.0", 16}, {"224.0.0.0", 4},        {"100.64.0.0", 10},
+                     {"fe80::", 10},      {"ff00::", 8},       {"fd7a:115c:a1e0::", 48}};
         if (s->v == 6 && o_mapped(s->dst))
                 return false;
         for (int i = 0; i < 2; i++)
@@ -423,17 +423,17 @@ static uint16_t random_port(void)
         return PORTS[rnd(sizeof(PORTS) / sizeof(PORTS[0]))];
 }
 
-static const char *const PLACES4[] = {"192.168.7.", "192.168.8.",   "10.0.0.",    "8.8.8.",
-                                      "224.0.0.",   "169.254.169.", "203.0.113.", "255.255.255."};
+static const char *const PLACES4[] = {"192.168.7.",   "192.168.8.", "10.0.0.",  "8.8.8.",      "224.0.0.",
+                                      "169.254.169.", "203.0.113.", "127.0.0.", "255.255.255."};
 static const char *const PLACES6[] = {
-        "fd00:7::", "2001:db8::", "fe80::", "ff02::", "2620:fe::", "::ffff:100.64.0."};
+        "fd00:7::", "2001:db8::", "fe80::", "ff02::", "2620:fe::", "::", "::ffff:100.64.0."};
 
 static const char *random_address(int v, bool near, char out[64])
 {
         static const char *const last4[] = {"1", "2", "3", "4", "5", "6", "7", "8", "254", "255"};
         const char *place = v == 4 ? "100.64.0." : "fd7a:115c:a1e0::";
         if (!near)
-                place = v == 4 ? PLACES4[rnd(8)] : PLACES6[rnd(6)];
+                place = v == 4 ? PLACES4[rnd(9)] : PLACES6[rnd(7)];
         snprintf(out, 64, "%s%s", place, last4[rnd(near ? 8 : 10)]);
         return out;
 }
