@@ -188,6 +188,8 @@ static int entry_cmp(const void *a, const void *b)
 static void order(struct list *l)
 {
         size_t out = 0;
+        if (l->count == 0)
+                return;
         qsort(l->e, l->count, sizeof(*l->e), entry_cmp);
         for (size_t i = 0; i < l->count; i++) {
                 struct entry *prev = out > 0 ? &l->e[out - 1] : NULL, *e = &l->e[i];
