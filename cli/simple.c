@@ -192,6 +192,10 @@ int cmd_whois(struct cli *c, const struct command *self, int argc, char **argv)
         int rest, code;
         if (!command_flags(self, flags, 2, argc, argv, &rest, &code))
                 return code;
+        if (proto[0] != '\0' && strcmp(proto, "tcp") != 0 && strcmp(proto, "udp") != 0) {
+                fprintf(stderr, "invalid value \"%s\" for flag -proto: want tcp or udp\n", proto);
+                return 2;
+        }
         if (argc - rest != 1) {
                 fputs("usage: tailscale whois [--json] IP[:PORT]\n", stderr);
                 return 1;

@@ -166,6 +166,7 @@ static void commands_ask_and_say(void **state)
                 {"whois 100.64.0.2", 0, NULL, "", "GET whois?addr=100.64.0.2&proto=tcp\n"},
                 {"whois 100.64.0.9", 1, "", "peer not found", NULL},
                 {"whois host", 1, "", "invalid 'addr' parameter", ""},
+                {"whois --proto=icmp 100.64.0.2", 2, "", "for flag -proto: want tcp or udp", ""},
                 {"ping db", 0, "pong from db (100.64.0.2) via 1.2.3.4:5 in 10ms\n", "",
                         "GET status\nPOST ping?ip=100.64.0.2&type=disco&size=0\n"},
                 {"ping --verbose db", 0, NULL, "lookup \"db\" => \"100.64.0.2\"", NULL},
