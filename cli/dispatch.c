@@ -1,5 +1,6 @@
 #include <curl/curl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/crypto.h"
@@ -47,30 +48,37 @@ static const char *default_of(const struct flag *f, char *out, size_t cap)
         return "";
 }
 
-static void command_usage(const struct command *self, const struct flag *flags, size_t n)
+static void command_usage(const struct command *self, const struct flag *flags, size_t n, FILE *out)
 {
-        fprintf(stderr, "usage: tailscale %s %s\n\n%s\n", self->name, self->usage, self->summary);
+        fprintf(out, "usage: tailscale %s %s\n\n%s\n", self->name, self->usage, self->summary);
         for (size_t i = 0; i < n; i++) {
                 char room[DURATION_STR_MAX];
                 const char *d = default_of(&flags[i], room, sizeof(room));
                 if (flags[i].help != NULL)
-                        fprintf(stderr, "  --%-30s %s%s%s%s\n", flags[i].name, flags[i].help,
+                        fprintf(out, "  --%-30s %s%s%s%s\n", flags[i].name, flags[i].help,
                                 d[0] ? " (default " : "", d, d[0] ? ")" : "");
         }
 }
 
+/* The usage is written down before the line is read: then the variables have their defaults, and no secret. */
 bool command_flags(const struct command *self, struct flag *flags, size_t n, int argc, char **argv, int *ret_rest,
         int *ret_code)
 {
-        char why[FLAGS_WHY_MAX];
+        char why[FLAGS_WHY_MAX], *usage_text = NULL;
+        size_t len;
+        FILE *out = open_memstream(&usage_text, &len);
+        if (out != NULL) {
+                command_usage(self, flags, n, out);
+                fclose(out);
+        }
         enum err e = flags_parse(flags, n, argc, argv, ret_rest, why);
-        if (e == ERR_NONE)
-                return true;
-        if (e != ERR_NOT_FOUND)
-                fprintf(stderr, "%s\n", why);
-        command_usage(self, flags, n);
-        *ret_code = e == ERR_NOT_FOUND ? 0 : 2;
-        return false;
+        if (e != ERR_NONE) {
+                fprintf(stderr, "%s%s%s", e != ERR_NOT_FOUND ? why : "", e != ERR_NOT_FOUND ? "\n" : "",
+                        usage_text != NULL ? usage_text : "");
+                *ret_code = e == ERR_NOT_FOUND ? 0 : 2;
+        }
+        free(usage_text);
+        return e == ERR_NONE;
 }
 
 bool command_no_words(int argc, char **argv, int rest)

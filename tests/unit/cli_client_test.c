@@ -189,6 +189,7 @@ static void commands_ask_and_say(void **state)
                 {"switch --list x", 1, "", "non-flag", ""},
                 {"nonsense", 1, "", "tailscale: unknown subcommand: nonsense\n", ""},
                 {"ip --nope", 2, "", "flag provided but not defined: -nope\n", ""},
+                {"up --auth-key=SECRET --hostname=given --nope", 2, "", "--hostname                       name to show instead of the host's\n", ""},
                 {"ip --help", 0, "", "usage: tailscale ip", ""},
                 {"--help", 0, "", "usage: tailscale", ""},
                 {"", 0, "", "usage: tailscale", ""},
@@ -208,6 +209,7 @@ static void commands_ask_and_say(void **state)
                         contains(said.err, rows[i].err);
                 if (rows[i].asked != NULL)
                         assert_string_equal(d.asked, rows[i].asked);
+                assert_null(strstr(said.err, "SECRET"));
         }
 }
 
