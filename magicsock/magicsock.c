@@ -26,7 +26,8 @@ struct ms_udp *ms_udp_for(struct ms *ms, struct addr to)
         return sock_is_open(&u->sock) ? u : NULL;
 }
 
-/* Its home if a connection is there anyway; else wherever it spoke last, which saves a dial. */
+/* Its home if a connection is there anyway; else wherever it spoke last, which saves a dial.  A newcomer's home
+ * reaches the map a second after itself: until then our own is the best guess. */
 int ms_relay_for(struct ms *ms, struct ms_slot *s)
 {
         struct ms_peer *p = &s->peer;
@@ -34,7 +35,7 @@ int ms_relay_for(struct ms *ms, struct ms_slot *s)
                 ms_peer_on_relay_gone(p, p->learned);
         if (p->learned && (!p->home || !derp_mgr_has_conn(ms->derp, p->home)))
                 return p->learned;
-        return p->home;
+        return p->home ? p->home : p->likely;
 }
 
 static void release_all(struct ms *ms, struct pkt **pkts, size_t n)
@@ -359,6 +360,7 @@ static struct ms_slot *new_slot(struct ms *ms, uint32_t slot, const struct node_
         s->same_disco = MS_SLOT_NONE;
         timer_init(&s->timer, ms_on_slot_timer);
         ms_peer_init(&s->peer);
+        s->peer.likely = derp_mgr_home(ms->derp);
         ms->slots[slot] = s;
         ms->peer_count++;
         return s;

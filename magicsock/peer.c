@@ -50,7 +50,7 @@ static bool is_older(mono_t t, int64_t ns, mono_t now)
 
 static int relay_of(const struct ms_peer *p)
 {
-        return p->home ? p->home : p->learned;
+        return p->home ? p->home : p->learned ? p->learned : p->likely;
 }
 
 bool ms_peer_is_active(const struct ms_peer *p, mono_t now)

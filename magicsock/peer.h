@@ -83,6 +83,7 @@ struct ms_peer {
         bool expired;
         int home;                /* relay region, 0 = unknown */
         int learned;             /* region it last sent to us by, 0 = none */
+        int likely;              /* our own home: tried while neither is known */
 
         struct path_set paths;
         struct path_best best;

@@ -24,6 +24,9 @@ static void set_home(struct ms *ms, int region, mono_t now)
         if (region == derp_mgr_home(ms->derp))
                 return;
         derp_mgr_set_home(ms->derp, region, now);
+        for (size_t i = 0; i < ms->slot_cap; i++)
+                if (ms->slots[i])
+                        ms->slots[i]->peer.likely = derp_mgr_home(ms->derp);
         if (derp_mgr_home(ms->derp) == region && ms->cb.on_home)
                 ms->cb.on_home(ms->arg, region, now);
 }

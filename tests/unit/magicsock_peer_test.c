@@ -569,6 +569,24 @@ static void test_single_candidate_still_calls(void **state)
         assert_int_equal(count(MS_ACT_CALL), 1);
 }
 
+/* The map does not know the peer's home yet: our own is tried, but never when there is better knowledge. */
+static void test_likely_relay(void **state)
+{
+        (void)state;
+        ms_peer_on_config(&p, true, false, 0, NULL, 0, now);
+        assert_int_equal(send_data(), MS_ROUTE_NONE);
+        assert_int_equal(ms_peer_ping(&p, 1, 0, now, &out), ERR_NOT_FOUND);
+        p.likely = 5;
+        struct ms_route r = ms_peer_on_send(&p, now, &out);
+        assert_int_equal(r.kind, MS_ROUTE_RELAY);
+        assert_int_equal(r.region, 5);
+        assert_int_equal(ms_peer_ping(&p, 1, 0, now, &out), ERR_NONE);
+        p.learned = 3;
+        assert_int_equal(ms_peer_route(&p, now).region, 3);
+        p.home = 2;
+        assert_int_equal(ms_peer_route(&p, now).region, 2);
+}
+
 static unsigned knocks_within(int64_t ms)
 {
         out.count = 0;
@@ -696,6 +714,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_cli_ping_bounds, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_send_errors, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_own_endpoints, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_likely_relay, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_knocks_until_known, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_knocks_are_bounded, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_no_knocks_for_the_known, set_up, tear_down),
