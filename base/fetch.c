@@ -10,6 +10,7 @@
 struct fetch {
         struct transfer t;
         struct buf body;
+        struct curl_slist *headers;
         size_t max_body;
         bool too_long;
         bool tls;
@@ -53,7 +54,7 @@ static void fetch_done(struct transfer *t, mono_t now)
         fetch_cancel(f);
 }
 
-static bool set_get(struct fetch *f)
+static bool set_common(struct fetch *f)
 {
         CURL *e = f->t.easy;
         return curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
@@ -99,7 +100,8 @@ static const char *bare_host(char *host)
         return host + 1;
 }
 
-struct fetch *fetch_get(struct dialer *d, const char *url, const struct dial_opts *opts, size_t max_body,
+/* All that GET and POST have in common; a bad URL is reported by fn. */
+static struct fetch *fetch_new(struct dialer *d, const char *url, const struct dial_opts *opts, size_t max_body,
         fetch_fn fn, void *arg)
 {
         struct fetch *f = calloc(1, sizeof(*f));
@@ -122,12 +124,54 @@ struct fetch *fetch_get(struct dialer *d, const char *url, const struct dial_opt
                 free(f);
                 return NULL;
         }
-        if (!set_get(f)) {
+        if (!set_common(f)) {
                 fetch_cancel(f);
                 return NULL;
         }
         if (!good)
                 transfer_refuse(&f->t, ERR_FORMAT, "not an http or https URL");
+        return f;
+}
+
+struct fetch *fetch_get(struct dialer *d, const char *url, const struct dial_opts *opts, size_t max_body,
+        fetch_fn fn, void *arg)
+{
+        struct fetch *f = fetch_new(d, url, opts, max_body, fn, arg);
+        if (f != NULL)
+                transfer_start(&f->t);
+        return f;
+}
+
+static bool add_header(struct fetch *f, const char *name, const char *value)
+{
+        char line[128];
+        snprintf(line, sizeof(line), "%s: %s", name, value);
+        struct curl_slist *longer = curl_slist_append(f->headers, line);
+        if (longer == NULL)
+                return false;
+        f->headers = longer;
+        return true;
+}
+
+static bool set_post(struct fetch *f, const char *content_type, const void *body, size_t len)
+{
+        CURL *e = f->t.easy;
+        return add_header(f, "Content-Type", content_type) && add_header(f, "Accept", content_type) &&
+                curl_easy_setopt(e, CURLOPT_HTTPHEADER, f->headers) == CURLE_OK &&
+                curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len) == CURLE_OK &&
+                curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, body) == CURLE_OK;
+}
+
+struct fetch *fetch_post(struct dialer *d, const char *url, const struct dial_opts *opts, const char *content_type,
+        const void *body, size_t len, size_t max_body, fetch_fn fn, void *arg)
+{
+        struct fetch *f = fetch_new(d, url, opts, max_body, fn, arg);
+        if (f == NULL)
+                return NULL;
+        if (!set_post(f, content_type, body, len)) {
+                fetch_cancel(f);
+                return NULL;
+        }
         transfer_start(&f->t);
         return f;
 }
@@ -137,6 +181,7 @@ void fetch_cancel(struct fetch *f)
         if (f == NULL || f->reporting)
                 return;
         transfer_end(&f->t);
+        curl_slist_free_all(f->headers);
         buf_done(&f->body);
         free(f);
 }

@@ -1,4 +1,4 @@
-/* base/fetch.h - one HTTP(S) GET through libcurl on the loop (server key, DERP latency, captive portal). */
+/* base/fetch.h - one HTTP(S) request through libcurl on the loop (server key, DERP latency, DNS over HTTPS). */
 #pragma once
 
 #include <stddef.h>
@@ -24,4 +24,7 @@ typedef void (*fetch_fn)(struct fetch *f, const struct fetch_result *res, void *
  * reported so too, as ERR_FORMAT.  NULL: out of memory. */
 struct fetch *fetch_get(struct dialer *d, const char *url, const struct dial_opts *opts, size_t max_body,
         fetch_fn fn, void *arg);
+/* The same as a POST of a body, copied; an answer of the same type is asked for. */
+struct fetch *fetch_post(struct dialer *d, const char *url, const struct dial_opts *opts, const char *content_type,
+        const void *body, size_t len, size_t max_body, fetch_fn fn, void *arg);
 void fetch_cancel(struct fetch *f);   /* fn is not called; NULL is fine, and so is a call from within fn */
