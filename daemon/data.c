@@ -22,7 +22,8 @@ struct data {
         struct loop *loop;
         struct dialer *dialer;
         struct ring *in, *out;
-        struct watch in_watch, tun_watch;
+        struct pktring *from_service;
+        struct watch in_watch, tun_watch, service_watch;
         struct timer wg_timer, netcheck_timer;
         struct datapath dp;
         struct derpmap *map;
@@ -410,6 +411,16 @@ static void on_tun(struct watch *w, unsigned events, mono_t now)
         datapath_out(&d->dp, now);
 }
 
+static void on_service(struct watch *w, unsigned events, mono_t now)
+{
+        (void)events;
+        (void)now;
+        struct data *d = container_of(w, struct data, service_watch);
+        pktring_drain_fd(d->from_service);
+        if (!datapath_from_service(&d->dp, d->from_service))
+                pktring_wake(d->from_service);
+}
+
 static void on_wg_timer(struct timer *t, mono_t now)
 {
         (void)t;
@@ -435,16 +446,19 @@ static const struct ms_callbacks ms_cb = {
         .on_known = on_known,
 };
 
-struct data *data_new(const struct engine_opts *opts, struct ring *in, struct ring *out)
+struct data *data_new(const struct engine_opts *opts, const struct data_rings *rings)
 {
         struct data *d = calloc(1, sizeof(*d));
         if (d == NULL)
                 return NULL;
-        d->in = in;
-        d->out = out;
+        d->in = rings->in;
+        d->out = rings->out;
+        d->from_service = rings->from_service;
+        d->dp.service = rings->to_service;
         d->dp.tun = opts->tun;
         watch_init(&d->in_watch, on_ring);
         watch_init(&d->tun_watch, on_tun);
+        watch_init(&d->service_watch, on_service);
         timer_init(&d->wg_timer, on_wg_timer);
         timer_init(&d->netcheck_timer, on_netcheck_late);
         if ((d->loop = loop_new()) == NULL || (d->dialer = dialer_new(d->loop)) == NULL)
@@ -466,7 +480,8 @@ struct data *data_new(const struct engine_opts *opts, struct ring *in, struct ri
         if ((d->dp.ms = ms_new(d->loop, d->dp.pool, d->dialer, &mo)) == NULL)
                 goto fail;
         loop_on_idle(d->loop, on_idle, d);
-        if (loop_watch(d->loop, &d->in_watch, ring_fd(in), LOOP_READ) != ERR_NONE ||
+        if (loop_watch(d->loop, &d->in_watch, ring_fd(d->in), LOOP_READ) != ERR_NONE ||
+                loop_watch(d->loop, &d->service_watch, pktring_fd(d->from_service), LOOP_READ) != ERR_NONE ||
                 loop_watch(d->loop, &d->tun_watch, tun_fd(opts->tun), LOOP_READ) != ERR_NONE)
                 goto fail;
         return d;
@@ -486,6 +501,7 @@ void data_free(struct data *d)
                 loop_timer_stop(&d->netcheck_timer);
                 loop_unwatch(&d->in_watch);
                 loop_unwatch(&d->tun_watch);
+                loop_unwatch(&d->service_watch);
         }
         ms_free(d->dp.ms);
         wg_free(d->dp.wg);

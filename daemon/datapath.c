@@ -3,9 +3,28 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "daemon/dpmsg.h"
 #include "tun/tsmp.h"
 
 enum { OUT_ROUNDS = 4, REJECTS_PER_S = 50 };
+
+/* To 100.100.100.100 or fd7a:115c:a1e0::53?  Every packet out is asked this. */
+static inline bool is_for_service(const uint8_t *p, size_t len)
+{
+        static const uint8_t v4[4] = {100, 100, 100, 100};
+        static const uint8_t v6[16] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, [15] = 0x53};
+        if (len < 20 || p[0] >> 4 == 4)
+                return len >= 20 && memcmp(p + 16, v4, sizeof(v4)) == 0;
+        return len >= 40 && memcmp(p + 24, v6, sizeof(v6)) == 0;
+}
+
+/* They never go to a peer, whatever becomes of them here. */
+static void to_service(struct datapath *dp, struct pkt *p)
+{
+        if (dp->service == NULL || !pktring_push(dp->service, pkt_cdata(p), p->len))
+                dp->service_dropped++;
+        pkt_release(dp->pool, p);
+}
 
 /* Neighbours for the same peer share one path decision and one burst of sealing. */
 static void send_to_peer(struct datapath *dp, struct pkt **pkts, size_t n, mono_t now)
@@ -28,10 +47,16 @@ static size_t same_peer(struct pkt *const *pkts, size_t n)
 void datapath_out(struct datapath *dp, mono_t now)
 {
         struct pkt *pkts[TUN_BATCH];
+        bool diverted = false;
         for (int round = 0; round < OUT_ROUNDS; round++) {
                 size_t got = tun_read(dp->tun, dp->pool, pkts, TUN_BATCH), n = 0;
                 for (size_t i = 0; i < got; i++) {
                         struct pkt *p = pkts[i];
+                        if (is_for_service(pkt_cdata(p), p->len)) {
+                                to_service(dp, p);
+                                diverted = true;
+                                continue;
+                        }
                         enum filter_verdict v = filter_out(dp->filter, dp->flows, pkt_cdata(p), p->len);
                         dp->out_verdicts[v]++;
                         p->peer = v == FILTER_ACCEPT ? wg_peer_for(dp->wg, p) : WG_NO_PEER;
@@ -49,6 +74,27 @@ void datapath_out(struct datapath *dp, mono_t now)
                 if (got < TUN_BATCH)
                         break;
         }
+        if (diverted && dp->service != NULL)
+                pktring_wake(dp->service);
+}
+
+bool datapath_from_service(struct datapath *dp, struct pktring *from)
+{
+        for (int i = 0; i < DP_SERVICE_ROUND; i++) {
+                uint8_t pkt[PKTRING_PACKET_MAX];
+                struct pkt *p = pkt_get(dp->pool);
+                if (p == NULL)
+                        return false;
+                size_t n = pktring_pop(from, pkt);
+                if (n > 0) {
+                        memcpy(pkt_put(p, n), pkt, n);
+                        (void)tun_write(dp->tun, &p, 1);
+                }
+                pkt_release(dp->pool, p);
+                if (n == 0)
+                        return true;
+        }
+        return false;
 }
 
 static struct wg_source wg_source_of(const struct ms_source *s)

@@ -6,11 +6,13 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/mono.h"
 #include "base/pkt.h"
+#include "base/pktring.h"
 #include "magicsock/magicsock.h"
 #include "tun/device.h"
 #include "tun/filter.h"
@@ -29,11 +31,15 @@ struct datapath {
         uint64_t rejects_sent, rejects_heard;   /* TSMP: we refused a connection, a peer refused ours */
         mono_t reject_refilled;
         unsigned reject_tokens;
+        struct pktring *service;       /* to the control thread: packets for the service addresses */
+        uint64_t service_dropped;      /* the queue was full */
         uint64_t handshakes;           /* handshake messages that verified, as a sign of life */
 };
 
 /* The TUN is readable: at most a few batches, so that the sockets get their turn. */
 void datapath_out(struct datapath *dp, mono_t now);
+/* Packets from the service addresses, for the host.  False: there are more. */
+bool datapath_from_service(struct datapath *dp, struct pktring *from);
 /* WireGuard packets from the network, consumed. */
 void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now);
 /* Timers that are due, and what WireGuard itself wants to send.  Call after every batch and at

@@ -48,7 +48,11 @@ struct dp_msg {
 };
 _Static_assert(sizeof(struct dp_msg) <= 32, "a message is half a cache line");
 
-enum { DP_RING = 1024 };
+enum {
+        DP_RING = 1024,
+        DP_SERVICE_BYTES = 256 * 1024,   /* packets to the service addresses and back, each way */
+        DP_SERVICE_ROUND = 256,          /* of them at most in one round of a loop */
+};
 
 struct dp_peer {
         struct node_public key;

@@ -31,7 +31,9 @@ struct engine {
         struct engine_callbacks cb;
         void *arg;
         struct ring *to_data, *from_data;
-        struct watch from_watch;
+        struct pktring *to_service, *from_service;   /* as the data thread sees them */
+        struct watch from_watch, service_watch;
+        bool in_service;       /* answers of this round share one wake-up */
         struct data *data;
         pthread_t thread;
         struct slots *slots;
@@ -176,6 +178,31 @@ static void on_readable(struct watch *w, unsigned events, mono_t now)
                 on_message(e, &m);
 }
 
+/* A bounded number a round, so that a flood of queries leaves time for everything else on this thread. */
+static void on_service(struct watch *w, unsigned events, mono_t now)
+{
+        (void)events;
+        (void)now;
+        struct engine *e = container_of(w, struct engine, service_watch);
+        uint8_t pkt[PKTRING_PACKET_MAX];
+        size_t n = 1;
+        pktring_drain_fd(e->to_service);
+        e->in_service = true;
+        for (int i = 0; i < DP_SERVICE_ROUND && (n = pktring_pop(e->to_service, pkt)) > 0; i++)
+                if (e->cb.on_service_packet != NULL)
+                        e->cb.on_service_packet(e->arg, pkt, n);
+        e->in_service = false;
+        pktring_wake(e->from_service);
+        if (n > 0)
+                pktring_wake(e->to_service);
+}
+
+void engine_service_send(struct engine *e, const uint8_t *pkt, size_t len)
+{
+        if (pktring_push(e->from_service, pkt, len) && !e->in_service)
+                pktring_wake(e->from_service);
+}
+
 static void *thread_main(void *arg)
 {
         data_run(arg);
@@ -193,6 +220,19 @@ static int start_thread(struct engine *e)
         return rc;
 }
 
+static void release(struct engine *e)
+{
+        loop_unwatch(&e->from_watch);
+        loop_unwatch(&e->service_watch);
+        data_free(e->data);
+        slots_free(e->slots);
+        ring_free(e->to_data);
+        ring_free(e->from_data);
+        pktring_free(e->to_service);
+        pktring_free(e->from_service);
+        free(e);
+}
+
 struct engine *engine_new(struct loop *control, const struct engine_opts *opts,
         const struct engine_callbacks *cb, void *arg)
 {
@@ -203,29 +243,30 @@ struct engine *engine_new(struct loop *control, const struct engine_opts *opts,
         e->cb = *cb;
         e->arg = arg;
         watch_init(&e->from_watch, on_readable);
+        watch_init(&e->service_watch, on_service);
         e->to_data = ring_new(DP_RING, sizeof(struct dp_msg));
         e->from_data = ring_new(DP_RING, sizeof(struct dp_msg));
         e->slots = slots_new();
-        if (e->to_data == NULL || e->from_data == NULL || e->slots == NULL)
+        e->to_service = pktring_new(DP_SERVICE_BYTES);
+        e->from_service = pktring_new(DP_SERVICE_BYTES);
+        if (e->to_data == NULL || e->from_data == NULL || e->slots == NULL || e->to_service == NULL ||
+                e->from_service == NULL)
                 goto fail;
-        e->data = data_new(opts, e->to_data, e->from_data);
+        struct data_rings rings = {e->to_data, e->from_data, e->to_service, e->from_service};
+        e->data = data_new(opts, &rings);
         if (e->data == NULL)
                 goto fail;
         e->disco = data_disco_public(e->data);
-        if (loop_watch(control, &e->from_watch, ring_fd(e->from_data), LOOP_READ) != ERR_NONE)
+        if (loop_watch(control, &e->from_watch, ring_fd(e->from_data), LOOP_READ) != ERR_NONE ||
+                loop_watch(control, &e->service_watch, pktring_fd(e->to_service), LOOP_READ) != ERR_NONE)
                 goto fail;
         int rc = start_thread(e);
         if (rc == 0)
                 return e;
         errno = rc;
-        loop_unwatch(&e->from_watch);
 fail:;
         int error = errno;
-        data_free(e->data);
-        slots_free(e->slots);
-        ring_free(e->to_data);
-        ring_free(e->from_data);
-        free(e);
+        release(e);
         errno = error;
         return NULL;
 }
@@ -257,12 +298,7 @@ void engine_free(struct engine *e)
                 fail_request(r);
                 free(r);
         }
-        loop_unwatch(&e->from_watch);
-        data_free(e->data);
-        slots_free(e->slots);
-        ring_free(e->to_data);
-        ring_free(e->from_data);
-        free(e);
+        release(e);
 }
 
 struct disco_public engine_disco_public(const struct engine *e)

@@ -78,6 +78,8 @@ struct engine_callbacks {
         void (*on_live)(void *arg, int sessions, int relays);
         /* A relay connection came up or failed; text is empty when up. */
         void (*on_relay)(void *arg, int region, bool connected, const char *text);
+        /* The host sent an IP packet to one of the service addresses; borrowed for the call. */
+        void (*on_service_packet)(void *arg, const uint8_t *pkt, size_t len);
 };
 
 struct engine_opts {
@@ -109,6 +111,10 @@ void engine_peer_remove(struct engine *e, int64_t node_id);
 void engine_peers_clear(struct engine *e);
 
 void engine_set_filter(struct engine *e, struct filter *f);   /* consumes; swapped in between packets */
+
+/* An IP packet for the host, as if it came through the tunnel.  Dropped if the bounded queue is full, as a network
+ * would. */
+void engine_service_send(struct engine *e, const uint8_t *pkt, size_t len);
 
 /* The host's addresses or default route changed. */
 void engine_link_changed(struct engine *e);
