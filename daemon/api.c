@@ -7,6 +7,7 @@
 
 #include "base/crypto.h"
 #include "base/json.h"
+#include "daemon/api_dns.h"
 #include "daemon/localapi/status.h"
 #include "daemon/view.h"
 
@@ -336,16 +337,6 @@ static void h_derpmap(void *arg, struct lapi_req *r)
         lapi_reply_json(r, 200, nm->derpmap != NULL ? derpmap_to_json(nm->derpmap) : json_null(), LAPI_TABS);
 }
 
-static void h_dns_config(void *arg, struct lapi_req *r)
-{
-        struct api *a = arg;
-        const struct netmap *nm = backend_netmap(a->backend);
-        if (nm->self == NULL)
-                lapi_reply_text(r, 503, "no network map yet");
-        else
-                lapi_reply_json(r, 200, nm->dns != NULL ? json_incref(nm->dns) : json_object(), LAPI_TABS);
-}
-
 /* ---- the bus ---- */
 
 static json_t *first_message(const struct api *a, uint64_t mask, json_t *status)
@@ -500,7 +491,9 @@ const struct lapi_endpoint api_endpoints[] = {
         {"netcheck", LAPI_POST, 400, LAPI_READ, 0, h_netcheck},
         {"watch-ipn-bus", 0, 405, LAPI_READ, 0, h_watch},
         {"derpmap", LAPI_GET, 400, LAPI_OPEN, 0, h_derpmap},
-        {"dns-config", LAPI_GET, 405, LAPI_READ, 0, h_dns_config},
+        {"dns-config", LAPI_GET, 405, LAPI_READ, 0, api_dns_config},
+        {"dns-osconfig", LAPI_GET, 405, LAPI_WRITE, 0, api_dns_osconfig},
+        {"dns-query", LAPI_GET, 405, LAPI_WRITE, 0, api_dns_query},
         {"profiles/", LAPI_GET | LAPI_PUT | LAPI_POST | LAPI_DELETE, 405, LAPI_WRITE, 0, h_profiles},
         {"serve-config", LAPI_GET, 405, LAPI_READ, 0, h_serve_config},
         {"tka/status", LAPI_GET, 405, LAPI_READ, 0, h_tka_status},

@@ -74,6 +74,7 @@ void backend_configure(struct backend *b, bool on)
         if (!on)
                 b->sessions = b->relays = 0;
         backend_apply_host(b);
+        backend_dns_changed(b);
 }
 
 /* ---- states ---- */
@@ -205,6 +206,7 @@ const struct engine_callbacks backend_engine_callbacks = {
         .on_report = on_report,
         .on_live = on_live,
         .on_relay = on_relay,
+        .on_service_packet = backend_on_service_packet,
 };
 
 /* ---- life ---- */
@@ -220,8 +222,10 @@ struct backend *backend_new(const struct backend_opts *o)
         backend_set_str(&b->auth_url, "");
         prefs_init(&b->prefs);
         prefs_done(&b->prefs);
-        if (b->auth_url == NULL || prefs_copy(profiles_prefs(o->profiles), &b->prefs) != ERR_NONE ||
+        if (!backend_dns_open(b) || b->auth_url == NULL ||
+                prefs_copy(profiles_prefs(o->profiles), &b->prefs) != ERR_NONE ||
                 backend_renew_control(b) != ERR_NONE) {
+                backend_dns_close(b);
                 prefs_done(&b->prefs);
                 free(b->auth_url);
                 free(b);
@@ -236,6 +240,8 @@ void backend_free(struct backend *b)
                 return;
         backend_answer_logouts(b, "the daemon is shutting down");
         loop_timer_stop(&b->logout_timer);
+        b->engine = NULL;   /* it is gone before us */
+        backend_dns_close(b);
         control_free(b->control);
         prefs_done(&b->prefs);
         backend_forget_auth_key(b);
@@ -274,6 +280,7 @@ const char *backend_start(struct backend *b, const struct prefs *update, const c
                 bool moved = strcmp(prefs_control_url(&next), prefs_control_url(&b->prefs)) != 0;
                 prefs_done(&b->prefs);
                 b->prefs = next;
+                backend_dns_changed(b);
                 if (moved) {   /* another server: nothing of the old one's map may stay in use */
                         backend_configure(b, false);
                         if (backend_renew_control(b) != ERR_NONE)
@@ -320,6 +327,16 @@ void backend_login_interactive(struct backend *b)
         backend_update_state(b);
 }
 
+static bool differ(const char *a, const char *b)
+{
+        return strcmp(a != NULL ? a : "", b != NULL ? b : "") != 0;
+}
+
+static bool exit_node_differs(const struct prefs *a, const struct prefs *b)
+{
+        return differ(a->exit_node_id, b->exit_node_id) || differ(a->exit_node_ip, b->exit_node_ip);
+}
+
 static void react_to_prefs(struct backend *b, const struct prefs *old)
 {
         const struct prefs *now = &b->prefs;
@@ -328,6 +345,8 @@ static void react_to_prefs(struct backend *b, const struct prefs *old)
                 backend_sync_all_peers(b);
                 backend_apply_host(b);
         }
+        if (old->corp_dns != now->corp_dns || exit_node_differs(old, now))
+                backend_dns_changed(b);
         if (old->shields_up != now->shields_up ||
                 old->advertise_route_count != now->advertise_route_count ||
                 (now->advertise_route_count > 0 && memcmp(old->advertise_routes, now->advertise_routes,
@@ -371,6 +390,7 @@ void backend_link_changed(struct backend *b)
         engine_link_changed(b->engine);
         if (backend_offers_exit(b) && backend_netmap(b)->self != NULL)   /* which has another view of the Internet */
                 backend_apply_filter(b);
+        backend_dns_network_changed(b);
         if (b->control_active)
                 control_network_changed(b->control);
 }
@@ -441,6 +461,8 @@ json_t *backend_health(const struct backend *b)
         add_line(a, b->host_error);
         if (b->filter_forged)
                 add_line(a, "The server sent access rules that let in a node nobody signed for: no connection is let in.");
+        if (b->configured && b->prefs.corp_dns)
+                backend_dns_health(b, a);
         for (size_t i = 0; nm->health != NULL && nm->health[i] != NULL; i++)
                 add_line(a, nm->health[i]);
         return a;

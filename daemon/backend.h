@@ -13,6 +13,7 @@
 #include "base/loop.h"
 #include "daemon/control/hostinfo.h"
 #include "daemon/control/netmap.h"
+#include "daemon/dns/service.h"
 #include "daemon/engine.h"
 #include "daemon/host/router.h"
 #include "daemon/localapi/prefs.h"
@@ -80,3 +81,7 @@ json_t *backend_health(const struct backend *b);
 json_t *backend_netmap_json(const struct backend *b);
 const struct hostinfo_os *backend_os(const struct backend *b);
 const char *backend_version(const struct backend *b);
+/* The resolver, with all that changed so far taken into account. */
+struct dns_service *backend_dns(struct backend *b);
+/* What the host resolves with when left alone; NULL: not known. */
+const struct dns_os_config *backend_os_dns_base(const struct backend *b);

@@ -24,6 +24,7 @@ static void leave(struct backend *b)
         engine_set_filter(b->engine, NULL);
         if (backend_renew_control(b) != ERR_NONE)
                 log_err("out of memory");
+        backend_dns_changed(b);
         backend_set_str(&b->auth_url, "");
         b->login_error[0] = '\0';
         b->login_blocked = b->need_login = b->key_expired = false;

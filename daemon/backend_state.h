@@ -3,6 +3,7 @@
 
 #include "daemon/backend.h"
 #include "daemon/control/client.h"
+#include "daemon/dns/quad100.h"
 
 struct waiter {
         backend_done_fn fn;
@@ -33,6 +34,10 @@ struct backend {
         struct waiter *logouts;
         struct timer logout_timer;
         struct hostinfo_os os;
+        struct dns_service *dns;
+        struct quad100 *quad100;
+        struct timer dns_timer;    /* armed: map or preferences have changed since DNS was compiled */
+        struct dns_os_config os_dns;   /* what the host was told last */
         struct netcheck_report report;
         bool have_report;
 };
@@ -64,3 +69,12 @@ bool backend_offers_exit(const struct backend *b);   /* a default route is adver
 void backend_apply_filter(struct backend *b);
 void backend_sync_all_peers(struct backend *b);
 void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_delta *d);
+
+/* backend_dns.c: what is answered, what is forwarded, what the host is told */
+bool backend_dns_open(struct backend *b);   /* false: out of memory */
+void backend_dns_close(struct backend *b);
+void backend_dns_changed(struct backend *b);
+void backend_dns_network_changed(struct backend *b);
+void backend_on_service_packet(void *arg, const uint8_t *pkt, size_t len);
+void backend_dns_health(const struct backend *b, json_t *list);
+void backend_os_dns(struct backend *b, const struct dns_os_config *os);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/dns/config.h"
+
 static bool is_own_address(const struct netmap_node *n, struct prefix p)
 {
         for (uint32_t i = 0; i < n->address_count; i++)
@@ -55,14 +57,18 @@ static struct prefix mesh6(void)
 enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *prefs, struct prefix **ret,
         size_t *ret_count)
 {
-        size_t most = 1;
+        size_t most = 2;
         for (size_t i = 0; i < nm->peer_count; i++)
                 most += nm->peers[i]->allowed_count;
         struct prefix *out = calloc(most, sizeof(*out));
         if (out == NULL)
                 return ERR_FULL;
         size_t count = 0;
-        bool some6 = false;
+        bool some4 = false, some6 = false;
+        for (uint32_t i = 0; nm->self != NULL && i < nm->self->address_count; i++) {
+                some4 = some4 || nm->self->addresses[i].ip.family == IP_V4;
+                some6 = some6 || nm->self->addresses[i].ip.family == IP_V6;
+        }
         for (size_t i = 0; i < nm->peer_count; i++) {
                 const struct netmap_node *n = nm->peers[i];
                 for (uint32_t k = 0; k < n->allowed_count && !n->expired; k++) {
@@ -77,6 +83,8 @@ enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *pre
         }
         if (some6)
                 out[count++] = mesh6();
+        if (some4)
+                out[count++] = prefix_of(dns_service4());
         *ret = out;
         *ret_count = count;
         return ERR_NONE;

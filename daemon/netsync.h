@@ -32,7 +32,8 @@ bool netsync_allows(const struct netmap_node *n, struct prefix p, const struct n
 ERR_CHECK enum err netsync_peer(const struct netmap_node *n, const struct netsync_prefs *prefs,
         struct engine_peer *ret, struct prefix **ret_allowed);
 
-/* Routes into the tunnel: a /32 a peer, one /48 for all IPv6 addresses of the mesh, accepted subnets. */
+/* Routes into the tunnel: a /32 a peer, one /48 for all IPv6 addresses of the mesh, accepted subnets, and the service
+ * address where DNS is answered (the IPv6 one lies in the /48). */
 ERR_CHECK enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *prefs,
         struct prefix **ret, size_t *ret_count);
 

@@ -697,6 +697,11 @@ bool dns_config_zone(const struct dns_config *c, const struct dns_name *n, struc
 
 const struct dns_route *dns_config_route(const struct dns_config *c, const struct dns_name *n)
 {
-        uint32_t i = nametab_longest(c->route_names, n);
-        return i != NAMETAB_NONE && c->routes[i].try_count > 0 ? &c->routes[i] : NULL;
+        struct dns_name rest = *n;
+        do {
+                uint32_t i = nametab_get(c->route_names, &rest);
+                if (i != NAMETAB_NONE && c->routes[i].try_count > 0)
+                        return &c->routes[i];
+        } while (dns_name_to_parent(&rest));
+        return NULL;
 }

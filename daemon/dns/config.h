@@ -90,5 +90,6 @@ const struct dns_host *dns_config_host(const struct dns_config *c, const struct 
 bool dns_config_name_of(const struct dns_config *c, struct ip ip, struct dns_name *ret);
 /* The longest suffix we are the authority for that n is within; false: none. */
 bool dns_config_zone(const struct dns_config *c, const struct dns_name *n, struct dns_name *ret);
-/* The route of the longest suffix; NULL: nobody to ask. */
+/* The route of the longest suffix that has upstreams; NULL: nobody to ask.  Ask dns_config_zone() first: what is
+ * within a zone of ours goes nowhere. */
 const struct dns_route *dns_config_route(const struct dns_config *c, const struct dns_name *n);

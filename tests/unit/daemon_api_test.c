@@ -158,6 +158,14 @@ static void logged_out_answers(void **state)
                 {"POST", "netcheck", "", 500, "no relay map yet"},
                 {"GET", "derpmap", "", 200, "null"},
                 {"GET", "dns-config", "", 503, "no network map"},
+                {"GET", "dns-osconfig", "", 200, "{\"Nameservers\":[],\"SearchDomains\":[],\"MatchDomains\":[]}"},
+                /* SERVFAIL, as nobody is there to ask: id 1, QR AA RD, no record */
+                {"GET", "dns-query?name=x.example&type=A", "", 200, "{\"Bytes\":\"AAGFAgABAAAAAAAA"},
+                {"GET", "dns-query?name=x.example&type=FOO", "", 400, "unknown DNS message type: FOO"},
+                {"GET", "dns-query?name=x.example", "", 400, "unknown DNS message type: "},
+                {"GET", "dns-query?name=a..b&type=A", "", 400, "'name'"},
+                {"GET", "dns-query?type=A", "", 400, "'name'"},
+                {"POST", "dns-query?name=x.example&type=A", "", 405, ""},
                 {"GET", "serve-config", "", 200, "null"},
                 {"GET", "tka/status", "", 200, "\"Enabled\": false"},
                 {"GET", "watch-ipn-bus?mask=x", "", 400, "invalid 'mask'"},
@@ -189,6 +197,8 @@ static void a_running_node(void **state)
         expect("GET", "whois?addr=100.64.0.1", "", 200, "\"StableID\": \"1\"");
         expect("GET", "whois?addr=100.64.0.9", "", 404, "");
         expect("POST", "ping?ip=100.64.0.1&type=disco", "", 200, "\"Err\":\"100.64.0.1 is local Tailscale IP\"");
+        expect("GET", "dns-query?name=N2.mesh.example.&type=a", "", 200,
+                "{\"Bytes\":\"AAGFgAABAAEAAAAAAm4yBG1lc2gHZXhhbXBsZQAAAQABwAwAAQABAAAABQAEZEAAAg==\",\"Resolvers\":null}");
         expect("GET", "prefs", "", 200, "\"PrivateNodeKey\": \"privkey:0000000000000000000000000000000000000000000000000000000000000000\"");
         assert_null(strstr(ask("GET", "prefs", "")->text, "07070707"));
         expect("PATCH", "prefs", "{\"WantRunningSet\":true}", 200, "\"WantRunning\": false");

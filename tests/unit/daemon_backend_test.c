@@ -339,6 +339,40 @@ static void bad_preferences_change_nothing(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
 
+/* A question for our own name to the service address, by UDP. */
+static int ask_name(char digit)
+{
+        uint8_t pkt[28 + 12 + 17 + 4] = {0x45, 0, 0, sizeof(pkt), [8] = 64, 17, [12] = 100, 64, 0, 1, 100, 100, 100, 100,
+                [20] = 0x12, 0x34, 0, 53, 0, sizeof(pkt) - 20, [28] = 0, 9, 1, 0, 0, 1};
+        memcpy(pkt + 40, "\2n1\4mesh\7example", 17);
+        pkt[42] = (uint8_t)digit;
+        pkt[58] = pkt[60] = 1;
+        fe.service_len = 0;
+        backend_on_service_packet(w.b, pkt, sizeof(pkt));
+        return fe.service_len > 31 ? fe.service_packet[31] & 15 : -1;
+}
+
+/* Names are those of the map as it is when they are asked for, however soon that is. */
+static void dns_follows_the_map_at_once(void **state)
+{
+        enum { NO_ERROR = 0, SERVFAIL = 2 };
+        (void)state;
+        assert_int_equal(ask_name('1'), SERVFAIL);
+        log_in("http://h", "k");
+        server_registers("u", 7);
+        server_sends_map(NODE(1, ""), "[" NODE(2, "") "]");
+        assert_int_equal(ask_name('1'), NO_ERROR);
+        assert_int_equal(ask_name('2'), NO_ERROR);
+        assert_int_equal(ask_name('3'), SERVFAIL);
+        server_sends_map(NODE(1, ""), "[" NODE(3, "") "]");
+        assert_int_equal(ask_name('3'), NO_ERROR);
+        assert_int_equal(ask_name('2'), SERVFAIL);
+        edit("{\"WantRunning\":false,\"WantRunningSet\":true}");
+        assert_int_equal(ask_name('1'), NO_ERROR);   /* for whoever asks, also when stopped */
+        assert_null(backend_new_profile(w.b));
+        assert_int_equal(ask_name('1'), SERVFAIL);   /* nothing of the map before */
+}
+
 int main(void)
 {
         if (crypto_init() != ERR_NONE)
@@ -347,7 +381,7 @@ int main(void)
                 cmocka_unit_test(every_state_and_condition), TEST(from_fresh_to_running_and_back), TEST(a_person_logs_in),
                 TEST(refusals), TEST(the_server_no_longer_wants_us), TEST(logout_ends_in_an_empty_profile),
                 TEST(switching_leaves_nothing_behind), TEST(another_server_means_nothing_of_the_old_map),
-                TEST(bad_preferences_change_nothing),
+                TEST(dns_follows_the_map_at_once), TEST(bad_preferences_change_nothing),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

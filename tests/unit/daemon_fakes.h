@@ -32,7 +32,9 @@ static struct {
 
 static struct {
         bool up, polling;
-        int clears, filters, peers, restuns, links;
+        int clears, filters, peers, restuns, links, service_packets;
+        uint8_t service_packet[2048];         /* the last one for the host */
+        size_t service_len;
         struct key_private node;
         struct engine_status status;          /* what engine_status() answers */
         struct netcheck_report report;
@@ -194,6 +196,15 @@ void engine_set_filter(struct engine *e, struct filter *f)
         (void)e;
         fe.filters++;
         filter_free(f);
+}
+
+void engine_service_send(struct engine *e, const uint8_t *pkt, size_t len)
+{
+        (void)e;
+        assert_true(len <= sizeof(fe.service_packet));
+        memcpy(fe.service_packet, pkt, len);
+        fe.service_len = len;
+        fe.service_packets++;
 }
 
 void engine_link_changed(struct engine *e)

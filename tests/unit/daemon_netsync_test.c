@@ -114,6 +114,14 @@ static void routes_are_one_each_and_one_for_ipv6(void **state)
         assert_int_equal(netsync_routes(&nm, &sp, &routes, &n), ERR_NONE);
         assert_int_equal(n, 0);
         free(routes);
+        struct node self;
+        node_init(&self, 1, "100.64.0.1", "fd7a:115c:a1e0::1");
+        nm.self = &self.n;   /* DNS is answered even where no peer is */
+        assert_int_equal(netsync_routes(&nm, &sp, &routes, &n), ERR_NONE);
+        assert_int_equal(n, 2);
+        assert_true(prefix_eq(routes[0], pfx("fd7a:115c:a1e0::/48")));
+        assert_true(prefix_eq(routes[1], pfx("100.100.100.100/32")));
+        free(routes);
 }
 
 static void the_filter_follows_rules_capabilities_and_shields(void **state)

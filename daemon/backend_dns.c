@@ -1,0 +1,208 @@
+/* DNS follows the map and the preferences: what our resolver answers, what the host's is told. */
+#include "daemon/backend_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+
+enum { COMPILE_AFTER_MS = 50 };   /* changes of the map come in groups */
+
+static const char cap_aaaa[] = "magicdns-aaaa";
+static const char cap_v4_only[] = "force-register-magicdns-ipv4-only";
+static const char cap_subdomains[] = "dns-subdomain-resolve";
+
+/* ---- the host's resolver ---- */
+
+static void to_host(void *arg, const uint8_t *pkt, size_t len)
+{
+        struct backend *b = arg;
+        if (b->engine != NULL)
+                engine_service_send(b->engine, pkt, len);
+}
+
+/* Here what the host's resolver is to use leaves for the host. */
+void backend_os_dns(struct backend *b, const struct dns_os_config *os)
+{
+        (void)b;
+        log_debug(1, "DNS for the host: %zu nameservers, %zu search and %zu match domains", os->nameserver_count,
+                os->search_count, os->match_count);
+}
+
+const struct dns_os_config *backend_os_dns_base(const struct backend *b)
+{
+        (void)b;
+        return NULL;
+}
+
+/* ---- compiling ---- */
+
+/* Parsing every peer's capabilities for one that few have would cost more than all the rest. */
+static bool has_cap(const struct netmap_node *n, const char *cap)
+{
+        return strstr(n->cap_map, cap) != NULL && netmap_node_has_cap(n, cap);
+}
+
+static struct dns_node node_of(const struct netmap_node *n)
+{
+        return (struct dns_node){
+                .name = n->name,
+                .addresses = n->addresses,
+                .address_count = n->address_count,
+                .subdomains = has_cap(n, cap_subdomains),
+        };
+}
+
+static const struct netmap_node *exit_node(const struct backend *b, const struct netmap *nm)
+{
+        struct ip ip;
+        const char *id = b->prefs.exit_node_id;
+        if (id != NULL && id[0] != '\0') {
+                for (size_t i = 0; i < nm->peer_count; i++)
+                        if (strcmp(nm->peers[i]->stable_id, id) == 0)
+                                return nm->peers[i];
+        } else if (b->prefs.exit_node_ip != NULL && ip_parse(b->prefs.exit_node_ip, &ip) == ERR_NONE) {
+                return netmap_by_ip(nm, ip);
+        }
+        return NULL;
+}
+
+/* Where an exit node answers DNS for those who go through it; "" = it does not. */
+static void exit_proxy(const struct netmap_node *n, char *out, size_t cap)
+{
+        enum { CAP_DNS_PROXY = 26 };
+        out[0] = '\0';
+        if (!n->peerapi_dns_proxy && n->cap < CAP_DNS_PROXY)
+                return;
+        for (uint32_t i = 0; i < n->address_count && out[0] == '\0'; i++) {
+                char text[ADDR_STR_MAX];
+                struct ip ip = n->addresses[i].ip;
+                uint16_t port = ip.family == IP_V4 ? n->peerapi4_port : n->peerapi6_port;
+                if (port != 0)
+                        snprintf(out, cap, "http://%s/dns-query", addr_str((struct addr){ip, port}, text));
+        }
+}
+
+/* Names are answered for whoever asks as long as there is a map; all else takes part only while we run. */
+static struct dns_config *compile(struct backend *b, struct dns_os_config *ret_os)
+{
+        const struct netmap *nm = backend_netmap(b);
+        struct dns_input in = {.suffix = ""};
+        struct dns_node self, *peers = NULL;
+        char proxy[ADDR_STR_MAX + 32];
+        if (nm->self != NULL && !nm->self->expired && !b->need_login) {
+                peers = calloc(nm->peer_count + 1, sizeof(*peers));
+                if (peers == NULL)
+                        return NULL;
+                for (size_t i = 0; i < nm->peer_count; i++)
+                        peers[i] = node_of(nm->peers[i]);
+                self = node_of(nm->self);
+                in = (struct dns_input){
+                        .map = nm->dns,
+                        .self = &self,
+                        .peers = peers,
+                        .peer_count = nm->peer_count,
+                        .suffix = nm->magic_dns_suffix != NULL ? nm->magic_dns_suffix : "",
+                        .peers_aaaa = has_cap(nm->self, cap_aaaa),
+                        .service4_only = has_cap(nm->self, cap_v4_only),
+                        .accept_dns = b->prefs.corp_dns && b->configured,
+                        .base = backend_os_dns_base(b),
+                };
+                const struct netmap_node *exit = exit_node(b, nm);
+                if (exit != NULL) {
+                        exit_proxy(exit, proxy, sizeof(proxy));
+                        in.exit_node = true;
+                        in.exit_proxy = proxy[0] != '\0' ? proxy : NULL;
+                }
+        }
+        struct dns_config *c = dns_compile(&in, ret_os);
+        free(peers);
+        return c;
+}
+
+static void compile_now(struct backend *b)
+{
+        struct dns_os_config os;
+        loop_timer_stop(&b->dns_timer);
+        struct dns_config *c = compile(b, &os);
+        if (c == NULL) {
+                log_err("out of memory: DNS is as before");
+                return;
+        }
+        dns_service_set(b->dns, c);
+        if (dns_os_config_eq(&os, &b->os_dns)) {
+                dns_os_config_free(&os);
+                return;
+        }
+        dns_os_config_free(&b->os_dns);
+        b->os_dns = os;
+        backend_os_dns(b, &b->os_dns);
+}
+
+static void on_timer(struct timer *t, mono_t now)
+{
+        (void)now;
+        compile_now(container_of(t, struct backend, dns_timer));
+}
+
+void backend_dns_changed(struct backend *b)
+{
+        if (!timer_is_armed(&b->dns_timer))
+                loop_timer_in(b->o.loop, &b->dns_timer, COMPILE_AFTER_MS);
+}
+
+void backend_dns_network_changed(struct backend *b)
+{
+        dns_service_network_changed(b->dns);
+        backend_dns_changed(b);
+}
+
+/* ---- asked ---- */
+
+struct dns_service *backend_dns(struct backend *b)
+{
+        if (timer_is_armed(&b->dns_timer))   /* never an answer from before the last change */
+                compile_now(b);
+        return b->dns;
+}
+
+void backend_on_service_packet(void *arg, const uint8_t *pkt, size_t len)
+{
+        struct backend *b = arg;
+        (void)backend_dns(b);
+        quad100_in(b->quad100, pkt, len, loop_now(b->o.loop));
+}
+
+void backend_dns_health(const struct backend *b, json_t *list)
+{
+        unsigned faults = dns_config_faults(dns_service_config(b->dns));
+        if (faults & DNS_FAULT_LOOP)
+                json_array_append_new(list, json_string("The tailnet's DNS server is this node itself, which cannot ask "
+                        "itself: use --accept-dns=false on the DNS server."));
+        if (faults & DNS_FAULT_RESOLVER)
+                json_array_append_new(list, json_string("A DNS server of the tailnet cannot be used: it is neither an "
+                        "address nor an https URL with a known address."));
+        if (faults & DNS_FAULT_NAME)
+                json_array_append_new(list, json_string("The tailnet's DNS configuration has impossible names or "
+                        "addresses; they are left out."));
+}
+
+/* ---- life ---- */
+
+bool backend_dns_open(struct backend *b)
+{
+        timer_init(&b->dns_timer, on_timer);
+        b->dns = dns_service_new(b->o.loop);
+        b->quad100 = b->dns != NULL ? quad100_new(b->o.loop, b->dns, to_host, b) : NULL;
+        return b->quad100 != NULL;
+}
+
+void backend_dns_close(struct backend *b)
+{
+        loop_timer_stop(&b->dns_timer);
+        quad100_free(b->quad100);
+        dns_service_free(b->dns);
+        dns_os_config_free(&b->os_dns);
+}
