@@ -11,6 +11,7 @@ struct entry {
         uint8_t name_len;
         uint16_t type, flags;
         bool edns, dnssec_ok;
+        bool failure;          /* nobody answers for this name and type, however it is asked */
         mono_t since, until;
 };
 
@@ -58,17 +59,19 @@ static struct entry *set_of(struct dns_cache *c, const struct dns_query *q)
         return c->sets[(h ^ h >> 16) % SETS];
 }
 
-/* Options ask for something of their own: an area, a cookie, padding. */
-static bool is_plain(const struct dns_query *q)
+static bool may_be_kept(const struct dns_query *q)
 {
-        return q->class == DNS_IN && !(q->flags & DNS_OPCODE) && !q->edns_options && q->type < DNS_AXFR - 1;
+        return q->class == DNS_IN && !(q->flags & DNS_OPCODE) && q->type < DNS_AXFR - 1;
 }
 
 static bool entry_is_for(const struct entry *e, const struct dns_query *q)
 {
         struct dns_name name;
-        if (e->msg == NULL || e->name_len != q->name.len || e->type != q->type ||
-                e->flags != (q->flags & KEY_FLAGS) || e->edns != q->edns || e->dnssec_ok != q->dnssec_ok)
+        if (e->msg == NULL || e->name_len != q->name.len || e->type != q->type)
+                return false;
+        /* Options ask for something of their own: an area, a cookie, padding. */
+        if (!e->failure && (q->edns_options || e->flags != (q->flags & KEY_FLAGS) || e->edns != q->edns ||
+                e->dnssec_ok != q->dnssec_ok))
                 return false;
         struct rd r = rd_init(e->msg + DNS_HEADER, e->len - DNS_HEADER);
         return dns_name_read(&r, &name) && dns_name_eq(&name, &q->name);
@@ -88,7 +91,7 @@ static void age(uint8_t *msg, size_t len, uint32_t seconds)
 size_t dns_cache_get(struct dns_cache *c, const struct dns_query *q, uint8_t out[DNS_CACHE_MSG_MAX], mono_t now)
 {
         struct entry *set = set_of(c, q);
-        for (size_t i = 0; is_plain(q) && i < WAYS; i++) {
+        for (size_t i = 0; may_be_kept(q) && i < WAYS; i++) {
                 struct entry *e = &set[i];
                 if (!entry_is_for(e, q))
                         continue;
@@ -96,6 +99,8 @@ size_t dns_cache_get(struct dns_cache *c, const struct dns_query *q, uint8_t out
                         drop(e);
                         return 0;
                 }
+                if (e->failure)
+                        return dns_reply_error(out, DNS_CACHE_MSG_MAX, q, DNS_RA, DNS_SERVFAIL);
                 memcpy(out, e->msg, e->len);
                 store_be16(out, q->id);
                 memcpy(out + DNS_HEADER, q->msg + DNS_HEADER, q->question_len);
@@ -119,7 +124,7 @@ static struct entry *place_for(struct entry *set, const struct dns_query *q)
 }
 
 static void keep(struct dns_cache *c, const struct dns_query *q, const uint8_t *msg, size_t len, uint32_t ttl,
-        mono_t now)
+        bool failure, mono_t now)
 {
         uint8_t *copy = malloc(len);
         if (copy == NULL)
@@ -135,6 +140,7 @@ static void keep(struct dns_cache *c, const struct dns_query *q, const uint8_t *
                 .flags = q->flags & KEY_FLAGS,
                 .edns = q->edns,
                 .dnssec_ok = q->dnssec_ok,
+                .failure = failure,
                 .since = now,
                 .until = mono_add_ms(now, (int64_t)ttl * 1000),
         };
@@ -172,18 +178,18 @@ static uint32_t ttl_of(const uint8_t *msg, size_t len)
 
 void dns_cache_put(struct dns_cache *c, const struct dns_query *q, const uint8_t *msg, size_t len, mono_t now)
 {
-        if (!is_plain(q) || len > DNS_CACHE_MSG_MAX || len < DNS_HEADER + q->question_len || dns_truncated(msg) ||
+        if (!may_be_kept(q) || q->edns_options || len > DNS_CACHE_MSG_MAX || len < DNS_HEADER + q->question_len || dns_truncated(msg) ||
                 load_be16(msg + 4) != 1 || (dns_rcode(msg) != DNS_NOERROR && dns_rcode(msg) != DNS_NXDOMAIN))
                 return;
         uint32_t ttl = ttl_of(msg, len);
         if (ttl > 0 && ttl <= DNS_CACHE_TTL_MAX)
-                keep(c, q, msg, len, ttl, now);
+                keep(c, q, msg, len, ttl, false, now);
 }
 
 void dns_cache_put_failure(struct dns_cache *c, const struct dns_query *q, mono_t now)
 {
         uint8_t msg[DNS_HEADER + DNS_NAME_MAX + 4];
         size_t len = dns_reply_error(msg, sizeof(msg), q, DNS_RA, DNS_SERVFAIL);
-        if (is_plain(q) && len > 0)
-                keep(c, q, msg, len, DNS_CACHE_FAILURE_TTL, now);
+        if (may_be_kept(q) && len > 0)
+                keep(c, q, msg, len, DNS_CACHE_FAILURE_TTL, true, now);
 }

@@ -28,5 +28,5 @@ void dns_cache_flush(struct dns_cache *c);
 size_t dns_cache_get(struct dns_cache *c, const struct dns_query *q, uint8_t out[DNS_CACHE_MSG_MAX], mono_t now);
 /* Keeps msg if it may be kept; it belongs to q. */
 void dns_cache_put(struct dns_cache *c, const struct dns_query *q, const uint8_t *msg, size_t len, mono_t now);
-/* Keeps that nobody could answer q. */
+/* Keeps that nobody could answer q, whatever its flags and options. */
 void dns_cache_put_failure(struct dns_cache *c, const struct dns_query *q, mono_t now);

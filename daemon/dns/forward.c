@@ -187,6 +187,14 @@ static void on_udp(struct watch *watch, unsigned events, mono_t now)
         }   /* else it is not for us: a guess of somebody, or late */
 }
 
+/* Without this the kernel keeps "no route" to itself, and we would wait for an answer that cannot come. */
+static void hear_icmp(int fd, int family)
+{
+        int one = 1;
+        (void)setsockopt(fd, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, family == AF_INET ? IP_RECVERR : IPV6_RECVERR,
+                &one, sizeof(one));
+}
+
 static bool start_udp(struct dns_forward *w, size_t i)
 {
         struct way *way = &w->ways[i];
@@ -197,6 +205,7 @@ static bool start_udp(struct dns_forward *w, size_t i)
                 return false;
         way->udp_id = (uint16_t)crypto_random_u32();
         store_be16(w->msg, way->udp_id);
+        hear_icmp(fd, to.ss_family);
         if (connect(fd, (struct sockaddr *)&to, len) == 0 && send(fd, w->msg, w->q.len, MSG_NOSIGNAL) >= 0 &&
                 loop_watch(w->f->loop, &way->udp, fd, LOOP_READ) == ERR_NONE)
                 return true;

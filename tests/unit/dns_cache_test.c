@@ -132,8 +132,14 @@ static void failures_are_remembered_shortly(void **state)
         struct fixture *f = *state;
         ask(f, 1, "dead.example", DNS_A, 0);
         dns_cache_put_failure(f->c, &f->q, at(0));
+        ask(f, 2, "DEAD.example", DNS_A, 1232);
+        f->q.edns_options = true;   /* however it is asked */
         assert_true(get(f, 4) > 0);
         assert_int_equal(dns_rcode(f->out), DNS_SERVFAIL);
+        assert_true(dns_answers(f->out, get(f, 4), &f->q, 2));
+        ask(f, 2, "dead.example", DNS_AAAA, 0);
+        assert_int_equal(get(f, 4), 0);
+        ask(f, 2, "dead.example", DNS_A, 0);
         assert_int_equal(get(f, 5), 0);
 }
 

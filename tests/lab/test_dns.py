@@ -1,0 +1,269 @@
+"""Names: what the service addresses answer, and where they ask.
+
+        alpha --- internet --- beta          203.0.113.1  names of the world     203.0.113.2  names of corp.example
+"""
+import json
+import re
+import signal
+import time
+
+import pytest
+
+from lab import RELAY, WAN4, wait_for
+from nameserver import Nameserver, flood, one_by_one
+from traffic import connects
+
+QUAD4, QUAD6 = "100.100.100.100", "fd7a:115c:a1e0::53"
+WORLD, CORP, NOBODY = WAN4 + "1", WAN4 + "2", WAN4 + "4"
+
+
+def config(**more):
+    return {"Proxied": True, "Domains": ["mesh.example"], "Resolvers": [{"Addr": WORLD}],
+            "Routes": {"corp.example": [{"Addr": CORP}]},
+            "ExtraRecords": [{"Name": "Grafana.mesh.example", "Type": "A", "Value": "100.64.0.3"},
+                             {"Name": "wiki.other.example", "Type": "A", "Value": "100.64.0.2"}], **more}
+
+
+@pytest.fixture
+def mesh(lab):
+    lab.servers("--gather", "0.1")
+    lab.control.call("dns", dns=config())
+    alpha, beta = lab.host("alpha", v6=True), lab.host("beta", v6=True)
+    alpha.join()
+    beta.join()
+    alpha.wait_peer(beta)
+    return alpha, beta
+
+
+def dig(host, *args, server=QUAD4, check=True):
+    done = host.run("dig", "+tries=1", "+time=12", f"@{server}", *args, check=check)
+    return done.stdout
+
+
+def short(host, *args, server=QUAD4):
+    """Status, flags and the data of all answers."""
+    text = dig(host, *args, server=server)
+    status = re.search(r"status: (\w+)", text).group(1)
+    flags = re.search(r"flags: ([\w ]+);", text).group(1)
+    answers = [" ".join(line.split()[4:]) for line in text.splitlines() if line and line[0] not in ";" and "SOA" not in line]
+    return status, flags, answers
+
+
+RECORDS = [
+    (("beta.mesh.example", "A"), "NOERROR", ["100.64.0.2"], None),
+    (("BETA.Mesh.Example", "A"), "NOERROR", ["100.64.0.2"], None),
+    (("beta", "A"), "NOERROR", ["100.64.0.2"], None),
+    (("beta.mesh.example", "AAAA"), "NOERROR", [], "mesh.example."),
+    (("beta.mesh.example", "TXT"), "NOERROR", [], None),
+    (("beta.mesh.example", "HTTPS"), "NOERROR", [], None),
+    (("beta.mesh.example", "ANY"), "NOERROR", ["100.64.0.2"], None),
+    (("beta.mesh.example", "SOA"), "NOTIMP", [], None),
+    (("nosuch.mesh.example", "A"), "NXDOMAIN", [], "mesh.example."),
+    (("mesh.example", "NS"), "NXDOMAIN", [], "mesh.example."),
+    (("grafana.mesh.example", "A"), "NOERROR", ["100.64.0.3"], None),
+    (("wiki.other.example", "A"), "NOERROR", ["100.64.0.2"], None),
+    (("-x", "100.64.0.1"), "NOERROR", ["alpha.mesh.example."], None),
+    (("-x", "100.64.0.2"), "NOERROR", ["wiki.other.example."], None),
+    (("-x", "fd7a:115c:a1e0::2"), "NOERROR", ["beta.mesh.example."], None),
+    (("-x", "100.64.77.77"), "NXDOMAIN", [], "64.100.in-addr.arpa."),
+    (("-x", QUAD4), "NOERROR", ["magicdns.localhost-tailscale-daemon."], None),
+    (("facebook.onion", "A"), "NXDOMAIN", [], None),
+    (("192-168-1-2-via-7", "AAAA"), "NOERROR", ["fd7a:115c:a1e0:b1a:0:7:c0a8:102"], None),
+]
+
+
+@pytest.mark.parametrize("server,how", [(QUAD4, "+notcp"), (QUAD4, "+tcp"), (QUAD6, "+notcp"), (QUAD6, "+tcp")])
+def test_every_kind_of_record(mesh, server, how):
+    alpha, _ = mesh
+    for args, status, answers, zone in RECORDS:
+        text = dig(alpha, how, *args, server=server)
+        assert short(alpha, how, *args, server=server) == (status, "qr aa rd ra ad", answers), (args, text)
+        soa = re.search(r"^(\S+)\s+10\s+IN\s+SOA\s+(\S+) (\S+) \d+ 10 10 10 10$", text, re.M)
+        assert (soa.group(1) if soa else None) == zone, (args, text)
+        assert not soa or soa.group(1) == soa.group(2) == soa.group(3)
+        assert "OPT" not in text and "(TCP)" in text if how == "+tcp" else True
+
+
+def test_split_dns_and_the_world(lab, mesh):
+    alpha, _ = mesh
+    world, corp = Nameserver(lab.net, WORLD, "192.0.2.80"), Nameserver(lab.net, CORP, "10.33.0.10")
+    assert short(alpha, "host.public.example", "A")[2] == ["192.0.2.80"]
+    assert short(alpha, "host.corp.example", "A")[2] == ["10.33.0.10"]
+    assert short(alpha, "CORP.example", "A")[2] == ["10.33.0.10"]
+    assert short(alpha, "notcorp.example", "A")[2] == ["192.0.2.80"]
+    assert short(alpha, "a.nosuch.example", "A")[0] == "NXDOMAIN"
+    assert {n for n, _ in corp.asked} == {"host.corp.example", "corp.example"}
+    for name in ("nosuch.mesh.example", "77.77.64.100.in-addr.arpa", "b._dns-sd._udp.public.example", "x.onion"):
+        dig(alpha, name, "ANY")
+    asked = {n for n, _ in world.asked}
+    assert asked == {"host.public.example", "notcorp.example", "a.nosuch.example"}, "no name of ours goes upstream"
+
+    # The map takes the route away: its names go to the world's server, and nothing old is remembered.
+    lab.control.call("dns", dns=config(Routes={}))
+    wait_for("the new configuration", lambda: short(alpha, "host.corp.example", "A")[2] == ["192.0.2.80"])
+    world.stop()
+    corp.stop()
+
+
+def test_names_follow_the_map(lab, mesh):
+    alpha, _ = mesh
+    lab.control.call("rename", node="beta", name="bertha")
+    wait_for("the new name", lambda: short(alpha, "bertha", "A")[2] == ["100.64.0.2"])
+    assert short(alpha, "beta.mesh.example", "A")[0] == "NXDOMAIN"
+    gamma = lab.host("gamma")
+    gamma.join()
+    wait_for("the newcomer", lambda: short(alpha, "gamma.mesh.example", "A")[2] == ["100.64.0.3"])
+    lab.control.call("dns", dns=config(Proxied=False, Resolvers=[]))
+    wait_for("MagicDNS off", lambda: short(alpha, "bertha", "A")[0] == "SERVFAIL")
+    assert short(alpha, "bertha.mesh.example", "A")[2] == ["100.64.0.2"]
+
+
+def test_a_dead_upstream_does_not_hang_anybody(lab, mesh):
+    alpha, _ = mesh
+    for resolver, limit, why in [(NOBODY, 1.5, "nobody listens: ICMP says so"),
+                                 ("198.51.100.9", 1.5, "no route there: ICMP says so"),
+                                 (RELAY + ":99", 1.5, "another port")]:
+        lab.control.call("dns", dns=config(Resolvers=[{"Addr": resolver}]))
+        wait_for("the map", lambda: resolver in alpha.tailscale("dns", "status").stdout)
+        began = time.monotonic()
+        assert short(alpha, "www.public.example", "A")[:2] == ("SERVFAIL", "qr rd ra ad"), why
+        assert time.monotonic() - began < limit, why
+
+    silent = Nameserver(lab.net, WORLD, "192.0.2.80")
+    silent.silent = True
+    lab.control.call("dns", dns=config())
+    wait_for("the map", lambda: WORLD in alpha.tailscale("dns", "status").stdout)
+    began = time.monotonic()
+    assert short(alpha, "www.public.example", "A")[0] == "SERVFAIL"
+    first = time.monotonic() - began
+    assert 4 < first < 4.95, "before a stub resolver gives up"
+    began = time.monotonic()
+    assert short(alpha, "www.public.example", "A")[0] == "SERVFAIL"
+    assert time.monotonic() - began < 1, "and the second time it is known"
+    assert alpha.ping("100.64.0.2", timeout=5) == 1
+    silent.stop()
+
+
+def test_one_of_two_upstreams_is_killed(lab, mesh):
+    alpha, _ = mesh
+    world, second = Nameserver(lab.net, WORLD, "192.0.2.80"), Nameserver(lab.net, NOBODY, "192.0.2.80")
+    lab.control.call("dns", dns=config(Resolvers=[{"Addr": WORLD}, {"Addr": NOBODY}]))
+    wait_for("both", lambda: f"- {NOBODY}" in alpha.tailscale("dns", "status").stdout)
+    for i in range(6):
+        if i == 3:
+            world.stop()
+        began = time.monotonic()
+        assert short(alpha, f"n{i}.public.example", "A")[2] == ["192.0.2.80"]
+        assert time.monotonic() - began < 1.5
+    assert len(second.asked) == 6
+    second.stop()
+
+
+def test_large_answers_are_cut_and_come_by_tcp(lab, mesh):
+    alpha, _ = mesh
+    world = Nameserver(lab.net, WORLD, "192.0.2.80", size=3000)
+    text = dig(alpha, "big.public.example", "TXT")
+    assert "Truncated, retrying in TCP mode" in text and text.count("x" * 255) == 11
+    text = dig(alpha, "+ignore", "big.public.example", "TXT")
+    assert "flags: qr tc rd ra" in text and "ANSWER: 0" in text
+    assert dig(alpha, "+tcp", "big.public.example", "TXT", server=QUAD6).count("x" * 255) == 11
+    world.stop()
+
+
+def test_answers_are_remembered_as_long_as_they_say(lab, mesh):
+    alpha, _ = mesh
+    world = Nameserver(lab.net, WORLD, "192.0.2.80", ttl=2)
+    for _ in range(5):
+        assert short(alpha, "+noedns", "www.public.example", "A")[2] == ["192.0.2.80"]
+    assert len(world.asked) == 1
+    time.sleep(2.1)
+    assert short(alpha, "+noedns", "www.public.example", "A")[2] == ["192.0.2.80"]
+    assert len(world.asked) == 2
+    world.stop()
+
+
+@pytest.mark.parametrize("server", [QUAD4, QUAD6])
+def test_ten_thousand_at_once_lose_none(lab, mesh, server):
+    alpha, beta = mesh
+    names = [("beta.mesh.example", "nosuch.mesh.example", "alpha.mesh.example")[i % 3] for i in range(10000)]
+    began = time.monotonic()
+    answers, took, lost = flood(alpha, server, names)
+    seconds = time.monotonic() - began
+    took.sort()
+    print(f"{len(answers)} answers in {seconds:.2f} s ({lost} asked again), p50 {took[len(took) // 2] * 1e3:.1f} ms, "
+          f"p99 {took[len(took) * 99 // 100] * 1e3:.1f} ms; one by one "
+          f"{one_by_one(alpha, QUAD4, 'beta.mesh.example', 2000):.0f} us")
+    assert len(answers) == 10000
+    for i, data in answers.items():
+        assert data[3] & 15 == (3 if i % 3 == 1 else 0)
+    assert alpha.ping(beta.ip) == 1
+
+
+def test_ten_thousand_to_a_silent_upstream_are_all_answered(lab, mesh):
+    """Beyond what may be on its way at once the answer is an error, not silence."""
+    alpha, _ = mesh
+    world = Nameserver(lab.net, WORLD, "192.0.2.80")
+    world.silent = True
+    answers, _, _ = flood(alpha, QUAD4, [f"n{i}.public.example" for i in range(10000)])
+    assert len(answers) == 10000 and all(data[3] & 15 == 2 for data in answers.values())
+    world.silent = False
+    assert short(alpha, "after.public.example", "A")[2] == ["192.0.2.80"]
+    world.stop()
+
+
+def test_other_ports_and_ping(lab, mesh):
+    alpha, _ = mesh
+    assert alpha.ping(QUAD4) == 1 and alpha.ping(QUAD6) == 1
+    assert connects(alpha, QUAD4, 81) is False and connects(alpha, QUAD6, 443) is False
+    s = alpha.sock(timeout=1)
+    s.connect((QUAD4, 99))
+    s.send(b"anyone?")
+    with pytest.raises(TimeoutError):
+        s.recv(100)
+
+
+def test_not_accepted_still_answers_for_itself(lab, mesh):
+    alpha, _ = mesh
+    alpha.up("--accept-dns=false")
+    wait_for("off", lambda: short(alpha, "host.public.example", "A")[:2] == ("SERVFAIL", "qr aa rd ad"))
+    assert short(alpha, "beta.mesh.example", "A")[2] == ["100.64.0.2"]
+    assert short(alpha, "nosuch.mesh.example", "A")[:2] == ("SERVFAIL", "qr aa rd ad")
+    assert short(alpha, "-x", "100.64.0.2")[2] == ["wiki.other.example."]
+
+
+def test_status_and_query_of_the_command(lab, mesh):
+    alpha, _ = mesh
+    text = alpha.tailscale("dns", "status").stdout
+    assert "MagicDNS: enabled tailnet-wide (suffix = mesh.example)" in text
+    assert f"  - corp.example                   -> {CORP}\n" in text and f"  - {WORLD}\n" in text
+    data = json.loads(alpha.tailscale("dns", "status", "--json").stdout)
+    assert data["CurrentTailnet"] == {"MagicDNSEnabled": True, "MagicDNSSuffix": "mesh.example",
+                                      "SelfDNSName": "alpha.mesh.example."}
+    assert data["SplitDNSRoutes"] == {"corp.example": [{"Addr": CORP}]} and data["TailscaleDNS"] is True
+    assert "[A] Grafana.mesh.example" in alpha.tailscale("dns", "status", "--all").stdout
+
+    text = alpha.tailscale("dns", "query", "beta.mesh.example").stdout
+    assert text == (f'DNS query for "beta.mesh.example" (A) using internal resolver:\n\nForwarding to resolver: {WORLD}\n\n'
+                    "Response code: RCodeSuccess\n\n"
+                    "Name                TTL  Class      Type   Body\n----                ---  -----      ----   ----\n"
+                    "beta.mesh.example.  5    ClassINET  TypeA  100.64.0.2\n\n")
+    assert "RCodeNameError\n\nNo answers were returned.\n" in alpha.tailscale("dns", "query", "x.mesh.example").stdout
+    assert "  (no answers found)\nName  TTL  Class  Type  Body\n" in alpha.tailscale("dns", "query", "beta", "txt").stdout
+    data = json.loads(alpha.tailscale("dns", "query", "--json", "beta").stdout)
+    assert data["Answers"] == [{"Name": "beta.", "TTL": 5, "Class": "ClassINET", "Type": "TypeA", "Body": "100.64.0.2"}]
+    for args, words in [(["beta", "FOO"], "unknown DNS message type: FOO"), (["a..b"], "impossible 'name'"),
+                        ([], "missing required argument: name"), (["a", "A", "c"], "unexpected extra arguments: c")]:
+        done = alpha.tailscale("dns", "query", *args, check=False)
+        assert done.returncode == 1 and words in done.stderr, done
+    done = alpha.tailscale("dns", "nonsense", check=False)
+    assert done.returncode == 1 and done.stderr == "tailscale dns: unknown subcommand: nonsense\n"
+    alpha.tailscale("down")
+    assert "RCodeSuccess" in alpha.tailscale("dns", "query", "beta.mesh.example").stdout
+
+
+def test_killed_in_the_middle_of_it(lab, mesh):
+    """A daemon that dies takes nothing with it: the next one answers."""
+    alpha, _ = mesh
+    alpha.stop(signal.SIGKILL)
+    alpha.start()
+    wait_for("names again", lambda: "100.64.0.2" in dig(alpha, "+time=1", "beta.mesh.example", check=False), 20)
