@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -47,6 +48,17 @@ struct daemon {
 static const char *env_of(const char *name)
 {
         return getenv(name);
+}
+
+/* Each forwarded DNS query has a socket or more of its own. */
+static void want_descriptors(void)
+{
+        enum { WANTED = 4096 };
+        struct rlimit r;
+        if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= WANTED)
+                return;
+        r.rlim_cur = r.rlim_max < WANTED ? r.rlim_max : WANTED;
+        (void)setrlimit(RLIMIT_NOFILE, &r);
 }
 
 static void stop(struct daemon *d)
@@ -234,6 +246,7 @@ int main(int argc, char **argv)
         why = harden();
         if (why != NULL)
                 log_warn("keys may get into the swap, as memory cannot be locked: %s", why);
+        want_descriptors();
         if (crypto_init() != ERR_NONE) {
                 log_err("the crypto libraries could not be initialised");
                 return 1;

@@ -279,6 +279,90 @@ static void long_answers(void **state)
         assert_true(!dns_truncated(f->answer) && f->len > 3000);
 }
 
+/* ---- over HTTP: a server that reads one request and answers it ---- */
+
+struct web {
+        struct fixture *f;
+        struct watch listen, conn;
+        char in[2000];
+        size_t got;
+        int status;
+        bool post, typed;
+};
+
+static void on_web(struct watch *w, unsigned events, mono_t now)
+{
+        (void)events;
+        (void)now;
+        struct web *s = container_of(w, struct web, conn);
+        ssize_t n = recv(w->fd, s->in + s->got, sizeof(s->in) - 1 - s->got, 0);
+        int fd = w->fd;
+        if (n > 0)
+                s->got += (size_t)n;
+        char *body = memmem(s->in, s->got, "\r\n\r\n", 4);
+        if (n > 0 && (body == NULL || s->got - (size_t)(body + 4 - s->in) < s->f->q.len))
+                return;
+        if (n > 0) {
+                uint8_t out[600], answer[400];
+                s->post = strncmp(s->in, "POST /dns-query ", 16) == 0;
+                s->typed = strstr(s->in, "Content-Type: application/dns-message\r\n") != NULL &&
+                        strstr(s->in, "Accept: application/dns-message\r\n") != NULL;
+                assert_int_equal(load_be16((uint8_t *)body + 4), 0);   /* the id is nothing */
+                size_t len = msg_answer(answer, sizeof(answer), (uint8_t *)body + 4, s->f->q.question_len, 0, 0x8180,
+                        DNS_TXT, 60, "\3web", 4);
+                int head = snprintf((char *)out, sizeof(out), "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n\r\n", s->status,
+                        len);
+                memcpy(out + head, answer, len);
+                assert_int_equal(send(fd, out, (size_t)head + len, MSG_NOSIGNAL), (size_t)head + len);
+        }
+        loop_unwatch(w);
+        close(fd);
+}
+
+static void on_web_accept(struct watch *w, unsigned events, mono_t now)
+{
+        (void)events;
+        (void)now;
+        struct web *s = container_of(w, struct web, listen);
+        s->got = 0;
+        memset(s->in, 0, sizeof(s->in));
+        assert_int_equal(loop_watch(s->f->loop, &s->conn, accept4(w->fd, NULL, NULL, SOCK_NONBLOCK), LOOP_READ), ERR_NONE);
+}
+
+static void over_http(void **state)
+{
+        struct fixture *f = *state;
+        struct web web = {.f = f, .status = 200};
+        struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t len = sizeof(a);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        watch_init(&web.listen, on_web_accept);
+        watch_init(&web.conn, on_web);
+        assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+        assert_int_equal(listen(fd, 8), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+        assert_int_equal(loop_watch(f->loop, &web.listen, fd, LOOP_READ), ERR_NONE);
+        snprintf(f->tries[0].url, sizeof(f->tries[0].url), "http://127.0.0.1:%u/dns-query", ntohs(a.sin_port));
+        assert_non_null(ask(f, "Web.example", 1232, false));
+        wait_answers(f, 1);
+        assert_int_equal(dns_rcode(f->answer), DNS_NOERROR);
+        assert_memory_equal(f->answer + f->len - 4, "\3web", 4);
+        assert_true(web.post && web.typed);
+        web.status = 503;   /* a failure, and the other upstream is still there */
+        f->route.try_count = 2;
+        f->tries[1].delay_ms = 100;
+        assert_non_null(ask(f, "other.example", 1232, false));
+        wait_answers(f, 2);
+        assert_int_equal(dns_rcode(f->answer), DNS_NOERROR);
+        assert_int_equal(f->b.asked_udp, 1);
+        f->route.try_count = 1;
+        assert_non_null(ask(f, "third.example", 1232, false));
+        wait_answers(f, 3);
+        assert_int_equal(dns_rcode(f->answer), DNS_SERVFAIL);
+        watch_close(&web.listen);
+        watch_close(&web.conn);
+}
+
 static void too_many_are_refused_not_forgotten(void **state)
 {
         struct fixture *f = *state;
@@ -306,6 +390,7 @@ int main(void)
                 TEST(a_dead_upstream_is_answered_at_once),
                 TEST(a_guess_is_ignored_and_tcp_asked),
                 TEST(long_answers),
+                TEST(over_http),
                 TEST(too_many_are_refused_not_forgotten),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
