@@ -275,8 +275,11 @@ void tcpstack_stop(void)
 {
         if (stack.listener == NULL)
                 return;
-        while (stack.conns != NULL)
+        while (stack.conns != NULL) {
+                void *user = stack.conns->user;
                 tcpstack_abort(stack.conns);
+                stack.ops->closed(user);
+        }
         (void)tcp_close(stack.listener);
         stack.listener = NULL;
         while (tcp_active_pcbs != NULL)   /* half closed ones, which have no owner any more */

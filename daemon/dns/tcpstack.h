@@ -21,13 +21,13 @@ struct tcpstack_ops {
         void (*data)(void *conn, const uint8_t *data, size_t len);
         void (*eof)(void *conn);                                           /* the peer writes no more */
         void (*room)(void *conn);                                          /* some of what was written is through */
-        void (*closed)(void *conn);                                        /* reset: c is gone */
+        void (*closed)(void *conn);                                        /* reset, or the stack was stopped */
 };
 
 /* False: out of memory. */
 bool tcpstack_start(const uint8_t ip4[4], const uint8_t ip6[16], uint16_t port, const struct tcpstack_ops *ops,
         void *arg);
-void tcpstack_stop(void);              /* all connections are gone without a word */
+void tcpstack_stop(void);              /* resets all connections */
 void tcpstack_in(const uint8_t *pkt, size_t len);
 /* Never from within one of the ops.  Runs the timers that are due; milliseconds until it wants to be called again, -1: only after tcpstack_in(). */
 int tcpstack_tick(void);
