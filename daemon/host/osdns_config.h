@@ -1,0 +1,42 @@
+/* daemon/host/osdns_config.h - what the host's resolver is told, as a plain value.
+ *
+ * No pointers inside: a value may be copied, compared and sent to another process.  A zeroed struct is
+ * empty.  Names are kept in lower case, without the final dot, one '\0' after each; only what can be a host
+ * name gets in, so that a name from the network can be written into any configuration file.  Any thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+
+enum { OSDNS_SERVERS_MAX = 8, OSDNS_NAMES_BYTES = 16384, OSDNS_NAME_MAX = 253 };
+
+struct osdns_names {
+        uint16_t count;
+        uint16_t len; /* bytes of text in use */
+        char text[OSDNS_NAMES_BYTES];
+};
+
+struct osdns_config {
+        uint16_t server_count;
+        struct ip servers[OSDNS_SERVERS_MAX]; /* in order; port 53 */
+        struct osdns_names search;            /* in order */
+        struct osdns_names match;             /* names below these go to our servers; none: all names do */
+};
+
+/* A name that is there already is not added twice.  ERR_FORMAT: not a domain name; ERR_FULL. */
+ERR_CHECK enum err osdns_names_add(struct osdns_names *n, const char *name);
+/* The name after `at`, the first for NULL; NULL at the end.  Borrowed from n. */
+const char *osdns_names_next(const struct osdns_names *n, const char *at);
+bool osdns_names_has(const struct osdns_names *n, const char *name);
+
+ERR_CHECK enum err osdns_add_server(struct osdns_config *c, struct ip ip); /* ERR_FULL */
+/* Nothing to tell the host: what was there before counts. */
+bool osdns_config_is_empty(const struct osdns_config *c);
+bool osdns_config_eq(const struct osdns_config *a, const struct osdns_config *b);
+/* 100.100.100.100 and fd7a:115c:a1e0::53, where our own resolver answers. */
+bool osdns_is_own_server(struct ip ip);

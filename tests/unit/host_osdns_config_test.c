@@ -1,0 +1,131 @@
+#include "tests/unit/check.h"
+
+#include "daemon/host/osdns_config.h"
+#include "daemon/host/osdns_limit.h"
+
+static void names_are_cleaned(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *given;
+                const char *kept; /* NULL: refused */
+        } rows[] = {
+                {"mesh.example", "mesh.example"},
+                {"Mesh.EXAMPLE.", "mesh.example"},
+                {"_tcp.a-b.example", "_tcp.a-b.example"},
+                {"100.in-addr.arpa.", "100.in-addr.arpa"},
+                {"", NULL},
+                {".", NULL},
+                {"a..b", NULL},
+                {".a", NULL},
+                {"a b", NULL},
+                {"a\nnameserver 192.0.2.1", NULL},
+                {"a/b", NULL},
+                {"a#b", NULL},
+                {"-x", NULL},
+                {"a.-x", NULL},
+                {"\xc3\xa9.example", NULL},
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct osdns_names n = {0};
+                enum err e = osdns_names_add(&n, rows[i].given);
+                if (rows[i].kept == NULL) {
+                        assert_int_equal(e, ERR_FORMAT);
+                        assert_int_equal(n.count, 0);
+                } else {
+                        assert_int_equal(e, ERR_NONE);
+                        assert_string_equal(osdns_names_next(&n, NULL), rows[i].kept);
+                }
+        }
+        char label[70] = "", name[300] = "";
+        memset(label, 'a', 64);
+        struct osdns_names n = {0};
+        assert_int_equal(osdns_names_add(&n, label), ERR_FORMAT);
+        label[63] = '\0';
+        assert_int_equal(osdns_names_add(&n, label), ERR_NONE);
+        for (int i = 0; i < 127; i++)
+                memcpy(name + 2 * i, "a.", 3);
+        assert_int_equal(osdns_names_add(&n, name), ERR_NONE); /* 253 and the final dot */
+        memcpy(name + 253, "bc", 3);
+        assert_int_equal(osdns_names_add(&n, name), ERR_FORMAT);
+}
+
+static void names_have_a_bound(void **state)
+{
+        (void)state;
+        static struct osdns_names n;
+        char name[32];
+        unsigned i = 0;
+        enum err e;
+        do {
+                snprintf(name, sizeof(name), "n%u.example", i++);
+                e = osdns_names_add(&n, name);
+        } while (e == ERR_NONE);
+        assert_int_equal(e, ERR_FULL);
+        assert_true(n.len <= sizeof(n.text));
+        assert_int_equal(osdns_names_add(&n, "N0.example"), ERR_NONE); /* it is there */
+        unsigned seen = 0;
+        for (const char *s = osdns_names_next(&n, NULL); s != NULL; s = osdns_names_next(&n, s))
+                seen++;
+        assert_int_equal(seen, n.count);
+        assert_int_equal(seen, i - 1);
+}
+
+static void configs_compare(void **state)
+{
+        (void)state;
+        struct osdns_config a = {0}, b = {0};
+        assert_true(osdns_config_is_empty(&a));
+        assert_int_equal(osdns_add_server(&a, ip_v4(100, 100, 100, 100)), ERR_NONE);
+        assert_int_equal(osdns_add_server(&a, ip_v4(100, 100, 100, 100)), ERR_NONE);
+        assert_int_equal(a.server_count, 1);
+        assert_false(osdns_config_is_empty(&a));
+        assert_false(osdns_config_eq(&a, &b));
+        b = a;
+        assert_true(osdns_config_eq(&a, &b));
+        assert_int_equal(osdns_names_add(&b.match, "x.example"), ERR_NONE);
+        assert_false(osdns_config_eq(&a, &b));
+        for (uint8_t i = 1; i < OSDNS_SERVERS_MAX; i++)
+                assert_int_equal(osdns_add_server(&a, ip_v4(192, 0, 2, i)), ERR_NONE);
+        assert_int_equal(osdns_add_server(&a, ip_v4(192, 0, 2, 99)), ERR_FULL);
+        struct ip v6;
+        assert_int_equal(ip_parse("fd7a:115c:a1e0::53", &v6), ERR_NONE);
+        assert_true(osdns_is_own_server(v6));
+        assert_true(osdns_is_own_server(ip_v4(100, 100, 100, 100)));
+        assert_false(osdns_is_own_server(ip_v4(100, 100, 100, 101)));
+}
+
+static mono_t at(int64_t ms)
+{
+        return (mono_t){1 + ms * NS_PER_MS};
+}
+
+static void fights_end(void **state)
+{
+        (void)state;
+        struct osdns_limit l = {0};
+        for (int i = 0; i < 100; i++) /* now and then: always answered */
+                assert_true(osdns_limit_hit(&l, at(i * 6000)));
+        l = (struct osdns_limit){0};
+        int64_t t = 1000;
+        for (int i = 0; i < OSDNS_LIMIT_BURST; i++, t += 100)
+                assert_true(osdns_limit_hit(&l, at(t)));
+        assert_false(osdns_limit_hit(&l, at(t)));
+        assert_true(osdns_limit_is_resting(&l, at(t + OSDNS_LIMIT_REST_MS - 1)));
+        assert_false(osdns_limit_hit(&l, at(t + OSDNS_LIMIT_REST_MS - 1)));
+        assert_false(osdns_limit_is_resting(&l, at(t + OSDNS_LIMIT_REST_MS)));
+        for (int i = 0; i < OSDNS_LIMIT_BURST; i++) /* and a fresh start after the rest */
+                assert_true(osdns_limit_hit(&l, at(t + OSDNS_LIMIT_REST_MS + i)));
+        assert_false(osdns_limit_hit(&l, at(t + OSDNS_LIMIT_REST_MS + 50)));
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(names_are_cleaned),
+                cmocka_unit_test(names_have_a_bound),
+                cmocka_unit_test(configs_compare),
+                cmocka_unit_test(fights_end),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
