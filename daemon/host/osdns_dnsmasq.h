@@ -1,0 +1,26 @@
+/* daemon/host/osdns_dnsmasq.h - dnsmasq as the local resolver, as on OpenWrt and many a router.
+ *
+ * A file of ours in its folder of configuration files sends names below ours to our resolver; dnsmasq reads
+ * it only when it starts, so it is restarted when the file changes.  resolv.conf stays as it is.  The
+ * thread of osdns_worker.c, or a start-up that has no loop yet.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "daemon/host/dnsmasq_text.h"
+
+#define DNSMASQ_FILE "tailscale.conf"
+#define DNSMASQ_MARK "# Written by tailscaled, removed when it stops."
+
+enum { DNSMASQ_WHY_MAX = 256 };
+
+/* A dnsmasq of this network namespace runs as a service and reads a folder.  False: none. */
+bool dnsmasq_probe(struct dnsmasq_setup *ret);
+/* ERR_UNSUPPORTED: without match names, next to servers of its own. */
+ERR_CHECK enum err dnsmasq_set(const struct dnsmasq_setup *s, const struct osdns_config *c,
+                               char why[DNSMASQ_WHY_MAX]);
+bool dnsmasq_is_set(const char *dir, const struct osdns_config *c);
+/* Harmless when nothing was set. */
+ERR_CHECK enum err dnsmasq_restore(const char *dir, char why[DNSMASQ_WHY_MAX]);
+/* What a process before us left, in the usual folders and in that of the running dnsmasq. */
+void dnsmasq_cleanup(void);
