@@ -18,6 +18,7 @@
 #include "daemon/engine.h"
 #include "daemon/harden.h"
 #include "daemon/host/monitor.h"
+#include "daemon/host/osdns.h"
 #include "daemon/host/router.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
@@ -144,6 +145,7 @@ static const char *open_front(struct daemon *d)
 static const char *open_host(struct daemon *d)
 {
         const char *why = NULL;
+        osdns_cleanup(d->opt.tun);
         router_cleanup(d->opt.tun);
         if (tun_open(d->opt.tun, &d->tun, &why) != ERR_NONE)
                 return why;
@@ -252,6 +254,7 @@ int main(int argc, char **argv)
                 return 1;
         }
         if (d.opt.cleanup) {
+                osdns_cleanup(d.opt.tun);
                 router_cleanup(d.opt.tun);
                 return 0;
         }
