@@ -13,13 +13,14 @@ static bool starts(const char *s, const char *with)
 static bool takes_our_name(const char *patterns)
 {
         bool only_some = false, named = false;
-        const size_t n = strlen(DNSMASQ_FILE);
+        static const char name[] = DNSMASQ_FILE;
+        const size_t n = sizeof(name) - 1;
         while (patterns != NULL && *patterns != '\0') {
                 size_t len = strcspn(patterns, ",");
                 bool wanted = patterns[0] == '*';
                 const char *suffix = patterns + wanted;
                 size_t slen = len - wanted;
-                bool hit = slen > 0 && slen <= n && memcmp(DNSMASQ_FILE + n - slen, suffix, slen) == 0;
+                bool hit = slen > 0 && slen <= n && memcmp(&name[n - slen], suffix, slen) == 0;
                 if (hit && !wanted)
                         return false;
                 only_some = only_some || wanted;
