@@ -107,6 +107,8 @@ class Tool:
 def host(lab):
     h = Space(lab, "host")
     h.sh(f"""
+cp -a /etc /run/etc
+mount --bind /run/etc /etc
 ip link add tailscale0 type veth peer name far; ip link set far up
 ip addr add {QUAD}/32 dev tailscale0
 ip addr add {BASE}/32 dev lo
