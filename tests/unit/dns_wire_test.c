@@ -58,6 +58,10 @@ static void a_dot_inside_a_label_is_no_border(void **state)
         assert_int_equal(dns_name_parse("mesh.example", &suffix), ERR_NONE);
         assert_false(dns_name_within(&n, &suffix));
         assert_string_equal(dns_name_str(&n, text), "x\\046mesh.example");
+        static const uint8_t inside[] = "\16x\4mesh\7example";   /* one label that has the whole suffix in it */
+        r = rd_init(inside, sizeof(inside));
+        assert_true(dns_name_read(&r, &n));
+        assert_false(dns_name_within(&n, &suffix));
 }
 
 static void queries_are_parsed(void **state)
