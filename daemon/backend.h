@@ -83,5 +83,9 @@ const struct hostinfo_os *backend_os(const struct backend *b);
 const char *backend_version(const struct backend *b);
 /* The resolver, with all that changed so far taken into account. */
 struct dns_service *backend_dns(struct backend *b);
+/* Who tells the host what to resolve with, borrowed from then on; before it is freed, NULL. */
+struct osdns;
+void backend_set_osdns(struct backend *b, struct osdns *o);
+void backend_os_dns_changed(struct backend *b);   /* its on_change */
 /* What the host resolves with when left alone; NULL: not known. */
 const struct dns_os_config *backend_os_dns_base(const struct backend *b);

@@ -23,18 +23,64 @@ static void to_host(void *arg, const uint8_t *pkt, size_t len)
                 engine_service_send(b->engine, pkt, len);
 }
 
+static void add_names(struct osdns_names *to, char *const *names, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (osdns_names_add(to, names[i]) != ERR_NONE)
+                        log_warn("DNS for the host: the domain %s is left out", names[i]);
+}
+
 /* Here what the host's resolver is to use leaves for the host. */
 void backend_os_dns(struct backend *b, const struct dns_os_config *os)
 {
-        (void)b;
-        log_debug(1, "DNS for the host: %zu nameservers, %zu search and %zu match domains", os->nameserver_count,
-                os->search_count, os->match_count);
+        if (b->osdns == NULL)
+                return;
+        struct osdns_config *c = calloc(1, sizeof(*c));
+        if (c == NULL) {
+                log_err("out of memory: the host's DNS is as before");
+                return;
+        }
+        for (size_t i = 0; i < os->nameserver_count; i++)
+                if (osdns_add_server(c, os->nameservers[i]) != ERR_NONE)
+                        log_warn("DNS for the host: too many nameservers, one is left out");
+        add_names(&c->search, os->search, os->search_count);
+        add_names(&c->match, os->match, os->match_count);
+        osdns_set(b->osdns, c);
+        free(c);
+}
+
+/* What the host would use without us, in the words of the compiler. */
+static void note_base(struct backend *b)
+{
+        const struct osdns_config *c = b->osdns != NULL ? osdns_base(b->osdns) : NULL;
+        dns_os_config_free(&b->os_base);
+        b->have_os_base = c != NULL;
+        if (c == NULL)
+                return;
+        bool ok = true;
+        for (size_t i = 0; ok && i < c->server_count; i++)
+                ok = dns_os_config_add_server(&b->os_base, c->servers[i]);
+        for (const char *at = NULL; ok && (at = osdns_names_next(&c->search, at)) != NULL;)
+                ok = dns_os_config_add_search(&b->os_base, at);
+        if (!ok)
+                log_err("out of memory: the host's own DNS is known in part only");
 }
 
 const struct dns_os_config *backend_os_dns_base(const struct backend *b)
 {
-        (void)b;
-        return NULL;
+        return b->have_os_base ? &b->os_base : NULL;
+}
+
+void backend_set_osdns(struct backend *b, struct osdns *o)
+{
+        b->osdns = o;
+        backend_os_dns_changed(b);
+}
+
+void backend_os_dns_changed(struct backend *b)
+{
+        note_base(b);
+        backend_dns_changed(b);
 }
 
 /* ---- compiling ---- */
@@ -108,6 +154,7 @@ static struct dns_config *compile(struct backend *b, struct dns_os_config *ret_o
                         .peers_aaaa = has_cap(nm->self, cap_aaaa),
                         .service4_only = has_cap(nm->self, cap_v4_only),
                         .accept_dns = b->prefs.corp_dns && b->configured,
+                        .os_split = b->osdns != NULL && osdns_can_split(b->osdns),
                         .base = backend_os_dns_base(b),
                 };
                 const struct netmap_node *exit = exit_node(b, nm);
@@ -132,7 +179,8 @@ static void compile_now(struct backend *b)
                 return;
         }
         dns_service_set(b->dns, c);
-        if (dns_os_config_eq(&os, &b->os_dns)) {
+        bool unknown = b->osdns != NULL && osdns_mode(b->osdns) == OSDNS_MODE_UNKNOWN;
+        if (unknown || dns_os_config_eq(&os, &b->os_dns)) {
                 dns_os_config_free(&os);
                 return;
         }
@@ -156,6 +204,8 @@ void backend_dns_changed(struct backend *b)
 void backend_dns_network_changed(struct backend *b)
 {
         dns_service_network_changed(b->dns);
+        if (b->osdns != NULL)
+                osdns_recheck(b->osdns);
         backend_dns_changed(b);
 }
 
@@ -178,6 +228,12 @@ void backend_on_service_packet(void *arg, const uint8_t *pkt, size_t len)
 void backend_dns_health(const struct backend *b, json_t *list)
 {
         unsigned faults = dns_config_faults(dns_service_config(b->dns));
+        const char *trouble = b->osdns != NULL ? osdns_trouble(b->osdns) : "";
+        if (trouble[0] != '\0')
+                json_array_append_new(list, json_string(trouble));
+        if (b->osdns != NULL && (faults & DNS_FAULT_NO_BASE))
+                json_array_append_new(list, json_string("Names outside the tailnet cannot be resolved: neither the tailnet "
+                        "nor this host has a DNS server for them."));
         if (faults & DNS_FAULT_LOOP)
                 json_array_append_new(list, json_string("The tailnet's DNS server is this node itself, which cannot ask "
                         "itself: use --accept-dns=false on the DNS server."));
@@ -205,4 +261,5 @@ void backend_dns_close(struct backend *b)
         quad100_free(b->quad100);
         dns_service_free(b->dns);
         dns_os_config_free(&b->os_dns);
+        dns_os_config_free(&b->os_base);
 }

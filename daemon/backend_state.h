@@ -4,6 +4,7 @@
 #include "daemon/backend.h"
 #include "daemon/control/client.h"
 #include "daemon/dns/quad100.h"
+#include "daemon/host/osdns.h"
 
 struct waiter {
         backend_done_fn fn;
@@ -37,7 +38,10 @@ struct backend {
         struct dns_service *dns;
         struct quad100 *quad100;
         struct timer dns_timer;    /* armed: map or preferences have changed since DNS was compiled */
+        struct osdns *osdns;           /* NULL: the host is not told */
         struct dns_os_config os_dns;   /* what the host was told last */
+        struct dns_os_config os_base;  /* what it would use without us, if that is known */
+        bool have_os_base;
         struct netcheck_report report;
         bool have_report;
 };

@@ -42,6 +42,7 @@ struct daemon {
         struct backend *backend;
         struct engine *engine;
         struct monitor *monitor;
+        struct osdns *osdns;
         bool stopping;
         bool wait_for_logout;
 };
@@ -118,6 +119,25 @@ static void on_rule_removed(void *arg)
         router_restore_rules(d->router);
 }
 
+static void on_host_dns_change(void *arg)
+{
+        struct daemon *d = arg;
+        backend_os_dns_changed(d->backend);
+}
+
+/* The list of what is wrong asks for it itself. */
+static void on_host_dns_trouble(void *arg, const char *text)
+{
+        (void)arg;
+        if (text[0] != '\0')
+                log_warn("%s", text);
+}
+
+static const struct osdns_callbacks osdns_cb = {
+        .on_change = on_host_dns_change,
+        .on_trouble = on_host_dns_trouble,
+};
+
 static const struct monitor_callbacks monitor_cb = {
         .on_change = on_network_change,
         .on_rule_removed = on_rule_removed,
@@ -181,6 +201,10 @@ static const char *open_back(struct daemon *d)
                 return strerror(errno);
         d->api = (struct api){d->backend, d->notify, d->profiles};
         backend_run(d->backend, d->engine);
+        d->osdns = osdns_open(d->loop, tun_name(d->tun), &osdns_cb, d);
+        if (d->osdns == NULL)
+                log_warn("the host's DNS is left as it is: %s", strerror(errno));
+        backend_set_osdns(d->backend, d->osdns);
         d->monitor = monitor_new(d->loop, tun_name(d->tun), &monitor_cb, d);
         if (d->monitor == NULL)
                 log_warn("network changes will go unnoticed: %s", strerror(errno));
@@ -205,6 +229,9 @@ static const char *open_all(struct daemon *d)
 static void close_all(struct daemon *d)
 {
         monitor_free(d->monitor);
+        if (d->backend != NULL)
+                backend_set_osdns(d->backend, NULL);
+        osdns_free(d->osdns);   /* the host has its own DNS back */
         lapi_server_free(d->server);
         engine_free(d->engine);
         backend_free(d->backend);

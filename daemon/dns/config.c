@@ -68,9 +68,10 @@ static bool add_string(char ***list, size_t *count, const char *s)
         if (longer == NULL)
                 return false;
         *list = longer;
-        longer[*count] = strdup(s);
-        *count += longer[*count] != NULL;
-        return longer[*count - 1] != NULL;
+        if ((longer[*count] = strdup(s)) == NULL)
+                return false;
+        (*count)++;
+        return true;
 }
 
 static void free_strings(char **list, size_t count)
@@ -112,18 +113,27 @@ bool dns_os_config_is_empty(const struct dns_os_config *c)
         return c->nameserver_count == 0 && c->search_count == 0 && c->match_count == 0;
 }
 
+bool dns_os_config_add_server(struct dns_os_config *c, struct ip ip)
+{
+        for (size_t i = 0; i < c->nameserver_count; i++)
+                if (ip_eq(c->nameservers[i], ip))
+                        return true;
+        struct ip *longer = realloc(c->nameservers, (c->nameserver_count + 1) * sizeof(ip));
+        if (longer == NULL)
+                return false;
+        c->nameservers = longer;
+        longer[c->nameserver_count++] = ip;
+        return true;
+}
+
+bool dns_os_config_add_search(struct dns_os_config *c, const char *domain)
+{
+        return add_string(&c->search, &c->search_count, domain);
+}
+
 static void os_nameserver(struct dns_config *c, struct dns_os_config *os, struct ip ip)
 {
-        for (size_t i = 0; i < os->nameserver_count; i++)
-                if (ip_eq(os->nameservers[i], ip))
-                        return;
-        struct ip *longer = realloc(os->nameservers, (os->nameserver_count + 1) * sizeof(ip));
-        if (longer == NULL) {
-                c->failed = true;
-                return;
-        }
-        os->nameservers = longer;
-        longer[os->nameserver_count++] = ip;
+        c->failed |= !dns_os_config_add_server(os, ip);
 }
 
 /* A domain as the system wants it: no final dot, and a name at all; once. */

@@ -32,6 +32,8 @@ struct dns_os_config {
         size_t match_count;
 };
 void dns_os_config_free(struct dns_os_config *c);   /* the contents; c is zero then */
+bool dns_os_config_add_server(struct dns_os_config *c, struct ip ip);          /* false: out of memory */
+bool dns_os_config_add_search(struct dns_os_config *c, const char *domain);
 bool dns_os_config_eq(const struct dns_os_config *a, const struct dns_os_config *b);
 bool dns_os_config_is_empty(const struct dns_os_config *c);
 

@@ -267,3 +267,25 @@ def test_killed_in_the_middle_of_it(lab, mesh):
     alpha.stop(signal.SIGKILL)
     alpha.start()
     wait_for("names again", lambda: "100.64.0.2" in dig(alpha, "+time=1", "beta.mesh.example", check=False), 20)
+
+
+def test_programs_of_the_host_find_names(lab, mesh):
+    """Through /etc/resolv.conf and the C library; and the file is as before when we go."""
+    alpha, _ = mesh
+    before = "nameserver 203.0.113.1\n"
+    world = Nameserver(lab.net, WORLD, "192.0.2.80")
+    lab.control.call("dns", dns=config(Resolvers=[]))      # the rest goes where the host went before
+    wait_for("resolv.conf", lambda: f"nameserver {QUAD4}\nnameserver {QUAD6}\nsearch mesh.example" in
+             alpha.sh("cat /etc/resolv.conf"))
+    assert alpha.sh("getent hosts beta").split() == ["100.64.0.2", "beta.mesh.example"]
+    assert alpha.sh("getent hosts 100.64.0.2").split()[1] == "wiki.other.example"
+    assert alpha.sh("getent hosts host.public.example").split()[0] == "192.0.2.80"
+    assert alpha.run("getent", "hosts", "nosuch.mesh.example", check=False).returncode == 2
+    assert "  - 203.0.113.1\n" in alpha.tailscale("dns", "status").stdout.split("System DNS")[1]
+    alpha.tailscale("down")
+    wait_for("the file is back", lambda: alpha.sh("cat /etc/resolv.conf") == before)
+    alpha.tailscale("up", check=False)
+    wait_for("ours again", lambda: QUAD4 in alpha.sh("cat /etc/resolv.conf"))
+    assert alpha.stop() == 0
+    assert alpha.sh("cat /etc/resolv.conf") == before
+    world.stop()
