@@ -461,10 +461,23 @@ static void h_tka_status(void *arg, struct lapi_req *r)
         lapi_reply_json(r, 200, o, LAPI_TABS_NO_NEWLINE);
 }
 
-static void h_no_warning(void *arg, struct lapi_req *r)
+/* Asked before routes are advertised, so both families count. */
+static void h_check_forwarding(void *arg, struct lapi_req *r)
 {
         (void)arg;
-        lapi_reply_json(r, 200, json_pack("{s:s}", "Warning", ""), LAPI_COMPACT);
+        struct prefix both[2];
+        char text[FORWARDING_TEXT_MAX] = "";
+        if (prefix_parse("0.0.0.0/0", &both[0]) == ERR_NONE && prefix_parse("::/0", &both[1]) == ERR_NONE)
+                forwarding_check(both, 2, text);
+        lapi_reply_json(r, 200, json_pack("{s:s}", "Warning", text), LAPI_COMPACT);
+}
+
+static void h_check_gro(void *arg, struct lapi_req *r)
+{
+        (void)arg;
+        char text[FORWARDING_TEXT_MAX];
+        forwarding_check_gro(text);
+        lapi_reply_json(r, 200, json_pack("{s:s}", "Warning", text), LAPI_COMPACT);
 }
 
 static void h_empty_object(void *arg, struct lapi_req *r)
@@ -497,8 +510,8 @@ const struct lapi_endpoint api_endpoints[] = {
         {"profiles/", LAPI_GET | LAPI_PUT | LAPI_POST | LAPI_DELETE, 405, LAPI_WRITE, 0, h_profiles},
         {"serve-config", LAPI_GET, 405, LAPI_READ, 0, h_serve_config},
         {"tka/status", LAPI_GET, 405, LAPI_READ, 0, h_tka_status},
-        {"check-ip-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_no_warning},
-        {"check-udp-gro-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_no_warning},
+        {"check-ip-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_check_forwarding},
+        {"check-udp-gro-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_check_gro},
         {"upload-client-metrics", LAPI_POST, 405, LAPI_OPEN, 0, h_empty_object},
         {"update/check", LAPI_GET, 405, LAPI_OPEN, 0, h_update_check},
         {0},

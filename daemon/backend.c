@@ -171,6 +171,7 @@ static void on_report(void *arg, const struct netcheck_report *r)
                 .os_has_ipv6 = r->os_has_ipv6 ? TRI_TRUE : TRI_FALSE,
                 .working_udp = r->udp ? TRI_TRUE : TRI_FALSE,
                 .working_icmp4 = TRI_UNSET,
+                .firewall_mode = b->o.firewall != NULL ? "nft-forced" : NULL,
                 .upnp = tri_of(r->upnp),
                 .pmp = tri_of(r->pmp),
                 .pcp = tri_of(r->pcp),
@@ -254,6 +255,7 @@ void backend_run(struct backend *b, struct engine *e)
         b->engine = e;
         backend_push_keys(b);
         backend_push_hostinfo(b);
+        backend_apply_host(b);   /* what an earlier process left goes, or stays in force */
         if (backend_push_server(b) == NULL && b->prefs.want_running && !b->prefs.logged_out && backend_has_node_key(b))
                 backend_login(b, false);
         backend_update_state(b);
@@ -287,11 +289,12 @@ const char *backend_start(struct backend *b, const struct prefs *update, const c
                                 return "out of memory";
                         engine_peers_clear(b->engine);
                         engine_set_filter(b->engine, NULL);
-                } else if (backend_netmap(b)->self != NULL) {   /* the map stays, what it means may be another thing */
-                        backend_apply_filter(b);
-                        backend_sync_all_peers(b);
-                        backend_apply_host(b);
+                        b->exit_node = 0;
                 }
+                if (backend_netmap(b)->self != NULL)   /* the map stays, what it means may be another thing */
+                        backend_prefs_changed(b, true);
+                else
+                        backend_apply_host(b);
         }
         backend_stop_control(b);
         backend_forget_auth_key(b);
@@ -341,17 +344,9 @@ static void react_to_prefs(struct backend *b, const struct prefs *old)
 {
         const struct prefs *now = &b->prefs;
         backend_push_hostinfo(b);
-        if (old->route_all != now->route_all) {
-                backend_sync_all_peers(b);
-                backend_apply_host(b);
-        }
+        backend_prefs_changed(b, old->route_all != now->route_all);
         if (old->corp_dns != now->corp_dns || exit_node_differs(old, now))
                 backend_dns_changed(b);
-        if (old->shields_up != now->shields_up ||
-                old->advertise_route_count != now->advertise_route_count ||
-                (now->advertise_route_count > 0 && memcmp(old->advertise_routes, now->advertise_routes,
-                        now->advertise_route_count * sizeof(struct prefix)) != 0))
-                backend_apply_filter(b);
         if (old->want_running && !now->want_running)
                 backend_stop_control(b);
         if (now->want_running && !b->control_active && !now->logged_out && backend_has_node_key(b) &&
@@ -388,8 +383,7 @@ void backend_link_changed(struct backend *b)
 {
         log_debug(1, "the host's network changed");
         engine_link_changed(b->engine);
-        if (backend_offers_exit(b) && backend_netmap(b)->self != NULL)   /* which has another view of the Internet */
-                backend_apply_filter(b);
+        backend_host_changed(b);
         backend_dns_network_changed(b);
         if (b->control_active)
                 control_network_changed(b->control);
@@ -458,7 +452,7 @@ json_t *backend_health(const struct backend *b)
         }
         if (b->configured)
                 add_line(a, b->relay_error);
-        add_line(a, b->host_error);
+        backend_host_health(b, a);
         if (b->filter_forged)
                 add_line(a, "The server sent access rules that let in a node nobody signed for: no connection is let in.");
         if (b->configured && b->prefs.corp_dns)

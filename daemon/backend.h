@@ -15,6 +15,8 @@
 #include "daemon/control/netmap.h"
 #include "daemon/dns/service.h"
 #include "daemon/engine.h"
+#include "daemon/host/firewall.h"
+#include "daemon/host/forwarding.h"
 #include "daemon/host/router.h"
 #include "daemon/localapi/prefs.h"
 #include "daemon/notify.h"
@@ -36,7 +38,9 @@ struct backend_opts {   /* all borrowed for the backend's life */
         struct loop *loop;
         struct dialer *dialer;
         struct profiles *profiles;
-        struct router *router;   /* NULL: the host is not touched */
+        struct router *router;       /* NULL: the host is not touched */
+        struct firewall *firewall;   /* NULL: the host's firewall is not touched */
+        uint16_t udp_port;           /* what the firewall lets in; 0: nothing */
         struct notify *notify;
         const char *version;
         const char *backend_log_id;   /* NULL: none */
@@ -77,6 +81,9 @@ bool backend_has_node_key(const struct backend *b);
 const struct netcheck_report *backend_report(const struct backend *b);   /* the latest; NULL: none */
 /* Array of strings, what is wrong; empty when fine. New reference. */
 json_t *backend_health(const struct backend *b);
+const struct netmap_node *backend_exit_node(const struct backend *b);    /* NULL: none, or not in the map */
+/* Whether the kernel passes on what our advertised routes attract. */
+void backend_forwarding_text(const struct backend *b, char out[FORWARDING_TEXT_MAX]);
 /* The map as watchers see it (NetMap); new reference, JSON null before the first map. */
 json_t *backend_netmap_json(const struct backend *b);
 const struct hostinfo_os *backend_os(const struct backend *b);

@@ -4,79 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/log.h"
-#include "daemon/host/hostaddrs.h"
 #include "daemon/netsync.h"
 
-static struct netsync_prefs sync_prefs(const struct backend *b)
+void backend_sync_peer(struct backend *b, const struct netmap_node *n)
 {
-        return (struct netsync_prefs){
-                .accept_routes = b->prefs.route_all,
-                .shields_up = b->prefs.shields_up,
-                .advertised = b->prefs.advertise_routes,
-                .advertised_count = b->prefs.advertise_route_count,
-        };
-}
-
-void backend_apply_host(struct backend *b)
-{
-        const struct netmap *nm = backend_netmap(b);
-        struct router_config c = {0};
-        struct netsync_prefs sp = sync_prefs(b);
-        struct prefix *routes = NULL;
-        const char *why = "";
-        if (b->o.router == NULL)
-                return;
-        if (b->configured && nm->self != NULL) {
-                c.addresses = nm->self->addresses;
-                c.address_count = nm->self->address_count;
-                if (netsync_routes(nm, &sp, &routes, &c.route_count) != ERR_NONE) {
-                        log_err("out of memory: routes are as before");
-                        return;
-                }
-                c.routes = routes;
-        }
-        b->host_error[0] = '\0';
-        if (router_set(b->o.router, &c, &why) != ERR_NONE) {
-                log_warn("%s", why);
-                (void)str_copy(b->host_error, sizeof(b->host_error), why);
-        }
-        free(routes);
-}
-
-bool backend_offers_exit(const struct backend *b)
-{
-        for (size_t i = 0; i < b->prefs.advertise_route_count; i++)
-                if (b->prefs.advertise_routes[i].bits == 0)
-                        return true;
-        return false;
-}
-
-void backend_apply_filter(struct backend *b)
-{
-        struct netsync_prefs sp = sync_prefs(b);
-        const struct netmap *nm = backend_netmap(b);
-        struct prefix interfaces[HOSTADDRS_MAX];
-        if (backend_offers_exit(b)) {
-                sp.interfaces = interfaces;
-                sp.interface_count = hostaddrs(interfaces);
-        }
-        struct filter *f = netsync_filter(nm, &sp);
-        bool forged = netsync_filter_is_forged(nm);
-        if (f == NULL)
-                log_err("out of memory for the packet filter: nothing is let in");
-        if (forged && !b->filter_forged)
-                log_warn("the server's access rules let in a node that nobody signed for: none of them is used, "
-                        "no connection is let in");
-        b->filter_forged = forged;
-        b->filter_needs_peers = netsync_filter_needs_peers(nm);
-        engine_set_filter(b->engine, f);
-}
-
-static void sync_peer(struct backend *b, const struct netmap_node *n)
-{
-        struct netsync_prefs sp = sync_prefs(b);
+        struct netsync_prefs sp = backend_sync_prefs(b);
         struct engine_peer p;
         struct prefix *allowed;
         if (netsync_peer(n, &sp, &p, &allowed) != ERR_NONE) {
@@ -91,7 +24,7 @@ void backend_sync_all_peers(struct backend *b)
 {
         const struct netmap *nm = backend_netmap(b);
         for (size_t i = 0; i < nm->peer_count; i++)
-                sync_peer(b, nm->peers[i]);
+                backend_sync_peer(b, nm->peers[i]);
 }
 
 /* What the data side or the routes depend on. */
@@ -111,7 +44,7 @@ static void sync_peers(struct backend *b, const struct netmap *nm, const struct 
         for (size_t i = 0; i < d->peer_count; i++) {
                 const struct netmap_node *n = netmap_peer(nm, d->peers[i].id);
                 if (n != NULL && (d->peers[i].what & PEER_FOR_ENGINE))
-                        sync_peer(b, n);
+                        backend_sync_peer(b, n);
         }
 }
 
@@ -242,12 +175,13 @@ void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_d
         /* The filter before the peers: a new peer must not be let in by an old rule. */
         if ((d->parts & (NETMAP_FILTER | NETMAP_SELF)) || filter_is_touched(b, nm, bits))
                 backend_apply_filter(b);
+        bool exit_moved = backend_update_exit_node(b);
         sync_peers(b, nm, d);
         if (d->parts & (NETMAP_SELF | NETMAP_USERS))
                 note_self(b, nm);
         if (d->parts & NETMAP_SELF)
                 note_prolonged(b, nm->self);
-        if (b->configured && ((d->parts & NETMAP_SELF) || (bits & PEER_FOR_ROUTES)))
+        if (b->configured && ((d->parts & NETMAP_SELF) || (bits & PEER_FOR_ROUTES) || exit_moved))
                 backend_apply_host(b);
         if ((d->parts & (NETMAP_SELF | NETMAP_DNS | NETMAP_DOMAIN)) || (bits & PEER_FOR_NAMES))
                 backend_dns_changed(b);

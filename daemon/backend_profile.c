@@ -29,6 +29,7 @@ static void leave(struct backend *b)
         b->login_error[0] = '\0';
         b->login_blocked = b->need_login = b->key_expired = false;
         b->state = IPN_NO_STATE;
+        b->exit_node = 0;
 }
 
 /* The profile that is current now, as at the start of the daemon. */

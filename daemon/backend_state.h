@@ -5,6 +5,7 @@
 #include "daemon/control/client.h"
 #include "daemon/dns/quad100.h"
 #include "daemon/host/osdns.h"
+#include "daemon/netsync.h"
 
 struct waiter {
         backend_done_fn fn;
@@ -31,7 +32,8 @@ struct backend {
         char relay_error[ENGINE_RELAY_TEXT_MAX + 64];
         bool filter_forged;              /* the server's rules are not used: see netsync_filter_is_forged() */
         bool filter_needs_peers;         /* the filter in use looked at peers */
-        char host_error[256];
+        char host_error[256], firewall_error[256];
+        int64_t exit_node;         /* node id; 0: none chosen, or not in the map */
         struct waiter *logouts;
         struct timer logout_timer;
         struct hostinfo_os os;
@@ -67,10 +69,19 @@ void backend_on_logout_timer(struct timer *t, mono_t now);
 /* backend_profile.c */
 void backend_drop_profile(struct backend *b);   /* the current one is deleted, without a word to the server */
 
-/* backend_map.c: host and engine follow the map */
+/* backend_host.c: the host follows map and preferences */
+struct netsync_prefs backend_sync_prefs(const struct backend *b);
+bool backend_update_exit_node(struct backend *b);   /* true: it is another one now */
 void backend_apply_host(struct backend *b);
 bool backend_offers_exit(const struct backend *b);   /* a default route is advertised */
 void backend_apply_filter(struct backend *b);
+void backend_host_changed(struct backend *b);    /* links or addresses of the host */
+/* Host and engine are brought in line; accepts_changed: whether routes of peers are accepted did. */
+void backend_prefs_changed(struct backend *b, bool accepts_changed);
+void backend_host_health(const struct backend *b, json_t *lines);
+
+/* backend_map.c: the engine follows the map */
+void backend_sync_peer(struct backend *b, const struct netmap_node *n);
 void backend_sync_all_peers(struct backend *b);
 void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_delta *d);
 

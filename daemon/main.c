@@ -17,6 +17,8 @@
 #include "daemon/control/client.h"
 #include "daemon/engine.h"
 #include "daemon/harden.h"
+#include "daemon/host/firewall.h"
+#include "daemon/host/hostfile.h"
 #include "daemon/host/monitor.h"
 #include "daemon/host/osdns.h"
 #include "daemon/host/router.h"
@@ -26,6 +28,8 @@
 #include "daemon/sdnotify.h"
 #include "daemon/state_file.h"
 #include "tun/device.h"
+
+#define RUN_FOLDER "/run/tailscale"
 
 struct daemon {
         struct options opt;
@@ -38,6 +42,8 @@ struct daemon {
         struct api api;
         struct lapi_server *server;
         struct tun *tun;
+        struct hostfile *host;
+        struct firewall *firewall;
         struct router *router;
         struct backend *backend;
         struct engine *engine;
@@ -93,6 +99,25 @@ static void on_signal(struct watch *w, unsigned events, mono_t now)
         stop(d);
 }
 
+/* What a process that died left on the host.  The exit status. */
+static int clean_up(const char *tun)
+{
+        struct hostfile *host = NULL;
+        const char *why = NULL;
+        enum err e = hostfile_open(RUN_FOLDER, &host, &why);
+        if (e == ERR_STATE) {
+                log_err("nothing is cleaned up: %s", why);
+                return 1;
+        }
+        if (e != ERR_NONE)
+                log_warn("%s", why);
+        osdns_cleanup(tun);
+        router_cleanup(tun);
+        firewall_cleanup();
+        hostfile_free(host);
+        return 0;
+}
+
 static enum err watch_signals(struct daemon *d)
 {
         sigset_t set;
@@ -113,10 +138,12 @@ static void on_network_change(void *arg)
         backend_link_changed(d->backend);
 }
 
-static void on_rule_removed(void *arg)
+static void on_removed(void *arg)
 {
         struct daemon *d = arg;
-        router_restore_rules(d->router);
+        size_t n = router_repair(d->router);
+        if (n > 0)
+                log_info("another program removed %zu of our routes, rules or addresses: put back", n);
 }
 
 static void on_host_dns_change(void *arg)
@@ -140,7 +167,7 @@ static const struct osdns_callbacks osdns_cb = {
 
 static const struct monitor_callbacks monitor_cb = {
         .on_change = on_network_change,
-        .on_rule_removed = on_rule_removed,
+        .on_removed = on_removed,
 };
 
 /* Socket first: a second daemon must fail before it touches anything of the first one's. */
@@ -165,12 +192,18 @@ static const char *open_front(struct daemon *d)
 static const char *open_host(struct daemon *d)
 {
         const char *why = NULL;
+        enum err e = hostfile_open(RUN_FOLDER, &d->host, &why);
+        if (e == ERR_STATE)
+                return why;
+        if (e != ERR_NONE)
+                log_warn("%s: a second tailscaled would go unnoticed", why);
         osdns_cleanup(d->opt.tun);
-        router_cleanup(d->opt.tun);
         if (tun_open(d->opt.tun, &d->tun, &why) != ERR_NONE)
                 return why;
         if (router_new(tun_name(d->tun), TUN_MTU, &d->router, &why) != ERR_NONE)
                 return why;
+        if (firewall_new(d->loop, tun_name(d->tun), d->host, &d->firewall, &why) != ERR_NONE)
+                log_warn("%s", why);
         return NULL;
 }
 
@@ -184,6 +217,8 @@ static const char *open_back(struct daemon *d)
                 .dialer = d->dialer,
                 .profiles = d->profiles,
                 .router = d->router,
+                .firewall = d->firewall,
+                .udp_port = d->opt.port,
                 .notify = d->notify,
                 .version = PRODUCT_VERSION,
         };
@@ -236,8 +271,10 @@ static void close_all(struct daemon *d)
         engine_free(d->engine);
         backend_free(d->backend);
         notify_free(d->notify);
+        firewall_free(d->firewall);
         router_free(d->router);
         tun_close(d->tun);
+        hostfile_free(d->host);
         profiles_free(d->profiles);
         state_file_free(d->state);
         dialer_free(d->dialer);
@@ -280,11 +317,8 @@ int main(int argc, char **argv)
                 log_err("the crypto libraries could not be initialised");
                 return 1;
         }
-        if (d.opt.cleanup) {
-                osdns_cleanup(d.opt.tun);
-                router_cleanup(d.opt.tun);
-                return 0;
-        }
+        if (d.opt.cleanup)
+                return clean_up(d.opt.tun);
         log_info("tailscaled %s", PRODUCT_VERSION);
         why = open_all(&d);
         if (why == NULL) {

@@ -13,12 +13,23 @@ static bool is_own_address(const struct netmap_node *n, struct prefix p)
         return false;
 }
 
+bool netsync_offers_exit(const struct netmap_node *n)
+{
+        bool v4 = false, v6 = false;
+        for (uint32_t i = 0; i < n->allowed_count; i++)
+                if (n->allowed[i].bits == 0)
+                        *(n->allowed[i].ip.family == IP_V6 ? &v6 : &v4) = true;
+        return v4 && v6;
+}
+
 bool netsync_allows(const struct netmap_node *n, struct prefix p, const struct netsync_prefs *prefs)
 {
         if (is_own_address(n, p) || (prefix_is_host(p) && ip_is_tailnet(p.ip)))
                 return true;
-        if (p.bits == 0 || !prefix_eq(p, prefix_masked(p)))
+        if (!prefix_eq(p, prefix_masked(p)))
                 return false;
+        if (p.bits == 0)
+                return prefs->exit_node != 0 && n->id == prefs->exit_node;
         return prefs->accept_routes;
 }
 
@@ -73,7 +84,7 @@ enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *pre
                 const struct netmap_node *n = nm->peers[i];
                 for (uint32_t k = 0; k < n->allowed_count && !n->expired; k++) {
                         struct prefix p = n->allowed[k];
-                        if (!netsync_allows(n, p, prefs))
+                        if (p.bits == 0 || !netsync_allows(n, p, prefs))
                                 continue;
                         if (p.ip.family == IP_V6 && prefix_contains(mesh6(), p.ip) && prefix_is_host(p))
                                 some6 = true;

@@ -16,6 +16,7 @@
 struct netsync_prefs {
         bool accept_routes;              /* install what peers advertise beyond their own addresses */
         bool shields_up;
+        int64_t exit_node;               /* id of the node that gets the default routes; 0: none */
         const struct prefix *advertised; /* routes of ours: destinations the filter lets in */
         size_t advertised_count;
         const struct prefix *interfaces; /* addresses of the host's other interfaces, each with its length: an exit
@@ -24,8 +25,11 @@ struct netsync_prefs {
         uint16_t peerapi4_port, peerapi6_port; /* the PeerAPI asks for itself who may; 0 = none */
 };
 
-/* Which of a peer's AllowedIPs count: its own addresses always, subnet routes if accepted, default routes
- * never (that takes an exit node), prefixes with host bits never. */
+/* Both default routes are among its AllowedIPs. */
+bool netsync_offers_exit(const struct netmap_node *n);
+
+/* Which of a peer's AllowedIPs count: its own addresses always, subnet routes if accepted, default routes only
+ * of the exit node, prefixes with host bits never. */
 bool netsync_allows(const struct netmap_node *n, struct prefix p, const struct netsync_prefs *prefs);
 
 /* The engine's view of one peer; *ret_allowed is malloc'ed storage that ret points into. */
@@ -33,7 +37,8 @@ ERR_CHECK enum err netsync_peer(const struct netmap_node *n, const struct netsyn
         struct engine_peer *ret, struct prefix **ret_allowed);
 
 /* Routes into the tunnel: a /32 a peer, one /48 for all IPv6 addresses of the mesh, accepted subnets, and the service
- * address where DNS is answered (the IPv6 one lies in the /48). */
+ * address where DNS is answered (the IPv6 one lies in the /48).  Default routes are not among them: they stay when
+ * the exit node goes. */
 ERR_CHECK enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *prefs,
         struct prefix **ret, size_t *ret_count);
 

@@ -79,6 +79,7 @@ static void fill_peer(const struct backend *b, const struct engine_status *st, c
         fill_node(backend_netmap(b), n, p);
         p->in_magicsock = true;
         p->taildrop = taildrop(b, p);
+        p->exit_node = n == backend_exit_node(b);
         const struct engine_peer_status *row = row_of(st, n->id);
         if (row == NULL)
                 return;
@@ -128,6 +129,15 @@ static struct status_user *fill_users(const struct netmap *nm, size_t *ret_count
         return u;
 }
 
+static const struct status_peer *chosen_exit(const struct backend *b, struct status_peer *room)
+{
+        const struct netmap_node *n = backend_exit_node(b);
+        if (n == NULL)
+                return NULL;
+        fill_node(backend_netmap(b), n, room);
+        return room;
+}
+
 json_t *view_status(const struct backend *b, const struct engine_status *st, bool peers)
 {
         const struct netmap *nm = backend_netmap(b);
@@ -137,6 +147,7 @@ json_t *view_status(const struct backend *b, const struct engine_status *st, boo
         struct engine_peer_status *rows = calloc(st->peer_count + 1, sizeof(*rows));
         struct status_user *u = fill_users(nm, &users);
         json_t *health = backend_health(b), *out = NULL;
+        struct status_peer exit;
         if (self == NULL || p == NULL || rows == NULL || u == NULL)
                 goto done;
         if (st->peer_count > 0)
@@ -161,6 +172,7 @@ json_t *view_status(const struct backend *b, const struct engine_status *st, boo
                 .magic_dns = nm->dns != NULL && json_bool(nm->dns, "Proxied", false),
                 .cert_domains = nm->dns != NULL ? json_arr(nm->dns, "CertDomains") : NULL,
                 .extra_records = nm->dns != NULL ? json_arr(nm->dns, "ExtraRecords") : NULL,
+                .exit_node = chosen_exit(b, &exit),
                 .peers = p,
                 .peer_count = want,
                 .users = u,
@@ -182,7 +194,8 @@ const struct netmap_node *view_node_for_ip(const struct backend *b, struct ip ip
         const struct netmap_node *n = netmap_by_ip(nm, ip);
         if (n != NULL || ip_is_tailnet(ip))
                 return n;
-        struct netsync_prefs sp = {.accept_routes = backend_prefs(b)->route_all};
+        const struct netmap_node *exit = backend_exit_node(b);
+        struct netsync_prefs sp = {.accept_routes = backend_prefs(b)->route_all, .exit_node = exit != NULL ? exit->id : 0};
         int best = -1;
         for (size_t i = 0; i < nm->peer_count; i++) {
                 for (uint32_t k = 0; k < nm->peers[i]->allowed_count; k++) {

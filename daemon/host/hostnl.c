@@ -125,22 +125,37 @@ enum err hostnl_addr(struct hostnl *n, int ifindex, struct prefix p, bool add)
         return settled(n, rc, add);
 }
 
-enum err hostnl_route(struct hostnl *n, int ifindex, uint32_t table, struct prefix p, bool add)
+static uint8_t kernel_type(enum hostnl_route_type t)
+{
+        return t == HOSTNL_TUNNEL ? RTN_UNICAST : t == HOSTNL_THROW ? RTN_THROW : RTN_UNREACHABLE;
+}
+
+/* What the kernel makes of no metric. */
+enum { METRIC6_DEFAULT = 1024 };
+
+enum err hostnl_route(struct hostnl *n, int ifindex, uint32_t table, const struct hostnl_route *want, bool add)
 {
         struct rtnl_route *r = rtnl_route_alloc();
         struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
-        struct nl_addr *dst = addr_of(p);
+        struct nl_addr *dst = addr_of(want->dst);
+        uint32_t metric = want->metric == 0 && want->dst.ip.family == IP_V6 ? METRIC6_DEFAULT : want->metric;
         int rc = -NLE_NOMEM;
         if (r != NULL && hop != NULL && dst != NULL) {
-                rtnl_route_set_family(r, (uint8_t)af_of(p.ip.family));
+                rtnl_route_set_family(r, (uint8_t)af_of(want->dst.ip.family));
                 rtnl_route_set_table(r, table);
-                rtnl_route_set_scope(r, RT_SCOPE_UNIVERSE);
-                rtnl_route_set_protocol(r, RTPROT_BOOT);
-                rtnl_route_set_type(r, RTN_UNICAST);
+                rtnl_route_set_scope(r, add ? RT_SCOPE_UNIVERSE : RT_SCOPE_NOWHERE);
+                rtnl_route_set_protocol(r, add ? RTPROT_BOOT : RTPROT_UNSPEC);
+                rtnl_route_set_type(r, kernel_type(want->type));
                 rtnl_route_set_dst(r, dst);
-                rtnl_route_nh_set_ifindex(hop, ifindex);
-                rtnl_route_add_nexthop(r, hop);
-                hop = NULL;   /* the route has it now */
+                if (metric != 0)
+                        rtnl_route_set_priority(r, metric);
+                /* Removal goes by destination, type and metric alone, so that it also finds what others or an
+                 * interface that is gone left in the table. */
+                if (add && want->type == HOSTNL_TUNNEL) {
+                        rtnl_route_nh_set_ifindex(hop, ifindex);
+                        rtnl_route_add_nexthop(r, hop);
+                        hop = NULL;   /* the route has it now */
+                }
                 rc = add ? rtnl_route_add(n->sk, r, NLM_F_CREATE | NLM_F_REPLACE)
                          : rtnl_route_delete(n->sk, r, 0);
         }
@@ -168,21 +183,15 @@ enum err hostnl_rule(struct hostnl *n, const struct hostnl_rule *want, bool add)
         } else {
                 rtnl_rule_set_action(r, FR_ACT_UNREACHABLE);
         }
+        /* systemd-networkd removes rules it does not know, but spares the kernel's. */
+        if (add)
+                rtnl_rule_set_protocol(r, RTPROT_KERNEL);
         int rc = add ? rtnl_rule_add(n->sk, r, NLM_F_CREATE | NLM_F_EXCL) : rtnl_rule_delete(n->sk, r, 0);
         rtnl_rule_put(r);
         return settled(n, rc, add);
 }
 
-bool hostnl_rules_usable(struct hostnl *n, enum ip_family f)
-{
-        struct nl_cache *cache;
-        if (rtnl_rule_alloc_cache(n->sk, af_of((uint8_t)f), &cache) < 0)
-                return false;
-        bool some = nl_cache_nitems(cache) > 0;
-        nl_cache_free(cache);
-        return some;
-}
-
+/* libnl asks for the rules of every family, whatever it is told. */
 void hostnl_each_rule(struct hostnl *n, enum ip_family f, hostnl_rule_fn fn, void *arg)
 {
         struct nl_cache *cache;
@@ -190,6 +199,8 @@ void hostnl_each_rule(struct hostnl *n, enum ip_family f, hostnl_rule_fn fn, voi
                 return;
         for (struct nl_object *o = nl_cache_get_first(cache); o != NULL; o = nl_cache_get_next(o)) {
                 struct rtnl_rule *r = (struct rtnl_rule *)o;
+                if (rtnl_rule_get_family(r) != af_of((uint8_t)f))
+                        continue;
                 struct hostnl_rule out = {
                         .family = (uint8_t)f,
                         .priority = rtnl_rule_get_prio(r),
@@ -198,6 +209,63 @@ void hostnl_each_rule(struct hostnl *n, enum ip_family f, hostnl_rule_fn fn, voi
                         .table = rtnl_rule_get_action(r) == FR_ACT_TO_TBL ? rtnl_rule_get_table(r) : 0,
                 };
                 fn(arg, &out);
+        }
+        nl_cache_free(cache);
+}
+
+static void note_some(void *arg, const struct hostnl_rule *r)
+{
+        (void)r;
+        *(bool *)arg = true;
+}
+
+bool hostnl_rules_usable(struct hostnl *n, enum ip_family f)
+{
+        bool some = false;
+        hostnl_each_rule(n, f, note_some, &some);
+        return some;
+}
+
+static bool ip_of(struct nl_addr *a, struct ip *ret)
+{
+        if (nl_addr_get_family(a) == AF_INET)
+                *ret = ip_from_bytes4(nl_addr_get_binary_addr(a));
+        else if (nl_addr_get_family(a) == AF_INET6)
+                *ret = ip_from_bytes16(nl_addr_get_binary_addr(a));
+        else
+                return false;
+        return true;
+}
+
+static bool route_of(struct rtnl_route *r, struct hostnl_route *ret)
+{
+        static const uint8_t zero[16];
+        struct nl_addr *dst = rtnl_route_get_dst(r);
+        uint8_t type = rtnl_route_get_type(r);
+        *ret = (struct hostnl_route){
+                .type = type == RTN_THROW ? HOSTNL_THROW : type == RTN_UNREACHABLE ? HOSTNL_UNREACHABLE : HOSTNL_TUNNEL,
+                .metric = rtnl_route_get_priority(r),
+        };
+        if (rtnl_route_get_family(r) == AF_INET6 && ret->metric == METRIC6_DEFAULT)
+                ret->metric = 0;
+        if (dst == NULL || nl_addr_get_len(dst) == 0) {   /* the default route */
+                ret->dst.ip = rtnl_route_get_family(r) == AF_INET6 ? ip_from_bytes16(zero) : ip_from_bytes4(zero);
+                return true;
+        }
+        ret->dst.bits = (uint8_t)nl_addr_get_prefixlen(dst);
+        return ip_of(dst, &ret->dst.ip);
+}
+
+void hostnl_each_route(struct hostnl *n, uint32_t table, hostnl_route_fn fn, void *arg)
+{
+        struct nl_cache *cache;
+        struct hostnl_route out;
+        if (rtnl_route_alloc_cache(n->sk, AF_UNSPEC, 0, &cache) < 0)
+                return;
+        for (struct nl_object *o = nl_cache_get_first(cache); o != NULL; o = nl_cache_get_next(o)) {
+                struct rtnl_route *r = (struct rtnl_route *)o;
+                if (rtnl_route_get_table(r) == table && route_of(r, &out))
+                        fn(arg, &out);
         }
         nl_cache_free(cache);
 }
@@ -215,7 +283,7 @@ void hostnl_flush_table(struct hostnl *n, uint32_t table)
         nl_cache_free(cache);
 }
 
-void hostnl_each_addr(struct hostnl *n, int ifindex, hostnl_addr_fn fn, void *arg)
+void hostnl_each_addr(struct hostnl *n, hostnl_addr_fn fn, void *arg)
 {
         struct nl_cache *cache;
         if (rtnl_addr_alloc_cache(n->sk, &cache) < 0)
@@ -223,17 +291,13 @@ void hostnl_each_addr(struct hostnl *n, int ifindex, hostnl_addr_fn fn, void *ar
         for (struct nl_object *o = nl_cache_get_first(cache); o != NULL; o = nl_cache_get_next(o)) {
                 struct rtnl_addr *a = (struct rtnl_addr *)o;
                 struct nl_addr *local = rtnl_addr_get_local(a);
-                if (rtnl_addr_get_ifindex(a) != ifindex || local == NULL)
+                struct prefix p = {0};
+                if (local == NULL || !ip_of(local, &p.ip))
                         continue;
-                const uint8_t *b = nl_addr_get_binary_addr(local);
-                struct prefix p = {.bits = (uint8_t)nl_addr_get_prefixlen(local)};
-                if (nl_addr_get_family(local) == AF_INET)
-                        p.ip = ip_from_bytes4(b);
-                else if (nl_addr_get_family(local) == AF_INET6)
-                        p.ip = ip_from_bytes16(b);
-                else
-                        continue;
-                fn(arg, p);
+                /* With a peer address the prefix is the peer's. */
+                struct nl_addr *peer = rtnl_addr_get_peer(a);
+                p.bits = (uint8_t)nl_addr_get_prefixlen(peer != NULL ? peer : local);
+                fn(arg, rtnl_addr_get_ifindex(a), p);
         }
         nl_cache_free(cache);
 }

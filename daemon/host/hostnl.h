@@ -16,6 +16,18 @@ struct hostnl_rule {
         uint32_t table;       /* 0: action unreachable */
 };
 
+enum hostnl_route_type {
+        HOSTNL_TUNNEL,        /* out by the interface */
+        HOSTNL_THROW,         /* leave this table and look in the next one */
+        HOSTNL_UNREACHABLE,   /* refuse */
+};
+
+struct hostnl_route {
+        struct prefix dst;
+        uint8_t type;         /* enum hostnl_route_type */
+        uint32_t metric;      /* 0: the kernel's default; lower wins */
+};
+
 struct hostnl *hostnl_open(void);   /* NULL: errno */
 void hostnl_close(struct hostnl *n);
 /* Text of the last failure, until the next call. */
@@ -25,14 +37,16 @@ int hostnl_ifindex(struct hostnl *n, const char *ifname);   /* 0: none */
 ERR_CHECK enum err hostnl_link_set(struct hostnl *n, int ifindex, bool up, unsigned mtu /* 0: as it is */);
 /* Adding what is there, or removing what is not, succeeds. */
 ERR_CHECK enum err hostnl_addr(struct hostnl *n, int ifindex, struct prefix p, bool add);
-ERR_CHECK enum err hostnl_route(struct hostnl *n, int ifindex, uint32_t table, struct prefix p, bool add);
+ERR_CHECK enum err hostnl_route(struct hostnl *n, int ifindex, uint32_t table, const struct hostnl_route *r, bool add);
 ERR_CHECK enum err hostnl_rule(struct hostnl *n, const struct hostnl_rule *r, bool add);
 bool hostnl_rules_usable(struct hostnl *n, enum ip_family f);   /* policy routing of that family answers */
 
 /* Dumps; fn may not call back into n. */
 typedef void (*hostnl_rule_fn)(void *arg, const struct hostnl_rule *r);
 void hostnl_each_rule(struct hostnl *n, enum ip_family f, hostnl_rule_fn fn, void *arg);
+typedef void (*hostnl_route_fn)(void *arg, const struct hostnl_route *r);
+void hostnl_each_route(struct hostnl *n, uint32_t table, hostnl_route_fn fn, void *arg);
 /* Deletes every route of the table, whatever its type. */
 void hostnl_flush_table(struct hostnl *n, uint32_t table);
-typedef void (*hostnl_addr_fn)(void *arg, struct prefix p);
-void hostnl_each_addr(struct hostnl *n, int ifindex, hostnl_addr_fn fn, void *arg);
+typedef void (*hostnl_addr_fn)(void *arg, int ifindex, struct prefix p);
+void hostnl_each_addr(struct hostnl *n, hostnl_addr_fn fn, void *arg);   /* of every interface */

@@ -10,48 +10,94 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "daemon/host/limiter.h"
 #include "daemon/host/router.h"
 
 struct monitor {
         struct nl_sock *sk;
         struct watch watch;
-        struct timer settle;
+        struct timer settle, repair;
+        struct limiter limit;
         struct loop *loop;
         struct monitor_callbacks cb;
         void *arg;
         char ifname[IFNAMSIZ];
-        bool changed, rule_removed;
 };
 
-static void note(struct monitor *m, bool *flag)
+static void note_change(struct monitor *m)
 {
-        *flag = true;
         if (!timer_is_armed(&m->settle))
                 loop_timer_in(m->loop, &m->settle, MONITOR_SETTLE_MS);
 }
 
-/* Routes in our table, those the kernel adds for our own interface, and those of
- * the local table, which only repeats what the addresses say. */
-static bool is_own_route(struct nlmsghdr *h, int own)
+static void note_removed(struct monitor *m)
+{
+        if (!timer_is_armed(&m->repair))
+                loop_timer_at(m->loop, &m->repair, limiter_next(&m->limit, loop_now(m->loop)));
+}
+
+enum whose { OURS, THE_HOSTS, NOBODYS };
+
+/* The local table only repeats what the addresses say; for our own interface the kernel adds routes itself. */
+static enum whose whose_route(struct nlmsghdr *h, int own)
 {
         const struct rtmsg *rt = nlmsg_data(h);
         struct nlattr *table = nlmsg_find_attr(h, sizeof(*rt), RTA_TABLE);
         struct nlattr *oif = nlmsg_find_attr(h, sizeof(*rt), RTA_OIF);
         uint32_t id = table != NULL ? nla_get_u32(table) : rt->rtm_table;
-        return id == ROUTER_TABLE || id == RT_TABLE_LOCAL || (oif != NULL && (int)nla_get_u32(oif) == own);
+        if (id == ROUTER_TABLE)
+                return OURS;
+        return id == RT_TABLE_LOCAL || (oif != NULL && (int)nla_get_u32(oif) == own) ? NOBODYS : THE_HOSTS;
 }
 
 /* A link-local address, which comes a second or two after its link, opens no path. */
-static bool is_usable_elsewhere(const struct ifaddrmsg *a, int own)
+static bool is_usable(const struct ifaddrmsg *a)
 {
-        return (int)a->ifa_index != own && a->ifa_scope < RT_SCOPE_LINK;
+        return a->ifa_scope < RT_SCOPE_LINK;
 }
 
 static bool is_own_rule(struct nlmsghdr *h)
 {
         struct nlattr *prio = nlmsg_find_attr(h, sizeof(struct fib_rule_hdr), FRA_PRIORITY);
-        uint32_t p = prio != NULL ? nla_get_u32(prio) : 0;
-        return p >= ROUTER_RULE_BASE && p < ROUTER_RULE_BASE + 100;
+        return prio != NULL && router_owns_priority(nla_get_u32(prio));
+}
+
+static bool holds(struct nlmsghdr *h, size_t size)
+{
+        return (size_t)nlmsg_datalen(h) >= size;
+}
+
+static void on_addr(struct monitor *m, struct nlmsghdr *h, int own)
+{
+        const struct ifaddrmsg *a = nlmsg_data(h);
+        if (!holds(h, sizeof(*a)) || !is_usable(a))
+                return;
+        if ((int)a->ifa_index != own)
+                note_change(m);
+        else if (h->nlmsg_type == RTM_DELADDR)
+                note_removed(m);
+}
+
+static void on_link(struct monitor *m, struct nlmsghdr *h, int own)
+{
+        const struct ifinfomsg *i = nlmsg_data(h);
+        if (!holds(h, sizeof(*i)))
+                return;
+        if (i->ifi_index != own)
+                note_change(m);
+        else if (h->nlmsg_type == RTM_NEWLINK && !(i->ifi_flags & IFF_UP))
+                note_removed(m);
+}
+
+static void on_route(struct monitor *m, struct nlmsghdr *h, int own)
+{
+        if (!holds(h, sizeof(struct rtmsg)))
+                return;
+        enum whose w = whose_route(h, own);
+        if (w == THE_HOSTS)
+                note_change(m);
+        else if (w == OURS && h->nlmsg_type == RTM_DELROUTE)
+                note_removed(m);
 }
 
 static int on_message(struct nl_msg *msg, void *arg)
@@ -62,24 +108,19 @@ static int on_message(struct nl_msg *msg, void *arg)
         switch (h->nlmsg_type) {
         case RTM_NEWADDR:
         case RTM_DELADDR:
-                if ((size_t)nlmsg_datalen(h) >= sizeof(struct ifaddrmsg) &&
-                        is_usable_elsewhere(nlmsg_data(h), own))
-                        note(m, &m->changed);
+                on_addr(m, h, own);
                 break;
         case RTM_NEWLINK:
         case RTM_DELLINK:
-                if ((size_t)nlmsg_datalen(h) >= sizeof(struct ifinfomsg) &&
-                        ((struct ifinfomsg *)nlmsg_data(h))->ifi_index != own)
-                        note(m, &m->changed);
+                on_link(m, h, own);
                 break;
         case RTM_NEWROUTE:
         case RTM_DELROUTE:
-                if ((size_t)nlmsg_datalen(h) >= sizeof(struct rtmsg) && !is_own_route(h, own))
-                        note(m, &m->changed);
+                on_route(m, h, own);
                 break;
         case RTM_DELRULE:
-                if ((size_t)nlmsg_datalen(h) >= sizeof(struct fib_rule_hdr) && is_own_rule(h))
-                        note(m, &m->rule_removed);
+                if (holds(h, sizeof(struct fib_rule_hdr)) && is_own_rule(h))
+                        note_removed(m);
                 break;
         default:
                 break;
@@ -93,20 +134,24 @@ static void on_readable(struct watch *w, unsigned events, mono_t now)
         (void)now;
         struct monitor *m = container_of(w, struct monitor, watch);
         int rc = nl_recvmsgs_default(m->sk);
-        if (rc == -NLE_NOMEM)   /* the kernel dropped some: anything may have changed */
-                note(m, &m->changed);
+        if (rc == -NLE_NOMEM) {   /* the kernel dropped some: anything may have changed */
+                note_change(m);
+                note_removed(m);
+        }
 }
 
 static void on_settled(struct timer *t, mono_t now)
 {
         (void)now;
         struct monitor *m = container_of(t, struct monitor, settle);
-        bool changed = m->changed, rule = m->rule_removed;
-        m->changed = m->rule_removed = false;
-        if (rule)
-                m->cb.on_rule_removed(m->arg);
-        if (changed)
-                m->cb.on_change(m->arg);
+        m->cb.on_change(m->arg);
+}
+
+static void on_repair(struct timer *t, mono_t now)
+{
+        struct monitor *m = container_of(t, struct monitor, repair);
+        limiter_take(&m->limit, now);
+        m->cb.on_removed(m->arg);
 }
 
 struct monitor *monitor_new(struct loop *l, const char *own_ifname, const struct monitor_callbacks *cb,
@@ -121,6 +166,9 @@ struct monitor *monitor_new(struct loop *l, const char *own_ifname, const struct
         (void)str_copy(m->ifname, sizeof(m->ifname), own_ifname);
         watch_init(&m->watch, on_readable);
         timer_init(&m->settle, on_settled);
+        timer_init(&m->repair, on_repair);
+        m->limit = (struct limiter){.settle_ms = MONITOR_SETTLE_MS, .burst = MONITOR_LIMIT_BURST,
+                .every_ms = MONITOR_LIMIT_MS};
         m->sk = nl_socket_alloc();
         if (m->sk == NULL)
                 goto fail;
@@ -148,6 +196,7 @@ void monitor_free(struct monitor *m)
         if (m == NULL)
                 return;
         loop_timer_stop(&m->settle);
+        loop_timer_stop(&m->repair);
         loop_unwatch(&m->watch);
         nl_socket_free(m->sk);
         free(m);

@@ -1,7 +1,9 @@
 /* daemon/host/monitor.h - tells when the host's network changed, by rtnetlink notifications.
  *
  * Control thread.  Bursts are gathered: on_change comes once, MONITOR_SETTLE_MS after the first event of
- * a burst.  Changes of our own interface, and routes in our own table, are not reported.
+ * a burst.  What others do to our own interface, table and rules is reported apart, with a limit: after a
+ * burst of MONITOR_LIMIT_BURST only once in MONITOR_LIMIT_MS, so that two programs that undo each other's work
+ * do not keep the host busy.
  * Source: rtnetlink(7).
  */
 #pragma once
@@ -11,11 +13,11 @@
 
 struct monitor;
 
-enum { MONITOR_SETTLE_MS = 250 };
+enum { MONITOR_SETTLE_MS = 250, MONITOR_LIMIT_BURST = 10, MONITOR_LIMIT_MS = 5000 };
 
 struct monitor_callbacks {
         void (*on_change)(void *arg);         /* links, addresses or routes of the host */
-        void (*on_rule_removed)(void *arg);   /* one of our policy rules; already settled */
+        void (*on_removed)(void *arg);        /* a rule, route or address of ours may be gone */
 };
 
 /* NULL: errno. */

@@ -12,25 +12,34 @@
 
 enum { TABLE_MAIN = 254, TABLE_DEFAULT = 253 };
 
-struct prefix_list {
-        struct prefix *at;
+/* What the tunnel cannot carry any more is refused: last in the table, and not bound to the interface, so
+ * that it outlives a process that is killed. */
+enum { METRIC_LAST = 4096 };
+/* IPv6 has no two routes to one destination at one metric; leaving the table goes before the tunnel. */
+enum { METRIC_THROW6 = 512 };
+
+/* Sorted, without duplicates.  Addresses are kept the same way; only dst counts then. */
+struct route_list {
+        struct hostnl_route *at;
         size_t count;
 };
 
 struct router {
         struct hostnl *nl;
         int ifindex;
-        bool rules4, v6, rules6;   /* what this host can do */
-        struct prefix_list addresses, routes;
+        uint32_t base;               /* of the rules' priorities */
+        bool rules4, rules6;         /* policy routing answers */
+        bool v6, guard6;             /* the tunnel can have IPv6; routes without an interface can */
+        struct route_list addresses, routes;
         char why[256];
 };
 
 /* In order of look-up: marked packets see only the real network, everything else asks the tunnel first. */
 static const struct hostnl_rule rules[] = {
-        {.priority = ROUTER_RULE_BASE + 10, .mark = ROUTER_MARK, .mask = ROUTER_MARK_MASK, .table = TABLE_MAIN},
-        {.priority = ROUTER_RULE_BASE + 30, .mark = ROUTER_MARK, .mask = ROUTER_MARK_MASK, .table = TABLE_DEFAULT},
-        {.priority = ROUTER_RULE_BASE + 50, .mark = ROUTER_MARK, .mask = ROUTER_MARK_MASK, .table = 0},
-        {.priority = ROUTER_RULE_BASE + 70, .table = ROUTER_TABLE},
+        {.priority = 10, .mark = ROUTER_MARK, .mask = ROUTER_MARK_MASK, .table = TABLE_MAIN},
+        {.priority = 30, .mark = ROUTER_MARK, .mask = ROUTER_MARK_MASK, .table = TABLE_DEFAULT},
+        {.priority = 50, .mark = ROUTER_MARK, .mask = ROUTER_MARK_MASK, .table = 0},
+        {.priority = 70, .table = ROUTER_TABLE},
 };
 enum { RULES = sizeof(rules) / sizeof(rules[0]) };
 
@@ -52,33 +61,32 @@ static bool ipv6_usable(const char *ifname)
 {
         char path[128];
         snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", ifname);
-        return first_byte("/proc/sys/net/ipv6/conf/all/disable_ipv6") == '0' && first_byte(path) == '0';
+        return first_byte(path) == '0';
 }
 
 /* ---- rules ---- */
 
-static enum err rule_set(struct router *r, enum ip_family f, bool add)
+bool router_owns_priority(uint32_t p)
+{
+        return (p >= ROUTER_RULE_BASE && p < ROUTER_RULE_BASE + 100) ||
+                (p >= ROUTER_RULE_BASE_MWAN3 && p < ROUTER_RULE_BASE_MWAN3 + 100);
+}
+
+static enum err add_rules(struct router *r, enum ip_family f)
 {
         enum err first = ERR_NONE;
         for (size_t i = 0; i < RULES; i++) {
                 struct hostnl_rule rule = rules[i];
                 rule.family = (uint8_t)f;
-                enum err e = hostnl_rule(r->nl, &rule, add);
+                rule.priority += r->base;
+                enum err e = hostnl_rule(r->nl, &rule, true);
                 if (e != ERR_NONE && first == ERR_NONE)
                         first = e;
         }
         return first;
 }
 
-void router_restore_rules(struct router *r)
-{
-        if (r->rules4 && rule_set(r, IP_V4, true) != ERR_NONE)
-                log_warn("policy rules could not be put back: %s", hostnl_error(r->nl));
-        if (r->rules6 && rule_set(r, IP_V6, true) != ERR_NONE)
-                log_warn("IPv6 policy rules could not be put back: %s", hostnl_error(r->nl));
-}
-
-struct doomed {
+struct found_rules {
         struct hostnl_rule rule[64];
         size_t count;
 };
@@ -86,23 +94,125 @@ struct doomed {
 /* Ours: in our range and either looking up our table or matching our mark. */
 static void collect_rule(void *arg, const struct hostnl_rule *r)
 {
-        struct doomed *d = arg;
-        bool in_range = r->priority >= ROUTER_RULE_BASE && r->priority < ROUTER_RULE_BASE + 100;
+        struct found_rules *d = arg;
         bool ours = r->table == ROUTER_TABLE || (r->mask == ROUTER_MARK_MASK && r->mark == ROUTER_MARK);
-        if (in_range && ours && d->count < sizeof(d->rule) / sizeof(d->rule[0]))
+        if (router_owns_priority(r->priority) && ours && d->count < sizeof(d->rule) / sizeof(d->rule[0]))
                 d->rule[d->count++] = *r;
 }
 
-static void remove_rules(struct hostnl *nl, enum ip_family f)
+static bool is_wanted_rule(const struct hostnl_rule *have, uint32_t base)
 {
-        struct doomed d = {0};
+        for (size_t i = 0; i < RULES; i++)
+                if (have->priority == base + rules[i].priority && have->mark == rules[i].mark &&
+                        have->mask == rules[i].mask && have->table == rules[i].table)
+                        return true;
+        return false;
+}
+
+/* All of ours but those that are as they should be; keep_base 0: all. */
+static void remove_rules(struct hostnl *nl, enum ip_family f, uint32_t keep_base)
+{
+        struct found_rules d = {0};
         hostnl_each_rule(nl, f, collect_rule, &d);
         for (size_t i = 0; i < d.count; i++)
-                if (hostnl_rule(nl, &d.rule[i], false) != ERR_NONE)
+                if ((keep_base == 0 || !is_wanted_rule(&d.rule[i], keep_base)) &&
+                        hostnl_rule(nl, &d.rule[i], false) != ERR_NONE)
                         log_warn("policy rule %u could not be removed: %s", d.rule[i].priority, hostnl_error(nl));
 }
 
+static size_t missing_rules(struct router *r, enum ip_family f)
+{
+        struct found_rules d = {0};
+        size_t there = 0;
+        hostnl_each_rule(r->nl, f, collect_rule, &d);
+        for (size_t i = 0; i < d.count; i++)
+                there += is_wanted_rule(&d.rule[i], r->base);
+        return there < RULES ? RULES - there : 0;
+}
+
+static size_t repair_rules(struct router *r, enum ip_family f)
+{
+        size_t missing = missing_rules(r, f);
+        if (missing > 0 && add_rules(r, f) != ERR_NONE)
+                log_warn("policy rules could not be put back: %s", hostnl_error(r->nl));
+        return missing;
+}
+
+static void find_mwan3(void *arg, const struct hostnl_rule *r)
+{
+        if (r->priority > 2000 && r->priority < 2005 && r->mark != 0)
+                *(bool *)arg = true;
+}
+
+static uint32_t rule_base(struct hostnl *nl)
+{
+        bool mwan3 = false;
+        if (access("/etc/config/mwan3", F_OK) == 0)
+                hostnl_each_rule(nl, IP_V4, find_mwan3, &mwan3);
+        return mwan3 ? ROUTER_RULE_BASE_MWAN3 : ROUTER_RULE_BASE;
+}
+
+/* ---- lists ---- */
+
+static int by_route(const void *a, const void *b)
+{
+        const struct hostnl_route *x = a, *y = b;
+        int c = ip_cmp(x->dst.ip, y->dst.ip);
+        if (c == 0)
+                c = (int)x->dst.bits - (int)y->dst.bits;
+        if (c == 0)
+                c = (x->metric > y->metric) - (x->metric < y->metric);
+        return c != 0 ? c : (int)x->type - (int)y->type;
+}
+
+static bool list_has(const struct route_list *l, const struct hostnl_route *r)
+{
+        return l->count > 0 && bsearch(r, l->at, l->count, sizeof(*r), by_route) != NULL;
+}
+
+/* Doubles as it grows.  False: out of memory. */
+static bool list_add(struct route_list *l, struct hostnl_route r)
+{
+        if ((l->count & (l->count - 1)) == 0) {
+                void *at = realloc(l->at, (l->count == 0 ? 1 : 2 * l->count) * sizeof(*l->at));
+                if (at == NULL)
+                        return false;
+                l->at = at;
+        }
+        l->at[l->count++] = r;
+        return true;
+}
+
+/* Of two ways for one destination at one metric only the second type (leave the table, refuse) stays. */
+static void list_sort(struct route_list *l)
+{
+        size_t kept = 0;
+        if (l->count == 0)
+                return;
+        qsort(l->at, l->count, sizeof(*l->at), by_route);
+        for (size_t i = 0; i < l->count; i++) {
+                if (kept > 0 && prefix_eq(l->at[kept - 1].dst, l->at[i].dst) &&
+                        l->at[kept - 1].metric == l->at[i].metric)
+                        kept--;
+                l->at[kept++] = l->at[i];
+        }
+        l->count = kept;
+}
+
 /* ---- life ---- */
+
+static void adopt_route(void *arg, const struct hostnl_route *route)
+{
+        struct router *r = arg;
+        (void)list_add(&r->routes, *route);
+}
+
+static void adopt_addr(void *arg, int ifindex, struct prefix p)
+{
+        struct router *r = arg;
+        if (ifindex == r->ifindex && ip_is_tailnet(p.ip))
+                (void)list_add(&r->addresses, (struct hostnl_route){.dst = p});
+}
 
 enum err router_new(const char *ifname, unsigned mtu, struct router **ret, const char **ret_why)
 {
@@ -118,9 +228,11 @@ enum err router_new(const char *ifname, unsigned mtu, struct router **ret, const
                 return ERR_PERMISSION;
         }
         r->ifindex = hostnl_ifindex(r->nl, ifname);
+        r->base = rule_base(r->nl);
         r->rules4 = hostnl_rules_usable(r->nl, IP_V4);
-        r->v6 = ipv6_usable(ifname);
-        r->rules6 = r->v6 && hostnl_rules_usable(r->nl, IP_V6);
+        r->rules6 = hostnl_rules_usable(r->nl, IP_V6);
+        r->v6 = ipv6_usable("all") && ipv6_usable(ifname);
+        r->guard6 = r->rules6 && ipv6_usable("lo");
         enum err e = hostnl_link_set(r->nl, r->ifindex, true, mtu);
         if (e != ERR_NONE) {
                 *ret_why = e == ERR_PERMISSION ? "the interface could not be set up: run as root or with CAP_NET_ADMIN"
@@ -129,117 +241,209 @@ enum err router_new(const char *ifname, unsigned mtu, struct router **ret, const
                 free(r);
                 return e;
         }
-        remove_rules(r->nl, IP_V4);
-        remove_rules(r->nl, IP_V6);
-        router_restore_rules(r);
+        if (r->rules4) {
+                (void)repair_rules(r, IP_V4);
+                remove_rules(r->nl, IP_V4, r->base);
+        }
+        if (r->rules6) {
+                (void)repair_rules(r, IP_V6);
+                remove_rules(r->nl, IP_V6, r->base);
+        }
+        hostnl_each_route(r->nl, ROUTER_TABLE, adopt_route, r);
+        hostnl_each_addr(r->nl, adopt_addr, r);
+        list_sort(&r->routes);
+        list_sort(&r->addresses);
         *ret = r;
         return ERR_NONE;
 }
 
-static bool list_has(const struct prefix *at, size_t n, struct prefix p)
-{
-        for (size_t i = 0; i < n; i++)
-                if (prefix_eq(at[i], p))
-                        return true;
-        return false;
-}
+/* ---- what the configuration asks for ---- */
 
-static int by_prefix(const void *a, const void *b)
-{
-        const struct prefix *x = a, *y = b;
-        int c = ip_cmp(x->ip, y->ip);
-        return c != 0 ? c : (int)x->bits - (int)y->bits;
-}
+struct build {
+        const struct router *r;
+        const struct router_config *c;
+        struct route_list routes, addresses;
+        bool ok;
+};
 
-/* Sorted copy without duplicates, and without IPv6 where there is none. */
-static enum err list_copy(struct prefix_list *ret, const struct prefix *at, size_t n, bool v6)
+/* Without policy routing there is one table for all, where nothing but our own routes has a place. */
+static void want(struct build *b, struct prefix dst, enum hostnl_route_type type, uint32_t metric)
 {
-        struct prefix *copy = calloc(n + 1, sizeof(*copy));
-        if (copy == NULL)
-                return ERR_FULL;
-        size_t kept = 0;
-        for (size_t i = 0; i < n; i++)
-                if (at[i].ip.family == IP_V4 || v6)
-                        copy[kept++] = at[i];
-        qsort(copy, kept, sizeof(*copy), by_prefix);
-        size_t unique = 0;
-        for (size_t i = 0; i < kept; i++)
-                if (unique == 0 || !prefix_eq(copy[unique - 1], copy[i]))
-                        copy[unique++] = copy[i];
-        *ret = (struct prefix_list){copy, unique};
-        return ERR_NONE;
-}
-
-static bool sorted_has(const struct prefix_list *l, struct prefix p)
-{
-        return l->count > 0 && bsearch(&p, l->at, l->count, sizeof(p), by_prefix) != NULL;
-}
-
-typedef enum err (*apply_fn)(struct router *r, struct prefix p, bool add);
-
-static enum err apply_addr(struct router *r, struct prefix p, bool add)
-{
-        return hostnl_addr(r->nl, r->ifindex, p, add);
-}
-
-static enum err apply_route(struct router *r, struct prefix p, bool add)
-{
-        return hostnl_route(r->nl, r->ifindex, r->rules4 ? ROUTER_TABLE : TABLE_MAIN, p, add);
-}
-
-static void note(struct router *r, enum err e, enum err *first, const char *what, struct prefix p, bool add)
-{
-        if (e == ERR_NONE)
+        bool v6 = dst.ip.family == IP_V6;
+        bool tunnel = type == HOSTNL_TUNNEL;
+        if (v6 && !(tunnel ? b->r->v6 : b->r->guard6))
                 return;
+        if (!v6 && !tunnel && !b->r->rules4)
+                return;
+        b->ok &= list_add(&b->routes, (struct hostnl_route){dst, (uint8_t)type, metric});
+}
+
+/* A network the host is connected to itself. */
+static void want_link(void *arg, int ifindex, struct prefix p)
+{
+        struct build *b = arg;
+        if (ifindex == b->r->ifindex || prefix_is_host(p) || ip_is_loopback(p.ip))
+                return;
+        bool in_mesh = ip_is_tailnet(p.ip);
+        /* A provider that uses 100.64.0.0/10 itself must stay reachable. */
+        if (b->c->exit_node ? b->c->allow_lan && !in_mesh : b->c->keep_mesh && in_mesh && p.ip.family == IP_V4)
+                want(b, prefix_masked(p), HOSTNL_THROW, p.ip.family == IP_V6 ? METRIC_THROW6 : 0);
+}
+
+static struct prefix prefix_const(const char *text)
+{
+        struct prefix p = {0};
+        if (prefix_parse(text, &p) != ERR_NONE)
+                log_err("%s is no prefix", text);
+        return p;
+}
+
+static bool build(struct build *b)
+{
+        const struct router_config *c = b->c;
+        b->ok = true;
+        for (size_t i = 0; i < c->address_count; i++)
+                if (c->addresses[i].ip.family == IP_V4 || b->r->v6)
+                        b->ok &= list_add(&b->addresses, (struct hostnl_route){.dst = c->addresses[i]});
+        for (size_t i = 0; i < c->route_count; i++)
+                want(b, c->routes[i], HOSTNL_TUNNEL, 0);
+        if (c->exit_node) {
+                static const char *const all[] = {"0.0.0.0/0", "::/0"};
+                for (size_t i = 0; i < 2; i++) {
+                        want(b, prefix_const(all[i]), HOSTNL_TUNNEL, 0);
+                        want(b, prefix_const(all[i]), HOSTNL_UNREACHABLE, METRIC_LAST);
+                }
+                for (size_t i = 0; i < c->direct_count; i++)
+                        want(b, prefix_of(c->direct[i]), HOSTNL_THROW, c->direct[i].family == IP_V6 ? METRIC_THROW6 : 0);
+        }
+        if (c->keep_mesh) {
+                want(b, prefix_const("100.64.0.0/10"), HOSTNL_UNREACHABLE, METRIC_LAST);
+                want(b, prefix_const("fd7a:115c:a1e0::/48"), HOSTNL_UNREACHABLE, METRIC_LAST);
+                if (!c->exit_node)   /* guests of ChromeOS; never a tailnet address */
+                        want(b, prefix_const("100.115.92.0/23"), HOSTNL_THROW, 0);
+        }
+        if (c->keep_mesh || (c->exit_node && c->allow_lan))
+                hostnl_each_addr(b->r->nl, want_link, b);
+        list_sort(&b->routes);
+        list_sort(&b->addresses);
+        return b->ok;
+}
+
+/* ---- making it so ---- */
+
+typedef enum err (*apply_fn)(struct router *r, const struct hostnl_route *x, bool add);
+
+static enum err apply_addr(struct router *r, const struct hostnl_route *x, bool add)
+{
+        return hostnl_addr(r->nl, r->ifindex, x->dst, add);
+}
+
+static enum err apply_route(struct router *r, const struct hostnl_route *x, bool add)
+{
+        bool policy = x->dst.ip.family == IP_V6 ? r->rules6 : r->rules4;
+        return hostnl_route(r->nl, r->ifindex, policy ? ROUTER_TABLE : TABLE_MAIN, x, add);
+}
+
+static enum err apply(struct router *r, apply_fn fn, const struct hostnl_route *x, bool add, enum err *first)
+{
+        enum err e = fn(r, x, add);
         char text[PREFIX_STR_MAX];
-        if (*first == ERR_NONE) {
-                snprintf(r->why, sizeof(r->why), "%s %s could not be %s: %s", what, prefix_str(p, text),
-                        add ? "added" : "removed", hostnl_error(r->nl));
+        if (e != ERR_NONE && *first == ERR_NONE) {
+                snprintf(r->why, sizeof(r->why), "%s %s could not be %s: %s", fn == apply_addr ? "address" : "route",
+                        prefix_str(x->dst, text), add ? "added" : "removed", hostnl_error(r->nl));
                 *first = e;
         }
+        return e;
 }
 
 /* `have` becomes `want`; what could not be added is not remembered, so that the next call tries again. */
-static enum err converge(struct router *r, struct prefix_list *have, struct prefix_list want, apply_fn fn,
-        const char *what)
+static enum err converge(struct router *r, struct route_list *have, struct route_list want_list, apply_fn fn)
 {
         enum err first = ERR_NONE;
         size_t kept = 0;
-        for (size_t i = 0; i < want.count; i++) {
-                struct prefix p = want.at[i];
-                if (!sorted_has(have, p)) {
-                        enum err e = fn(r, p, true);
-                        note(r, e, &first, what, p, true);
-                        if (e != ERR_NONE)
-                                continue;
-                }
-                want.at[kept++] = p;
+        for (size_t i = 0; i < want_list.count; i++) {
+                struct hostnl_route x = want_list.at[i];
+                if (!list_has(have, &x) && apply(r, fn, &x, true, &first) != ERR_NONE)
+                        continue;
+                want_list.at[kept++] = x;
         }
-        want.count = kept;
+        want_list.count = kept;
         for (size_t i = 0; i < have->count; i++)
-                if (!sorted_has(&want, have->at[i]))
-                        note(r, fn(r, have->at[i], false), &first, what, have->at[i], false);
+                if (!list_has(&want_list, &have->at[i]))
+                        (void)apply(r, fn, &have->at[i], false, &first);
         free(have->at);
-        *have = want;
+        *have = want_list;
         return first;
 }
 
 enum err router_set(struct router *r, const struct router_config *c, const char **ret_why)
 {
-        struct prefix_list addresses, routes;
-        *ret_why = "out of memory";
-        enum err e = list_copy(&addresses, c->addresses, c->address_count, r->v6);
-        if (e != ERR_NONE)
-                return e;
-        e = list_copy(&routes, c->routes, c->route_count, r->v6);
-        if (e != ERR_NONE) {
-                free(addresses.at);
-                return e;
+        struct build b = {.r = r, .c = c};
+        if (!build(&b)) {
+                free(b.routes.at);
+                free(b.addresses.at);
+                *ret_why = "out of memory";
+                return ERR_FULL;
         }
         *ret_why = r->why;
-        e = converge(r, &r->addresses, addresses, apply_addr, "address");
-        enum err e2 = converge(r, &r->routes, routes, apply_route, "route");
+        enum err e = converge(r, &r->addresses, b.addresses, apply_addr);
+        enum err e2 = converge(r, &r->routes, b.routes, apply_route);
         return e != ERR_NONE ? e : e2;
+}
+
+/* ---- putting back ---- */
+
+struct seen {
+        int ifindex;
+        struct route_list list;
+};
+
+static void see_route(void *arg, const struct hostnl_route *route)
+{
+        struct seen *s = arg;
+        (void)list_add(&s->list, *route);
+}
+
+static void see_addr(void *arg, int ifindex, struct prefix p)
+{
+        struct seen *s = arg;
+        if (ifindex == s->ifindex)
+                (void)list_add(&s->list, (struct hostnl_route){.dst = p});
+}
+
+static size_t add_missing(struct router *r, const struct route_list *wanted, struct seen *s, apply_fn fn)
+{
+        size_t missing = 0;
+        enum err first = ERR_NONE;
+        list_sort(&s->list);
+        for (size_t i = 0; i < wanted->count; i++) {
+                if (list_has(&s->list, &wanted->at[i]))
+                        continue;
+                missing++;
+                (void)apply(r, fn, &wanted->at[i], true, &first);
+        }
+        if (first != ERR_NONE)
+                log_warn("putting back: %s", r->why);
+        free(s->list.at);
+        *s = (struct seen){.ifindex = s->ifindex};
+        return missing;
+}
+
+size_t router_repair(struct router *r)
+{
+        struct seen s = {.ifindex = r->ifindex};
+        size_t missing = 0;
+        if (hostnl_link_set(r->nl, r->ifindex, true, 0) != ERR_NONE)
+                log_warn("interface up: %s", hostnl_error(r->nl));
+        hostnl_each_addr(r->nl, see_addr, &s);
+        missing += add_missing(r, &r->addresses, &s, apply_addr);
+        hostnl_each_route(r->nl, ROUTER_TABLE, see_route, &s);
+        missing += add_missing(r, &r->routes, &s, apply_route);
+        if (r->rules4)
+                missing += repair_rules(r, IP_V4);
+        if (r->rules6)
+                missing += repair_rules(r, IP_V6);
+        return missing;
 }
 
 void router_free(struct router *r)
@@ -250,10 +454,8 @@ void router_free(struct router *r)
         struct router_config none = {0};
         if (router_set(r, &none, &why) != ERR_NONE)
                 log_warn("%s", why);
-        if (r->rules4)
-                remove_rules(r->nl, IP_V4);
-        if (r->rules6)
-                remove_rules(r->nl, IP_V6);
+        remove_rules(r->nl, IP_V4, 0);
+        remove_rules(r->nl, IP_V6, 0);
         if (hostnl_link_set(r->nl, r->ifindex, false, 0) != ERR_NONE)
                 log_debug(1, "interface down: %s", hostnl_error(r->nl));
         hostnl_close(r->nl);
@@ -262,17 +464,12 @@ void router_free(struct router *r)
         free(r);
 }
 
-struct stale {
-        struct prefix at[64];
-        size_t count;
-};
+/* ---- after a process that died ---- */
 
-static void collect_addr(void *arg, struct prefix p)
+static void see_tailnet_addr(void *arg, int ifindex, struct prefix p)
 {
-        struct stale *s = arg;
-        if (ip_is_tailnet(p.ip) && s->count < sizeof(s->at) / sizeof(s->at[0]) &&
-                !list_has(s->at, s->count, p))
-                s->at[s->count++] = p;
+        if (ip_is_tailnet(p.ip))
+                see_addr(arg, ifindex, p);
 }
 
 void router_cleanup(const char *ifname)
@@ -282,15 +479,15 @@ void router_cleanup(const char *ifname)
                 log_warn("cleanup: no netlink socket: run as root or with CAP_NET_ADMIN");
                 return;
         }
-        remove_rules(nl, IP_V4);
-        remove_rules(nl, IP_V6);
+        remove_rules(nl, IP_V4, 0);
+        remove_rules(nl, IP_V6, 0);
         hostnl_flush_table(nl, ROUTER_TABLE);
-        int ifindex = hostnl_ifindex(nl, ifname);
-        struct stale s = {0};
-        if (ifindex != 0)
-                hostnl_each_addr(nl, ifindex, collect_addr, &s);
-        for (size_t i = 0; i < s.count; i++)
-                if (hostnl_addr(nl, ifindex, s.at[i], false) != ERR_NONE)
+        struct seen s = {.ifindex = hostnl_ifindex(nl, ifname)};
+        if (s.ifindex != 0)
+                hostnl_each_addr(nl, see_tailnet_addr, &s);
+        for (size_t i = 0; i < s.list.count; i++)
+                if (hostnl_addr(nl, s.ifindex, s.list.at[i].dst, false) != ERR_NONE)
                         log_warn("cleanup: an address could not be removed: %s", hostnl_error(nl));
+        free(s.list.at);
         hostnl_close(nl);
 }

@@ -2,7 +2,8 @@
  *
  * Routes go to a table of their own (52), which a rule looks up before main; our own sockets carry a mark
  * that steers them past it.  Called on the control thread with plain values only, so that a process boundary
- * can run here.  Additions come before removals, so that a change never leaves a gap.
+ * can run here.  Additions come before removals, and what an earlier process left is taken over rather than
+ * removed first: neither a change nor a restart leaves a gap through which traffic gets out.
  * Sources: rtnetlink(7), ip-rule(8).
  */
 #pragma once
@@ -19,6 +20,7 @@ enum {
         ROUTER_MARK = 0x80000,        /* our own sockets */
         ROUTER_MARK_MASK = 0xff0000,
         ROUTER_RULE_BASE = 5200,      /* rules at +10, +30, +50, +70 */
+        ROUTER_RULE_BASE_MWAN3 = 1300,/* before the mark rules of OpenWrt's mwan3 */
 };
 
 struct router;
@@ -28,17 +30,27 @@ struct router_config {
         size_t address_count;
         const struct prefix *routes;      /* to the tunnel, host bits zero */
         size_t route_count;
+        bool exit_node;    /* what has no other route goes into the tunnel and, once that is gone, nowhere */
+        bool allow_lan;    /* with exit_node: networks the host is connected to are reached directly */
+        const struct ip *direct;          /* reached without the tunnel in spite of exit_node */
+        size_t direct_count;
+        bool keep_mesh;    /* a tailnet address no peer has is unreachable, not the next router's business */
 };
 
 /* The interface must exist.  Brings it up and sets MTU and rules.  Where IPv6 is off, IPv6 parts are left
- * out silently.  *ret_why: a sentence, static or until the next call. */
+ * out silently.  Call router_set() soon: until then what an earlier process left is in force.  *ret_why: a
+ * sentence, static or until the next call. */
 ERR_CHECK enum err router_new(const char *ifname, unsigned mtu, struct router **ret, const char **ret_why);
-/* Addresses and routes become exactly these; copies.  Goes on after an error and reports the first. */
+/* Addresses and routes become exactly these; copies.  Goes on after an error and reports the first.  The
+ * networks the host is connected to are looked up anew, so call it again when they change. */
 ERR_CHECK enum err router_set(struct router *r, const struct router_config *c, const char **ret_why);
-/* Rules again where something removed them; cheap when nothing is missing. */
-void router_restore_rules(struct router *r);
+/* Link, addresses, routes and rules again where something removed them; returns how many were missing. */
+size_t router_repair(struct router *r);
 /* Removes routes, addresses and rules, takes the interface down.  NULL is fine. */
 void router_free(struct router *r);
+
+/* Whether a policy rule of that priority may be one of ours. */
+bool router_owns_priority(uint32_t priority);
 
 /* Removes what a process that died may have left: our rules and all of our table, for both families, and
  * the tailnet's addresses on ifname if it still exists. */

@@ -317,6 +317,11 @@ static bool uses_exit_node(const struct prefs *p)
         return p->exit_node_id[0] != '\0' || p->exit_node_ip[0] != '\0' || p->auto_exit_node[0] != '\0';
 }
 
+static bool is_automatic(const struct prefs *p)
+{
+        return p->auto_exit_node[0] != '\0' || strncmp(p->exit_node_id, "auto:", 5) == 0;
+}
+
 const char *prefs_check(const struct prefs *p)
 {
         static char why[2 * PREFIX_STR_MAX + 64];
@@ -341,8 +346,8 @@ const char *prefs_check_new(const struct prefs *before, const struct prefs *afte
                 return "this daemon has no SSH server; leave --ssh off and use the host's own";
         if (after->run_web_client && !before->run_web_client)
                 return "this daemon has no web interface; leave --webclient off";
-        if (uses_exit_node(after) && !uses_exit_node(before))
-                return "this daemon cannot use exit nodes; leave --exit-node empty";
+        if (is_automatic(after) && !is_automatic(before))
+                return "this daemon does not choose an exit node by itself; name one with --exit-node";
         if (after->app_connector && !before->app_connector)
                 return "this daemon cannot be an app connector; leave --advertise-connector off";
         if (after->posture_checking && !before->posture_checking)

@@ -62,6 +62,39 @@ static void only_what_is_accepted_is_allowed(void **state)
         }
 }
 
+static void default_routes_are_the_exit_nodes_alone(void **state)
+{
+        (void)state;
+        struct node a, b;
+        node_init(&a, 2, "100.64.0.2", "fd7a:115c:a1e0::2");
+        node_init(&b, 3, "100.64.0.3", "fd7a:115c:a1e0::3");
+        struct netmap_node *peers[] = {&a.n, &b.n};
+        struct netmap nm = {.peers = peers, .peer_count = 2};
+        struct netsync_prefs sp = {.exit_node = 2};
+        struct prefix *routes, *allowed;
+        struct engine_peer p;
+        size_t n;
+        assert_true(netsync_allows(&a.n, pfx("0.0.0.0/0"), &sp) && netsync_allows(&a.n, pfx("::/0"), &sp));
+        assert_false(netsync_allows(&b.n, pfx("0.0.0.0/0"), &sp) || netsync_allows(&b.n, pfx("::/0"), &sp));
+        assert_false(netsync_allows(&a.n, pfx("192.168.7.0/24"), &sp));
+        assert_int_equal(netsync_peer(&a.n, &sp, &p, &allowed), ERR_NONE);
+        assert_int_equal(p.allowed_count, 4);
+        free(allowed);
+        a.n.expired = true;   /* nothing goes there, and nowhere else instead */
+        assert_int_equal(netsync_peer(&a.n, &sp, &p, &allowed), ERR_NONE);
+        assert_int_equal(p.allowed_count, 0);
+        free(allowed);
+        a.n.expired = false;
+        /* The host's default routes do not depend on the exit node: they are not in this list. */
+        assert_int_equal(netsync_routes(&nm, &sp, &routes, &n), ERR_NONE);
+        for (size_t i = 0; i < n; i++)
+                assert_int_not_equal(routes[i].bits, 0);
+        free(routes);
+        assert_true(netsync_offers_exit(&a.n));
+        a.allowed[4] = pfx("10.0.0.0/8");
+        assert_false(netsync_offers_exit(&a.n));
+}
+
 static void a_peer_becomes_engine_configuration(void **state)
 {
         (void)state;
@@ -171,6 +204,7 @@ int main(void)
         assert_int_equal(crypto_init(), ERR_NONE);
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(only_what_is_accepted_is_allowed),
+                cmocka_unit_test(default_routes_are_the_exit_nodes_alone),
                 cmocka_unit_test(a_peer_becomes_engine_configuration),
                 cmocka_unit_test(routes_are_one_each_and_one_for_ipv6),
                 cmocka_unit_test(the_filter_follows_rules_capabilities_and_shields),

@@ -233,7 +233,10 @@ static void test_masks_refuse_whole(void **state)
         refuses(&p, "{\"ShieldsUp\":true,\"ShieldsUpSet\":true,\"AdvertiseRoutes\":[\"10.1.2.3/24\"],"
                     "\"AdvertiseRoutesSet\":true}", ERR_UNSUPPORTED, "10.1.2.0/24");
         refuses(&p, "{\"RunSSH\":true,\"RunSSHSet\":true}", ERR_UNSUPPORTED, "SSH");
-        refuses(&p, "{\"ExitNodeID\":\"7\",\"ExitNodeIDset\":true}", ERR_UNSUPPORTED, "exit node");
+        refuses(&p, "{\"ExitNodeID\":\"auto:any\",\"ExitNodeIDset\":true,\"AutoExitNode\":\"any\",\"AutoExitNodeSet\":true}",
+                ERR_UNSUPPORTED, "exit node");
+        refuses(&p, "{\"ExitNodeID\":\"7\",\"ExitNodeIDset\":true,\"AdvertiseRoutes\":[\"0.0.0.0/0\",\"::/0\"],"
+                    "\"AdvertiseRoutesSet\":true}", ERR_UNSUPPORTED, "exit node");
         refuses(&p, "{\"AutoUpdate\":{\"Apply\":true},\"AutoUpdateSet\":{\"ApplySet\":true}}", ERR_UNSUPPORTED, "update");
         prefs_done(&p);
 }

@@ -1,0 +1,620 @@
+#include "daemon/host/nft.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <libnftnl/chain.h>
+#include <libnftnl/common.h>
+#include <libnftnl/expr.h>
+#include <libnftnl/rule.h>
+#include <libnftnl/table.h>
+#include <libnftnl/udata.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* Every rule carries this as its comment: `nft list ruleset` shows it, and we know our own by it. */
+#define TAG "tailscale"
+
+enum { BATCH_MAX = 64 * 1024, DUMP_MAX = 64 * 1024 };
+
+#ifndef NFT_TABLE_F_OWNER
+#define NFT_TABLE_F_OWNER 2
+#endif
+
+struct nft {
+        struct mnl_socket *sk, *watch;
+        uint32_t seq;
+        int error;                 /* errno of the last failure */
+        /* the transaction */
+        uint8_t *buf;
+        struct mnl_nlmsg_batch *batch;
+        bool failed;               /* memory or room ran out */
+};
+
+struct nft_rule {
+        struct nftnl_rule *r;      /* NULL: memory ran out */
+        bool failed;
+};
+
+/* ---- life ---- */
+
+struct nft *nft_open(void)
+{
+        struct nft *n = calloc(1, sizeof(*n));
+        if (n == NULL)
+                return NULL;
+        n->buf = malloc(2 * BATCH_MAX);
+        n->sk = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+        if (n->buf == NULL || n->sk == NULL || mnl_socket_bind(n->sk, 0, MNL_SOCKET_AUTOPID) < 0) {
+                int error = errno;
+                nft_close(n);
+                errno = error;
+                return NULL;
+        }
+        int group = NFNLGRP_NFTABLES;
+        n->watch = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (n->watch != NULL && (mnl_socket_bind(n->watch, 0, MNL_SOCKET_AUTOPID) < 0 ||
+                mnl_socket_setsockopt(n->watch, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)) {
+                mnl_socket_close(n->watch);
+                n->watch = NULL;
+        }
+        return n;
+}
+
+void nft_close(struct nft *n)
+{
+        if (n == NULL)
+                return;
+        if (n->batch != NULL)
+                mnl_nlmsg_batch_stop(n->batch);
+        if (n->watch != NULL)
+                mnl_socket_close(n->watch);
+        if (n->sk != NULL)
+                mnl_socket_close(n->sk);
+        free(n->buf);
+        free(n);
+}
+
+const char *nft_error(const struct nft *n)
+{
+        return strerror(n->error);
+}
+
+int nft_watch_fd(struct nft *n)
+{
+        return n->watch != NULL ? mnl_socket_get_fd(n->watch) : -1;
+}
+
+void nft_watch_drain(struct nft *n)
+{
+        uint8_t buf[8192];
+        /* What changed is not read: whoever cares looks at the whole.  An overrun says the same. */
+        for (int i = 0; i < 64; i++)
+                if (recv(nft_watch_fd(n), buf, sizeof(buf), MSG_DONTWAIT) < 0 && errno != ENOBUFS)
+                        break;
+}
+
+static enum err err_of(int error)
+{
+        switch (error) {
+        case 0:
+                return ERR_NONE;
+        case EPERM:
+        case EACCES:
+                return ERR_PERMISSION;
+        case ENOENT:
+                return ERR_NOT_FOUND;
+        case EOPNOTSUPP:
+        case EPROTONOSUPPORT:
+        case EAFNOSUPPORT:
+                return ERR_UNSUPPORTED;
+        case ENOMEM:
+                return ERR_FULL;
+        default:
+                return ERR_IO;
+        }
+}
+
+/* ---- the transaction ---- */
+
+static void advance(struct nft *n)
+{
+        if (!mnl_nlmsg_batch_next(n->batch))
+                n->failed = true;
+}
+
+void nft_begin(struct nft *n)
+{
+        n->failed = false;
+        n->batch = mnl_nlmsg_batch_start(n->buf, BATCH_MAX);
+        if (n->batch == NULL) {
+                n->failed = true;
+                return;
+        }
+        nftnl_batch_begin(mnl_nlmsg_batch_current(n->batch), n->seq++);
+        advance(n);
+}
+
+static struct nlmsghdr *header(struct nft *n, uint16_t type, enum nft_family f, uint16_t flags)
+{
+        return nftnl_nlmsg_build_hdr(mnl_nlmsg_batch_current(n->batch), type, (uint16_t)f, flags, n->seq++);
+}
+
+/* The kernel has worked a batch off when sendto() returns: whatever it has to say waits to be read. */
+static int first_error(struct nft *n)
+{
+        uint8_t buf[8192];
+        int error = 0;
+        for (;;) {
+                ssize_t got = recv(mnl_socket_get_fd(n->sk), buf, sizeof(buf), MSG_DONTWAIT);
+                if (got < 0)
+                        return error != 0 ? error : errno == EAGAIN ? 0 : errno;
+                int len = (int)got;
+                for (struct nlmsghdr *h = (struct nlmsghdr *)(void *)buf; mnl_nlmsg_ok(h, len);
+                        h = mnl_nlmsg_next(h, &len)) {
+                        const struct nlmsgerr *e = mnl_nlmsg_get_payload(h);
+                        if (h->nlmsg_type == NLMSG_ERROR && mnl_nlmsg_get_payload_len(h) >= sizeof(*e) &&
+                                e->error != 0 && error == 0)
+                                error = -e->error;
+                }
+        }
+}
+
+enum err nft_commit(struct nft *n)
+{
+        n->error = ENOMEM;
+        if (n->batch == NULL)
+                return ERR_FULL;
+        nftnl_batch_end(mnl_nlmsg_batch_current(n->batch), n->seq++);
+        advance(n);
+        if (!n->failed)
+                n->error = mnl_socket_sendto(n->sk, mnl_nlmsg_batch_head(n->batch),
+                        mnl_nlmsg_batch_size(n->batch)) < 0 ? errno : first_error(n);
+        mnl_nlmsg_batch_stop(n->batch);
+        n->batch = NULL;
+        return err_of(n->error);
+}
+
+static void table_message(struct nft *n, uint16_t type, enum nft_family f, const char *table, uint32_t flags)
+{
+        struct nftnl_table *t = nftnl_table_alloc();
+        if (t == NULL || n->batch == NULL) {
+                n->failed = true;
+        } else {
+                nftnl_table_set_str(t, NFTNL_TABLE_NAME, table);
+                nftnl_table_set_u32(t, NFTNL_TABLE_FLAGS, flags);
+                nftnl_table_nlmsg_build_payload(header(n, type, f, NLM_F_CREATE | NLM_F_ACK), t);
+                advance(n);
+        }
+        if (t != NULL)
+                nftnl_table_free(t);
+}
+
+void nft_table_add(struct nft *n, enum nft_family f, const char *table, bool owner)
+{
+        table_message(n, NFT_MSG_NEWTABLE, f, table, owner ? NFT_TABLE_F_OWNER : 0);
+}
+
+void nft_table_del(struct nft *n, enum nft_family f, const char *table)
+{
+        table_message(n, NFT_MSG_DELTABLE, f, table, 0);
+}
+
+void nft_chain_add(struct nft *n, struct nft_at at, const char *type, enum nft_hook hook, int priority)
+{
+        struct nftnl_chain *c = nftnl_chain_alloc();
+        if (c == NULL || n->batch == NULL) {
+                n->failed = true;
+        } else {
+                nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, at.table);
+                nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, at.chain);
+                nftnl_chain_set_str(c, NFTNL_CHAIN_TYPE, type);
+                nftnl_chain_set_u32(c, NFTNL_CHAIN_HOOKNUM, hook);
+                nftnl_chain_set_s32(c, NFTNL_CHAIN_PRIO, priority);
+                nftnl_chain_set_u32(c, NFTNL_CHAIN_POLICY, NF_ACCEPT);
+                nftnl_chain_nlmsg_build_payload(header(n, NFT_MSG_NEWCHAIN, at.family, NLM_F_CREATE | NLM_F_ACK), c);
+                advance(n);
+        }
+        if (c != NULL)
+                nftnl_chain_free(c);
+}
+
+static struct nftnl_rule *rule_at(struct nft_at at)
+{
+        struct nftnl_rule *r = nftnl_rule_alloc();
+        if (r == NULL)
+                return NULL;
+        nftnl_rule_set_u32(r, NFTNL_RULE_FAMILY, at.family);
+        nftnl_rule_set_str(r, NFTNL_RULE_TABLE, at.table);
+        if (at.chain != NULL)
+                nftnl_rule_set_str(r, NFTNL_RULE_CHAIN, at.chain);
+        return r;
+}
+
+void nft_rule_del(struct nft *n, struct nft_at at, uint64_t handle)
+{
+        struct nftnl_rule *r = rule_at(at);
+        if (r == NULL || n->batch == NULL) {
+                n->failed = true;
+        } else {
+                nftnl_rule_set_u64(r, NFTNL_RULE_HANDLE, handle);
+                nftnl_rule_nlmsg_build_payload(header(n, NFT_MSG_DELRULE, at.family, NLM_F_ACK), r);
+                advance(n);
+        }
+        if (r != NULL)
+                nftnl_rule_free(r);
+}
+
+/* ---- rules ---- */
+
+struct nft_rule *nft_rule_begin(struct nft *n, struct nft_at at)
+{
+        struct nft_rule *r = calloc(1, sizeof(*r));
+        if (r == NULL || (r->r = rule_at(at)) == NULL) {
+                n->failed = true;
+                free(r);
+                return NULL;
+        }
+        return r;
+}
+
+void nft_rule_end(struct nft *n, struct nft_rule *r, bool first_in_chain)
+{
+        if (r == NULL)
+                return;
+        struct nftnl_udata_buf *u = nftnl_udata_buf_alloc(NFT_USERDATA_MAXLEN);
+        if (u == NULL || r->failed || n->batch == NULL || !nftnl_udata_put_strz(u, NFTNL_UDATA_RULE_COMMENT, TAG)) {
+                n->failed = true;
+        } else {
+                nftnl_rule_set_data(r->r, NFTNL_RULE_USERDATA, nftnl_udata_buf_data(u), nftnl_udata_buf_len(u));
+                uint16_t flags = NLM_F_CREATE | NLM_F_ACK;
+                if (!first_in_chain)
+                        flags |= NLM_F_APPEND;
+                uint32_t family = nftnl_rule_get_u32(r->r, NFTNL_RULE_FAMILY);
+                nftnl_rule_nlmsg_build_payload(header(n, NFT_MSG_NEWRULE, family, flags), r->r);
+                advance(n);
+        }
+        if (u != NULL)
+                nftnl_udata_buf_free(u);
+        nftnl_rule_free(r->r);
+        free(r);
+}
+
+static struct nftnl_expr *expr(struct nft_rule *r, const char *name)
+{
+        if (r == NULL)
+                return NULL;
+        struct nftnl_expr *e = nftnl_expr_alloc(name);
+        if (e == NULL)
+                r->failed = true;
+        else
+                nftnl_rule_add_expr(r->r, e);
+        return e;
+}
+
+static void load_meta(struct nft_rule *r, uint32_t key)
+{
+        struct nftnl_expr *e = expr(r, "meta");
+        if (e == NULL)
+                return;
+        nftnl_expr_set_u32(e, NFTNL_EXPR_META_KEY, key);
+        nftnl_expr_set_u32(e, NFTNL_EXPR_META_DREG, NFT_REG_1);
+}
+
+static void load_ct(struct nft_rule *r, uint32_t key)
+{
+        struct nftnl_expr *e = expr(r, "ct");
+        if (e == NULL)
+                return;
+        nftnl_expr_set_u32(e, NFTNL_EXPR_CT_KEY, key);
+        nftnl_expr_set_u32(e, NFTNL_EXPR_CT_DREG, NFT_REG_1);
+}
+
+static void load_payload(struct nft_rule *r, uint32_t base, uint32_t offset, uint32_t len)
+{
+        struct nftnl_expr *e = expr(r, "payload");
+        if (e == NULL)
+                return;
+        nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_BASE, base);
+        nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET, offset);
+        nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_LEN, len);
+        nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1);
+}
+
+static void compare(struct nft_rule *r, uint32_t op, const void *data, uint32_t len)
+{
+        struct nftnl_expr *e = expr(r, "cmp");
+        if (e == NULL)
+                return;
+        nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
+        nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_OP, op);
+        nftnl_expr_set(e, NFTNL_EXPR_CMP_DATA, data, len);
+}
+
+/* register 1 = (register 1 & mask) ^ flip */
+static void bits(struct nft_rule *r, const void *mask, const void *flip, uint32_t len)
+{
+        struct nftnl_expr *e = expr(r, "bitwise");
+        if (e == NULL)
+                return;
+        nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
+        nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
+        nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_LEN, len);
+        nftnl_expr_set(e, NFTNL_EXPR_BITWISE_MASK, mask, len);
+        nftnl_expr_set(e, NFTNL_EXPR_BITWISE_XOR, flip, len);
+}
+
+/* All 16 bytes are compared: a shorter comparison would match every name that begins so. */
+static void match_name(struct nft_rule *r, uint32_t key, const char *ifname, bool equal)
+{
+        char padded[IFNAMSIZ] = {0};
+        memcpy(padded, ifname, strnlen(ifname, IFNAMSIZ - 1));
+        load_meta(r, key);
+        compare(r, equal ? NFT_CMP_EQ : NFT_CMP_NEQ, padded, sizeof(padded));
+}
+
+void nft_match_in(struct nft_rule *r, const char *ifname, bool equal)
+{
+        match_name(r, NFT_META_IIFNAME, ifname, equal);
+}
+
+void nft_match_out(struct nft_rule *r, const char *ifname, bool equal)
+{
+        match_name(r, NFT_META_OIFNAME, ifname, equal);
+}
+
+void nft_match_source(struct nft_rule *r, struct prefix p, bool inet_table)
+{
+        bool v6 = p.ip.family == IP_V6;
+        uint32_t len = v6 ? 16 : 4;
+        uint8_t mask[16] = {0}, none[16] = {0};
+        if (inet_table) {
+                uint8_t family = v6 ? NFPROTO_IPV6 : NFPROTO_IPV4;
+                load_meta(r, NFT_META_NFPROTO);
+                compare(r, NFT_CMP_EQ, &family, 1);
+        }
+        for (unsigned i = 0; i < p.bits; i++)
+                mask[i / 8] |= (uint8_t)(0x80 >> (i % 8));
+        load_payload(r, NFT_PAYLOAD_NETWORK_HEADER, v6 ? 8 : 12, len);
+        if (p.bits < len * 8)
+                bits(r, mask, none, len);
+        compare(r, NFT_CMP_EQ, p.ip.b, len);
+}
+
+void nft_match_udp_port(struct nft_rule *r, uint16_t port)
+{
+        uint8_t proto = IPPROTO_UDP;
+        uint16_t be = htons(port);
+        load_meta(r, NFT_META_L4PROTO);
+        compare(r, NFT_CMP_EQ, &proto, 1);
+        load_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2);
+        compare(r, NFT_CMP_EQ, &be, 2);
+}
+
+static const uint32_t zero32;
+
+void nft_match_mark(struct nft_rule *r, uint32_t value, uint32_t mask)
+{
+        load_meta(r, NFT_META_MARK);
+        bits(r, &mask, &zero32, 4);
+        compare(r, NFT_CMP_EQ, &value, 4);
+}
+
+void nft_match_conn_mark(struct nft_rule *r, uint32_t value, uint32_t mask)
+{
+        load_ct(r, NFT_CT_MARK);
+        bits(r, &mask, &zero32, 4);
+        compare(r, NFT_CMP_EQ, &value, 4);
+}
+
+void nft_match_state(struct nft_rule *r, uint32_t states, bool any_of)
+{
+        load_ct(r, NFT_CT_STATE);
+        bits(r, &states, &zero32, 4);
+        compare(r, any_of ? NFT_CMP_NEQ : NFT_CMP_EQ, &zero32, 4);
+}
+
+void nft_set_mark(struct nft_rule *r, uint32_t value, uint32_t mask)
+{
+        uint32_t others = ~mask;
+        load_meta(r, NFT_META_MARK);
+        bits(r, &others, &value, 4);
+        struct nftnl_expr *e = expr(r, "meta");
+        if (e == NULL)
+                return;
+        nftnl_expr_set_u32(e, NFTNL_EXPR_META_KEY, NFT_META_MARK);
+        nftnl_expr_set_u32(e, NFTNL_EXPR_META_SREG, NFT_REG_1);
+}
+
+void nft_set_conn_mark(struct nft_rule *r, uint32_t value, uint32_t mask)
+{
+        uint32_t others = ~mask;
+        load_ct(r, NFT_CT_MARK);
+        bits(r, &others, &value, 4);
+        struct nftnl_expr *e = expr(r, "ct");
+        if (e == NULL)
+                return;
+        nftnl_expr_set_u32(e, NFTNL_EXPR_CT_KEY, NFT_CT_MARK);
+        nftnl_expr_set_u32(e, NFTNL_EXPR_CT_SREG, NFT_REG_1);
+}
+
+void nft_masquerade(struct nft_rule *r)
+{
+        (void)expr(r, "masq");
+}
+
+static void verdict(struct nft_rule *r, uint32_t v)
+{
+        struct nftnl_expr *e = expr(r, "immediate");
+        if (e == NULL)
+                return;
+        nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
+        nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_VERDICT, v);
+}
+
+void nft_accept(struct nft_rule *r)
+{
+        verdict(r, NF_ACCEPT);
+}
+
+void nft_drop(struct nft_rule *r)
+{
+        verdict(r, NF_DROP);
+}
+
+/* ---- looking ---- */
+
+/* Sends one request for a dump and hands every message of the answer to cb. */
+static enum err dump(struct nft *n, struct nlmsghdr *request, mnl_cb_t cb, void *arg)
+{
+        uint8_t *buf = malloc(DUMP_MAX);
+        uint32_t seq = request->nlmsg_seq, port = mnl_socket_get_portid(n->sk);
+        int rc = buf != NULL ? 1 : 0;
+        n->error = ENOMEM;
+        if (buf != NULL && mnl_socket_sendto(n->sk, request, request->nlmsg_len) < 0) {
+                n->error = errno;
+                rc = 0;
+        }
+        while (rc > 0) {
+                ssize_t got = mnl_socket_recvfrom(n->sk, buf, DUMP_MAX);
+                rc = got <= 0 ? -1 : mnl_cb_run(buf, (size_t)got, seq, port, cb, arg);
+                n->error = rc < 0 ? errno : 0;
+        }
+        free(buf);
+        return err_of(n->error);
+}
+
+struct chain_walk {
+        nft_chain_fn fn;
+        void *arg;
+};
+
+static int on_chain(const struct nlmsghdr *h, void *arg)
+{
+        struct chain_walk *w = arg;
+        struct nftnl_chain *c = nftnl_chain_alloc();
+        if (c == NULL)
+                return MNL_CB_OK;
+        if (nftnl_chain_nlmsg_parse(h, c) == 0 && nftnl_chain_is_set(c, NFTNL_CHAIN_HOOKNUM) &&
+                nftnl_chain_is_set(c, NFTNL_CHAIN_TYPE)) {
+                struct nft_base_chain out = {
+                        .family = nftnl_chain_get_u32(c, NFTNL_CHAIN_FAMILY),
+                        .table = nftnl_chain_get_str(c, NFTNL_CHAIN_TABLE),
+                        .chain = nftnl_chain_get_str(c, NFTNL_CHAIN_NAME),
+                        .type = nftnl_chain_get_str(c, NFTNL_CHAIN_TYPE),
+                        .hook = nftnl_chain_get_u32(c, NFTNL_CHAIN_HOOKNUM),
+                        .drops = nftnl_chain_get_u32(c, NFTNL_CHAIN_POLICY) == NF_DROP,
+                };
+                w->fn(w->arg, &out);
+        }
+        nftnl_chain_free(c);
+        return MNL_CB_OK;
+}
+
+enum err nft_each_base_chain(struct nft *n, nft_chain_fn fn, void *arg)
+{
+        uint8_t buf[256];
+        struct chain_walk w = {fn, arg};
+        struct nlmsghdr *h = nftnl_nlmsg_build_hdr((char *)buf, NFT_MSG_GETCHAIN, NFPROTO_UNSPEC, NLM_F_DUMP, n->seq++);
+        return dump(n, h, on_chain, &w);
+}
+
+struct rule_walk {
+        nft_rule_fn fn;
+        void *arg;
+        const char *chain;
+};
+
+static int on_udata(const struct nftnl_udata *a, void *arg)
+{
+        const char *text = nftnl_udata_get(a);
+        if (nftnl_udata_type(a) == NFTNL_UDATA_RULE_COMMENT && nftnl_udata_len(a) == sizeof(TAG) &&
+                memcmp(text, TAG, sizeof(TAG)) == 0)
+                *(bool *)arg = true;
+        return 0;
+}
+
+static int on_rule(const struct nlmsghdr *h, void *arg)
+{
+        struct rule_walk *w = arg;
+        struct nftnl_rule *r = nftnl_rule_alloc();
+        bool ours = false;
+        uint32_t len;
+        if (r == NULL)
+                return MNL_CB_OK;
+        if (nftnl_rule_nlmsg_parse(h, r) == 0) {
+                const void *data = nftnl_rule_get_data(r, NFTNL_RULE_USERDATA, &len);
+                const char *chain = nftnl_rule_get_str(r, NFTNL_RULE_CHAIN);
+                if (data != NULL)
+                        (void)nftnl_udata_parse(data, len, on_udata, &ours);
+                if (ours && (w->chain == NULL || strcmp(chain, w->chain) == 0))
+                        w->fn(w->arg, chain, nftnl_rule_get_u64(r, NFTNL_RULE_HANDLE));
+        }
+        nftnl_rule_free(r);
+        return MNL_CB_OK;
+}
+
+enum err nft_each_own_rule(struct nft *n, struct nft_at at, nft_rule_fn fn, void *arg)
+{
+        uint8_t buf[1024];
+        struct rule_walk w = {fn, arg, at.chain};
+        struct nftnl_rule *r = rule_at(at);
+        if (r == NULL)
+                return ERR_FULL;
+        struct nlmsghdr *h = nftnl_nlmsg_build_hdr((char *)buf, NFT_MSG_GETRULE, (uint16_t)at.family, NLM_F_DUMP, n->seq++);
+        nftnl_rule_nlmsg_build_payload(h, r);
+        nftnl_rule_free(r);
+        return dump(n, h, on_rule, &w);
+}
+
+struct name_search {
+        const char *ifname;
+        bool found;
+};
+
+/* "tailscale0" is compared with its padding, "tailscale*" without an end. */
+static int on_expr(struct nftnl_expr *e, void *arg)
+{
+        struct name_search *s = arg;
+        char padded[IFNAMSIZ] = {0};
+        uint32_t len = 0;
+        if (strcmp(nftnl_expr_get_str(e, NFTNL_EXPR_NAME), "cmp") != 0)
+                return 0;
+        const void *data = nftnl_expr_get(e, NFTNL_EXPR_CMP_DATA, &len);
+        memcpy(padded, s->ifname, strnlen(s->ifname, IFNAMSIZ - 1));
+        /* Shorter ones are marks, ports and addresses. */
+        if (data != NULL && len > 8 && len <= sizeof(padded) && memcmp(data, padded, len) == 0)
+                s->found = true;
+        return 0;
+}
+
+static int on_searched_rule(const struct nlmsghdr *h, void *arg)
+{
+        struct nftnl_rule *r = nftnl_rule_alloc();
+        if (r == NULL)
+                return MNL_CB_OK;
+        if (nftnl_rule_nlmsg_parse(h, r) == 0)
+                (void)nftnl_expr_foreach(r, on_expr, arg);
+        nftnl_rule_free(r);
+        return MNL_CB_OK;
+}
+
+enum err nft_names_interface(struct nft *n, enum nft_family f, const char *table, const char *ifname, bool *ret)
+{
+        uint8_t buf[1024];
+        struct name_search s = {.ifname = ifname};
+        struct nftnl_rule *r = rule_at((struct nft_at){f, table, NULL});
+        if (r == NULL)
+                return ERR_FULL;
+        struct nlmsghdr *h = nftnl_nlmsg_build_hdr((char *)buf, NFT_MSG_GETRULE, (uint16_t)f, NLM_F_DUMP, n->seq++);
+        nftnl_rule_nlmsg_build_payload(h, r);
+        nftnl_rule_free(r);
+        enum err e = dump(n, h, on_searched_rule, &s);
+        *ret = s.found;
+        return e;
+}
