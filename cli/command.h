@@ -28,10 +28,13 @@ extern const struct command commands[];   /* ends with name NULL */
 /* Parses the flags of a subcommand; true: go on with the words from *ret_rest.  False: return *ret_code. */
 bool command_flags(const struct command *self, struct flag *flags, size_t n, int argc, char **argv, int *ret_rest,
         int *ret_code);
+void command_usage(const struct command *self, const struct flag *flags, size_t n, FILE *out);
 /* No words may be left; false: said so. */
 bool command_no_words(int argc, char **argv, int rest);
 
 int cmd_up(struct cli *c, const struct command *self, int argc, char **argv);
+int cmd_set(struct cli *c, const struct command *self, int argc, char **argv);
+int cmd_exit_node(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_login(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_down(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_logout(struct cli *c, const struct command *self, int argc, char **argv);
@@ -67,6 +70,11 @@ json_t *switch_list_json(const json_t *list, const char *current_id);   /* new r
 
 /* The whole program but main(). */
 int cli_main(int argc, char **argv);
+
+/* ---- cli/up.c ---- */
+
+/* Prints what the kernel lacks for forwarding. */
+void warn_of_forwarding(struct cli *c);
 
 /* ---- cli/peers.c: reading a Status object ---- */
 

@@ -9,6 +9,7 @@
 const struct command commands[] = {
         {"up", "connect to the tailnet, logging in if needed", "[flags]", cmd_up},
         {"down", "disconnect, staying logged in", "", cmd_down, .names_endpoint = true},
+        {"set", "change settings without logging in again", "[flags]", cmd_set, .names_endpoint = true},
         {"login", "log in to an account", "[flags]", cmd_login, .names_endpoint = true},
         {"logout", "disconnect and expire this node's login", "", cmd_logout, .names_endpoint = true},
         {"switch", "change to another of this machine's accounts", "[--list [--json]] | NAME | remove NAME", cmd_switch,
@@ -18,6 +19,7 @@ const struct command commands[] = {
         {"dns", "show the DNS configuration, or ask the resolver", "status|query [flags]", cmd_dns},
         {"netcheck", "look at this network: UDP, NAT, relays", "[flags]", cmd_netcheck},
         {"ip", "print the tailnet addresses of this node or of a peer", "[-1] [-4] [-6] [PEER]", cmd_ip, .names_endpoint = true},
+        {"exit-node", "show who offers to be an exit node", "list", cmd_exit_node},
         {"whois", "show the node and user of a tailnet address", "[--json] IP[:PORT]", cmd_whois, .names_endpoint = true},
         {"version", "print the version", "[flags]", cmd_version, .names_endpoint = true},
         {0},
@@ -49,7 +51,7 @@ static const char *default_of(const struct flag *f, char *out, size_t cap)
         return "";
 }
 
-static void command_usage(const struct command *self, const struct flag *flags, size_t n, FILE *out)
+void command_usage(const struct command *self, const struct flag *flags, size_t n, FILE *out)
 {
         fprintf(out, "usage: tailscale %s %s\n\n%s\n", self->name, self->usage, self->summary);
         for (size_t i = 0; i < n; i++) {

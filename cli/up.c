@@ -176,6 +176,21 @@ static bool no_flags(const struct up *u)
         return !flags_any_given(u->flags, u->flag_count);
 }
 
+/* The preferences with the address of the exit node for its id, where status knows it. */
+static json_t *with_exit_address(const json_t *status, const json_t *prefs)
+{
+        json_t *copy = json_copy((json_t *)(uintptr_t)prefs);
+        const json_t *first = json_array_get(json_arr(json_obj(status, "ExitNodeStatus"), "TailscaleIPs"), 0);
+        char ip[64];
+        if (copy == NULL || !json_is_string(first) || json_str(prefs, "ExitNodeIP", "")[0] != '\0')
+                return copy;
+        (void)str_copy(ip, sizeof(ip), json_string_value(first));
+        ip[strcspn(ip, "/")] = '\0';
+        json_object_set_new(copy, "ExitNodeIP", json_string(ip));
+        json_object_set_new(copy, "ExitNodeID", json_string(""));
+        return copy;
+}
+
 /* False: settings would silently go back; said so. */
 static bool revert_check(const struct up *u, const json_t *status, const json_t *prefs)
 {
@@ -185,7 +200,9 @@ static bool revert_check(const struct up *u, const json_t *status, const json_t 
                 return true;
         struct buf line;
         buf_init(&line, 16384);
-        bool ok = up_reverted(u, prefs, &line) == 0;
+        json_t *shown = with_exit_address(status, prefs);
+        bool ok = up_reverted(u, shown, &line) == 0;
+        json_decref(shown);
         if (!ok)
                 fprintf(stderr, "Error: changing settings via 'tailscale up' requires mentioning all\n"
                         "non-default flags. To proceed, type this line, or add --reset to let the\n"
@@ -263,6 +280,39 @@ static void show_warnings(struct cli *c)
         json_decref(status);
 }
 
+static bool resolve(struct up *u, const json_t *status)
+{
+        char why[UP_WHY_MAX];
+        if (up_resolve(u, status, why))
+                return true;
+        fprintf(stderr, "%s\n", why);
+        return false;
+}
+
+void warn_of_forwarding(struct cli *c)
+{
+        static const char *const checks[] = {"check-ip-forwarding", "check-udp-gro-forwarding"};
+        for (size_t i = 0; i < 2; i++) {
+                json_t *j = NULL;
+                if (client_json(c->client, "GET", checks[i], NULL, 200, &j) && json_str(j, "Warning", "")[0] != '\0')
+                        printf("Warning: %s\n", json_str(j, "Warning", ""));
+                json_decref(j);
+        }
+}
+
+static void warn(struct cli *c, const struct up *u)
+{
+        if (u->advertise_routes[0] != '\0' || u->advertise_exit_node)
+                warn_of_forwarding(c);
+        if (strcmp(u->netfilter_mode, "off") == 0)
+                puts("Warning: --netfilter-mode=off: no firewall rules are made; nothing is masqueraded and the host's own rules decide");
+        if (strcmp(u->netfilter_mode, "nodivert") == 0)
+                puts("Warning: --netfilter-mode=nodivert: the host's own firewall rules decide what passes");
+        if (u->advertise_exit_node && !u->snat_subnet_routes)
+                puts("Warning: --advertise-exit-node with --snat-subnet-routes=false: answers from the internet find no way back "
+                     "unless another router translates addresses");
+}
+
 static int up_with(struct cli *c, struct up *u)
 {
         char why[UP_WHY_MAX], *key = NULL;
@@ -275,8 +325,9 @@ static int up_with(struct cli *c, struct up *u)
         json_t *prefs = NULL;
         if (u->login && !client_json(c->client, "PUT", "profiles/", NULL, 201, NULL))
                 ;   /* said why */
-        else if (r.calls != NULL && (r.status = status_get(c, false)) != NULL &&
+        else if (r.calls != NULL && (r.status = status_get(c, u->exit_node[0] != '\0')) != NULL && resolve(u, r.status) &&
                 client_json(c->client, "GET", "prefs", NULL, 200, &prefs) && revert_check(u, r.status, prefs)) {
+                warn(c, u);
                 (void)str_copy(r.old_key, sizeof(r.old_key), json_str(json_obj(r.status, "Self"), "PublicKey", ""));
                 if (u->force_reauth)
                         (void)str_copy(r.url, sizeof(r.url), json_str(r.status, "AuthURL", ""));

@@ -11,6 +11,7 @@
 #include "base/addr.h"
 #include "base/crypto.h"
 #include "base/json.h"
+#include "cli/routeflags.h"
 
 #define DEFAULT_SERVER "https://controlplane.tailscale.com"
 #define OTHER_DEFAULT_SERVER "https://login.tailscale.com"
@@ -51,15 +52,15 @@ void up_init(struct up *u, bool login)
                 FLAG_BOOL("qr", &u->qr, NULL),
                 FLAG_STRING("qr-format", &u->qr_format, NULL),
                 FLAG_STRING("accept-risk", &u->accept_risk, NULL),
-                FLAG_STRING("exit-node", &u->exit_node, NULL),
-                FLAG_BOOL("exit-node-allow-lan-access", &u->exit_node_allow_lan, NULL),
-                FLAG_BOOL("advertise-exit-node", &u->advertise_exit_node, NULL),
+                FLAG_STRING("exit-node", &u->exit_node, "send all traffic through this peer (address or name)"),
+                FLAG_BOOL("exit-node-allow-lan-access", &u->exit_node_allow_lan, "reach the local network directly nevertheless"),
+                FLAG_BOOL("advertise-exit-node", &u->advertise_exit_node, "offer to be an exit node"),
                 FLAG_BOOL("advertise-connector", &u->advertise_connector, NULL),
                 FLAG_BOOL("ssh", &u->ssh, NULL),
                 FLAG_BOOL("report-posture", &u->report_posture, NULL),
-                FLAG_BOOL("snat-subnet-routes", &u->snat_subnet_routes, NULL),
-                FLAG_BOOL("stateful-filtering", &u->stateful_filtering, NULL),
-                FLAG_STRING("netfilter-mode", &u->netfilter_mode, NULL),
+                FLAG_BOOL("snat-subnet-routes", &u->snat_subnet_routes, "forwarded traffic leaves with this host's address"),
+                FLAG_BOOL("stateful-filtering", &u->stateful_filtering, "let only answers into the tunnel when forwarding"),
+                FLAG_STRING("netfilter-mode", &u->netfilter_mode, "rules in the host's firewall: on, nodivert, off"),
                 FLAG_BOOL("host-routes", &u->host_routes, NULL),
                 FLAG_BOOL("unattended", &u->unattended, NULL),
         };
@@ -67,6 +68,25 @@ void up_init(struct up *u, bool login)
         for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
                 if (belongs(all[i].name, login))
                         memcpy(&u->flags[u->flag_count++], &all[i], sizeof(all[i]));
+}
+
+void up_init_set(struct up *u)
+{
+        static const char *const not_here[] = {"login-server", "auth-key", "force-reauth", "reset", "timeout",
+                "advertise-tags", "json", "qr", "qr-format", "host-routes", "unattended"};
+        struct flag nickname = FLAG_STRING("nickname", &u->nickname, "name of this login");
+        size_t kept = 0;
+        up_init(u, false);
+        for (size_t i = 0; i < u->flag_count; i++) {
+                bool drop = false;
+                for (size_t k = 0; k < sizeof(not_here) / sizeof(not_here[0]); k++)
+                        drop |= strcmp(u->flags[i].name, not_here[k]) == 0;
+                if (!drop)
+                        u->flags[kept++] = u->flags[i];
+        }
+        u->flags[kept++] = nickname;
+        u->flag_count = kept;
+        u->set = true;
 }
 
 /* ---- checks ---- */
@@ -145,25 +165,26 @@ bool up_check(const struct up *u, char why[UP_WHY_MAX])
                         "--hostname \"%.100s\": letters, digits and inner dashes, at most 63 in each part", u->hostname);
                 return false;
         }
-        if (u->advertise_routes[0] != '\0')
-                return not_yet(why, "advertise-routes", "being a subnet router");
-        if (u->advertise_exit_node)
-                return not_yet(why, "advertise-exit-node", "being an exit node");
-        if (u->exit_node[0] != '\0' || u->exit_node_allow_lan)
-                return not_yet(why, "exit-node", "using an exit node");
+        json_t *routes = routes_parse(u->advertise_routes, u->advertise_exit_node, why, UP_WHY_MAX);
+        if (routes == NULL)
+                return false;
+        json_decref(routes);
+        if (u->exit_node[0] != '\0' && u->advertise_exit_node)
+                return say(why, "--exit-node and --advertise-exit-node exclude each other: a node cannot send its traffic "
+                        "through another one and be the way out for others");
+        if (!u->set && u->exit_node_allow_lan && u->exit_node[0] == '\0')
+                return say(why, "--exit-node-allow-lan-access needs --exit-node");
         if (u->ssh)
                 return not_yet(why, "ssh", "the SSH server");
         if (u->advertise_connector)
                 return not_yet(why, "advertise-connector", "being an app connector");
         if (u->report_posture)
                 return not_yet(why, "report-posture", "posture reporting");
-        if (u->stateful_filtering)
-                return not_yet(why, "stateful-filtering", "the host firewall");
-        if (!u->snat_subnet_routes)
-                return not_yet(why, "snat-subnet-routes=false", "being a subnet router");
         if (strcmp(u->netfilter_mode, "on") != 0 && strcmp(u->netfilter_mode, "off") != 0 &&
-                strcmp(u->netfilter_mode, "nodivert") != 0)
-                return say(why, "--netfilter-mode must be on, nodivert or off");
+                strcmp(u->netfilter_mode, "nodivert") != 0) {
+                snprintf(why, UP_WHY_MAX, "--netfilter-mode \"%.100s\": must be on, nodivert or off", u->netfilter_mode);
+                return false;
+        }
         if (!u->host_routes)
                 return say(why, "--host-routes=false is not possible: peers could not be reached");
         if (u->timeout_ns < 0)
@@ -199,7 +220,12 @@ static const char *netfilter_name(int64_t mode)
 }
 
 /* One row a flag with a preference: how it goes into prefs, and how the current ones are written as a flag. */
-enum row_kind { ROW_BOOL, ROW_BOOL_NOT, ROW_STRING, ROW_TAGS, ROW_NETFILTER };
+enum row_kind {
+        ROW_BOOL, ROW_BOOL_NOT, ROW_STRING, ROW_TAGS, ROW_NETFILTER,
+        ROW_ROUTES, ROW_EXIT_ROUTES,   /* two halves of one preference */
+        ROW_EXIT_NODE,                 /* address; goes with the id that replaces it */
+        ROW_EXIT_NODE_ID,              /* no flag's value: emptied when an address is set */
+};
 
 static const struct row {
         const char *flag, *pref;
@@ -207,13 +233,20 @@ static const struct row {
 } rows[] = {   /* in alphabetical order, as the suggested line shows them */
         {"accept-dns", "CorpDNS", ROW_BOOL},
         {"accept-routes", "RouteAll", ROW_BOOL},
+        {"advertise-exit-node", "AdvertiseRoutes", ROW_EXIT_ROUTES},
+        {"advertise-routes", "AdvertiseRoutes", ROW_ROUTES},
         {"advertise-tags", "AdvertiseTags", ROW_TAGS},
+        {"exit-node", "ExitNodeIP", ROW_EXIT_NODE},
+        {"exit-node", "ExitNodeID", ROW_EXIT_NODE_ID},
+        {"exit-node-allow-lan-access", "ExitNodeAllowLANAccess", ROW_BOOL},
         {"hostname", "Hostname", ROW_STRING},
         {"login-server", "ControlURL", ROW_STRING},
         {"netfilter-mode", "NetfilterMode", ROW_NETFILTER},
+        {"nickname", "ProfileName", ROW_STRING},
         {"operator", "OperatorUser", ROW_STRING},
         {"shields-up", "ShieldsUp", ROW_BOOL},
         {"snat-subnet-routes", "NoSNAT", ROW_BOOL_NOT},
+        {"stateful-filtering", "NoStatefulFiltering", ROW_BOOL_NOT},
 };
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
@@ -228,6 +261,7 @@ static const struct flag *flag_of(const struct up *u, const char *name)
 static json_t *row_value(const struct up *u, const struct row *r)
 {
         const struct flag *f = flag_of(u, r->flag);
+        char why[UP_WHY_MAX];
         switch (r->kind) {
         case ROW_BOOL:
                 return json_boolean(*f->to.b);
@@ -239,8 +273,21 @@ static json_t *row_value(const struct up *u, const struct row *r)
                 return tags_json(*f->to.s);
         case ROW_NETFILTER:
                 return json_integer(netfilter_number(*f->to.s));
+        case ROW_ROUTES:
+        case ROW_EXIT_ROUTES:
+                return routes_parse(u->advertise_routes, u->advertise_exit_node, why, sizeof(why));
+        case ROW_EXIT_NODE:
+                return json_string(u->exit_node_ip);
+        case ROW_EXIT_NODE_ID:
+                return json_string("");
         }
         return NULL;
+}
+
+static bool is_given(const struct up *u, const struct row *r)
+{
+        const struct flag *f = flag_of(u, r->flag);
+        return f != NULL && f->given;
 }
 
 json_t *up_prefs(const struct up *u, const json_t *base)
@@ -249,7 +296,8 @@ json_t *up_prefs(const struct up *u, const json_t *base)
         json_t *o = base != NULL ? json_deep_copy(base) : json_object();
         json_object_del(o, "Config");
         for (size_t i = 0; i < ROWS; i++)
-                json_object_set_new(o, rows[i].pref, row_value(u, &rows[i]));
+                if (flag_of(u, rows[i].flag) != NULL)
+                        json_object_set_new(o, rows[i].pref, row_value(u, &rows[i]));
         json_object_set_new(o, "WantRunning", json_true());
         json_object_set_new(o, "LoggedOut", json_false());
         json_object_update_missing(o, defaults);
@@ -262,7 +310,7 @@ json_t *up_masked(const struct up *u, bool all)
         json_t *o = json_object();
         for (size_t i = 0; i < ROWS; i++) {
                 char set[64];
-                if (!all && !flag_of(u, rows[i].flag)->given)
+                if (flag_of(u, rows[i].flag) == NULL || (!all && !is_given(u, &rows[i])))
                         continue;
                 snprintf(set, sizeof(set), "%sSet", rows[i].pref);
                 json_object_set_new(o, rows[i].pref, row_value(u, &rows[i]));
@@ -271,6 +319,29 @@ json_t *up_masked(const struct up *u, bool all)
         json_object_set_new(o, "WantRunning", json_true());
         json_object_set_new(o, "WantRunningSet", json_true());
         return o;
+}
+
+bool up_resolve(struct up *u, const json_t *status, char why[UP_WHY_MAX])
+{
+        return exit_node_resolve(status, u->exit_node, u->exit_node_ip, sizeof(u->exit_node_ip), why, UP_WHY_MAX);
+}
+
+bool up_keep_other_routes(struct up *u, const json_t *current, char why[UP_WHY_MAX])
+{
+        const json_t *now = json_object_get(current, "AdvertiseRoutes");
+        bool routes = flags_given(u->flags, u->flag_count, "advertise-routes");
+        bool exit = flags_given(u->flags, u->flag_count, "advertise-exit-node");
+        if (routes == exit)
+                return true;
+        if (exit) {
+                routes_list(now, u->routes_now, sizeof(u->routes_now));
+                u->advertise_routes = u->routes_now;
+        } else {
+                u->advertise_exit_node = routes_have_exit(now);
+        }
+        json_t *both = routes_parse(u->advertise_routes, u->advertise_exit_node, why, UP_WHY_MAX);
+        json_decref(both);
+        return both != NULL;
 }
 
 /* ---- the revert check ---- */
@@ -300,6 +371,7 @@ static void put_bool(struct buf *b, const char *name, bool v)
 
 static void put_current(struct buf *b, const struct row *r, const json_t *v)
 {
+        char list[4096];
         switch (r->kind) {
         case ROW_BOOL:
                 put_bool(b, r->flag, json_is_true(v));
@@ -318,6 +390,17 @@ static void put_current(struct buf *b, const struct row *r, const json_t *v)
                 break;
         case ROW_NETFILTER:
                 buf_printf(b, " --%s=%s", r->flag, netfilter_name(json_integer_value(v)));
+                break;
+        case ROW_ROUTES:
+                routes_list(v, list, sizeof(list));
+                buf_printf(b, " --%s=%s", r->flag, list);
+                break;
+        case ROW_EXIT_ROUTES:
+                put_bool(b, r->flag, routes_have_exit(v));
+                break;
+        case ROW_EXIT_NODE:
+        case ROW_EXIT_NODE_ID:
+                buf_printf(b, " --%s=%s", r->flag, json_is_string(v) ? json_string_value(v) : "");
                 break;
         }
 }
@@ -357,11 +440,26 @@ static bool both_default_server(const json_t *a, const json_t *b)
                 (strcmp(y, DEFAULT_SERVER) == 0 || strcmp(y, OTHER_DEFAULT_SERVER) == 0);
 }
 
+/* Each half by itself: the other one may well be mentioned. */
+static bool routes_revert(const struct up *u, const struct row *r, const json_t *now)
+{
+        char list[4096];
+        if (r->kind == ROW_EXIT_ROUTES)
+                return routes_have_exit(now) && !u->advertise_exit_node;
+        routes_list(now, list, sizeof(list));
+        return list[0] != '\0' && u->advertise_routes[0] == '\0';
+}
+
 static bool reverts(const struct up *u, const struct row *r, const json_t *current)
 {
         const json_t *now = json_object_get(current, r->pref);
         const char *user = getenv("USER");
-        if (flag_of(u, r->flag)->given)
+        if (flag_of(u, r->flag) == NULL || is_given(u, r))
+                return false;
+        if (r->kind == ROW_ROUTES || r->kind == ROW_EXIT_ROUTES)
+                return routes_revert(u, r, now);
+        /* Nobody asks for a filter to go back to off: that is where it stands. */
+        if (strcmp(r->flag, "stateful-filtering") == 0 && (now == NULL || !json_is_false(now)))
                 return false;
         json_t *next = row_value(u, r);
         bool differs = !same(now, next) && !both_default_server(now, next);

@@ -21,8 +21,11 @@ struct up {
         const char *netfilter_mode;
         bool accept_routes, accept_dns, shields_up, ssh, advertise_exit_node, exit_node_allow_lan, advertise_connector;
         bool report_posture, snat_subnet_routes, stateful_filtering;
+        char exit_node_ip[64];     /* what exit_node stands for, see up_resolve() */
+        char routes_now[8192];     /* see up_keep_other_routes() */
         /* Of this run only. */
         const char *auth_key, *accept_risk, *qr_format, *nickname;
+        bool set;                  /* these are the flags of `set` */
         bool force_reauth, reset, json, qr, host_routes, unattended;
         bool login;            /* the flags of `login`: its settings begin from nothing */
         int64_t timeout_ns;
@@ -32,9 +35,15 @@ struct up {
 
 void up_init(struct up *u, bool login);   /* defaults, and the flag table that points into *u: do not move it */
 
+void up_init_set(struct up *u);   /* the same for `set`, which has fewer */
+
 /* Values that need more than their type: routes, tags, host name, and what this program cannot do yet.
  * False: why says so. */
 bool up_check(const struct up *u, char why[UP_WHY_MAX]);
+/* --exit-node by the names of a status with peers.  False: why. */
+bool up_resolve(struct up *u, const json_t *status, char why[UP_WHY_MAX]);
+/* Of --advertise-routes and --advertise-exit-node one alone changes only its half.  False: why. */
+bool up_keep_other_routes(struct up *u, const json_t *current, char why[UP_WHY_MAX]);
 /* The preferences that the flags, given or not, imply; new reference.  What no flag is about stays as in base
  * (NULL: its default); the identity in there is left out. */
 json_t *up_prefs(const struct up *u, const json_t *base);

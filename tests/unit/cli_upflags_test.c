@@ -89,6 +89,57 @@ static void what_no_flag_is_about_stays(void **state)
         json_decref(base);
 }
 
+static const char routing_prefs[] = "{\"ControlURL\":\"http://hs\",\"CorpDNS\":true,\"NetfilterMode\":2,"
+        "\"AdvertiseRoutes\":[\"10.0.0.0/8\",\"0.0.0.0/0\",\"::/0\"],\"ExitNodeIP\":\"100.64.0.5\",\"NoSNAT\":true,"
+        "\"NoStatefulFiltering\":false,\"ExitNodeAllowLANAccess\":true}";
+
+static void routing_settings_are_mentioned_as_flags(void **state)
+{
+        (void)state;
+        struct up u;
+        struct buf line;
+        json_t *now = json_parse(routing_prefs, sizeof(routing_prefs) - 1);
+        up_init(&u, false);
+        give(&u, "login-server", "http://hs");
+        buf_init(&line, 4096);
+        assert_int_equal(up_reverted(&u, now, &line), 6);
+        assert_string_equal(line.data, " --login-server=http://hs --advertise-exit-node --advertise-routes=10.0.0.0/8 "
+                "--exit-node=100.64.0.5 --exit-node-allow-lan-access --snat-subnet-routes=false --stateful-filtering");
+        buf_done(&line);
+        /* Off is where the filter stands anyway. */
+        json_object_set_new(now, "NoStatefulFiltering", json_true());
+        buf_init(&line, 4096);
+        assert_int_equal(up_reverted(&u, now, &line), 5);
+        buf_done(&line);
+        json_decref(now);
+}
+
+static void set_changes_its_half_of_the_routes(void **state)
+{
+        (void)state;
+        struct up u;
+        char why[UP_WHY_MAX];
+        json_t *now = json_parse(routing_prefs, sizeof(routing_prefs) - 1);
+        up_init_set(&u);
+        assert_null(flags_find(u.flags, u.flag_count, "login-server"));
+        give(&u, "advertise-routes", "192.168.0.0/16");
+        assert_true(up_keep_other_routes(&u, now, why));
+        json_t *m = up_masked(&u, false);
+        char *text = json_dumps(json_object_get(m, "AdvertiseRoutes"), JSON_COMPACT);
+        assert_string_equal(text, "[\"0.0.0.0/0\",\"::/0\",\"192.168.0.0/16\"]");
+        free(text);
+        json_decref(m);
+        up_init_set(&u);
+        give(&u, "advertise-exit-node", "false");
+        assert_true(up_keep_other_routes(&u, now, why));
+        m = up_masked(&u, false);
+        text = json_dumps(json_object_get(m, "AdvertiseRoutes"), JSON_COMPACT);
+        assert_string_equal(text, "[\"10.0.0.0/8\"]");
+        free(text);
+        json_decref(m);
+        json_decref(now);
+}
+
 static void values_are_checked(void **state)
 {
         (void)state;
@@ -98,8 +149,8 @@ static void values_are_checked(void **state)
                 {"login-server", "headscale.example.com", "https://"}, {"hostname", "-x", "hostname"},
                 {"hostname", "a..b", "hostname"}, {"hostname", "a_b", "hostname"},
                 {"advertise-tags", "tag:1x", "letter"}, {"advertise-tags", "a,,b", "tag"},
-                {"ssh", "true", "not there yet"}, {"exit-node", "1.2.3.4", "not there yet"},
-                {"advertise-exit-node", "true", "not there yet"}, {"advertise-routes", "10.0.0.0/8", "not there yet"},
+                {"ssh", "true", "not there yet"}, {"exit-node-allow-lan-access", "true", "needs --exit-node"},
+                {"advertise-routes", "10.0.0.1/8", "10.0.0.0/8"}, {"advertise-routes", "0.0.0.0/0", "pairs"},
                 {"netfilter-mode", "some", "nodivert"}, {"host-routes", "false", "peers"},
         };
         char why[UP_WHY_MAX];
@@ -147,6 +198,8 @@ int main(void)
                 cmocka_unit_test(settings_made_before_must_be_mentioned),
                 cmocka_unit_test(only_what_was_given_is_patched),
                 cmocka_unit_test(what_no_flag_is_about_stays),
+                cmocka_unit_test(routing_settings_are_mentioned_as_flags),
+                cmocka_unit_test(set_changes_its_half_of_the_routes),
                 cmocka_unit_test(values_are_checked),
                 cmocka_unit_test(the_key_comes_from_the_line_or_a_file),
         };
