@@ -176,7 +176,8 @@ exec sleep infinity
             "routes": sorted(self.sh("ip -4 route show table all; ip -6 route show table all").splitlines()),
             "firewall": self.sh("nft list ruleset"),
             "resolv.conf": self.sh("cat /etc/resolv.conf"),
-            "run": self.sh("find /run/tailscale -type s 2>/dev/null || true"),
+            "sysctl": self.sh("sysctl -a -r '^net[.]ipv[46][.](ip_forward|conf[.](all|default|eth0|lo)[.])' 2>/dev/null"),
+            "run": self.sh("find /run/tailscale -type s -o -type f 2>/dev/null || true"),
         }
 
 
@@ -492,6 +493,17 @@ for i in 1 2 3 4; do ip addr add {WAN4}$i/24 dev br0; ip -6 addr add {WAN6}$i/64
     def pair(self, first="easy", second="easy", **kw):
         """Two hosts, alpha and beta, each behind a router of its own."""
         return (self.host("alpha", self.router(first), **kw), self.host("beta", self.router(second), **kw))
+
+    def lan(self, gate, name="server", number=77):
+        """A host on a network of its own behind `gate`, with no way out but what the test gives it."""
+        space = Space(self, name)
+        dev = f"lan{number}"
+        self.cable(gate, dev, space, "eth0")
+        self.address(gate, dev, f"10.{number}.0.1", f"2001:db8:{number}::1", 24)
+        self.address(space, "eth0", f"10.{number}.0.2", f"2001:db8:{number}::2", 24)
+        space.address, space.address6 = f"10.{number}.0.2", f"2001:db8:{number}::2"
+        space.net4, space.net6 = f"10.{number}.0.0/24", f"2001:db8:{number}::/64"
+        return space
 
     def derp_map(self, regions=1, v6=True, **extra):
         def node(number, address):

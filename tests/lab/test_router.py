@@ -1,0 +1,154 @@
+"""Addresses, routes and rules on the host: what others remove comes back, and nothing stays when we go.
+
+        alpha --- internet
+"""
+import signal
+import time
+
+import pytest
+
+from lab import wait_for
+from traffic_host import Wire, ask_udp
+
+
+@pytest.fixture
+def alpha(lab):
+    lab.servers("--gather", "0.1")
+    host = lab.host("alpha", v6=True)
+    host.before = host.snapshot()
+    host.start()
+    host.up("--accept-routes")
+    return host
+
+
+def ours(host):
+    return host.sh("ip -4 rule; ip -6 rule; ip -4 route show table 52; ip -6 route show table 52; "
+                   "ip -o addr show dev tailscale0 scope global | cut -d: -f2-; "
+                   "ip -o link show tailscale0 | grep -o ',UP' || true")
+
+
+def settled(host):
+    """As it is when nothing changes any more."""
+    def same():
+        now = ours(host)
+        time.sleep(0.3)
+        return now == ours(host) and now
+    return wait_for("it has settled", same)
+
+
+@pytest.mark.parametrize("what", [
+    "ip rule flush; ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default",
+    "ip -6 rule flush; ip -6 rule add pref 32766 lookup main",
+    "ip rule del pref 5210; ip -6 rule del pref 5270",
+    "ip route flush table 52; ip -6 route flush table 52",
+    "ip -6 route flush table 52",
+    "ip addr flush dev tailscale0 scope global",
+    "ip link set tailscale0 down",
+])
+def test_what_others_remove_is_back_within_a_second(lab, alpha, what):
+    beta = lab.host("beta")
+    beta.join()
+    alpha.wait_peer(beta)
+    good = settled(alpha)
+    alpha.sh(what)
+    assert ours(alpha) != good
+    time.sleep(1.0)
+    assert ours(alpha) == good
+    assert alpha.ping(beta.ip) == 1
+
+
+def test_two_that_undo_each_other_do_not_race(alpha):
+    """Somebody who removes a rule again and again is answered a few times at once, then now and then."""
+    settled(alpha)
+    added = 0
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        if "5210:" in alpha.sh("ip -4 rule"):
+            added += 1
+            alpha.sh("ip rule del pref 5210")
+        time.sleep(0.05)
+    assert 5 <= added <= 14
+    wait_for("it is back in the end", lambda: "5210:" in alpha.sh("ip -4 rule"), 7)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_byte_for_byte(lab, sig):
+    lab.servers("--gather", "0.1")
+    alpha, gate = lab.host("alpha", v6=True), lab.host("gate")
+    alpha.sh("sysctl -qw net.ipv4.conf.all.rp_filter=1; "
+             "nft add table ip filter; nft 'add chain ip filter INPUT { type filter hook input priority 0; }'; "
+             "nft 'add chain ip filter FORWARD { type filter hook forward priority 0; }'; "
+             "nft add rule ip filter INPUT tcp dport 22 accept")
+    before = alpha.snapshot()
+    gate.start()
+    gate.up("--advertise-exit-node")
+    lab.control.call("routes", node="gate", routes=["0.0.0.0/0"])
+    alpha.join()
+    alpha.wait_peer(gate, test=lambda p: p["ExitNodeOption"])
+    alpha.tailscale("set", "--exit-node=gate", "--exit-node-allow-lan-access", "--accept-routes")
+    during = alpha.snapshot()
+    for part in ("links", "rules", "routes", "firewall", "sysctl", "run"):
+        assert during[part] != before[part], part
+    alpha.stop(sig)
+    if sig == signal.SIGKILL:
+        after = alpha.snapshot()
+        assert after["rules"] != before["rules"] and "unreachable default" in "".join(after["routes"])
+        alpha.run(lab.tailscaled, "--cleanup")
+        alpha.sh("rm -f /run/tailscale/tailscaled.sock")
+    assert alpha.snapshot() == before
+    alpha.run(lab.tailscaled, "--cleanup")     # once more does no harm
+    assert alpha.snapshot() == before
+
+
+def test_second_agent_says_why_and_changes_nothing(lab, alpha):
+    good = settled(alpha), alpha.snapshot()
+    done = alpha.run(lab.tailscaled, "--state=mem:", "--socket=/run/other.sock", "--tun=tailscale1", "--port=0", check=False,
+                     timeout=20)
+    assert done.returncode == 1 and "another tailscaled is at work in this network namespace" in done.stderr
+    done = alpha.run(lab.tailscaled, "--cleanup", check=False)
+    assert done.returncode == 1 and "another tailscaled" in done.stderr
+    assert (ours(alpha), alpha.snapshot()) == good
+    alpha.stop()
+    assert alpha.snapshot() == alpha.before
+    alpha.start("--state=mem:", "--tun=tailscale1", "--port=0")
+
+
+def test_address_of_no_peer_does_not_leave_in_clear(alpha):
+    nobody4, nobody6 = "100.99.1.2", "fd7a:115c:a1e0::99"
+    with Wire(alpha, "eth0", [nobody4, nobody6]) as wire:
+        started = time.monotonic()
+        assert ask_udp(alpha, nobody4) is None and ask_udp(alpha, nobody6) is None
+        assert time.monotonic() - started < 2, "and that is said at once"
+    assert not wire.seen
+    alpha.tailscale("down")
+    with Wire(alpha, "eth0", [nobody4]) as wire:
+        ask_udp(alpha, nobody4, timeout=0.2)
+    assert wire.seen, "when we are down the host routes as it did before"
+
+
+def test_provider_that_uses_the_same_range_stays_reachable(lab, alpha):
+    provider = lab.lan(alpha, "provider", 80)
+    alpha.sh("ip addr add 100.100.2.1/24 dev lan80")
+    provider.sh("ip addr add 100.100.2.136/24 dev eth0")
+    wait_for("it is reached", lambda: "throw 100.100.2.0/24" in alpha.sh("ip route show table 52"), 5)
+    assert alpha.sh("ip route get 100.100.2.136").startswith("100.100.2.136 dev lan80")
+
+
+def test_a_restart_takes_over_what_was_left(lab, alpha):
+    good = settled(alpha)
+    alpha.sh("ip rule add pref 5240 fwmark 0x80000/0xff0000 lookup main; ip route add throw 10.9.9.0/24 table 52")
+    alpha.stop(signal.SIGKILL)
+    alpha.start()
+    wait_for("it runs", lambda: alpha.status()["BackendState"] == "Running")
+    wait_for("it is as it was", lambda: ours(alpha) == good, 5)
+
+
+def test_ipv6_switched_off(lab):
+    lab.servers("--gather", "0.1", v6=False)
+    alpha = lab.host("alpha")
+    alpha.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+    before = alpha.snapshot()
+    alpha.join()
+    assert alpha.status()["Health"] == []
+    alpha.stop()
+    assert alpha.snapshot() == before
