@@ -192,6 +192,28 @@ def test_beside_ufw_before_and_after_its_reload(net):
     assert "22/tcp" in gate.sh("ufw status")
 
 
+@pytest.mark.skipif(not shutil.which("firewalld") or not shutil.which("dbus-daemon"), reason="firewalld is not installed")
+def test_beside_firewalld_before_and_after_its_reload(net):
+    """It rejects the tunnel until the administrator says otherwise; health names the commands, which suffice."""
+    lab, alpha, gate = net
+    gate.sh("mkdir -p /run/dbus")
+    gate.spawn(["dbus-daemon", "--system", "--nofork", "--nopidfile"], "dbus.log")
+    wait_for("the bus", lambda: gate.run("test", "-S", "/run/dbus/system_bus_socket", check=False).returncode == 0)
+    gate.spawn(["firewalld", "--nofork", "--nopid"], "firewalld.log")
+    wait_for("firewalld", lambda: gate.run("firewall-cmd", "--state", check=False).returncode == 0, 60, 0.5)
+    join(lab, alpha, gate)
+    assert ask_tcp(alpha, gate.ip, 7080, 1.0) is None
+    said = [h for h in gate.status()["Health"] if "firewall-cmd" in h]
+    assert said
+    for command in said[0].split("'")[1::2]:
+        gate.sh(command)
+    wait_for("traffic", lambda: works(alpha, gate) == ALL, 10)
+    gate.sh("firewall-cmd --reload")
+    time.sleep(1.0)
+    assert works(alpha, gate) == ALL and gate.status()["Health"] == []
+    assert ask_tcp(lab.net, gate.address, 7080, 1.0) is None, "the host's own rules hold for everybody else"
+
+
 FW4 = """
 table inet fw4 {
         chain input {

@@ -2,6 +2,8 @@
 
         alpha, beta --- internet --- gate --- server 10.77.0.2, 2001:db8:77::2
 """
+import json
+
 import pytest
 
 from lab import wait_for
@@ -107,6 +109,19 @@ def test_forwarding_that_is_off_is_named_with_the_command(net):
     assert not any("forward" in h for h in gate.status()["Health"])
     assert "ip_forward" not in gate.tailscale("set", f"--advertise-routes={server.net4}").stdout
     assert ask_tcp(alpha, server.address)
+
+
+def test_throughput_is_printed(net):
+    lab, alpha, gate, server = net
+    approve(lab, alpha, gate, server)
+    alpha.ping(gate.ip)
+    alpha.wait_direct(gate)
+    server.spawn(["iperf3", "-s", "-1"], "iperf3.log")
+    wait_for("iperf3 listens", lambda: server.run("sh", "-c", "ss -Hltn sport = 5201").stdout)
+    done = alpha.run("iperf3", "-c", server.address, "-t", "3", "-J", timeout=40)
+    rate = json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]
+    print(f"through the router: {rate / 1e6:.0f} Mbit/s")
+    assert rate > 1e6
 
 
 def test_second_router_takes_over(net):
