@@ -179,7 +179,9 @@ static void compile_now(struct backend *b)
                 return;
         }
         dns_service_set(b->dns, c);
-        bool unknown = b->osdns != NULL && osdns_mode(b->osdns) == OSDNS_MODE_UNKNOWN;
+        /* A mode that sends us every name is not entered before it is known who answered them until now. */
+        bool unknown = b->osdns != NULL && !osdns_can_split(b->osdns) && osdns_base(b->osdns) == NULL &&
+                !dns_os_config_is_empty(&os);
         if (unknown || dns_os_config_eq(&os, &b->os_dns)) {
                 dns_os_config_free(&os);
                 return;

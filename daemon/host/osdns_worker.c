@@ -181,11 +181,13 @@ static void read_base(struct worker *w)
                 e = direct_base(&direct_default_paths, &base);
         else if (w->mode == OSDNS_MODE_DEBIAN || w->mode == OSDNS_MODE_OPENRESOLV)
                 e = resolvconf_base(w->resolvconf, &base);
-        w->report.has_base = e == ERR_NONE;
-        if (e == ERR_NONE)
+        if (e == ERR_NONE) {
+                w->report.has_base = true;
                 w->report.base = base.config;
-        else
-                memset(&w->report.base, 0, sizeof(w->report.base));
+        } else if (e != ERR_UNSUPPORTED) {   /* what was known still counts */
+                log_warn("DNS: what this host uses without us cannot be read: %s", err_str(e));
+                look_in(w, RETRY_MAX_MS);
+        }
 }
 
 /* inotify follows a link to the file it names, so a DHCP client that writes only there is seen too. */
@@ -224,6 +226,8 @@ static void enter_mode(struct worker *w, enum osdns_mode m)
         leave(w);
         log_info("DNS of this host: %s", osdns_mode_str(m));
         w->mode = m;
+        w->report.has_base = false;
+        memset(&w->report.base, 0, sizeof(w->report.base));
         w->limit = (struct osdns_limit){0};
 }
 
@@ -241,8 +245,7 @@ static bool may_put_back(struct worker *w)
                 return true;
         }
         trouble(w, "another program keeps overwriting the DNS settings of this host, so names of the tailnet "
-                   "may not "
-                   "resolve; stop it, or run `tailscale set --accept-dns=false`");
+                   "may not resolve; stop it, or run `tailscale set --accept-dns=false`");
         look_in(w, mono_diff_ms(w->limit.rest_until, now) + 1);
         return false;
 }

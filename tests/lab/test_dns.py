@@ -281,11 +281,63 @@ def test_programs_of_the_host_find_names(lab, mesh):
     assert alpha.sh("getent hosts 100.64.0.2").split()[1] == "wiki.other.example"
     assert alpha.sh("getent hosts host.public.example").split()[0] == "192.0.2.80"
     assert alpha.run("getent", "hosts", "nosuch.mesh.example", check=False).returncode == 2
-    assert "  - 203.0.113.1\n" in alpha.tailscale("dns", "status").stdout.split("System DNS")[1]
+    assert "  - 203.0.113.1\n" in alpha.tailscale("dns", "status").stdout.split("=== System DNS")[1]
     alpha.tailscale("down")
     wait_for("the file is back", lambda: alpha.sh("cat /etc/resolv.conf") == before)
     alpha.tailscale("up", check=False)
     wait_for("ours again", lambda: QUAD4 in alpha.sh("cat /etc/resolv.conf"))
     assert alpha.stop() == 0
     assert alpha.sh("cat /etc/resolv.conf") == before
+    world.stop()
+
+
+def test_the_host_has_its_own_back_after_every_end(lab):
+    """Programs of the host find peers by name, and it has its own DNS back after every way to end."""
+    lab.servers("--gather", "0.1")
+    lab.control.call("dns", dns=config())
+    alpha, beta = lab.host("alpha"), lab.host("beta")
+    alpha.sh(f"printf '# by hand\\nnameserver {NOBODY}\\noptions timeout:3\\n' > /etc/resolv.conf")
+    before = alpha.snapshot()["resolv.conf"]
+    files = alpha.sh("ls -la --time-style=full-iso /etc/resolv*")
+    world = Nameserver(lab.net, WORLD, "192.0.2.80")
+    alpha.join()
+    beta.join()
+    alpha.wait_peer(beta)
+
+    def name(n):
+        done = alpha.run("getent", "ahostsv4", n, check=False)
+        return done.stdout.split()[0] if done.stdout else ""
+
+    def is_back():
+        return (alpha.snapshot()["resolv.conf"], alpha.sh("ls -la --time-style=full-iso /etc/resolv*")) == (before, files)
+
+    wait_for("the host asks us", lambda: name("beta") == "100.64.0.2")
+    assert name("beta.mesh.example") == "100.64.0.2" and name("host.public.example") == "192.0.2.80"
+    assert f"nameserver {QUAD4}\n" in alpha.snapshot()["resolv.conf"]
+    alpha.up("--accept-dns=false")
+    wait_for("its own DNS", is_back)
+    assert short(alpha, "beta.mesh.example", "A")[2] == ["100.64.0.2"], "for those who ask us"
+    alpha.up("--accept-dns=true")
+    wait_for("ours", lambda: name("beta") == "100.64.0.2")
+    alpha.tailscale("down")
+    wait_for("its own DNS", is_back)
+    alpha.up("--accept-dns=true")
+    wait_for("ours", lambda: name("beta") == "100.64.0.2")
+    alpha.stop(signal.SIGKILL)
+    assert not is_back()
+    alpha.run(lab.tailscaled, "--cleanup", env=lab.env)
+    assert is_back()
+    alpha.start()
+    wait_for("ours", lambda: name("beta") == "100.64.0.2")
+    alpha.stop(signal.SIGKILL)
+    alpha.start()
+    wait_for("ours after a crash", lambda: name("beta") == "100.64.0.2")
+    # Without servers of the tailnet, those of the host answer for the rest.
+    own = Nameserver(lab.net, NOBODY, "192.0.2.44")
+    lab.control.call("dns", dns=config(Resolvers=[], Routes={}))
+    wait_for("the host's own upstream", lambda: name("host.public.example") == "192.0.2.44")
+    assert name("beta") == "100.64.0.2"
+    alpha.stop()
+    assert is_back()
+    own.stop()
     world.stop()
