@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/mono.h"
+
 enum err runprog_find(const char *name, char path[RUNPROG_PATH_MAX])
 {
         static const char *const folders[] = {"/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"};
@@ -71,22 +73,25 @@ static int spawn(const struct runprog *r, int in, int out, pid_t *ret_pid)
 /* False: it did not end in time and was killed. */
 static bool wait_for(pid_t pid, int timeout_ms, int *status)
 {
+        enum { LOOK_MS = 20 };   /* without pidfd (before Linux 5.3) there is nothing to poll */
         int fd = (int)syscall(SYS_pidfd_open, pid, 0);
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        int n;
-        do {
-                n = poll(&p, fd >= 0 ? 1 : 0, timeout_ms);
-        } while (n < 0 && errno == EINTR);
+        mono_t now = mono_now(), end = mono_add_ms(now, timeout_ms);
+        bool ended = waitpid(pid, status, WNOHANG) == pid;
+        while (!ended && !mono_reached(now, end)) {
+                int left = (int)mono_diff_ms(end, now) + 1;
+                (void)poll(&p, fd >= 0 ? 1 : 0, fd >= 0 || left < LOOK_MS ? left : LOOK_MS);
+                ended = waitpid(pid, status, WNOHANG) == pid;
+                now = mono_now();
+        }
         if (fd >= 0)
                 close(fd);
-        bool ended = n > 0;
-        if (!ended && waitpid(pid, status, WNOHANG) == pid) /* without pidfd (before Linux 5.3) */
+        if (ended)
                 return true;
-        if (!ended)
-                (void)kill(-pid, SIGKILL);
+        (void)kill(-pid, SIGKILL);
         while (waitpid(pid, status, 0) < 0 && errno == EINTR)
                 ;
-        return ended;
+        return false;
 }
 
 static void collect(int fd, struct buf *out)

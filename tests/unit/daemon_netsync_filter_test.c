@@ -456,7 +456,9 @@ static void random_sample(struct sample *s, bool in)
         s->flags = flags[rnd(sizeof(flags))];
         s->type = types[rnd(sizeof(types))];
         s->code = one_in(4);
-        s->frag = one_in(6) ? (int)rnd(5) : WHOLE;
+        s->frag = WHOLE;
+        if (one_in(6))
+                s->frag = rnd(5);
         s->extension = s->v == 6 && one_in(40);
         uint8_t *theirs = in ? s->src : s->dst, *ours = in ? s->dst : s->src;
         (void)o_address(random_address(s->v, !one_in(8), text), theirs);

@@ -99,9 +99,11 @@ static void missing_program(void **state)
         static const char *const none[] = {"/nonexistent/program", NULL};
         char path[RUNPROG_PATH_MAX];
         struct buf out;
-        int status;
+        int status = 0;
         buf_init(&out, 100);
-        assert_int_equal(run(none, NULL, 1000, &out, &status), ERR_IO);
+        /* posix_spawn() may also leave it to the child to say so, as it does under valgrind. */
+        enum err e = run(none, NULL, 1000, &out, &status);
+        assert_true(e == ERR_IO || (e == ERR_NONE && status == 127));
         assert_int_equal(runprog_find("no-such-program", path), ERR_NOT_FOUND);
         assert_int_equal(runprog_find("sh", path), ERR_NONE);
         assert_int_equal(path[0], '/');
