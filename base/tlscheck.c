@@ -96,22 +96,17 @@ static bool digest_is(const X509 *cert, const char *hex)
         return memcmp(text, hex, TLS_PIN_HEX) == 0;
 }
 
-/* NULL: accepted. */
-static const char *pin_refusal(const struct tls_check *c, STACK_OF(X509) *chain)
+/* NULL: accepted.  The peer has proved the key of the leaf alone, so that is the one to be pinned: whoever saw the true
+ * certificate can send a copy along. */
+static const char *pin_refusal(const struct tls_check *c, X509 *leaf, STACK_OF(X509) *chain)
 {
-        X509 *leaf = NULL;
-        for (int i = 0; i < sk_X509_num(chain); i++) {
-                X509 *cert = sk_X509_value(chain, i);
-                if (is_meta_cert(cert))
-                        continue;
-                if (leaf != NULL)
-                        return "more than one certificate where one is pinned";
-                leaf = cert;
-        }
         if (leaf == NULL)
                 return "no certificate";
         if (!digest_is(leaf, c->pin))
                 return "it is not the pinned one";
+        for (int i = 1; i < sk_X509_num(chain); i++)
+                if (!is_meta_cert(sk_X509_value(chain, i)))
+                        return "more than one certificate where one is pinned";
         if (!names_host(leaf, c->host))
                 return "it does not name the host";
         if (X509_cmp_current_time(X509_get0_notBefore(leaf)) >= 0)
@@ -143,7 +138,7 @@ static int verify(X509_STORE_CTX *store, void *arg)
         keep_certs(c, chain);
         c->refused = NULL;
         if (c->mode == TLS_CHECK_PIN) {
-                c->refused = pin_refusal(c, chain);
+                c->refused = pin_refusal(c, X509_STORE_CTX_get0_cert(store), chain);
                 if (c->refused != NULL)
                         X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
         } else if (c->mode != TLS_CHECK_NONE) {

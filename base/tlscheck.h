@@ -1,9 +1,10 @@
 /* base/tlscheck.h - which certificate of a TLS server is accepted.  Part of dial and fetch.
  *
  * One check a connection.  Names: the chain is verified against the CA store for the host or for another
- * name, while SNI stays the host.  Pin: "sha256-raw:" and 64 lower-case hex digits; exactly one
- * certificate is presented beside those whose common name starts with "derpkey" (a relay's key
- * announcement, never judged), its DER has that SHA-256, names the host and is in its validity; no chain.
+ * name, while SNI stays the host.  Pin: "sha256-raw:" and 64 lower-case hex digits; the certificate whose key the
+ * peer proves (the leaf, the first presented) has that SHA-256 over its DER, names the host and is in its validity,
+ * and behind it come none but those whose common name starts with "derpkey" (a relay's key announcement, never
+ * judged); no chain.
  * Insecure: anything, but a pin or another name is still enforced, as the reference does.
  */
 #pragma once

@@ -465,6 +465,33 @@ static void test_trust(void **state)
                 check_trust(&cases[i]);
 }
 
+/* A pin is about the key that the other side proves to have, not about what else it sends. */
+static void test_pin_impersonated(void **state)
+{
+        struct client *c = *state;
+        static const char *const names[] = {"derpkey", "label"};
+        for (size_t i = 0; i < 2; i++) {
+                struct server s = {0};
+                char pin[80];
+                server_use_tls(&s, "IP:127.0.0.1", -60, 3600, false);
+                server_pin(&s, pin);
+                server_impersonate(&s, names[i]);
+                server_start(&s, 1, serve_until_close);
+                struct dial_opts opts = loopback(s.port, DIAL_TLS);
+                opts.cert_name = pin;
+                c->connected = c->failed = 0;
+                c->manual = true;
+                dial(c, &opts);
+                run_while(c, connecting);
+                assert_int_equal(c->connected, 0);
+                assert_int_equal(stream_error_code(c->stream), ERR_AUTH);
+                assert_non_null(strstr(stream_error(c->stream), "not trusted"));
+                stream_close(c->stream);
+                c->stream = NULL;
+                server_stop(&s);
+        }
+}
+
 static void test_peer_certificates(void **state)
 {
         struct client *c = *state;
@@ -633,6 +660,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_unread_input_survives_other_dials, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_close_in_callbacks_and_before, setup, teardown),
                 cmocka_unit_test(test_trust),
+                cmocka_unit_test_setup_teardown(test_pin_impersonated, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_peer_certificates, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_proxy, setup, teardown),

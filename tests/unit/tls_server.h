@@ -118,6 +118,25 @@ static inline void server_use_tls(struct server *s, const char *san, long from, 
         EVP_PKEY_free(ed);
 }
 
+/* After server_use_tls(): someone in the middle, who has seen the server's certificate but has not its key.  He proves
+ * a key of his own with a certificate named cn, and sends the true one along. */
+static inline void server_impersonate(struct server *s, const char *cn)
+{
+        SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+        EVP_PKEY *key = EVP_EC_gen("P-256");
+        assert_non_null(ctx);
+        assert_non_null(key);
+        X509 *own = cert_make(key, cn, NULL, -60, 3600);
+        assert_int_equal(SSL_CTX_use_certificate(ctx, own), 1);
+        assert_int_equal(SSL_CTX_use_PrivateKey(ctx, key), 1);
+        assert_int_equal(X509_up_ref(s->cert), 1);
+        assert_int_equal(SSL_CTX_add_extra_chain_cert(ctx, s->cert), 1);   /* takes it */
+        X509_free(own);
+        EVP_PKEY_free(key);
+        SSL_CTX_free(s->tls);
+        s->tls = ctx;
+}
+
 /* Waits for the thread, which ends when it has served all, or at once if nobody is being served. */
 static inline void server_stop(struct server *s)
 {
