@@ -202,12 +202,20 @@ static void on_relay(void *arg, int region, bool connected, const char *text)
         snprintf(b->relay_error, sizeof(b->relay_error), "relay region %d cannot be reached: %s", region, text);
 }
 
+static void on_tun_gone(void *arg)
+{
+        struct backend *b = arg;
+        if (b->o.on_tun_gone != NULL)
+                b->o.on_tun_gone(b->o.arg);
+}
+
 const struct engine_callbacks backend_engine_callbacks = {
         .on_endpoints = on_endpoints,
         .on_report = on_report,
         .on_live = on_live,
         .on_relay = on_relay,
         .on_service_packet = backend_on_service_packet,
+        .on_tun_gone = on_tun_gone,
 };
 
 /* ---- life ---- */

@@ -44,6 +44,8 @@ struct backend_opts {   /* all borrowed for the backend's life */
         struct notify *notify;
         const char *version;
         const char *backend_log_id;   /* NULL: none */
+        void (*on_tun_gone)(void *arg);   /* the interface was deleted; NULL: ignored */
+        void *arg;
 };
 
 /* NULL: out of memory. */

@@ -389,6 +389,7 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
         case DP_RELAY:
         case DP_STATUS_REPLY:
         case DP_PING_REPLY:
+        case DP_TUN_GONE:
                 break;   /* never sent this way */
         }
         free(m->ptr);
@@ -409,6 +410,10 @@ static void on_tun(struct watch *w, unsigned events, mono_t now)
         (void)events;
         struct data *d = container_of(w, struct data, tun_watch);
         datapath_out(&d->dp, now);
+        if (tun_is_gone(d->dp.tun)) {
+                loop_unwatch(w);
+                post(d, (struct dp_msg){.kind = DP_TUN_GONE});
+        }
 }
 
 static void on_service(struct watch *w, unsigned events, mono_t now)

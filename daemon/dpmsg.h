@@ -36,6 +36,7 @@ enum dp_msg_kind {
         DP_RELAY,         /* ptr: struct dp_relay */
         DP_STATUS_REPLY,  /* id, ptr: struct dp_status */
         DP_PING_REPLY,    /* id, ptr: struct dp_ping_reply */
+        DP_TUN_GONE,
 };
 
 struct dp_msg {

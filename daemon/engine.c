@@ -148,6 +148,10 @@ static void on_message(struct engine *e, struct dp_msg *m)
                 if (r != NULL)
                         reply_ping(r, m->ptr);
                 break;
+        case DP_TUN_GONE:
+                if (e->cb.on_tun_gone != NULL)
+                        e->cb.on_tun_gone(e->arg);
+                break;
         case DP_SET_KEY:
         case DP_SET_UP:
         case DP_SET_DERPMAP:

@@ -80,6 +80,8 @@ struct engine_callbacks {
         void (*on_relay)(void *arg, int region, bool connected, const char *text);
         /* The host sent an IP packet to one of the service addresses; borrowed for the call. */
         void (*on_service_packet)(void *arg, const uint8_t *pkt, size_t len);
+        /* Somebody deleted the interface: no packet goes in or out any more. */
+        void (*on_tun_gone)(void *arg);
 };
 
 struct engine_opts {

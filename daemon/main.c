@@ -50,6 +50,7 @@ struct daemon {
         struct monitor *monitor;
         struct osdns *osdns;
         bool stopping;
+        const char *failed;   /* why it stops without being asked to */
         bool wait_for_logout;
 };
 
@@ -96,6 +97,14 @@ static void on_signal(struct watch *w, unsigned events, mono_t now)
                 backend_logout(d->backend, on_ephemeral_logout, d);
                 return;
         }
+        stop(d);
+}
+
+/* Without its interface the daemon is of no use; whoever started it can start it with a new one. */
+static void on_tun_gone(void *arg)
+{
+        struct daemon *d = arg;
+        d->failed = "the interface was deleted by another program: start tailscaled again to have it back";
         stop(d);
 }
 
@@ -221,6 +230,8 @@ static const char *open_back(struct daemon *d)
                 .udp_port = d->opt.port,
                 .notify = d->notify,
                 .version = PRODUCT_VERSION,
+                .on_tun_gone = on_tun_gone,
+                .arg = d,
         };
         d->backend = backend_new(&bo);
         if (d->backend == NULL)
@@ -325,9 +336,10 @@ int main(int argc, char **argv)
                 sdnotify("READY=1");
                 while (!d.stopping)
                         loop_run(d.loop);
-        } else {
-                log_err("%s", why);
+                why = d.failed;
         }
+        if (why != NULL)
+                log_err("%s", why);
         close_all(&d);
         return why == NULL ? 0 : 1;
 }

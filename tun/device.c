@@ -27,6 +27,7 @@ struct tun {
         struct mem_queue *in;    /* NULL for a real device */
         struct mem_queue *out;
         char name[IFNAMSIZ];
+        bool gone;
         struct tun_counters counters;
 };
 
@@ -94,10 +95,17 @@ static struct mem_queue *queue_new(size_t cap)
         return q;
 }
 
+/* The end that stays is woken, to find out that it is alone. */
 static void queue_unref(struct mem_queue *q)
 {
-        if (q == NULL || --q->refs > 0)
+        uint64_t one = 1;
+        if (q == NULL)
                 return;
+        if (--q->refs > 0) {
+                ssize_t ignored = write(q->fd, &one, sizeof(one));
+                (void)ignored;
+                return;
+        }
         close(q->fd);
         free(q);
 }
@@ -164,7 +172,7 @@ static ssize_t mem_read(struct mem_queue *q, uint8_t *buf, size_t cap)
         if (q->count == 0) {
                 if (read(q->fd, &woken, sizeof(woken)) < 0 && errno != EAGAIN)
                         return -1;
-                errno = EAGAIN;
+                errno = q->refs < 2 ? EBADFD : EAGAIN;
                 return -1;
         }
         const struct mem_slot *s = &q->slot[q->head];
@@ -206,6 +214,7 @@ size_t tun_read(struct tun *t, struct pkt_pool *pool, struct pkt **ret_pkts, siz
                         pkt_release(pool, p);
                         if (got < 0 && errno == EINTR)
                                 continue;
+                        t->gone = got < 0 && errno != EAGAIN;
                         break;
                 }
                 if (got > PKT_DATA_MAX) {
@@ -218,6 +227,11 @@ size_t tun_read(struct tun *t, struct pkt_pool *pool, struct pkt **ret_pkts, siz
                 ret_pkts[n++] = p;
         }
         return n;
+}
+
+bool tun_is_gone(const struct tun *t)
+{
+        return t->gone;
 }
 
 size_t tun_write(struct tun *t, struct pkt *const *pkts, size_t n)

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <net/if.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,9 @@ const char *tun_name(const struct tun *t);
 /* Reads up to max packets into packets taken from pool.  Returns how many; 0: nothing to read now.
  * A packet longer than PKT_DATA_MAX is dropped and counted. */
 size_t tun_read(struct tun *t, struct pkt_pool *pool, struct pkt **ret_pkts, size_t max);
+/* The last read found that the interface was deleted (in memory: that the other end was closed).  Its descriptor is
+ * readable for ever and good for nothing. */
+bool tun_is_gone(const struct tun *t);
 
 /* Writes n packets; borrows them.  Returns how many the kernel took; the rest are to be dropped. */
 size_t tun_write(struct tun *t, struct pkt *const *pkts, size_t n);

@@ -17,6 +17,7 @@ struct fixture {
         size_t rows;
         char error[128];
         bool empty_report;
+        int tuns_gone;
 };
 
 static void on_endpoints(void *arg, const struct engine_endpoint *eps, size_t n)
@@ -26,7 +27,13 @@ static void on_endpoints(void *arg, const struct engine_endpoint *eps, size_t n)
         assert_true(n <= ENGINE_ENDPOINTS_MAX);
 }
 
-static const struct engine_callbacks callbacks = {.on_endpoints = on_endpoints};
+static void on_tun_gone(void *arg)
+{
+        struct fixture *f = arg;
+        f->tuns_gone++;
+}
+
+static const struct engine_callbacks callbacks = {.on_endpoints = on_endpoints, .on_tun_gone = on_tun_gone};
 
 static int setup(void **state)
 {
@@ -167,6 +174,18 @@ static void what_is_pending_is_answered_at_the_end(void **state)
         assert_int_equal(f->netchecks, 1);
 }
 
+/* The descriptor of a deleted interface is readable for ever: it must not keep the thread busy. */
+static void a_deleted_interface_is_told_once(void **state)
+{
+        struct fixture *f = *state;
+        tun_close(f->theirs);
+        f->theirs = NULL;
+        wait_for(f, &f->tuns_gone, 1);
+        engine_status(f->engine, on_status, f);
+        wait_for(f, &f->statuses, 1);
+        assert_int_equal(f->tuns_gone, 1);
+}
+
 int main(void)
 {
         log_init(0);
@@ -175,6 +194,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(peers_come_and_go, setup, teardown),
                 cmocka_unit_test_setup_teardown(every_request_is_answered_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_cancelled_ping_is_not_answered, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_deleted_interface_is_told_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_pending_is_answered_at_the_end, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
