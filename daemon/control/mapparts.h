@@ -13,6 +13,7 @@ struct mapsession {
         json_t *derp;   /* the DERPMap object as merged so far */
         json_t *chunks; /* packet filter: name -> array of rules */
         bool fresh;     /* the next message starts a stream */
+        unsigned untold; /* parts that a refused message changed: the next delta names them */
         json_t *rest;   /* of the newest message: news borrows from it */
 };
 
@@ -30,7 +31,7 @@ struct message {
 struct netmap_user *user_from_json(const json_t *obj); /* NULL: out of memory */
 void users_free(struct netmap_user **users, size_t count);
 
-/* Each sets its bit in *parts when something differs.  ERR_FORMAT: nothing was changed. */
+/* Each sets its bit in *parts when something differs, also where a later part is then refused. */
 ERR_CHECK enum err merge_derp(struct mapsession *s, const json_t *rest, bool first, unsigned *parts);
 ERR_CHECK enum err merge_rest(struct mapsession *s, struct message *m, bool first, unsigned *parts);
 void merge_clock(struct mapsession *s, const json_t *rest, int64_t wall_ns);

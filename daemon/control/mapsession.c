@@ -297,24 +297,24 @@ static void fill_news(const json_t *rest, struct map_news *ret)
         ret->browser_url = json_str(rest, "PopBrowserURL", "");
 }
 
-/* The parts that can be refused come first, so that a refused message has changed nothing a user sees. */
+/* Peers come last: once they are committed nothing can be refused any more, so that every one that came or went is
+ * in a delta.  Of the other parts those that differ are remembered. */
 static enum err merge(struct mapsession *s, struct message *m, int64_t wall_ns, struct map_news *ret)
 {
-        unsigned parts = 0;
         bool first = s->fresh;
         if (first && m->self == NULL)
                 return ERR_FORMAT;
-        enum err e = merge_derp(s, m->rest, first, &parts);
+        enum err e = merge_derp(s, m->rest, first, &s->untold);
+        if (e == ERR_NONE)
+                e = merge_rest(s, m, first, &s->untold);
         if (e == ERR_NONE)
                 e = merge_peers(s, m, first, wall_ns);
-        if (e == ERR_NONE) {
-                publish_peers(s);
-                e = merge_rest(s, m, first, &parts);
-        }
         if (e != ERR_NONE)
                 return e;
+        publish_peers(s);
         s->fresh = false;
-        fill_delta(s, first, parts, &ret->delta);
+        fill_delta(s, first, s->untold, &ret->delta);
+        s->untold = 0;
         return ERR_NONE;
 }
 

@@ -1,8 +1,9 @@
 /* daemon/control/mapsession.h - merges map messages into the network map: one decoded message in, changes out.
  *
  * Pure: the wall clock is an argument.  Nodes are decoded one at a time, so that memory holds the compact peers
- * and never a JSON tree of them all.  A message is applied whole or, on an error, not at all; then the stream
- * should be closed and opened anew.  Control thread.
+ * and never a JSON tree of them all.  After an error the stream should be closed and opened anew; what the refused
+ * message changed all the same is in the delta of the next one, so that no change is ever left untold.
+ * Control thread.
  * Source: Tailscale control protocol, MapResponse and its merge rules.
  */
 #pragma once

@@ -624,6 +624,30 @@ static void test_restart(void **state)
         mapsession_free(s);
 }
 
+/* A message with a filter that cannot be read is refused; what else it brought is told with the next one. */
+static void test_refused(void **state)
+{
+        (void)state;
+        struct map_news news;
+        struct mapsession *s = started();
+        assert_int_equal(apply(s,
+                               "{\"Domain\":\"other\",\"PeersRemoved\":[2],\"PeersChanged\":[{\"ID\":6,\"Key\":\"" KEY_B
+                               "\"}],\"PacketFilter\":[null]}",
+                               &news),
+                         ERR_FORMAT);
+        mapsession_restart(s);
+        must(s,
+             "{\"Node\":{\"ID\":1,\"Name\":\"alpha.tail.example.org.\",\"Key\":\"" KEY_A
+             "\"},\"Domain\":\"other\",\"Peers\":[{\"ID\":6,\"Key\":\"" KEY_B "\"}]}",
+             &news);
+        assert_int_equal(changed(&news.delta, BETA), NETMAP_PEER_REMOVED);
+        assert_int_equal(changed(&news.delta, 6), NETMAP_PEER_ADDED);
+        assert_true(news.delta.parts & NETMAP_DOMAIN);
+        must(s, "{\"PeersRemoved\":[6]}", &news);
+        assert_int_equal(news.delta.parts, 0);
+        mapsession_free(s);
+}
+
 static void test_expiry(void **state)
 {
         (void)state;
@@ -871,6 +895,7 @@ int main(void)
                 cmocka_unit_test(test_lists),           cmocka_unit_test(test_seen),
                 cmocka_unit_test(test_filter),          cmocka_unit_test(test_derp_deltas),
                 cmocka_unit_test(test_other_parts),     cmocka_unit_test(test_restart),
+                cmocka_unit_test(test_refused),
                 cmocka_unit_test(test_expiry),          cmocka_unit_test(test_replay),
                 cmocka_unit_test(test_ten_thousand),
         };
