@@ -365,10 +365,13 @@ int64_t mapsession_next_expiry(const struct mapsession *s, int64_t wall_ns)
                 if (!n->expired && n->key_expiry_ns != 0 && n->key_expiry_ns < next)
                         next = n->key_expiry_ns;
         }
+        if (next != INT64_MAX)
+                next -= s->map.control_skew_ns;
+        /* Our own goes by the local clock alone, as mapsession_self_expired() does. */
         const struct netmap_node *self = s->map.self;
-        if (self != NULL && self->key_expiry_ns > corrected(s, wall_ns) && self->key_expiry_ns < next)
+        if (self != NULL && self->key_expiry_ns > wall_ns && self->key_expiry_ns < next)
                 next = self->key_expiry_ns;
-        return next == INT64_MAX ? next : next - s->map.control_skew_ns;
+        return next;
 }
 
 bool mapsession_self_expired(const struct mapsession *s, int64_t wall_ns)

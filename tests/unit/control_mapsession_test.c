@@ -648,6 +648,28 @@ static void test_refused(void **state)
         mapsession_free(s);
 }
 
+/* Our own key runs out by the local clock, however wrong the server finds it. */
+static void test_self_expiry_by_the_local_clock(void **state)
+{
+        (void)state;
+        static const char *const clocks[] = {"2026-11-23T05:38:20Z", "2026-11-23T06:38:20Z", "2026-11-23T07:38:20Z"};
+        for (size_t i = 0; i < 3; i++) {
+                struct map_news news;
+                struct mapsession *s = mapsession_new();
+                char text[256];
+                snprintf(text, sizeof(text),
+                         "{\"ControlTime\":\"%s\",\"Node\":{\"ID\":1,\"Key\":\"" KEY_A
+                         "\",\"KeyExpiry\":\"2026-11-23T06:48:20Z\"}}",
+                         clocks[i]);
+                must(s, text, &news);
+                int64_t at = mapsession_next_expiry(s, RECORDED_NS);
+                assert_true(at == RECORDED_NS + 600 * NS_PER_SEC);
+                assert_false(mapsession_self_expired(s, at - 1));
+                assert_true(mapsession_self_expired(s, at));
+                mapsession_free(s);
+        }
+}
+
 static void test_expiry(void **state)
 {
         (void)state;
@@ -896,6 +918,7 @@ int main(void)
                 cmocka_unit_test(test_filter),          cmocka_unit_test(test_derp_deltas),
                 cmocka_unit_test(test_other_parts),     cmocka_unit_test(test_restart),
                 cmocka_unit_test(test_refused),
+                cmocka_unit_test(test_self_expiry_by_the_local_clock),
                 cmocka_unit_test(test_expiry),          cmocka_unit_test(test_replay),
                 cmocka_unit_test(test_ten_thousand),
         };
