@@ -18,6 +18,8 @@ struct lookup {
         void *arg;
         int fd[2]; /* answers: we read [0], each helper has its own copy of [1] */
         unsigned running;
+        struct job *first, **last; /* waiting for their turn, oldest first */
+        size_t waiting;
 };
 
 struct answer {
@@ -27,6 +29,7 @@ struct answer {
 
 /* All that a helper has; it never sees the struct lookup. */
 struct job {
+        struct job *next;
         int fd;
         uint32_t id;
         int family;
@@ -48,6 +51,48 @@ static void *run(void *arg)
         return NULL;
 }
 
+/* Signals are for the main threads. */
+static int start_thread(struct job *j)
+{
+        pthread_attr_t attr;
+        sigset_t all, old;
+        pthread_t t;
+        pthread_attr_init(&attr);
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        int rc = pthread_create(&t, &attr, run, j);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        pthread_attr_destroy(&attr);
+        return rc;
+}
+
+/* False: no thread could be had; the job is gone. */
+static bool launch(struct lookup *k, struct job *j)
+{
+        j->fd = fcntl(k->fd[1], F_DUPFD_CLOEXEC, 0);
+        if (j->fd >= 0 && start_thread(j) == 0) {
+                k->running++;
+                return true;
+        }
+        if (j->fd >= 0)
+                close(j->fd);
+        free(j);
+        return false;
+}
+
+static struct job *take_waiting(struct lookup *k)
+{
+        struct job *j = k->first;
+        if (j == NULL)
+                return NULL;
+        k->first = j->next;
+        if (k->first == NULL)
+                k->last = &k->first;
+        k->waiting--;
+        return j;
+}
+
 static void on_ready(struct watch *w, unsigned events, mono_t now)
 {
         (void)events;
@@ -56,6 +101,11 @@ static void on_ready(struct watch *w, unsigned events, mono_t now)
         if (recv(k->fd[0], &a, sizeof(a), MSG_DONTWAIT) != sizeof(a))
                 return;
         k->running--;
+        for (struct job *j; k->running < LOOKUP_MAX && (j = take_waiting(k)) != NULL;) {
+                uint32_t id = j->id;
+                if (!launch(k, j))
+                        k->fn(k->arg, id, (struct ip){.family = IP_NONE}, now);
+        }
         k->fn(k->arg, a.id, a.ip, now);
 }
 
@@ -68,6 +118,7 @@ struct lookup *lookup_new(struct loop *l, lookup_fn fn, void *arg)
         k->loop = l;
         k->fn = fn;
         k->arg = arg;
+        k->last = &k->first;
         watch_init(&k->watch, on_ready);
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k->fd) != 0) {
                 free(k);
@@ -86,32 +137,23 @@ void lookup_free(struct lookup *k)
 {
         if (!k)
                 return;
+        lookup_forget(k);
         loop_unwatch(&k->watch);
         close(k->fd[0]);
         close(k->fd[1]);
         free(k);
 }
 
-/* Signals are for the main threads. */
-static int start_thread(struct job *j)
+void lookup_forget(struct lookup *k)
 {
-        pthread_attr_t attr;
-        sigset_t all, old;
-        pthread_t t;
-        pthread_attr_init(&attr);
-        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        int rc = pthread_create(&t, &attr, run, j);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        pthread_attr_destroy(&attr);
-        return rc;
+        for (struct job *j; (j = take_waiting(k)) != NULL;)
+                free(j);
 }
 
 enum err lookup_start(struct lookup *k, uint32_t id, const char *host, enum ip_family f)
 {
         size_t len = strlen(host);
-        if (k->running == LOOKUP_MAX || len >= LOOKUP_HOST_MAX)
+        if (k->waiting == LOOKUP_WAITING_MAX || len >= LOOKUP_HOST_MAX)
                 return ERR_FULL;
         struct job *j = calloc(1, sizeof(*j));
         if (!j)
@@ -119,13 +161,10 @@ enum err lookup_start(struct lookup *k, uint32_t id, const char *host, enum ip_f
         j->id = id;
         j->family = f == IP_V6 ? AF_INET6 : AF_INET;
         memcpy(j->host, host, len);
-        j->fd = fcntl(k->fd[1], F_DUPFD_CLOEXEC, 0);
-        if (j->fd < 0 || start_thread(j) != 0) {
-                if (j->fd >= 0)
-                        close(j->fd);
-                free(j);
-                return ERR_FULL;
-        }
-        k->running++;
+        if (k->running < LOOKUP_MAX)
+                return launch(k, j) ? ERR_NONE : ERR_FULL;
+        *k->last = j;
+        k->last = &j->next;
+        k->waiting++;
         return ERR_NONE;
 }

@@ -110,6 +110,7 @@ static void start_lookup(struct netrun *n, const struct nc_action *a, mono_t now
 static void finish(struct netrun *n, mono_t now)
 {
         cancel_fetches(n);
+        lookup_forget(n->lookup);
         const struct netcheck_report *r = nc_finish(n->nc, n->cb.home_heard(n->arg), now);
         char line[512];
         log_debug(1, "netcheck: %s", nc_report_line(r, line, sizeof(line)));
@@ -205,6 +206,7 @@ void netrun_cancel(struct netrun *n)
 {
         loop_timer_stop(&n->timer);
         cancel_fetches(n);
+        lookup_forget(n->lookup);
         nc_cancel(n->nc);
 }
 
