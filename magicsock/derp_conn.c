@@ -17,6 +17,7 @@ enum {
         STEADY_MS = 10000,       /* up for so long: the next failure starts from the shortest backoff */
         BACKOFF_MAX_MS = 5000,
         CERTS_MAX = 16,
+        READS_A_ROUND = 16,      /* of up to 16 KiB each: then everything else on the loop has its turn */
 };
 
 /* Callbacks may close the conn they are called from: it goes when the last of them is back. */
@@ -61,6 +62,7 @@ static void drop_stream(struct derp_conn *c)
         stream_close(c->stream);
         c->stream = NULL;
         c->id = 0;
+        c->unread = false;
         derp_client_done(&c->client);
 }
 
@@ -129,12 +131,6 @@ static void flush(struct derp_conn *c, mono_t now)
                 }
                 derp_client_sent(&c->client, n);
         }
-}
-
-static void on_kick(struct timer *t, mono_t now)
-{
-        struct derp_conn *c = container_of(t, struct derp_conn, kick);
-        flush(c, now);
 }
 
 static void deliver(struct derp_conn *c, const struct derp_msg *msg, mono_t now)
@@ -210,11 +206,13 @@ static void on_event(struct derp_conn *c, const struct derp_event *ev, mono_t no
         }
 }
 
-/* Until there is nothing more to read.  A callback may have closed or replaced the stream: `id` tells. */
+/* Until there is nothing more to read, or for this round; what TLS holds by then is not seen by the loop, so the kick
+ * goes on with it.  A callback may have closed or replaced the stream: `id` tells. */
 static void pump(struct derp_conn *c, mono_t now)
 {
         uint32_t id = c->id;
-        for (;;) {
+        c->unread = false;
+        for (int reads = 0;; reads++) {
                 struct derp_event ev;
                 size_t cap, n;
                 do {
@@ -223,6 +221,11 @@ static void pump(struct derp_conn *c, mono_t now)
                         if (c->dead || c->id != id)
                                 return;
                 } while (ev.kind != DERP_EV_NONE);
+                if (reads == READS_A_ROUND) {
+                        c->unread = true;
+                        loop_timer_at(c->mgr->loop, &c->kick, now);
+                        break;
+                }
                 uint8_t *in = derp_client_in(&c->client, &cap);
                 enum err e = stream_read(c->stream, in, cap, &n);
                 if (e == ERR_AGAIN)
@@ -237,6 +240,17 @@ static void pump(struct derp_conn *c, mono_t now)
                 c->answer_by = (mono_t){0};   /* the timer finds that out when it fires */
         }
         flush(c, now);
+}
+
+static void on_kick(struct timer *t, mono_t now)
+{
+        struct derp_conn *c = container_of(t, struct derp_conn, kick);
+        c->busy++;
+        if (c->unread && c->state >= CONN_LOGIN)
+                pump(c, now);
+        else
+                flush(c, now);
+        leave(c);
 }
 
 static bool find_meta(struct derp_conn *c, struct node_public *ret)

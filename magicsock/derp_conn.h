@@ -39,7 +39,8 @@ struct derp_conn {
         char detail[DERP_DETAIL_MAX];   /* as last reported */
         struct pkt_queue queue;      /* frames: derp_send_head() is in front already */
         struct timer timer;          /* the earliest of the above */
-        struct timer kick;           /* flush in the next round */
+        struct timer kick;           /* flush, and read on if `unread`, in the next round */
+        bool unread;                 /* the last round of reading was cut short */
         struct derp_client client;
 };
 

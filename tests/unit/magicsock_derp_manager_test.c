@@ -4,7 +4,7 @@
 #include "tests/unit/check.h"
 #include "tests/unit/derp_server.h"
 
-enum { REGIONS = 3, POOL = 64 };
+enum { REGIONS = 3, POOL = 64, ECHOES_MAX = 10000 };
 
 struct side {
         struct derp_mgr *m;
@@ -16,6 +16,7 @@ struct side {
         uint8_t last[PKT_DATA_MAX];
         char detail[128];
         bool close_on_recv;   /* log out from inside the callback */
+        struct srv_conn *echo;   /* each packet received makes the relay send another */
 };
 
 static struct loop *l;
@@ -37,6 +38,8 @@ static void on_recv(void *arg, int region, uint32_t conn, const struct node_publ
         s->last_len = pkt->len;
         memcpy(s->last, pkt_cdata(pkt), pkt->len);
         pkt_release(pool, pkt);
+        if (s->echo != NULL && s->received < ECHOES_MAX)
+                srv_frame(s->echo, DERP_RECV_PACKET, b.pub.b, KEY_LEN, "again", 5);
         if (s->close_on_recv)
                 derp_mgr_set_key(s->m, NULL, now);
 }
@@ -413,6 +416,32 @@ static void test_packet_too_large_or_no_room(void **state)
         UNTIL(a.received == 1);
 }
 
+static unsigned received_by_then;
+
+static void on_its_turn(struct timer *t, mono_t now)
+{
+        (void)t;
+        (void)now;
+        received_by_then = a.received;
+        a.echo = NULL;
+}
+
+/* A relay that sends as fast as we read must not keep the thread from its timers and sockets. */
+static void test_busy_relay_leaves_turns(void **state)
+{
+        (void)state;
+        struct timer t;
+        both_home(1);
+        a.echo = srv_find(&servers[0], &a.pub);
+        srv_frame(a.echo, DERP_RECV_PACKET, b.pub.b, KEY_LEN, "first", 5);
+        timer_init(&t, on_its_turn);
+        loop_timer_in(l, &t, 0);
+        received_by_then = 0;
+        UNTIL(received_by_then > 0);
+        assert_true(received_by_then < ECHOES_MAX);
+        UNTIL(a.received > received_by_then);   /* what was on its way still comes */
+}
+
 static void test_closed_from_its_own_callback(void **state)
 {
         (void)state;
@@ -492,7 +521,8 @@ int main(void)
                 T(test_restart), T(test_refused_then_let_in), T(test_not_a_relay), T(test_second_node),
                 T(test_home_moves), T(test_map_changes), T(test_key_changes), T(test_network_down_and_up),
                 T(test_check), T(test_check_without_an_answer), T(test_health),
-                T(test_packet_too_large_or_no_room), T(test_closed_from_its_own_callback), T(test_idle_close),
+                T(test_packet_too_large_or_no_room), T(test_busy_relay_leaves_turns),
+                T(test_closed_from_its_own_callback), T(test_idle_close),
                 T(test_silence), T(test_backoff_grows),
         };
         if (crypto_init() != ERR_NONE)
