@@ -9,6 +9,7 @@
 
 enum {
         WATCHDOG_MS = 120000,
+        UPDATE_MS = 30000, /* for the answer to an update */
         GATHER_MS = 100, /* changes that come together go together */
         BESIDE_MS = 50,
         EARLY_GAP_MS = 150,
@@ -289,7 +290,18 @@ static void send_lite(struct control *c, mono_t now)
 {
         static const struct h2_stream_fns FNS = {on_lite_status, on_lite_data, on_lite_end};
         c->dirty = false; /* what changes from here on goes with the next one */
+        c->lite_sent = now;
         (void)control_post(c, &c->lite, "/machine/map", map_body(c, false), &FNS, now);
+}
+
+/* The server took the update and says nothing, while the stream beside it lives: it is sent again. */
+static void give_up_lite(struct control *c, mono_t now)
+{
+        log_debug(1, "control: an update was not answered");
+        request_drop(c, &c->lite);
+        c->dirty = true;
+        c->dirty_at = now;
+        (void)backoff_fail(&c->lite_backoff, now);
 }
 
 static bool wants_map(const struct control *c)
@@ -312,6 +324,8 @@ void map_advance(struct control *c, mono_t now)
                 control_net_failed(c, CONTROL_ERROR_TIMEOUT, "nothing was heard for two minutes", now);
                 return;
         }
+        if (c->lite.stream != NULL && mono_diff_ms(now, c->lite_sent) >= UPDATE_MS)
+                give_up_lite(c, now);
         if (conn_is_open(c->conn) && wants_lite(c) && mono_reached(now, c->dirty_at) &&
             mono_reached(now, c->lite_backoff.next))
                 send_lite(c, now);
@@ -326,6 +340,8 @@ mono_t map_next(const struct control *c)
                 next = mono_min(next, c->map_backoff.next);
         else
                 next = mono_min(next, mono_add_ms(c->map_heard, WATCHDOG_MS));
+        if (c->lite.stream != NULL)
+                next = mono_min(next, mono_add_ms(c->lite_sent, UPDATE_MS));
         if (wants_lite(c))
                 next = mono_min(next, mono_reached(c->dirty_at, c->lite_backoff.next) ? c->dirty_at
                                                                                       : c->lite_backoff.next);

@@ -107,6 +107,7 @@ struct control {
         bool dirty;
         mono_t dirty_at; /* send not before: gathers what comes together */
         struct backoff lite_backoff;
+        mono_t lite_sent; /* the one that is under way */
 };
 
 enum {

@@ -1,6 +1,6 @@
 /* The whole client against a small control server on the loopback: logging in in every way, the map, updates,
  * restarts of the server, a deleted node, logging out. */
-#include "daemon/control/client.h"
+#include "daemon/control/client_state.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,6 +38,7 @@ struct world {
         unsigned step;
         const char *map_status; /* NULL: a map comes */
         bool slow_map;          /* it comes when the test says so */
+        bool mute_updates;      /* they are taken and not answered */
         struct fake_stream *held_register, *held_map;
 };
 
@@ -164,7 +165,7 @@ static void on_request(struct fake *f, struct fake_stream *s, json_t *body)
                 w->held_map = s;
                 if (!w->slow_map)
                         fake_map(s, "{" SELF "}");
-        } else {
+        } else if (!w->mute_updates) {
                 fake_answer(s, "200", "", 0, false);
         }
 }
@@ -383,6 +384,24 @@ static void test_updates(void **state)
         control_set_endpoints(w->c, NULL, 0);
         until(&w->lites, 3);
         assert_int_equal(w->endpoints, 0);
+}
+
+/* An update without an answer holds the next ones up for half a minute, not for the life of the stream. */
+static void test_update_unanswered(void **state)
+{
+        (void)state;
+        logged_in();
+        w->mute_updates = true;
+        control_set_endpoints(w->c, &(struct control_endpoint){{ip_v4(192, 0, 2, 1), 1}, CONTROL_ENDPOINT_LOCAL}, 1);
+        until(&w->lites, 2);
+        run_ms(300);
+        assert_int_equal(w->lites, 2);
+        w->mute_updates = false;
+        w->c->lite_sent = mono_add_ms(w->c->lite_sent, -30000);
+        control_kick(w->c);
+        until(&w->lites, 3);
+        assert_int_equal(w->endpoints, 1);
+        assert_int_equal(w->streams, 1);
 }
 
 static void test_wrong_key(void **state)
@@ -621,6 +640,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 ROW(test_login_and_map), ROW(test_no_early_payload), ROW(test_updates),
+                ROW(test_update_unanswered),
                 ROW(test_wrong_key),     ROW(test_interactive),      ROW(test_new_url),
                 ROW(test_bad_url),       ROW(test_expired_key),      ROW(test_quiet_restart),
                 ROW(test_deleted_node),  ROW(test_server_restart),   ROW(test_new_server_key),
