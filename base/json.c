@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -96,9 +98,56 @@ static bool skip_value(struct scan *s, unsigned max_depth)
         return true;
 }
 
+/* --- the parser proper --- */
+
+/* The number at s, if it is an integer beyond 64 bits, becomes a real of the same length.  How long it is. */
+static size_t mend_number(char *s)
+{
+        char *end;
+        size_t n = strspn(s, "+-.0123456789Ee");
+        errno = 0;
+        (void)strtoll(s, &end, 10);
+        if (errno == ERANGE && end == s + n)
+                memcpy(end - 2, "e2", 2);
+        return n;
+}
+
+/* s[len] is NUL. */
+static void mend(char *s, size_t len)
+{
+        bool in_string = false;
+        for (size_t i = 0; i < len; i++) {
+                if (in_string && s[i] == '\\') {
+                        if (strncmp(s + i, "\\u0000", 6) == 0)
+                                memcpy(s + i, "\\ufffd", 6);
+                        i++;   /* the character behind it is no quote */
+                } else if (s[i] == '"') {
+                        in_string = !in_string;
+                } else if (!in_string && (s[i] == '-' || (s[i] >= '0' && s[i] <= '9'))) {
+                        i += mend_number(s + i) - 1;
+                }
+        }
+}
+
+/* Two things are legal that jansson refuses: \u0000, and integers beyond 64 bits with a sign.  Any node can have
+ * them in what it tells of itself, and servers pass that on to all others, who must not lose their map to it. */
+static json_t *load(const char *text, size_t len)
+{
+        json_t *v = json_loadb(text, len, JSON_FLAGS, NULL);
+        char *copy = v == NULL ? malloc(len + 1) : NULL;
+        if (copy == NULL)
+                return v;
+        memcpy(copy, text, len);
+        copy[len] = '\0';
+        mend(copy, len);
+        v = json_loadb(copy, len, JSON_FLAGS, NULL);
+        free(copy);
+        return v;
+}
+
 static json_t *parse_slice(const char *from, const char *to)
 {
-        return json_loadb(from, (size_t)(to - from), JSON_FLAGS, NULL);
+        return load(from, (size_t)(to - from));
 }
 
 json_t *json_parse(const char *text, size_t len)
@@ -108,7 +157,7 @@ json_t *json_parse(const char *text, size_t len)
         struct scan s = {text, text + len};
         if (!skip_value(&s, JSON_DEPTH_MAX))
                 return NULL;
-        return json_loadb(text, len, JSON_FLAGS, NULL);
+        return load(text, len);
 }
 
 /* --- getters --- */

@@ -12,7 +12,8 @@
 #include "base/addr.h"
 #include "base/err.h"
 
-/* Rejects depth > 64 and trailing bytes; of a member given twice the last wins.  NULL: not JSON. */
+/* Rejects depth > 64 and trailing bytes; of a member given twice the last wins.  \u0000 is read as U+FFFD, and an
+ * integer that does not fit as a real.  NULL: not JSON. */
 json_t *json_parse(const char *text, size_t len);
 
 const char *json_str(const json_t *obj, const char *key, const char *dflt);

@@ -670,6 +670,21 @@ static void test_self_expiry_by_the_local_clock(void **state)
         }
 }
 
+/* What a peer says of itself is passed on as it is; it must not cost us the map. */
+static void test_odd_peer(void **state)
+{
+        (void)state;
+        struct map_news news;
+        struct mapsession *s = started();
+        must(s,
+             "{\"PeersChanged\":[{\"ID\":6,\"Key\":\"" KEY_B
+             "\",\"Hostinfo\":{\"OS\":\"a\\u0000b\",\"NetInfo\":{\"DERPLatency\":{\"\\u0000\":1}},"
+             "\"TPM\":{\"FirmwareVersion\":18446744073709551615}}}]}",
+             &news);
+        assert_int_equal(changed(&news.delta, 6), NETMAP_PEER_ADDED);
+        mapsession_free(s);
+}
+
 static void test_expiry(void **state)
 {
         (void)state;
@@ -917,7 +932,7 @@ int main(void)
                 cmocka_unit_test(test_lists),           cmocka_unit_test(test_seen),
                 cmocka_unit_test(test_filter),          cmocka_unit_test(test_derp_deltas),
                 cmocka_unit_test(test_other_parts),     cmocka_unit_test(test_restart),
-                cmocka_unit_test(test_refused),
+                cmocka_unit_test(test_refused), cmocka_unit_test(test_odd_peer),
                 cmocka_unit_test(test_self_expiry_by_the_local_clock),
                 cmocka_unit_test(test_expiry),          cmocka_unit_test(test_replay),
                 cmocka_unit_test(test_ten_thousand),
