@@ -16,6 +16,7 @@ enum {
         PACKETS_DEFAULT = 1024,
         NETCHECKS_MAX = 16,        /* CLI requests that wait for one report */
         NETCHECK_PATIENCE_MS = 10000,
+        SPILL_MS = 5,            /* the ring was full: another try */
 };
 
 struct data {
@@ -24,7 +25,7 @@ struct data {
         struct ring *in, *out;
         struct pktring *from_service;
         struct watch in_watch, tun_watch, service_watch;
-        struct timer wg_timer, netcheck_timer;
+        struct timer round_timer, netcheck_timer;
         struct datapath dp;
         struct derpmap *map;
         uint32_t gen[SLOTS_MAX];          /* of the present tenant; 0 = none */
@@ -39,7 +40,7 @@ struct data {
         bool stop;
 };
 
-/* Never blocks and never loses a message: what does not fit waits for the end of the next round. */
+/* Never blocks and never loses a message: what does not fit is tried again at the end of every round. */
 static void post(struct data *d, struct dp_msg m)
 {
         if (d->spill_count == 0 && ring_push(d->out, &m))
@@ -426,20 +427,23 @@ static void on_service(struct watch *w, unsigned events, mono_t now)
                 pktring_wake(d->from_service);
 }
 
-static void on_wg_timer(struct timer *t, mono_t now)
+static void on_round_timer(struct timer *t, mono_t now)
 {
         (void)t;
-        (void)now;   /* the end of the round does the work */
+        (void)now;   /* the end of the round, which it brings about, does the work */
 }
 
-/* End of a round: WireGuard's own messages go out, its next deadline is armed. */
+/* End of a round: WireGuard's own messages and what the ring had no room for go out, the next one is arranged. */
 static void on_idle(void *arg, mono_t now)
 {
         struct data *d = arg;
         datapath_service(&d->dp, now);
-        loop_timer_at(d->loop, &d->wg_timer, wg_deadline(d->dp.wg));
+        mono_t next = wg_deadline(d->dp.wg);
         if (d->spill_count > 0)
                 flush_spill(d);
+        if (d->spill_count > 0)
+                next = mono_min(next, mono_add_ms(now, SPILL_MS));
+        loop_timer_at(d->loop, &d->round_timer, next);
 }
 
 static const struct ms_callbacks ms_cb = {
@@ -464,7 +468,7 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
         watch_init(&d->in_watch, on_ring);
         watch_init(&d->tun_watch, on_tun);
         watch_init(&d->service_watch, on_service);
-        timer_init(&d->wg_timer, on_wg_timer);
+        timer_init(&d->round_timer, on_round_timer);
         timer_init(&d->netcheck_timer, on_netcheck_late);
         if ((d->loop = loop_new()) == NULL || (d->dialer = dialer_new(d->loop)) == NULL)
                 goto fail;
@@ -502,7 +506,7 @@ void data_free(struct data *d)
         if (d == NULL)
                 return;
         if (d->loop != NULL) {
-                loop_timer_stop(&d->wg_timer);
+                loop_timer_stop(&d->round_timer);
                 loop_timer_stop(&d->netcheck_timer);
                 loop_unwatch(&d->in_watch);
                 loop_unwatch(&d->tun_watch);

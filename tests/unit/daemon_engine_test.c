@@ -2,9 +2,11 @@
 #include "tests/unit/check.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/crypto.h"
 #include "base/log.h"
+#include "daemon/dpmsg.h"
 #include "daemon/engine.h"
 #include "tun/device.h"
 #include "tun/filter.h"
@@ -144,6 +146,16 @@ static void every_request_is_answered_once(void **state)
         wait_for(f, &f->statuses, 100);
 }
 
+/* More answers than the ring holds, while nobody takes them out: the rest must not wait for chance to wake the thread. */
+static void answers_wait_for_room(void **state)
+{
+        struct fixture *f = *state;
+        for (int i = 0; i < 2 * DP_RING; i++)
+                engine_status(f->engine, on_status, f);
+        usleep(50000);
+        wait_for(f, &f->statuses, 2 * DP_RING);
+}
+
 static void a_cancelled_ping_is_not_answered(void **state)
 {
         struct fixture *f = *state;
@@ -193,6 +205,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(answers_status_from_the_other_thread, setup, teardown),
                 cmocka_unit_test_setup_teardown(peers_come_and_go, setup, teardown),
                 cmocka_unit_test_setup_teardown(every_request_is_answered_once, setup, teardown),
+                cmocka_unit_test_setup_teardown(answers_wait_for_room, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_cancelled_ping_is_not_answered, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_deleted_interface_is_told_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_pending_is_answered_at_the_end, setup, teardown),
