@@ -123,12 +123,6 @@ void stream_close(struct stream *s)
         free(s);
 }
 
-void stream_set_fn(struct stream *s, stream_fn fn, void *arg)
-{
-        s->fn = fn;
-        s->arg = arg;
-}
-
 /* A descriptor at its end is readable for ever; the owner has been told once by the result. */
 static enum err end_stream(struct stream *s, enum err end, const char *why)
 {

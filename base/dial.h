@@ -53,7 +53,6 @@ typedef void (*stream_fn)(struct stream *s, enum stream_event ev, void *arg, mon
  * before this returns.  fn may close the stream. */
 struct stream *stream_dial(struct dialer *d, const struct dial_opts *opts, stream_fn fn, void *arg);
 void stream_close(struct stream *s);   /* any time; NULL is fine; fn is not called again */
-void stream_set_fn(struct stream *s, stream_fn fn, void *arg);   /* hand the stream to another owner */
 /* ERR_AGAIN, ERR_CLOSED, ERR_IO; ERR_STATE before it is connected.  *ret_n > 0 on ERR_NONE.  After ERR_CLOSED or
  * ERR_IO no more events come and every call says the same.  What was not written may be offered again
  * from another place. */

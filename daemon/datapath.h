@@ -1,8 +1,8 @@
 /* daemon/datapath.h - the packet's walk, out and in.  Data thread.
  *
- * Joins what may not know each other: TUN and filter, WireGuard, magicsock.  Nothing here allocates but
- * packets from the pool, and there is no log line a packet: drops are counted by whoever drops.  A peer is told that its TCP connection is
- * refused (TSMP), and a refusal of one of ours is logged, both at a limited rate.
+ * Joins what may not know each other: TUN and filter, WireGuard, magicsock.  Nothing here allocates but packets from
+ * the pool, and there is no log line a packet: drops are counted by whoever drops.  A peer is told that its TCP
+ * connection is refused (TSMP), and a refusal of one of ours is logged, both at a limited rate.
  */
 #pragma once
 

@@ -102,7 +102,8 @@ struct disco_public engine_disco_public(const struct engine *e);
 
 /* Our identity.  A new key drops every session. */
 void engine_set_key(struct engine *e, const struct key_private *node);
-/* Up: sockets answer, relays connect, netcheck runs.  Down: silence, sessions wiped, peers kept. */
+/* Up: sockets answer, relays connect, netcheck runs.  Down: silence.  Peers stay, and their sessions, which run out
+ * by themselves. */
 void engine_set_up(struct engine *e, bool up);
 void engine_set_derpmap(struct engine *e, const struct derpmap *m);
 /* Whether the control server hears us: home does not move while it could not be announced. */

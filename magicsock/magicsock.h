@@ -6,7 +6,8 @@
  * may change, which starts its paths over.
  *
  * A peer starts on its relay, so the first packet never waits; disco pings find a direct path meanwhile and
- * data moves there.  Nothing on the packet path allocates once a peer is set.
+ * data moves there.  Nothing on the packet path allocates but what a search for a path needs: a peer's candidates and
+ * pings in flight, bounded, and the connection to a relay that was not needed before.
  */
 #pragma once
 

@@ -271,13 +271,3 @@ enum err h2_pull(struct h2 *h, struct buf *out)
                 return ERR_CLOSED;
         return buf_ok(out) ? ERR_NONE : ERR_FULL;
 }
-
-bool h2_going_away(const struct h2 *h)
-{
-        return h->going_away;
-}
-
-bool h2_idle(const struct h2 *h)
-{
-        return h->streams == NULL;
-}

@@ -1,7 +1,7 @@
 /* daemon/control/h2.h - an HTTP/2 client without a socket: bytes in, bytes out, requests and their answers.
  *
  * A thin wrap of nghttp2's memory interface.  Flow control, SETTINGS and PING are answered inside.  Windows are
- * granted as data is handed on.  Callbacks run inside h2_feed() and may call h2_request() and h2_cancel(), not
+ * granted as data is handed on.  Callbacks run inside h2_feed() and may call h2_start() and h2_cancel(), not
  * h2_free().  Source: RFC 9113.
  */
 #pragma once
@@ -46,5 +46,3 @@ void h2_abandon(struct h2 *h);
 ERR_CHECK enum err h2_feed(struct h2 *h, const void *data, size_t len);
 /* Appends what is to be sent to out. */
 ERR_CHECK enum err h2_pull(struct h2 *h, struct buf *out);
-bool h2_going_away(const struct h2 *h); /* no new requests here */
-bool h2_idle(const struct h2 *h);       /* no stream is open */

@@ -21,7 +21,7 @@
 
 enum netmap_opt { NETMAP_UNKNOWN = 0, NETMAP_NO, NETMAP_YES }; /* an optional bool */
 
-/* What a node may at most bring; what is beyond is dropped (strings: the node is refused). */
+/* What a node may at most bring; what is beyond is dropped. */
 enum {
         NETMAP_PREFIXES_MAX = 4096,
         NETMAP_ENDPOINTS_MAX = 256,

@@ -109,13 +109,6 @@ void peerset_remove(struct peerset *p, int64_t id)
         p->next_count--;
 }
 
-void peerset_clear(struct peerset *p)
-{
-        for (size_t i = 0; i < p->next_count; i++)
-                drop(p, p->next[i]);
-        p->next_count = 0;
-}
-
 struct ranked {
         struct netmap_node *node;
         size_t rank;

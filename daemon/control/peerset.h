@@ -35,7 +35,6 @@ ERR_CHECK enum err peerset_begin(struct peerset *p, bool empty);
 struct netmap_node *peerset_find(const struct peerset *p, int64_t id); /* among next; NULL: none */
 void peerset_put(struct peerset *p, struct netmap_node *n); /* takes n; a peer with its id must exist */
 void peerset_remove(struct peerset *p, int64_t id);         /* unknown ids are fine */
-void peerset_clear(struct peerset *p);
 /* Moves all nodes of l in, leaving it empty; of two with one id the later wins. */
 ERR_CHECK enum err peerset_merge(struct peerset *p, struct node_list *l);
 /* Makes next the set and fills changes.  ERR_FULL: all is as before peerset_begin(). */
