@@ -97,6 +97,22 @@ static void conn_fail(struct derp_conn *c, const char *why, mono_t now)
         report(c, DERP_STATE_DOWN, text, was_up, now);
 }
 
+static void release_first(struct derp_conn *c)
+{
+        pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));
+        c->mgr->queued--;
+}
+
+/* Whose queue gives way when all together hold too much: never that of a relay which takes what it gets. */
+static struct derp_conn *fullest(const struct derp_mgr *m)
+{
+        struct derp_conn *most = m->conns;
+        for (struct derp_conn *c = m->conns; c != NULL; c = c->next)
+                if (c->queue.count > most->queue.count)
+                        most = c;
+        return most;
+}
+
 /* Moves the queue into the client and the client's bytes into the stream, until one of them is full. */
 static void flush(struct derp_conn *c, mono_t now)
 {
@@ -112,7 +128,7 @@ static void flush(struct derp_conn *c, mono_t now)
                                 m->stats.sent++;
                         else
                                 m->stats.dropped_rate++;
-                        pkt_release(m->pool, pkt_queue_pop(&c->queue));
+                        release_first(c);
                 }
                 size_t len, n;
                 const uint8_t *out = derp_client_out(&c->client, &len);
@@ -430,8 +446,8 @@ void derp_conn_free(struct derp_conn *c)
         drop_stream(c);
         loop_timer_stop(&c->timer);
         loop_timer_stop(&c->kick);
-        for (struct pkt *p; (p = pkt_queue_pop(&c->queue)) != NULL; c->mgr->stats.dropped_queue++)
-                pkt_release(c->mgr->pool, p);
+        for (; c->queue.head != NULL; c->mgr->stats.dropped_queue++)
+                release_first(c);
         c->dead = true;
         if (c->busy == 0)
                 free(c);
@@ -451,10 +467,14 @@ void derp_conn_send(struct derp_conn *c, struct pkt *frame, mono_t now)
                 return;
         }
         if (c->queue.count >= DERP_MGR_QUEUE_MAX) {
-                pkt_release(m->pool, pkt_queue_pop(&c->queue));
+                release_first(c);
+                m->stats.dropped_queue++;
+        } else if (m->queued >= m->queue_limit) {
+                release_first(fullest(m));
                 m->stats.dropped_queue++;
         }
         pkt_queue_push(&c->queue, frame);
+        m->queued++;
         if (c->state >= CONN_LOGIN && !timer_is_armed(&c->kick))
                 loop_timer_at(m->loop, &c->kick, now);
         leave(c);

@@ -60,6 +60,7 @@ struct derp_mgr {
         uint32_t last_id;
         struct derp_conn *conns;
         size_t conn_count;
+        size_t queued, queue_limit;   /* packets waiting on all conns: they must not eat the pool */
         struct timer sweep;
         struct derp_mgr_stats stats;
 };

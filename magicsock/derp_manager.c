@@ -119,6 +119,9 @@ struct derp_mgr *derp_mgr_new(struct loop *l, struct dialer *d, struct pkt_pool 
         m->arg = opts->arg;
         m->plain = opts->plain;
         m->network_up = true;
+        m->queue_limit = pkt_pool_free_count(pool) / 4;
+        if (m->queue_limit < DERP_MGR_QUEUE_MAX)
+                m->queue_limit = DERP_MGR_QUEUE_MAX;
         timer_init(&m->sweep, on_sweep);
         return m;
 }

@@ -8,7 +8,8 @@
  * Learned routes (a peer was heard on region R, so answer there) live with the caller, in its peer: store
  * region and conn of on_recv, use them while derp_mgr_conn_alive() says so, and drop them on on_peer_gone.
  *
- * Nothing allocates per packet: a connection owns fixed buffers and a queue of 32 packets, oldest dropped.
+ * Nothing allocates per packet: a connection owns fixed buffers and a queue of 32 packets, oldest dropped.  All
+ * queues together hold at most a quarter of the pool.
  */
 #pragma once
 

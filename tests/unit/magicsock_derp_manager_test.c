@@ -219,6 +219,29 @@ static void test_queue_drops_the_oldest(void **state)
 }
 
 /* A relay that restarts is back within seconds; the old connection's routes are void. */
+/* Relays that cannot be reached hold what is sent to them, but not so much that nothing else has a packet. */
+static void test_queues_leave_the_pool(void **state)
+{
+        (void)state;
+        struct derp_mgr_stats st;
+        for (int i = 0; i < 2; i++)
+                srv_stop(&servers[i]);
+        for (int round = 0; round < 3; round++)
+                for (int i = 1; i <= 2; i++)
+                        for (int n = 0; n < DERP_MGR_QUEUE_MAX; n++)
+                                assert_int_equal(send_len(&a, i, &b, 100), ERR_NONE);
+        assert_int_equal(pkt_pool_free_count(pool), POOL - DERP_MGR_QUEUE_MAX);
+        derp_mgr_get_stats(a.m, &st);
+        assert_int_equal(st.dropped_queue, 5 * DERP_MGR_QUEUE_MAX);
+        /* One that works is not held up by those that do not. */
+        derp_mgr_set_home(b.m, 3, loop_now(l));
+        UNTIL(derp_mgr_is_up(b.m, 3));
+        for (unsigned i = 1; i <= 5; i++) {
+                assert_int_equal(send_len(&a, 3, &b, 10), ERR_NONE);
+                UNTIL(b.received == i);
+        }
+}
+
 static void test_restart(void **state)
 {
         (void)state;
@@ -518,6 +541,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
                 T(test_packets_both_ways), T(test_on_demand), T(test_refused_sends), T(test_queue_drops_the_oldest),
+                T(test_queues_leave_the_pool),
                 T(test_restart), T(test_refused_then_let_in), T(test_not_a_relay), T(test_second_node),
                 T(test_home_moves), T(test_map_changes), T(test_key_changes), T(test_network_down_and_up),
                 T(test_check), T(test_check_without_an_answer), T(test_health),
