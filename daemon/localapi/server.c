@@ -56,6 +56,7 @@ struct lapi_server {
         struct timer timer;
         struct lapi_req *requests;
         bool closed_one;       /* during this MHD_run() */
+        bool stopping;         /* no more questions: libmicrohttpd aborts where one waits for its answer at the end */
         char path[108];
 };
 
@@ -527,7 +528,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
                 *len = 0;
                 return MHD_YES;
         }
-        if (r->dead)
+        if (r->dead || (!r->started && r->server->stopping))
                 return MHD_NO;
         if (!r->started) {
                 r->started = true;
@@ -611,6 +612,7 @@ void lapi_server_free(struct lapi_server *s)
 {
         if (s == NULL)
                 return;
+        s->stopping = true;
         /* Nobody may stay suspended when the daemon stops. */
         for (struct lapi_req *r = s->requests; r != NULL; r = r->next) {
                 r->dead = true;

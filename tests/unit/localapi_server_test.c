@@ -517,6 +517,26 @@ static void test_free_with_waiting(void **state)
         close(half);
 }
 
+/* Questions that are in the sockets when the daemon stops are not taken up any more: nobody would answer them. */
+static void test_free_with_unread(void **state)
+{
+        (void)state;
+        int fds[4];
+        for (size_t i = 0; i < 4; i++)
+                fds[i] = dial();
+        turn(10);   /* accepted */
+        static const char request[] = "GET /localapi/v0/late HTTP/1.1\r\n" HOST "\r\n";
+        for (size_t i = 0; i < 4; i++)
+                assert_int_equal(send(fds[i], request, sizeof(request) - 1, MSG_NOSIGNAL), sizeof(request) - 1);
+        int calls = t.calls;
+        lapi_server_free(t.server);
+        t.server = NULL;
+        assert_int_equal(t.calls, calls);
+        assert_null(t.held);
+        for (size_t i = 0; i < 4; i++)
+                close(fds[i]);
+}
+
 /* ---- streams ---- */
 
 static bool send_line(const char *text)
@@ -854,7 +874,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 CASE(test_answers), CASE(test_keep_alive), CASE(test_parameters), CASE(test_paths_and_methods),
                 CASE(test_no_web_page), CASE(test_rights), CASE(test_late), CASE(test_client_leaves),
-                CASE(test_free_with_waiting), CASE(test_stream), CASE(test_stream_burst), CASE(test_slow_watcher),
+                CASE(test_free_with_waiting), CASE(test_free_with_unread), CASE(test_stream),
+                CASE(test_stream_burst), CASE(test_slow_watcher),
                 CASE(test_body_limit), CASE(test_garbage), CASE(test_rest_after_star), CASE(test_every_cut),
                 CASE(test_slow_client), CASE(test_many_clients), CASE(test_socket_file),
         };
