@@ -44,8 +44,8 @@ static enum err read_all(const char *path, struct buf *ret)
                 return ERR_IO;
         }
         char chunk[8192];
-        ssize_t n;
-        while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+        ssize_t n = 0;
+        while (buf_ok(ret) && (n = read(fd, chunk, sizeof(chunk))) > 0)
                 buf_add(ret, chunk, (size_t)n);
         crypto_wipe(chunk, sizeof(chunk));
         close(fd);

@@ -26,8 +26,8 @@ struct look {
 static enum err read_all(int fd, struct buf *text)
 {
         char chunk[4096];
-        ssize_t n;
-        while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+        ssize_t n = 0;
+        while (buf_ok(text) && (n = read(fd, chunk, sizeof(chunk))) > 0)
                 buf_add(text, chunk, (size_t)n);
         if (n == 0 && !buf_ok(text))
                 errno = EFBIG;

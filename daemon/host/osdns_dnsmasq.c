@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,14 +15,15 @@
 
 enum { TEXT_MAX = 128 * 1024, RESTART_MS = 20000 };
 
+/* Whoever runs a program of that name says which file this is: it may have no end. */
 static bool read_file(const char *path, struct buf *text)
 {
         char chunk[4096];
-        ssize_t n;
+        ssize_t n = 0;
         int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         if (fd < 0)
                 return false;
-        while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+        while (buf_ok(text) && (n = read(fd, chunk, sizeof(chunk))) > 0)
                 buf_add(text, chunk, (size_t)n);
         close(fd);
         return n == 0 && buf_ok(text);
@@ -31,6 +33,33 @@ static bool is_dir(const char *path)
 {
         struct stat st;
         return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Neither the last part nor any above it can be changed by others; in a shared folder (/tmp) what is below it belongs
+ * to whoever made it. */
+static bool is_safe(char *real)
+{
+        bool safe = is_dir(real);
+        for (char *slash = real; safe && slash != NULL;) {
+                struct stat st = {0};
+                slash = strchr(slash + 1, '/');
+                if (slash != NULL)
+                        *slash = '\0';
+                bool open = lstat(real, &st) != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+                bool shared = slash != NULL && (st.st_mode & S_ISVTX) != 0;
+                safe = (!open || shared) && (st.st_uid == 0 || st.st_uid == geteuid());
+                if (slash != NULL)
+                        *slash = '/';
+        }
+        return safe;
+}
+
+bool dnsmasq_safe_folder(const char *path, char ret[DNSMASQ_PATH_MAX])
+{
+        char *real = realpath(path, NULL);
+        bool safe = real != NULL && str_copy(ret, DNSMASQ_PATH_MAX, real) && is_safe(real);
+        free(real);
+        return safe;
 }
 
 /* How this host restarts services; false: it has no way that we know. */
@@ -130,8 +159,10 @@ static bool find_setup(const char *pid, struct dnsmasq_setup *s)
         buf_done(&text);
         if (s->conf_file[0] != '\0')
                 read_conf_file(s->conf_file, s);
-        if (s->conf_dir[0] == '\0' || !is_dir(s->conf_dir))
+        char real[DNSMASQ_PATH_MAX];
+        if (s->conf_dir[0] == '\0' || !dnsmasq_safe_folder(s->conf_dir, real))
                 return false;
+        memcpy(s->conf_dir, real, sizeof(real));
         read_conf_folder(s);
         return true;
 }
@@ -251,10 +282,10 @@ static bool is_left_in(const char *dir)
 void dnsmasq_cleanup(void)
 {
         struct dnsmasq_setup found = {0};
-        char why[DNSMASQ_WHY_MAX];
+        char why[DNSMASQ_WHY_MAX], real[DNSMASQ_PATH_MAX];
         (void)dnsmasq_probe(&found);
         const char *const dirs[] = {found.conf_dir, "/etc/dnsmasq.d", "/tmp/dnsmasq.d"};
         for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
-                if (dirs[i][0] != '\0' && is_left_in(dirs[i]) && dnsmasq_restore(dirs[i], why) != ERR_NONE)
+                if (dnsmasq_safe_folder(dirs[i], real) && is_left_in(real) && dnsmasq_restore(real, why) != ERR_NONE)
                         log_warn("%s", why);
 }

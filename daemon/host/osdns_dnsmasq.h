@@ -14,7 +14,10 @@
 
 enum { DNSMASQ_WHY_MAX = 256 };
 
-/* A dnsmasq of this network namespace runs as a service and reads a folder.  False: none. */
+/* Any user can run a program of this name with a folder of his choice: only one that nobody but root can change is
+ * written to.  ret: its path without links. */
+bool dnsmasq_safe_folder(const char *path, char ret[DNSMASQ_PATH_MAX]);
+/* A dnsmasq of this network namespace runs as a service and reads such a folder.  False: none. */
 bool dnsmasq_probe(struct dnsmasq_setup *ret);
 /* ERR_UNSUPPORTED: without match names, next to servers of its own. */
 ERR_CHECK enum err dnsmasq_set(const struct dnsmasq_setup *s, const struct osdns_config *c,

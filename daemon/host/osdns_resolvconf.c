@@ -109,11 +109,11 @@ enum resolvconf_kind resolvconf_probe(void)
 static bool append_file(const char *path, struct buf *text)
 {
         char chunk[4096];
-        ssize_t n;
+        ssize_t n = 0;
         int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         if (fd < 0)
                 return false;
-        while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+        while (buf_ok(text) && (n = read(fd, chunk, sizeof(chunk))) > 0)
                 buf_add(text, chunk, (size_t)n);
         close(fd);
         buf_puts(text, "\n");
