@@ -24,7 +24,7 @@ bool netsync_offers_exit(const struct netmap_node *n)
 
 bool netsync_allows(const struct netmap_node *n, struct prefix p, const struct netsync_prefs *prefs)
 {
-        if (is_own_address(n, p) || (prefix_is_host(p) && ip_is_tailnet(p.ip)))
+        if (prefix_is_host(p) && (is_own_address(n, p) || ip_is_tailnet(p.ip)))
                 return true;
         if (!prefix_eq(p, prefix_masked(p)))
                 return false;

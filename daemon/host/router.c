@@ -302,8 +302,8 @@ static bool build(struct build *b)
 {
         const struct router_config *c = b->c;
         b->ok = true;
-        for (size_t i = 0; i < c->address_count; i++)
-                if (c->addresses[i].ip.family == IP_V4 || b->r->v6)
+        for (size_t i = 0; i < c->address_count; i++)   /* a whole network would become a route of the host's */
+                if (prefix_is_host(c->addresses[i]) && (c->addresses[i].ip.family == IP_V4 || b->r->v6))
                         b->ok &= list_add(&b->addresses, (struct hostnl_route){.dst = c->addresses[i]});
         for (size_t i = 0; i < c->route_count; i++)
                 want(b, c->routes[i], HOSTNL_TUNNEL, 0);

@@ -62,6 +62,20 @@ static void only_what_is_accepted_is_allowed(void **state)
         }
 }
 
+/* An address is one address: a server that calls a network a node's address gets no more for it than for a route. */
+static void a_network_is_nobodys_address(void **state)
+{
+        (void)state;
+        struct node x;
+        struct netsync_prefs off = {0}, on = {.accept_routes = true};
+        node_init(&x, 2, "172.16.0.0/12", "::/0");
+        assert_false(netsync_allows(&x.n, pfx("172.16.0.0/12"), &off));
+        assert_true(netsync_allows(&x.n, pfx("172.16.0.0/12"), &on));
+        assert_false(netsync_allows(&x.n, pfx("::/0"), &on));
+        node_init(&x, 2, "198.51.100.7", "2001:db8::7");   /* but it may be anywhere */
+        assert_true(netsync_allows(&x.n, pfx("198.51.100.7/32"), &off));
+}
+
 static void default_routes_are_the_exit_nodes_alone(void **state)
 {
         (void)state;
@@ -204,6 +218,7 @@ int main(void)
         assert_int_equal(crypto_init(), ERR_NONE);
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(only_what_is_accepted_is_allowed),
+                cmocka_unit_test(a_network_is_nobodys_address),
                 cmocka_unit_test(default_routes_are_the_exit_nodes_alone),
                 cmocka_unit_test(a_peer_becomes_engine_configuration),
                 cmocka_unit_test(routes_are_one_each_and_one_for_ipv6),
