@@ -274,6 +274,8 @@ void backend_run(struct backend *b, struct engine *e)
 const char *backend_start(struct backend *b, const struct prefs *update, const char *auth_key)
 {
         struct prefs next;
+        if (b->logouts != NULL)   /* its end is waited for, and deletes the profile */
+                return backend_busy;
         if (update != NULL) {
                 const char *why = prefs_check_new(&b->prefs, update);
                 if (why != NULL)
@@ -325,6 +327,10 @@ const char *backend_start(struct backend *b, const struct prefs *update, const c
 
 void backend_login_interactive(struct backend *b)
 {
+        if (b->logouts != NULL) {
+                notify_post(b->o.notify, "ErrMessage", json_string(backend_busy));
+                return;
+        }
         if (b->auth_url[0] != '\0' && b->auth_key == NULL) {
                 notify_post(b->o.notify, "BrowseToURL", json_string(b->auth_url));
                 return;
@@ -367,6 +373,8 @@ const char *backend_edit_prefs(struct backend *b, const json_t *masked)
         struct prefs old;
         bool changed;
         const char *why = NULL;
+        if (b->logouts != NULL)
+                return backend_busy;
         if (prefs_copy(&b->prefs, &old) != ERR_NONE)
                 return "out of memory";
         enum err e = prefs_apply_masked(&b->prefs, masked, &changed, &why);

@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 
-static const char busy[] = "a logout is under way: try again in a moment";
+const char backend_busy[] = "a logout is under way: try again in a moment";
 
 static void note(enum err e)
 {
@@ -52,7 +52,7 @@ void backend_drop_profile(struct backend *b)
 const char *backend_new_profile(struct backend *b)
 {
         if (b->logouts != NULL)
-                return busy;
+                return backend_busy;
         leave(b);
         note(profiles_new(b->o.profiles));
         take_up(b);
@@ -63,7 +63,7 @@ const char *backend_switch_profile(struct backend *b, const char *id)
 {
         const char *why = "";
         if (b->logouts != NULL)
-                return busy;
+                return backend_busy;
         if (strcmp(id, profiles_current_id(b->o.profiles)) == 0)
                 return NULL;
         enum err e = profiles_switch(b->o.profiles, id, &why);
@@ -80,7 +80,7 @@ const char *backend_switch_profile(struct backend *b, const char *id)
 const char *backend_delete_profile(struct backend *b, const char *id)
 {
         if (b->logouts != NULL)
-                return busy;
+                return backend_busy;
         if (strcmp(id, profiles_current_id(b->o.profiles)) == 0)
                 backend_drop_profile(b);
         else

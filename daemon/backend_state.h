@@ -55,6 +55,8 @@ void backend_post_prefs(struct backend *b);
 void backend_update_state(struct backend *b);
 void backend_configure(struct backend *b, bool on);   /* engine and host follow the map, or rest */
 
+extern const char backend_busy[];   /* what is answered while a logout is under way */
+
 /* backend_login.c: the control client and what it says of our login */
 void backend_push_hostinfo(struct backend *b);
 void backend_push_keys(struct backend *b);

@@ -254,6 +254,37 @@ static void logout_ends_in_an_empty_profile(void **state)
         assert_int_equal(fc.logouts, 1);
 }
 
+/* Whatever would break it off is refused, for whoever waits for its end would wait for ever. */
+static void a_logout_is_not_broken_off(void **state)
+{
+        (void)state;
+        int a;
+        log_in("http://h", "k");
+        server_registers("u", 7);
+        server_sends_map(NODE(1, ""), "[" NODE(2, "") "]");
+        int stops = fc.stops, logins = fc.logins, clients = fc.clients;
+        backend_logout(w.b, on_logged_out, &a);
+        struct prefs p;
+        assert_int_equal(prefs_copy(backend_prefs(w.b), &p), ERR_NONE);
+        p.want_running = true;
+        p.logged_out = false;
+        assert_non_null(strstr(backend_start(w.b, &p, "k2"), "logout is under way"));
+        prefs_done(&p);
+        backend_login_interactive(w.b);
+        json_t *j = json_pack("{s:b, s:b}", "WantRunning", 1, "WantRunningSet", 1);
+        assert_non_null(strstr(backend_edit_prefs(w.b, j), "logout is under way"));
+        json_decref(j);
+        assert_int_equal(fc.stops, stops);
+        assert_int_equal(fc.logins, logins);
+        assert_int_equal(fc.clients, clients);
+        logged_out = 0;
+        fc.cb->on_logged_out(fc.arg, NULL);
+        loop_once(w.loop, 1000);
+        assert_int_equal(logged_out, 1);
+        log_in("http://h", "k2");
+        assert_int_equal(fc.logins, logins + 1);
+}
+
 static void switching_leaves_nothing_behind(void **state)
 {
         (void)state;
@@ -380,6 +411,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_state_and_condition), TEST(from_fresh_to_running_and_back), TEST(a_person_logs_in),
                 TEST(refusals), TEST(the_server_no_longer_wants_us), TEST(logout_ends_in_an_empty_profile),
+                TEST(a_logout_is_not_broken_off),
                 TEST(switching_leaves_nothing_behind), TEST(another_server_means_nothing_of_the_old_map),
                 TEST(dns_follows_the_map_at_once), TEST(bad_preferences_change_nothing),
         };
