@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "daemon/host/hostnl.h"
 
@@ -26,6 +28,7 @@ struct route_list {
 
 struct router {
         struct hostnl *nl;
+        char ifname[IFNAMSIZ];
         int ifindex;
         uint32_t base;               /* of the rules' priorities */
         bool rules4, rules6;         /* policy routing answers */
@@ -62,6 +65,13 @@ static bool ipv6_usable(const char *ifname)
         char path[128];
         snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", ifname);
         return first_byte(path) == '0';
+}
+
+/* Looked at each time: where IPv6 is turned on later, traffic would go beside the tunnel. */
+static void look_at_ipv6(struct router *r)
+{
+        r->v6 = ipv6_usable("all") && ipv6_usable(r->ifname);
+        r->guard6 = r->rules6 && ipv6_usable("lo");
 }
 
 /* ---- rules ---- */
@@ -227,12 +237,11 @@ enum err router_new(const char *ifname, unsigned mtu, struct router **ret, const
                 free(r);
                 return ERR_PERMISSION;
         }
+        (void)str_copy(r->ifname, sizeof(r->ifname), ifname);
         r->ifindex = hostnl_ifindex(r->nl, ifname);
         r->base = rule_base(r->nl);
         r->rules4 = hostnl_rules_usable(r->nl, IP_V4);
         r->rules6 = hostnl_rules_usable(r->nl, IP_V6);
-        r->v6 = ipv6_usable("all") && ipv6_usable(ifname);
-        r->guard6 = r->rules6 && ipv6_usable("lo");
         enum err e = hostnl_link_set(r->nl, r->ifindex, true, mtu);
         if (e != ERR_NONE) {
                 *ret_why = e == ERR_PERMISSION ? "the interface could not be set up: run as root or with CAP_NET_ADMIN"
@@ -379,6 +388,7 @@ static enum err converge(struct router *r, struct route_list *have, struct route
 enum err router_set(struct router *r, const struct router_config *c, const char **ret_why)
 {
         struct build b = {.r = r, .c = c};
+        look_at_ipv6(r);
         if (!build(&b)) {
                 free(b.routes.at);
                 free(b.addresses.at);

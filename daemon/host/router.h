@@ -42,7 +42,8 @@ struct router_config {
  * sentence, static or until the next call. */
 ERR_CHECK enum err router_new(const char *ifname, unsigned mtu, struct router **ret, const char **ret_why);
 /* Addresses and routes become exactly these; copies.  Goes on after an error and reports the first.  The
- * networks the host is connected to are looked up anew, so call it again when they change. */
+ * networks the host is connected to, and whether it has IPv6, are looked up anew, so call it again when they
+ * change. */
 ERR_CHECK enum err router_set(struct router *r, const struct router_config *c, const char **ret_why);
 /* Link, addresses, routes and rules again where something removed them; returns how many were missing. */
 size_t router_repair(struct router *r);

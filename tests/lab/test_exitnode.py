@@ -134,6 +134,21 @@ def test_nothing_leaks_while_we_restart(net):
             assert len(wire.seen) == before
 
 
+def test_ipv6_that_is_turned_on_later_goes_the_same_way(net):
+    lab, alpha, gate, web, _ = net
+    use(alpha, gate)
+    alpha.stop()
+    alpha.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1")
+    alpha.start()
+    wait_for("it is up", lambda: ask_tcp(alpha, web.address) == gate.router.wan4, 20)
+    alpha.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=0")
+    alpha.sh(f"ip -6 addr add {alpha.address6}/64 dev eth0 nodad; ip -6 route replace default via 2001:db8:11::1")
+    wait_for("it is closed", lambda: "unreachable default" in alpha.sh("ip -6 route show table 52"), 10)
+    with Wire(alpha, "eth0", [web.address6]) as wire:
+        wait_for("it goes through", lambda: ask_tcp(alpha, web.address6) == gate.address6, 20)
+    assert not wire.seen
+
+
 def test_local_network_as_asked(net):
     lab, alpha, gate, web, neighbour = net
     assert ask_tcp(alpha, neighbour.address, 7073) and ask_tcp(alpha, neighbour.address6, 7073)
