@@ -81,6 +81,17 @@ bool backend_update_exit_node(struct backend *b)
 
 /* ---- routes ---- */
 
+/* Whom this host asks for names.  While ours lies over resolv.conf, what was there before says it. */
+static size_t host_resolvers(const struct backend *b, struct ip out[RESOLVERS_MAX])
+{
+        const struct dns_os_config *base = backend_os_dns_base(b);
+        size_t n = resolvers_read(out);
+        for (size_t i = 0; base != NULL && i < base->nameserver_count && n < RESOLVERS_MAX; i++)
+                if (!ip_is_loopback(base->nameservers[i]) && !ip_is_tailnet(base->nameservers[i]))
+                        out[n++] = base->nameservers[i];
+        return n;
+}
+
 static void apply_routes(struct backend *b)
 {
         const struct netmap *nm = backend_netmap(b);
@@ -93,11 +104,11 @@ static void apply_routes(struct backend *b)
                 .exit_node = wants_exit_node(b) && b->prefs.want_running && !b->prefs.logged_out,
                 .allow_lan = b->prefs.exit_node_allow_lan,
         };
-        /* The login server has a name, and no map is to be had before it was looked up. */
+        /* The login server has a name, and neither a map nor a new login is to be had before it was looked up. */
         struct ip resolvers[RESOLVERS_MAX];
-        if (c.exit_node && nm->self == NULL) {
+        if (c.exit_node && (nm->self == NULL || !b->configured)) {
                 c.direct = resolvers;
-                c.direct_count = resolvers_read(resolvers);
+                c.direct_count = host_resolvers(b, resolvers);
         }
         if (b->configured && nm->self != NULL) {
                 c.addresses = nm->self->addresses;

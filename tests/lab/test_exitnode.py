@@ -149,6 +149,24 @@ def test_ipv6_that_is_turned_on_later_goes_the_same_way(net):
     assert not wire.seen
 
 
+def test_a_login_that_ran_out_can_be_renewed(net):
+    """The login server is found by name although all traffic waits for the exit node."""
+    lab, alpha, gate, web, _ = net
+    resolver = "throw 203.0.113.1"
+    use(alpha, gate)
+    assert ask_tcp(alpha, web.address) == gate.router.wan4
+    assert resolver not in alpha.sh("ip route show table 52")
+    with Wire(alpha, "eth0", [web.address, web.address6]) as wire:
+        lab.control.call("expire", node="alpha")
+        wait_for("it is told", lambda: alpha.status()["BackendState"] == "NeedsLogin", 20)
+        assert ask_tcp(alpha, web.address, timeout=1) is None
+        wait_for("the name servers can be asked", lambda: resolver in alpha.sh("ip route show table 52"), 5)
+        alpha.up("--force-reauth", f"--exit-node={gate.ip}")
+        wait_for("it goes on", lambda: ask_tcp(alpha, web.address) == gate.router.wan4, 30)
+        assert resolver not in alpha.sh("ip route show table 52")
+    assert not wire.seen
+
+
 def test_local_network_as_asked(net):
     lab, alpha, gate, web, neighbour = net
     assert ask_tcp(alpha, neighbour.address, 7073) and ask_tcp(alpha, neighbour.address6, 7073)
