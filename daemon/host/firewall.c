@@ -332,8 +332,9 @@ static enum err transact(struct firewall *f)
 
 static enum err apply(struct firewall *f)
 {
+        enum { TRIES = 8 };
         enum err e = transact(f);
-        if (e == ERR_NOT_FOUND)   /* somebody changed the ruleset in between */
+        for (int i = 1; e == ERR_NOT_FOUND && i < TRIES; i++)   /* somebody changed the ruleset in between */
                 e = transact(f);
         if (e == ERR_UNSUPPORTED && f->owner) {
                 f->owner = false;
@@ -401,6 +402,7 @@ static void on_check(struct timer *t, mono_t now)
                 return;
         limiter_take(&f->limit, now);
         enum err e = apply(f);
+        f->applied = e == ERR_NONE;
         if (e != ERR_NONE)
                 log_warn("%s", reason(f, e));
         else

@@ -108,6 +108,7 @@ static enum err err_of(int error)
         case EACCES:
                 return ERR_PERMISSION;
         case ENOENT:
+        case EINTR:   /* of a dump: the ruleset changed meanwhile */
                 return ERR_NOT_FOUND;
         case EOPNOTSUPP:
         case EPROTONOSUPPORT:
@@ -469,22 +470,31 @@ void nft_drop(struct nft_rule *r)
 
 /* ---- looking ---- */
 
-/* Sends one request for a dump and hands every message of the answer to cb. */
+static bool ends_dump(uint8_t *buf, int len)
+{
+        for (struct nlmsghdr *h = (struct nlmsghdr *)(void *)buf; mnl_nlmsg_ok(h, len); h = mnl_nlmsg_next(h, &len))
+                if (h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR)
+                        return true;
+        return false;
+}
+
+/* Sends one request for a dump and hands every message of the answer to cb.  An answer that went wrong is read to
+ * its end all the same: what stays in the socket would be taken for the answer to the next request. */
 static enum err dump(struct nft *n, struct nlmsghdr *request, mnl_cb_t cb, void *arg)
 {
         uint8_t *buf = malloc(DUMP_MAX);
         uint32_t seq = request->nlmsg_seq, port = mnl_socket_get_portid(n->sk);
-        int rc = buf != NULL ? 1 : 0;
-        n->error = ENOMEM;
-        if (buf != NULL && mnl_socket_sendto(n->sk, request, request->nlmsg_len) < 0) {
+        n->error = buf == NULL ? ENOMEM : 0;
+        if (buf != NULL && mnl_socket_sendto(n->sk, request, request->nlmsg_len) < 0)
                 n->error = errno;
-                rc = 0;
-        }
-        while (rc > 0) {
+        for (bool over = n->error != 0; !over;) {
                 ssize_t got = mnl_socket_recvfrom(n->sk, buf, DUMP_MAX);
-                rc = got <= 0 ? -1 : mnl_cb_run(buf, (size_t)got, seq, port, cb, arg);
-                n->error = rc < 0 ? errno : 0;
+                if ((got < 0 || (n->error == 0 && mnl_cb_run(buf, (size_t)got, seq, port, cb, arg) < 0)) && n->error == 0)
+                        n->error = errno;
+                over = got <= 0 || ends_dump(buf, (int)got);
         }
+        if (n->error != 0)
+                (void)first_error(n);
         free(buf);
         return err_of(n->error);
 }

@@ -60,7 +60,8 @@ void nft_masquerade(struct nft_rule *r);
 void nft_accept(struct nft_rule *r);
 void nft_drop(struct nft_rule *r);
 
-/* ---- looking ---- */
+/* ---- looking ----
+ * ERR_NOT_FOUND: there is no such table, or the ruleset changed while it was read; what fn was told is then of no use. */
 struct nft_base_chain {
         enum nft_family family;
         const char *table, *chain, *type;
