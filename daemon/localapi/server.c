@@ -377,7 +377,7 @@ static void push_line(struct lapi_stream *s, const json_t *v)
 
 bool lapi_stream_send(struct lapi_stream *s, const json_t *v)
 {
-        bool room = s->lines < LAPI_STREAM_QUEUE && !s->closing;
+        bool room = s->lines < LAPI_STREAM_QUEUE && s->queue.len < LAPI_STREAM_BYTES && buf_ok(&s->queue) && !s->closing;
         if (room) {
                 push_line(s, v);
         } else if (!s->closing) {

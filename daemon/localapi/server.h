@@ -81,7 +81,8 @@ void lapi_reply_error(struct lapi_req *r, const char *text);
 
 /* ---- an endless answer, one line an event (watch-ipn-bus) ---- */
 struct lapi_stream;
-enum { LAPI_STREAM_QUEUE = 128 };
+/* Events and bytes that wait for one who does not read; the last event may be of any size. */
+enum { LAPI_STREAM_QUEUE = 128, LAPI_STREAM_BYTES = 4 << 20 };
 /* Answers r with 200 and headers at once; on_gone is called when the client left (then the stream is gone). */
 struct lapi_stream *lapi_stream_start(struct lapi_req *r, void (*on_gone)(void *arg), void *arg);
 /* Queues one compact object and a newline; borrows v.  False: the queue was full, a last object with

@@ -657,6 +657,25 @@ static void test_slow_watcher(void **state)
 
 /* ---- hostile clients ---- */
 
+/* Anybody may watch: what is kept for one who does not read is bounded in bytes, too. */
+static void test_slow_watcher_of_much(void **state)
+{
+        (void)state;
+        int fd = dial();
+        say(fd, "GET /localapi/v0/bus HTTP/1.1\r\n" HOST "\r\n");
+        turn(20);
+        assert_non_null(t.stream);
+        static char big[1 << 20];
+        memset(big, 'x', sizeof(big) - 1);
+        json_t *v = json_pack("{s:s}", "NetMap", big);
+        size_t taken = 0;
+        while (taken < LAPI_STREAM_QUEUE && lapi_stream_send(t.stream, v))
+                taken++;
+        json_decref(v);
+        assert_int_equal(taken, LAPI_STREAM_BYTES >> 20);
+        close(fd);
+}
+
 static void test_body_limit(void **state)
 {
         (void)state;
@@ -875,7 +894,7 @@ int main(void)
                 CASE(test_answers), CASE(test_keep_alive), CASE(test_parameters), CASE(test_paths_and_methods),
                 CASE(test_no_web_page), CASE(test_rights), CASE(test_late), CASE(test_client_leaves),
                 CASE(test_free_with_waiting), CASE(test_free_with_unread), CASE(test_stream),
-                CASE(test_stream_burst), CASE(test_slow_watcher),
+                CASE(test_stream_burst), CASE(test_slow_watcher), CASE(test_slow_watcher_of_much),
                 CASE(test_body_limit), CASE(test_garbage), CASE(test_rest_after_star), CASE(test_every_cut),
                 CASE(test_slow_client), CASE(test_many_clients), CASE(test_socket_file),
         };
