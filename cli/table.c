@@ -46,15 +46,19 @@ size_t table_width(const char *s)
 
 void table_print(const struct table *t, FILE *out)
 {
+        size_t *widest = calloc(t->columns, sizeof(*widest));
+        if (widest == NULL)
+                abort();
         for (size_t i = 0; i < t->count; i++) {
-                size_t widest = 0;
-                for (size_t k = i % t->columns; k < t->count; k += t->columns)
-                        if (table_width(t->cells[k]) > widest)
-                                widest = table_width(t->cells[k]);
+                size_t width = table_width(t->cells[i]), *w = &widest[i % t->columns];
+                *w = width > *w ? width : *w;
+        }
+        for (size_t i = 0; i < t->count; i++) {
                 bool last = (i + 1) % t->columns == 0;
-                int pad = last && t->bare_last ? 0 : (int)(widest - table_width(t->cells[i]) + t->gap);
-                fprintf(out, "%s%*s", t->cells[i], pad, "");
+                size_t pad = last && t->bare_last ? 0 : widest[i % t->columns] - table_width(t->cells[i]) + t->gap;
+                fprintf(out, "%s%*s", t->cells[i], (int)pad, "");
                 if (last)
                         fputc('\n', out);
         }
+        free(widest);
 }
