@@ -101,20 +101,6 @@ static struct dns_node node_of(const struct netmap_node *n)
         };
 }
 
-static const struct netmap_node *exit_node(const struct backend *b, const struct netmap *nm)
-{
-        struct ip ip;
-        const char *id = b->prefs.exit_node_id;
-        if (id != NULL && id[0] != '\0') {
-                for (size_t i = 0; i < nm->peer_count; i++)
-                        if (strcmp(nm->peers[i]->stable_id, id) == 0)
-                                return nm->peers[i];
-        } else if (b->prefs.exit_node_ip != NULL && ip_parse(b->prefs.exit_node_ip, &ip) == ERR_NONE) {
-                return netmap_by_ip(nm, ip);
-        }
-        return NULL;
-}
-
 /* Where an exit node answers DNS for those who go through it; "" = it does not. */
 static void exit_proxy(const struct netmap_node *n, char *out, size_t cap)
 {
@@ -157,7 +143,7 @@ static struct dns_config *compile(struct backend *b, struct dns_os_config *ret_o
                         .os_split = b->osdns != NULL && osdns_can_split(b->osdns),
                         .base = backend_os_dns_base(b),
                 };
-                const struct netmap_node *exit = exit_node(b, nm);
+                const struct netmap_node *exit = backend_exit_node(b);
                 if (exit != NULL) {
                         exit_proxy(exit, proxy, sizeof(proxy));
                         in.exit_node = true;
