@@ -141,7 +141,7 @@ static void os_domain(struct dns_config *c, char ***list, size_t *count, const c
 {
         struct dns_name n;
         char folded[DNS_NAME_STR_MAX];
-        if (dns_name_parse(text, &n) != ERR_NONE || n.len == 1) {
+        if (dns_name_parse(text, &n) != ERR_NONE || n.len == 1 || *count == DNS_OS_DOMAINS_MAX) {
                 c->faults |= DNS_FAULT_NAME;
                 return;
         }

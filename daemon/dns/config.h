@@ -23,6 +23,7 @@ bool dns_is_service(struct ip ip);
 #define DNS_SERVICE_NAME "magicdns.localhost-tailscale-daemon"
 
 /* What the operating system is to use.  Names without final dot.  All empty: as it was without us. */
+enum { DNS_OS_DOMAINS_MAX = 1024 };   /* of each list; no resolver of a host takes as many */
 struct dns_os_config {
         struct ip *nameservers;
         size_t nameserver_count;
@@ -62,7 +63,7 @@ struct dns_input {
 enum {   /* bits of dns_config.faults */
         DNS_FAULT_RESOLVER = 1,           /* an entry of the map is neither an address nor a usable URL */
         DNS_FAULT_LOOP = 2,               /* the map names this node itself, or the service, as resolver */
-        DNS_FAULT_NAME = 4,               /* a suffix or record has an impossible name */
+        DNS_FAULT_NAME = 4,               /* a suffix or record has an impossible name, or there are too many */
         DNS_FAULT_NO_BASE = 8,            /* names outside the tailnet have nobody to answer them */
 };
 

@@ -292,12 +292,35 @@ static void many_peers(void **state)
         free(peers);
 }
 
+/* A server that names suffixes without end costs no more than the host's resolver could take. */
+static void too_many_suffixes(void **state)
+{
+        (void)state;
+        json_t *records = json_array();
+        for (int i = 0; i < 3 * DNS_OS_DOMAINS_MAX; i++) {
+                char name[40];
+                snprintf(name, sizeof(name), "n%d.example", i);
+                json_array_append_new(records, json_pack("{s:s, s:s}", "Name", name, "Value", "192.0.2.1"));
+        }
+        json_t *map = json_pack("{s:o}", "ExtraRecords", records);
+        struct dns_input in = {.map = map, .self = &self_node, .suffix = "mesh.example", .accept_dns = true, .os_split = true};
+        struct dns_os_config os;
+        struct dns_config *c = dns_compile(&in, &os);
+        assert_int_equal(os.match_count, DNS_OS_DOMAINS_MAX);
+        assert_true(dns_config_faults(c) & DNS_FAULT_NAME);
+        assert_true(ip_is_set(host(c, "n3071.example")->v4));   /* who asks is answered all the same */
+        dns_os_config_free(&os);
+        dns_config_free(c);
+        json_decref(map);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_shapes),
                 cmocka_unit_test(the_recorded_map),
                 cmocka_unit_test(hosts_and_their_addresses),
+                cmocka_unit_test(too_many_suffixes),
                 cmocka_unit_test(many_peers),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
