@@ -56,7 +56,7 @@ int cmd_set(struct cli *c, const struct command *self, int argc, char **argv)
         char *body = request(c, &u);
         if (body == NULL)
                 return 1;
-        if (given(&u, "advertise-routes") || given(&u, "advertise-exit-node"))
+        if (u.advertise_routes[0] != '\0' || u.advertise_exit_node)
                 warn_of_forwarding(c);
         bool ok = client_json(c->client, "PATCH", "prefs", body, 200, NULL);
         free(body);

@@ -337,6 +337,18 @@ static void h_derpmap(void *arg, struct lapi_req *r)
         lapi_reply_json(r, 200, nm->derpmap != NULL ? derpmap_to_json(nm->derpmap) : json_null(), LAPI_TABS);
 }
 
+static void h_debug(void *arg, struct lapi_req *r)
+{
+        struct api *a = arg;
+        const char *action = lapi_param(r, "action");
+        if (action == NULL || strcmp(action, "current-netmap") != 0)
+                lapi_reply_text(r, 400, "unknown action \"%.64s\"", action != NULL ? action : "");
+        else if (backend_netmap(a->backend)->self == NULL)
+                lapi_reply_text(r, 400, "no netmap");
+        else
+                lapi_reply_json(r, 200, backend_netmap_json(a->backend), LAPI_COMPACT);
+}
+
 /* ---- the bus ---- */
 
 static json_t *first_message(const struct api *a, uint64_t mask, json_t *status)
@@ -504,6 +516,7 @@ const struct lapi_endpoint api_endpoints[] = {
         {"netcheck", LAPI_POST, 400, LAPI_READ, 0, h_netcheck},
         {"watch-ipn-bus", 0, 405, LAPI_READ, 0, h_watch},
         {"derpmap", LAPI_GET, 400, LAPI_OPEN, 0, h_derpmap},
+        {"debug", LAPI_POST, 405, LAPI_WRITE, 0, h_debug},
         {"dns-config", LAPI_GET, 405, LAPI_READ, 0, api_dns_config},
         {"dns-osconfig", LAPI_GET, 405, LAPI_WRITE, 0, api_dns_osconfig},
         {"dns-query", LAPI_GET, 405, LAPI_WRITE, 0, api_dns_query},

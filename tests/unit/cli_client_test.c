@@ -143,6 +143,8 @@ static const struct fake_answer usual[] = {
         {"GET profiles/", 200, "[{\"ID\":\"00aa\",\"Name\":\"u\"},{\"ID\":\"00bb\",\"Name\":\"v\"},{\"ID\":\"00cc\",\"Name\":\"w\"}]", false},
         {"POST profiles/00bb", 204, NULL, false}, {"DELETE profiles/00bb", 204, NULL, false},
         {"POST profiles/00cc", 500, "profile not found\n", false},
+        {"POST debug?action=current-netmap", 400, "no netmap\n", false},
+        {"GET check-ip-forwarding", 200, "{\"Warning\":\"w4\"}", false}, {"GET check-udp-gro-forwarding", 200, "{\"Warning\":\"\"}", false},
         {0},
 };
 
@@ -187,6 +189,17 @@ static void commands_ask_and_say(void **state)
                 {"switch remove v", 0, "", "", "GET profiles/current\nGET profiles/\nDELETE profiles/00bb\n"},
                 {"switch", 1, "usage: tailscale switch NAME\n", "", ""},
                 {"switch --list x", 1, "", "non-flag", ""},
+                {"debug prefs", 0, "{\n\t\"ControlURL\": \"http://h\"\n}\n", "", "GET prefs\n"},
+                {"debug derp-map", 0, "{\n\t\"Regions\": null\n}\n", "", "GET derpmap\n"},
+                {"debug netmap", 1, "", "error 400 Bad Request: no netmap\n", "POST debug?action=current-netmap\n"},
+                {"debug", 1, "", "missing subcommand; there is: netmap, prefs, derp-map\n", ""},
+                {"debug fly", 1, "", "unknown subcommand: fly; there is: netmap", ""},
+                {"debug prefs x", 1, "", "non-flag", ""},
+                {"debug prefs --nope", 2, "", "flag provided but not defined: -nope\n", ""},
+                /* what the kernel lacks for forwarding matters to those who forward */
+                {"set --advertise-routes=10.0.0.0/24", 0, "Warning: w4\n", "", NULL},
+                {"set --advertise-routes=", 0, "", "", NULL},
+                {"set --advertise-exit-node=false", 0, "", "", NULL},
                 {"nonsense", 1, "", "tailscale: unknown subcommand: nonsense\n", ""},
                 {"ip --nope", 2, "", "flag provided but not defined: -nope\n", ""},
                 {"up --auth-key=SECRET --hostname=given --nope", 2, "", "--hostname                       name to show instead of the host's\n", ""},

@@ -157,6 +157,10 @@ static void logged_out_answers(void **state)
                 {"GET", "ping?ip=100.64.0.2&type=disco", "", 400, ""},
                 {"POST", "netcheck", "", 500, "no relay map yet"},
                 {"GET", "derpmap", "", 200, "null"},
+                {"POST", "debug?action=current-netmap", "", 400, "no netmap"},
+                {"POST", "debug?action=fly", "", 400, "unknown action \"fly\""},
+                {"POST", "debug", "", 400, "unknown action \"\""},
+                {"GET", "debug?action=current-netmap", "", 405, ""},
                 {"GET", "dns-config", "", 503, "no network map"},
                 {"GET", "dns-osconfig", "", 200, "{\"Nameservers\":[],\"SearchDomains\":[],\"MatchDomains\":[]}"},
                 /* SERVFAIL, as nobody is there to ask: id 1, QR AA RD, no record */
@@ -196,6 +200,8 @@ static void a_running_node(void **state)
         expect("GET", "whois?addr=100.64.0.2:8000", "", 200, "\"ComputedName\": \"n2\"");
         expect("GET", "whois?addr=100.64.0.1", "", 200, "\"StableID\": \"1\"");
         expect("GET", "whois?addr=100.64.0.9", "", 404, "");
+        expect("POST", "debug?action=current-netmap", "", 200, "\"SelfNode\":{\"ID\":1,");
+        expect("POST", "debug?action=current-netmap", "", 200, "\"MachineKey\":\"mkey:");
         expect("POST", "ping?ip=100.64.0.1&type=disco", "", 200, "\"Err\":\"100.64.0.1 is local Tailscale IP\"");
         expect("GET", "dns-query?name=N2.mesh.example.&type=a", "", 200,
                 "{\"Bytes\":\"AAGFgAABAAEAAAAAAm4yBG1lc2gHZXhhbXBsZQAAAQABwAwAAQABAAAABQAEZEAAAg==\",\"Resolvers\":null}");
