@@ -92,7 +92,7 @@ func newLab(t *test, serverArgs ...string) *lab {
 	l := &lab{t: t, prefix: fmt.Sprintf("%s%d-", nsPrefix(), t.index), dir: filepath.Join(t.runner.dir, t.name)}
 	l.must(os.MkdirAll(l.dir, 0o755))
 	t.lab = l
-	inet := l.addNS("inet", "link add br0 type bridge\nlink set br0 up\naddr add "+serverIP+"/24 dev br0\n")
+	inet := l.addNS("inet", "link add br0 address 02:00:00:00:00:01 type bridge\nlink set br0 up\naddr add "+serverIP+"/24 dev br0\n")
 	argv := append(inNS(inet, t.runner.self, "servers", "-listen", serverIP, "-control-port", controlPort,
 		"-derp-port", derpPort, "-stun-port", stunPort), serverArgs...)
 	if t.runner.reference {

@@ -207,7 +207,7 @@ class Router(Space):
         nat = {"easy": "masquerade", "hard": "masquerade random,fully-random", "none": "accept"}[kind]
         self.sh(f"""
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-ip link add lan type bridge
+ip link add lan address 02:00:00:00:01:01 type bridge
 ip addr add {self.lan4}1/24 dev lan
 ip -6 addr add {self.lan6}1/64 dev lan nodad
 ip link set lan up
@@ -429,9 +429,11 @@ class Lab:
             self.dir = tempfile.mkdtemp(prefix="lab-")
             self.cleanup.callback(self._remove_dir)
             self.net = Space(self, "internet")
+            # The bridges have an address of their own: one that they take from their ports changes as hosts come
+            # and go, and for seconds nobody reaches the servers.
             self.net.sh(f"""
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-ip link add br0 type bridge
+ip link add br0 address 02:00:00:00:00:01 type bridge
 ip link set br0 up
 for i in 1 2 3 4; do ip addr add {WAN4}$i/24 dev br0; ip -6 addr add {WAN6}$i/64 dev br0 nodad; done
 """)

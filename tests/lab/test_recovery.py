@@ -186,3 +186,28 @@ ip addr add {alpha.router.lan4}77/24 dev eth0
 ip route replace default via {alpha.router.lan4}1""")
     wait_for("traffic", lambda: alpha.ping(beta.ip, timeout=1), 25 * SLOW)
     alpha.wait_direct(beta, 40)
+
+
+def test_what_happens_all_the_time_is_no_change_of_network(lab):
+    """A capture, a renewed lease, a container's link, a routing daemon: the connection to the server stays."""
+    lab.servers()
+    alpha = lab.host("alpha")
+    alpha.join("--port=41641", "--verbose=1")
+    wait_for("it is online", lambda: alpha.status()["Self"]["Online"])
+    said = "the host's network changed"
+    time.sleep(1)
+    before = alpha.log().count(said)
+    address = f"{alpha.address}/24 dev eth0"
+    for script in ("ip link set eth0 promisc on; sleep 0.4; ip link set eth0 promisc off",
+                   f"ip addr change {address} valid_lft 900 preferred_lft 900; sleep 0.4; "
+                   f"ip addr change {address} valid_lft 800 preferred_lft 800",
+                   "ip link add box type veth peer name box1; ip link del box",
+                   "ip route add 198.51.100.0/24 via 203.0.113.1; sleep 0.4; ip route del 198.51.100.0/24"):
+        alpha.sh(script)
+        time.sleep(0.6)
+        assert alpha.log().count(said) == before, script
+        assert alpha.status()["Self"]["Online"]
+    alpha.sh("ip addr add 198.51.100.7/24 dev eth0")
+    wait_for("that counts", lambda: alpha.log().count(said) > before, 5)
+    alpha.sh("ip link set eth0 down")
+    wait_for("that counts", lambda: alpha.log().count(said) > before + 1, 5)
