@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "daemon/host/limiter.h"
+#include "daemon/host/netchange.h"
 #include "daemon/host/router.h"
 
 struct monitor {
@@ -50,12 +51,6 @@ static enum whose whose_route(struct nlmsghdr *h, int own)
         return id == RT_TABLE_LOCAL || (oif != NULL && (int)nla_get_u32(oif) == own) ? NOBODYS : THE_HOSTS;
 }
 
-/* A link-local address, which comes a second or two after its link, opens no path. */
-static bool is_usable(const struct ifaddrmsg *a)
-{
-        return a->ifa_scope < RT_SCOPE_LINK;
-}
-
 static bool is_own_rule(struct nlmsghdr *h)
 {
         struct nlattr *prio = nlmsg_find_attr(h, sizeof(struct fib_rule_hdr), FRA_PRIORITY);
@@ -70,7 +65,7 @@ static bool holds(struct nlmsghdr *h, size_t size)
 static void on_addr(struct monitor *m, struct nlmsghdr *h, int own)
 {
         const struct ifaddrmsg *a = nlmsg_data(h);
-        if (!holds(h, sizeof(*a)) || !is_usable(a))
+        if (!holds(h, sizeof(*a)) || !netchange_addr(h))
                 return;
         if ((int)a->ifa_index != own)
                 note_change(m);
@@ -83,9 +78,9 @@ static void on_link(struct monitor *m, struct nlmsghdr *h, int own)
         const struct ifinfomsg *i = nlmsg_data(h);
         if (!holds(h, sizeof(*i)))
                 return;
-        if (i->ifi_index != own)
+        if (i->ifi_index != own && netchange_link(h))
                 note_change(m);
-        else if (h->nlmsg_type == RTM_NEWLINK && !(i->ifi_flags & IFF_UP))
+        else if (i->ifi_index == own && h->nlmsg_type == RTM_NEWLINK && !(i->ifi_flags & IFF_UP))
                 note_removed(m);
 }
 
@@ -94,7 +89,7 @@ static void on_route(struct monitor *m, struct nlmsghdr *h, int own)
         if (!holds(h, sizeof(struct rtmsg)))
                 return;
         enum whose w = whose_route(h, own);
-        if (w == THE_HOSTS)
+        if (w == THE_HOSTS && netchange_route(h))
                 note_change(m);
         else if (w == OURS && h->nlmsg_type == RTM_DELROUTE)
                 note_removed(m);

@@ -16,7 +16,7 @@ struct monitor;
 enum { MONITOR_SETTLE_MS = 250, MONITOR_LIMIT_BURST = 10, MONITOR_LIMIT_MS = 5000 };
 
 struct monitor_callbacks {
-        void (*on_change)(void *arg);         /* links, addresses or routes of the host */
+        void (*on_change)(void *arg);         /* links, addresses or default routes of the host; see netchange.h */
         void (*on_removed)(void *arg);        /* a rule, route or address of ours may be gone */
 };
 
