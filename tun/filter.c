@@ -349,6 +349,22 @@ enum filter_verdict filter_in(const struct filter *f, struct filter_state *s, co
         return allowed_in(f, s, &p) ? FILTER_ACCEPT : FILTER_DROP_RULE;
 }
 
+bool filter_would_open(const struct filter *f, struct ip src, struct addr dst)
+{
+        struct packet p = {
+                .kind = PACKET_WHOLE,
+                .version = dst.ip.family == IP_V4 ? 4 : 6,
+                .proto = PROTO_TCP,
+                .ip_len = ip_bits(dst.ip) / 8,
+                .dst_port = dst.port,
+                .tcp_flags = TCP_SYN,
+        };
+        memcpy(p.src, src.b, sizeof(p.src));
+        memcpy(p.dst, dst.ip.b, sizeof(p.dst));
+        return f != NULL && ip_is_set(src) && src.family == dst.ip.family && precheck(&p) == FILTER_ACCEPT &&
+               is_local(f, &p) && (is_service(f, &p) || allows(f, &p, RULES_PORTS));
+}
+
 enum filter_verdict filter_out(const struct filter *f, struct filter_state *s, const uint8_t *pkt, size_t len)
 {
         struct packet p = packet_parse(pkt, len);

@@ -91,6 +91,9 @@ enum filter_verdict filter_in(const struct filter *f, struct filter_state *s, co
 enum filter_verdict filter_out(const struct filter *f, struct filter_state *s, const uint8_t *pkt,
                                size_t len);
 
+/* Would a TCP connection to dst be let in?  Nothing is remembered of it, so any thread may ask.  NULL: false. */
+bool filter_would_open(const struct filter *f, struct ip src, struct addr dst);
+
 /* Is the host opening this TCP connection (ports and addresses as it sent them)?  If so it is not known any more:
  * a peer's refusal is told once. */
 bool filter_take_open(struct filter_state *s, const struct packet *syn);

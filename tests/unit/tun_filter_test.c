@@ -113,6 +113,59 @@ static void verdicts(void **state)
         filter_state_free(s);
 }
 
+static struct addr at(const char *ip, uint16_t port)
+{
+        struct addr a = {.port = port};
+        assert_int_equal(ip_parse(ip, &a.ip), ERR_NONE);
+        return a;
+}
+
+/* Asked without a packet, the answer is the one that the packet gets. */
+static void would_open_as_the_packet_does(void **state)
+{
+        (void)state;
+        static const char *const srcs[] = {PEER4, ELSE4, PEER6, "fd7a:115c:a1e0::9", "192.168.7.1"};
+        static const char *const dsts[] = {US4, US6, LAN4, "8.8.8.8", "0.0.0.0", "2000::", "224.0.0.1", "169.254.1.1",
+                                           "fe80::1"};
+        static const uint16_t ports[] = {0, 22, 53, 80, 443, 7000, 7011};
+        struct prefix local[] = {prefix_of(at(US4, 0).ip), prefix_of(at(US6, 0).ip), {at("0.0.0.0", 0).ip, 0},
+                                 {at("2000::", 0).ip, 3}};
+        struct filter_range src = range(PEER4, PEER4), src6 = range(PEER6, PEER6);
+        struct filter_ports world[] = {{range("0.0.0.0", "9.255.255.255"), 0, 65535}},
+                            world6[] = {{range("2000::", "2fff::"), 53, 53}};
+        struct filter_allow allow[] = {{&src, 1, world, 1, usual, 4}, {&src6, 1, world6, 1, usual, 4}};
+        struct filter_config c = {.allow = allow, .allow_count = 2, .local = local, .local_count = 4,
+                                  .services = {at(US4, 7011)}};
+        struct filter *filters[] = {NULL, the_filter(false), the_filter(true), filter_compile(&c), NULL};
+        c.jailed = &local[2], c.jailed_count = 1;
+        filters[4] = filter_compile(&c);
+        struct filter_state *s = filter_state_new();
+        size_t open = 0;
+        for (size_t f = 0; f < 5; f++)
+                for (size_t i = 0; i < sizeof(srcs) / sizeof(srcs[0]); i++)
+                        for (size_t k = 0; k < sizeof(dsts) / sizeof(dsts[0]); k++)
+                                for (size_t p = 0; p < sizeof(ports) / sizeof(ports[0]); p++) {
+                                        struct ip from = at(srcs[i], 0).ip;
+                                        bool got = filter_would_open(filters[f], from, at(dsts[k], ports[p]));
+                                        bool want = from.family == at(dsts[k], 0).ip.family &&
+                                                    in(filters[f], s, tcp_packet(srcs[i], 1, dsts[k], ports[p],
+                                                                                 TCP_SYN)) == FILTER_ACCEPT;
+                                        if (got != want)
+                                                fail_msg("filter %zu: %s to %s port %u: %d", f, srcs[i], dsts[k],
+                                                         ports[p], got);
+                                        open += got;
+                                }
+        assert_true(open > 20);
+        assert_true(filter_would_open(filters[3], at(PEER4, 0).ip, at("0.0.0.0", 53)));
+        assert_false(filter_would_open(filters[3], at(ELSE4, 0).ip, at("0.0.0.0", 53)));
+        assert_true(filter_would_open(filters[3], at(PEER6, 0).ip, at("2000::", 53)));
+        assert_false(filter_would_open(filters[4], at(PEER4, 0).ip, at("0.0.0.0", 53)));
+        assert_false(filter_would_open(filters[3], (struct ip){0}, (struct addr){0}));
+        for (size_t f = 0; f < 5; f++)
+                filter_free(filters[f]);
+        filter_state_free(s);
+}
+
 static void no_filter_lets_nothing_in(void **state)
 {
         (void)state;
@@ -465,6 +518,7 @@ int main(void)
         assert_int_equal(crypto_init(), ERR_NONE);
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(verdicts),
+                cmocka_unit_test(would_open_as_the_packet_does),
                 cmocka_unit_test(no_filter_lets_nothing_in),
                 cmocka_unit_test(shields_up_lets_only_replies_in),
                 cmocka_unit_test(udp_replies_pass_and_only_they),
