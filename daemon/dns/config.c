@@ -632,6 +632,8 @@ static void compile(struct dns_config *c, const struct dns_input *in, struct dns
                 collect_suffixes(c, in, &p);
                 choose_shape(c, in, &p, os);
         }
+        if (in->for_others && dns_config_route(c, &(struct dns_name){.len = 1}) == NULL && use_base(c, in) == 0)
+                c->faults |= DNS_FAULT_NO_BASE;
         free_route(&p.dflt);
         free(p.split);
 }

@@ -57,6 +57,7 @@ struct dns_input {
         bool exit_node;                   /* one is in use ... */
         const char *exit_proxy;           /* ... and answers DNS at this URL; NULL: it does not */
         bool os_split;                    /* the system can send only some suffixes to us */
+        bool for_others;                  /* peers ask: where the map has nobody for a name, the base does */
         const struct dns_os_config *base; /* what the system would use without us; NULL: not to be had */
 };
 

@@ -7,7 +7,8 @@
 #include "base/json.h"
 #include "tests/unit/fixture.h"
 
-enum { SPLIT = 1, BASE = 2, MAGIC_OFF_NODES = 4, NOT_ACCEPTED = 8, EXIT = 16, EXIT_PROXY = 32, NO_NODES = 64, V6_ONLY = 128 };
+enum { SPLIT = 1, BASE = 2, MAGIC_OFF_NODES = 4, NOT_ACCEPTED = 8, EXIT = 16, EXIT_PROXY = 32, NO_NODES = 64, V6_ONLY = 128,
+        FOR_OTHERS = 256 };
 
 struct row {
         const char *name, *map;
@@ -58,6 +59,13 @@ static const struct row rows[] = {
                 "192.0.2.53", "local", 0},
         {"not accepted", "{\"Proxied\":true,\"Resolvers\":[{\"Addr\":\"9.9.9.9\"}],\"Domains\":[\"mesh.example\"]}",
                 BASE | NOT_ACCEPTED, "||", "-", "-", "-", 0},
+        {"for others, not accepted by us",
+                "{\"Proxied\":true,\"Resolvers\":[{\"Addr\":\"9.9.9.9\"}],\"Domains\":[\"mesh.example\"]}",
+                BASE | NOT_ACCEPTED | FOR_OTHERS, "||", "192.0.2.53", "192.0.2.53", "192.0.2.53", 0},
+        {"for others, resolvers in the map", "{\"Proxied\":true,\"Resolvers\":[{\"Addr\":\"9.9.9.9\"}]}",
+                BASE | FOR_OTHERS, Q "||", "9.9.9.9", "9.9.9.9", "local", 0},
+        {"for others, nothing sent", "{}", BASE | FOR_OTHERS, "||", "192.0.2.53", "192.0.2.53", "192.0.2.53", 0},
+        {"for others, and nobody to ask", "{}", FOR_OTHERS, "||", "-", "-", "-", DNS_FAULT_NO_BASE},
         {"fallbacks mean nothing here", "{\"FallbackResolvers\":[{\"Addr\":\"9.9.9.9\"}],\"Proxied\":true}", BASE,
                 Q "|base.example|", "192.0.2.53", "192.0.2.53", "local", 0},
         {"fallbacks with an exit node that answers no DNS",
@@ -160,6 +168,7 @@ static void the_shapes(void **state)
                         .exit_node = (row->how & EXIT) != 0,
                         .exit_proxy = (row->how & EXIT_PROXY) ? "http://100.64.0.9:1234/dns-query" : NULL,
                         .os_split = (row->how & SPLIT) != 0,
+                        .for_others = (row->how & FOR_OTHERS) != 0,
                         .base = (row->how & BASE) ? &base : NULL,
                 };
                 struct dns_os_config os;
