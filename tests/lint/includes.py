@@ -23,8 +23,9 @@ MAY_INCLUDE = {
     "daemon/host": {"base", "daemon/host"},
     "daemon/dns": {"base", "daemon/dns"},
     "daemon/localapi": {"base", "daemon/localapi"},
+    "daemon/peerapi": {"base", "daemon/peerapi"},
     "daemon": {"base", "wg", "tun", "netcheck", "magicsock", "daemon", "daemon/control", "daemon/host",
-               "daemon/dns", "daemon/localapi"},
+               "daemon/dns", "daemon/localapi", "daemon/peerapi"},
     "cli": {"base", "daemon/localapi", "cli"},
 }
 TESTS = "tests"  # may include anything
