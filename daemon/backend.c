@@ -250,6 +250,7 @@ void backend_free(struct backend *b)
         backend_answer_logouts(b, "the daemon is shutting down");
         loop_timer_stop(&b->logout_timer);
         b->engine = NULL;   /* it is gone before us */
+        backend_peerapi_close(b);
         backend_dns_close(b);
         control_free(b->control);
         prefs_done(&b->prefs);

@@ -41,6 +41,7 @@ struct backend_opts {   /* all borrowed for the backend's life */
         struct router *router;       /* NULL: the host is not touched */
         struct firewall *firewall;   /* NULL: the host's firewall is not touched */
         uint16_t udp_port;           /* what the firewall lets in; 0: nothing */
+        const char *tun_name;        /* the interface on which peers reach our PeerAPI; NULL: there is none */
         struct notify *notify;
         const char *version;
         const char *backend_log_id;   /* NULL: none */
@@ -90,6 +91,7 @@ void backend_forwarding_text(const struct backend *b, char out[FORWARDING_TEXT_M
 json_t *backend_netmap_json(const struct backend *b);
 const struct hostinfo_os *backend_os(const struct backend *b);
 const char *backend_version(const struct backend *b);
+uint16_t backend_peerapi_port(const struct backend *b, enum ip_family family);   /* 0: not open */
 /* The resolver, with all that changed so far taken into account. */
 struct dns_service *backend_dns(struct backend *b);
 /* Who tells the host what to resolve with, borrowed from then on; before it is freed, NULL. */

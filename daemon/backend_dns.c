@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "daemon/host/resolvers.h"
 
 enum { COMPILE_AFTER_MS = 50 };   /* changes of the map come in groups */
 
@@ -155,6 +156,36 @@ static struct dns_config *compile(struct backend *b, struct dns_os_config *ret_o
         return c;
 }
 
+/* What a peer gets that goes out through us: the names of the world as this host would find them.  The tailnet's own
+ * names are the asker's business: its map may hide from it what ours shows. */
+struct dns_config *backend_dns_for_peers(const struct backend *b)
+{
+        const struct netmap *nm = backend_netmap(b);
+        struct dns_os_config unused, from_files = {0};
+        struct dns_node self = node_of(nm->self);
+        const struct dns_os_config *base = backend_os_dns_base(b);
+        if (base == NULL) {
+                struct ip ips[RESOLVERS_MAX];
+                size_t n = resolvers_read(ips);
+                for (size_t i = 0; i < n; i++)
+                        (void)dns_os_config_add_server(&from_files, ips[i]);
+                base = &from_files;
+        }
+        struct dns_input in = {
+                .map = nm->dns,
+                .self = &self,
+                .suffix = nm->magic_dns_suffix != NULL ? nm->magic_dns_suffix : "",
+                .accept_dns = b->prefs.corp_dns,
+                .for_others = true,
+                .base = base,
+        };
+        struct dns_config *c = dns_compile(&in, &unused);
+        if (c != NULL)
+                dns_os_config_free(&unused);
+        dns_os_config_free(&from_files);
+        return c;
+}
+
 static void compile_now(struct backend *b)
 {
         struct dns_os_config os;
@@ -185,6 +216,7 @@ static void on_timer(struct timer *t, mono_t now)
 
 void backend_dns_changed(struct backend *b)
 {
+        b->proxy_dns_stale = true;
         if (!timer_is_armed(&b->dns_timer))
                 loop_timer_in(b->o.loop, &b->dns_timer, COMPILE_AFTER_MS);
 }

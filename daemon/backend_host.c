@@ -20,6 +20,8 @@ struct netsync_prefs backend_sync_prefs(const struct backend *b)
                 .exit_node = b->exit_node,
                 .advertised = b->prefs.advertise_routes,
                 .advertised_count = b->prefs.advertise_route_count,
+                .peerapi4_port = backend_peerapi_port(b, IP_V4),
+                .peerapi6_port = backend_peerapi_port(b, IP_V6),
         };
 }
 
@@ -161,6 +163,7 @@ void backend_apply_host(struct backend *b)
                 apply_routes(b);
         if (b->o.firewall != NULL)
                 apply_firewall(b);
+        backend_apply_peerapi(b);
 }
 
 /* ---- the packet filter ---- */
@@ -180,6 +183,8 @@ void backend_apply_filter(struct backend *b)
                 sp.interface_count = hostaddrs(interfaces);
         }
         struct filter *f = netsync_filter(nm, &sp);
+        filter_free(b->exit_filter);
+        b->exit_filter = backend_offers_exit(b) ? netsync_filter(nm, &sp) : NULL;
         bool forged = netsync_filter_is_forged(nm);
         if (f == NULL)
                 log_err("out of memory for the packet filter: nothing is let in");

@@ -25,6 +25,8 @@ void backend_push_hostinfo(struct backend *b)
         size_t tags = 0;
         while (p->advertise_tags != NULL && p->advertise_tags[tags] != NULL)
                 tags++;
+        struct hostinfo_service services[3];
+        size_t service_count = backend_peerapi_services(b, services);
         struct hostinfo h = {
                 .os = b->os,
                 .hostname = p->hostname[0] != '\0' ? p->hostname : NULL,
@@ -34,6 +36,8 @@ void backend_push_hostinfo(struct backend *b)
                 .routable_count = p->advertise_route_count,
                 .request_tags = (const char *const *)p->advertise_tags,
                 .tag_count = tags,
+                .services = services,
+                .service_count = service_count,
                 .shields_up = p->shields_up,
                 .no_logs = true,
                 .userspace = TRI_FALSE,

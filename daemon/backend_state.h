@@ -6,6 +6,7 @@
 #include "daemon/dns/quad100.h"
 #include "daemon/host/osdns.h"
 #include "daemon/netsync.h"
+#include "daemon/peerapi/server.h"
 
 struct waiter {
         backend_done_fn fn;
@@ -44,6 +45,11 @@ struct backend {
         struct dns_os_config os_dns;   /* what the host was told last */
         struct dns_os_config os_base;  /* what it would use without us, if that is known */
         bool have_os_base;
+        struct peerapi *peerapi;       /* NULL: not open */
+        struct addr peerapi_at[2];     /* IPv4, IPv6; none: not open there */
+        struct filter *exit_filter;    /* the filter in use, while we offer to be an exit node */
+        struct dns_service *proxy_dns; /* for peers who go out through us; NULL: none has asked yet */
+        bool proxy_dns_stale;
         struct netcheck_report report;
         bool have_report;
 };
@@ -87,11 +93,17 @@ void backend_sync_peer(struct backend *b, const struct netmap_node *n);
 void backend_sync_all_peers(struct backend *b);
 void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_delta *d);
 
+/* backend_peerapi.c: what peers may ask of us */
+void backend_apply_peerapi(struct backend *b);   /* open while we are configured, at the addresses of the map */
+void backend_peerapi_close(struct backend *b);   /* for good */
+size_t backend_peerapi_services(const struct backend *b, struct hostinfo_service out[3]);   /* returns how many */
+
 /* backend_dns.c: what is answered, what is forwarded, what the host is told */
 bool backend_dns_open(struct backend *b);   /* false: out of memory */
 void backend_dns_close(struct backend *b);
 void backend_dns_changed(struct backend *b);
 void backend_dns_network_changed(struct backend *b);
 void backend_on_service_packet(void *arg, const uint8_t *pkt, size_t len);
+struct dns_config *backend_dns_for_peers(const struct backend *b);   /* NULL: out of memory */
 void backend_dns_health(const struct backend *b, json_t *list);
 void backend_os_dns(struct backend *b, const struct dns_os_config *os);

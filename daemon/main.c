@@ -228,6 +228,7 @@ static const char *open_back(struct daemon *d)
                 .router = d->router,
                 .firewall = d->firewall,
                 .udp_port = d->opt.port,
+                .tun_name = tun_name(d->tun),
                 .notify = d->notify,
                 .version = PRODUCT_VERSION,
                 .on_tun_gone = on_tun_gone,

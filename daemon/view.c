@@ -104,6 +104,8 @@ static void fill_self(const struct backend *b, const struct engine_status *st, s
                 fill_node(nm, nm->self, &v->peer);
         else
                 v->peer = (struct status_peer){.host_name = backend_os(b)->hostname, .os = "linux"};
+        v->peer.peerapi4_port = backend_peerapi_port(b, IP_V4);
+        v->peer.peerapi6_port = backend_peerapi_port(b, IP_V6);
         for (size_t i = 0; i < st->endpoint_count; i++)
                 v->endpoints[i] = st->endpoints[i].addr;
         v->peer.endpoints = v->endpoints;

@@ -27,6 +27,8 @@ static struct {
         bool active, poll, forced;
         char auth_key[128], server[256];
         struct key_private node;
+        struct hostinfo_service services[4];  /* as announced last */
+        size_t service_count;
         struct netmap nm;
 } fc;
 
@@ -82,7 +84,9 @@ void control_set_keys(struct control *c, const struct key_private *machine, cons
 void control_set_hostinfo(struct control *c, const struct hostinfo *h)
 {
         (void)c;
-        (void)h;
+        assert_true(h->service_count <= sizeof(fc.services) / sizeof(fc.services[0]));
+        memcpy(fc.services, h->services, h->service_count * sizeof(fc.services[0]));
+        fc.service_count = h->service_count;
 }
 
 void control_set_netinfo(struct control *c, const struct netinfo *ni)
@@ -258,7 +262,7 @@ struct world {
         struct backend *b;
 };
 
-static inline void world_open(struct world *w)
+static inline void world_open_on(struct world *w, const char *tun_name)
 {
         const char *why = NULL;
         memset(&fc, 0, sizeof(fc));
@@ -269,10 +273,16 @@ static inline void world_open(struct world *w)
         assert_int_equal(state_file_open("mem:", &w->store, &why), ERR_NONE);
         assert_int_equal(profiles_open(w->store, &w->profiles, &why), ERR_NONE);
         w->notify = notify_new("1.2.3");
-        struct backend_opts o = {.loop = w->loop, .profiles = w->profiles, .notify = w->notify, .version = "1.2.3"};
+        struct backend_opts o = {.loop = w->loop, .profiles = w->profiles, .notify = w->notify, .version = "1.2.3",
+                .tun_name = tun_name};
         w->b = backend_new(&o);
         assert_non_null(w->b);
         backend_run(w->b, (struct engine *)&fe);
+}
+
+static inline void world_open(struct world *w)
+{
+        world_open_on(w, NULL);
 }
 
 static inline void world_close(struct world *w)
