@@ -81,9 +81,12 @@ def test_fifty_race_for_a_one_off_key(lab, alpha):
     assert set(codes) == {0}, codes
 
 
-def test_no_tcp_port_and_no_core(lab, alpha):
+def test_no_tcp_port_but_for_peers_and_no_core(lab, alpha):
     alpha.join()
-    assert alpha.sh("ss -Hltn") == ""
+    listening = [line.split()[3] for line in alpha.sh("ss -Hltn").splitlines()]
+    assert sorted(at.replace("%tailscale0:", ":") for at in listening) == sorted(
+        url.removeprefix("http://") for url in alpha.status()["Self"]["PeerAPIURL"])
+    assert all("%tailscale0:" in at for at in listening), "peers reach it, nobody else"
     limits = alpha.sh(f"cat /proc/{alpha.daemon.pid}/limits")
     assert re.search(r"Max core file size\s+0\s+0\s", limits), limits
     alpha.stop(signal.SIGABRT)
