@@ -30,6 +30,7 @@ struct peerapi {
         struct door doors[2];      /* IPv4, IPv6 */
         struct timer pause;        /* armed: out of descriptors, nobody is let in for a moment */
         struct peerapi_req *requests;
+        bool stopping;             /* no more queries: libmicrohttpd aborts where one waits for its answer at the end */
 };
 
 struct peerapi_req {
@@ -263,6 +264,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
                 *len = 0;
                 return buf_ok(&r->body) ? MHD_YES : MHD_NO;
         }
+        r->dead |= !r->started && r->p->stopping;
         if (!r->started && !r->dead) {
                 r->started = true;
                 route(r, url, method);
@@ -387,6 +389,7 @@ void peerapi_free(struct peerapi *p)
 {
         if (p == NULL)
                 return;
+        p->stopping = true;
         loop_timer_stop(&p->pause);
         for (size_t i = 0; i < 2; i++) {
                 int fd = p->doors[i].watch.fd;

@@ -401,6 +401,27 @@ static void test_closed_while_asking(void **state)
         close(fd);
 }
 
+/* Queries that are in the sockets when it closes are not taken up any more: nobody would answer them. */
+static void test_closed_with_unread(void **state)
+{
+        (void)state;
+        char text[512];
+        int fds[4];
+        t.late = true;
+        snprintf(text, sizeof(text), "GET /dns-query?dns=" QUERY64 " HTTP/1.1\r\nHost: " SELF ":%u\r\n\r\n", t.port);
+        for (size_t i = 0; i < 4; i++)
+                fds[i] = dial("127.0.0.2", SELF, t.port);
+        for (int i = 0; i < 10; i++)   /* let in */
+                loop_once(t.loop, 1);
+        for (size_t i = 0; i < 4; i++)
+                assert_int_equal(send(fds[i], text, strlen(text), MSG_NOSIGNAL), strlen(text));
+        peerapi_free(t.p);
+        t.p = NULL;
+        assert_int_equal(t.asked, 0);
+        for (size_t i = 0; i < 4; i++)
+                close(fds[i]);
+}
+
 /* ---- hostile clients ---- */
 
 static void test_many_connections(void **state)
@@ -481,6 +502,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_late_answer, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_no_longer_a_peer, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_closed_while_asking, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_closed_with_unread, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_many_connections, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_every_cut, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_rest_after_garbage, setup, teardown),
