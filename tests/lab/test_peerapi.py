@@ -69,11 +69,12 @@ def listening(host):
 
 def test_names_go_through_the_exit_node(net):
     lab, alpha, beta, gate, world, gates = net
-    assert dig(alpha, "www.public.example") == ("NOERROR", ["192.0.2.1"])
+    wait_for("the host's own names", lambda: dig(alpha, "www.public.example") == ("NOERROR", ["192.0.2.1"]))
     with Wire(alpha, "eth0", [WORLD, GATES]) as wire:
         alpha.tailscale("set", "--exit-node=gate")
         wait_for("the exit node's names", lambda: dig(alpha, "www.public.example") == ("NOERROR", ["192.0.2.2"]))
-        assert alpha.sh("getent hosts host.public.example").split()[0] == "192.0.2.2"
+        wait_for("programs of the host", lambda: alpha.run(
+            "getent", "hosts", "host.public.example", check=False).stdout.split()[:1] == ["192.0.2.2"])
         assert dig(alpha, "a.nosuch.example")[0] == "NXDOMAIN"
         assert dig(alpha, "big.public.example", "TXT")[1][0].count("x" * 255) == 11
         before = len(world.asked)
