@@ -20,65 +20,49 @@ def alpha(lab):
     return lab.host("alpha")
 
 
-class Racer:
-    """One of many daemons on one host, each with its own state, socket and interface; only one may come to run."""
-
-    def __init__(self, host, number):
-        self.host, self.number = host, number
-        self.socket = f"/run/race/{number}.sock"
-        self.daemon = host.spawn([host.lab.tailscaled, f"--tun=race{number}", f"--socket={self.socket}", "--port=0",
-                                  f"--state=/var/lib/race/{number}/tailscaled.state"], f"{host.name}-{number}.log")
-
-    def listening(self):
-        if self.daemon.poll() is not None:
-            raise LabError(f"racer {self.number} ended with {self.daemon.returncode}")
-        return subprocess.run(["test", "-S", f"/proc/{self.host.pid}/root{self.socket}"]).returncode == 0
-
-    def start_up(self, key):
-        self.up = subprocess.Popen(
-            self.host.argv([self.host.lab.tailscale, f"--socket={self.socket}", "up", f"--auth-key={key}",
-                            f"--login-server={self.host.lab.url}", f"--hostname=racer{self.number}", "--timeout=90s"]),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def finish(self):
-        try:
-            out, err = self.up.communicate(timeout=120)
-        except subprocess.TimeoutExpired:
-            self.up.kill()
-            raise LabError(f"`up` of racer {self.number} does not end")
-        self.host.outputs.append(out + err)
-        self.code, self.text = self.up.returncode, out + err
-
-    def state(self):
-        done = self.host.tailscale(f"--socket={self.socket}", "status", "--json", check=False)
-        return re.search(r'"BackendState": "(\w+)"', done.stdout)[1]
+def start_up(host, key):
+    """`up` in the background; the process."""
+    return subprocess.Popen(
+        host.argv([host.lab.tailscale, "up", f"--auth-key={key}", f"--login-server={host.lab.url}",
+                   f"--hostname={host.name}", "--timeout=90s"]),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_fifty_race_for_a_one_off_key(lab, alpha):
-    alpha.sh("mkdir -p /run/race")
-    racers = [Racer(alpha, i) for i in range(RACERS)]
-    for racer in racers:
-        wait_for(f"the socket of racer {racer.number}", racer.listening, 60)
+def finish(host, up):
+    """Exit status and all that was said."""
+    try:
+        out, err = up.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        up.kill()
+        raise LabError(f"`up` of {host.name} does not end")
+    host.outputs.append(out + err)
+    return up.returncode, out + err
+
+
+def state(host):
+    done = host.tailscale("status", "--json", check=False)
+    return re.search(r'"BackendState": "(\w+)"', done.stdout)[1]
+
+
+def test_fifty_race_for_a_one_off_key(lab):
+    lab.servers()
+    hosts = [lab.host(f"racer{i}") for i in range(RACERS)]
+    for host in hosts:
+        host.start()
     key = lab.key()
-    for racer in racers:
-        racer.start_up(key)
-    for racer in racers:
-        racer.finish()
-    winners = [r for r in racers if r.code == 0]
+    ups = [start_up(host, key) for host in hosts]
+    ends = [finish(host, up) for host, up in zip(hosts, ups)]
+    winners = [host for host, (code, _) in zip(hosts, ends) if code == 0]
     assert len(winners) == 1 and len(lab.control.call("nodes")) == 1
-    for racer in racers:
-        if racer.code != 0:
-            assert racer.code == 1 and "already used" in racer.text and "create a new one" in racer.text, racer.text
+    for code, text in ends:
+        if code != 0:
+            assert code == 1 and "already used" in text and "create a new one" in text, text
     # And there it ends: a loser neither tries again nor comes to run later.
     lab.control.call("clear-requests")
     time.sleep(8)
     again = [r for r in lab.control.call("requests") if r["path"] == "/machine/register"]
     assert not again and len(lab.control.call("nodes")) == 1
-    assert [r.state() for r in racers] == ["Running" if r in winners else "NeedsLogin" for r in racers]
-    for racer in racers:
-        racer.daemon.terminate()
-    codes = [racer.daemon.wait(60) for racer in racers]
-    assert set(codes) == {0}, codes
+    assert [state(host) for host in hosts] == ["Running" if host in winners else "NeedsLogin" for host in hosts]
 
 
 def test_no_tcp_port_but_for_peers_and_no_core(lab, alpha):
