@@ -108,6 +108,13 @@ static void on_tun_gone(void *arg)
         stop(d);
 }
 
+/* systemd, which says so, runs --cleanup also after a crash. */
+static bool is_after_crash(void)
+{
+        const char *result = getenv("SERVICE_RESULT");
+        return result != NULL && result[0] != '\0' && strcmp(result, "success") != 0;
+}
+
 /* What a process that died left on the host.  The exit status. */
 static int clean_up(const char *tun)
 {
@@ -120,9 +127,14 @@ static int clean_up(const char *tun)
         }
         if (e != ERR_NONE)
                 log_warn("%s", why);
-        osdns_cleanup(tun);
-        router_cleanup(tun);
-        firewall_cleanup();
+        if (is_after_crash() && router_is_closed()) {
+                log_warn("the daemon crashed while an exit node was chosen: the network stays closed until it runs again, "
+                        "or until 'tailscaled --cleanup'");
+        } else {
+                osdns_cleanup(tun);
+                router_cleanup(tun);
+                firewall_cleanup();
+        }
         hostfile_free(host);
         return 0;
 }

@@ -9,7 +9,7 @@
 
 enum flag_id {
         FLAG_STATE, FLAG_STATEDIR, FLAG_SOCKET, FLAG_TUN, FLAG_PORT, FLAG_VERBOSE, FLAG_CLEANUP, FLAG_VERSION,
-        FLAG_HELP, FLAG_NO_LOGS, FLAG_ENCRYPT_STATE, FLAG_ATTESTATION,
+        FLAG_HELP, FLAG_NO_LOGS, FLAG_ENCRYPT_STATE, FLAG_ATTESTATION, FLAG_MISSING,
 };
 
 static const struct flag {
@@ -30,6 +30,10 @@ static const struct flag {
         {"no-logs-no-support", FLAG_NO_LOGS, true},
         {"encrypt-state", FLAG_ENCRYPT_STATE, true},
         {"hardware-attestation", FLAG_ATTESTATION, true},
+        {"socks5-server", FLAG_MISSING, false},
+        {"outbound-http-proxy-listen", FLAG_MISSING, false},
+        {"debug", FLAG_MISSING, false},
+        {"config", FLAG_MISSING, false},
 };
 
 const char *options_usage(void)
@@ -136,6 +140,10 @@ static enum err set_flag(const struct flag *f, const char *value, struct options
         case FLAG_ATTESTATION:
                 if (on)
                         return complain(ret_why, "--%s is not supported: leave it out%s", f->name, "");
+                break;
+        case FLAG_MISSING:
+                if (value[0] != '\0')
+                        return complain(ret_why, "--%s is not there yet: leave it out%s", f->name, "");
                 break;
         }
         return ERR_NONE;

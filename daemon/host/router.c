@@ -482,6 +482,22 @@ static void see_tailnet_addr(void *arg, int ifindex, struct prefix p)
                 see_addr(arg, ifindex, p);
 }
 
+static void see_closed(void *arg, const struct hostnl_route *r)
+{
+        bool *closed = arg;
+        *closed |= r->type == HOSTNL_UNREACHABLE && r->dst.bits == 0;
+}
+
+bool router_is_closed(void)
+{
+        bool closed = false;
+        struct hostnl *nl = hostnl_open();
+        if (nl != NULL)
+                hostnl_each_route(nl, ROUTER_TABLE, see_closed, &closed);
+        hostnl_close(nl);
+        return closed;
+}
+
 void router_cleanup(const char *ifname)
 {
         struct hostnl *nl = hostnl_open();

@@ -50,6 +50,9 @@ size_t router_repair(struct router *r);
 /* Removes routes, addresses and rules, takes the interface down.  NULL is fine. */
 void router_free(struct router *r);
 
+/* Whether a process that died has left the host closed beside an exit node. */
+bool router_is_closed(void);
+
 /* Whether a policy rule of that priority may be one of ours. */
 bool router_owns_priority(uint32_t priority);
 

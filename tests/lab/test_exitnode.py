@@ -100,6 +100,28 @@ def test_nothing_leaks_when_the_exit_node_goes(net, how):
     assert not wire.seen
 
 
+def test_cleanup_by_the_supervisor_does_not_open_a_closed_host(net):
+    """systemd runs --cleanup after a crash, and says that it was one; a person who runs it means it."""
+    lab, alpha, gate, web, _ = net
+    targets = [web.address, web.address6]
+    use(alpha, gate)
+    assert ask_tcp(alpha, web.address) == gate.router.wan4
+    with Wire(alpha, "eth0", targets) as wire, Chatter(alpha, targets):
+        alpha.stop(signal.SIGKILL)
+        done = alpha.run(lab.tailscaled, "--cleanup", env={"SERVICE_RESULT": "signal"})
+        assert "stays closed" in done.stderr
+        time.sleep(0.7)
+    assert not wire.seen
+    alpha.run(lab.tailscaled, "--cleanup")
+    assert ask_tcp(alpha, web.address) == alpha.router.wan4
+    # Where no exit node was chosen, a crash leaves nothing.
+    alpha.start()
+    alpha.tailscale("set", "--exit-node=")
+    alpha.stop(signal.SIGKILL)
+    alpha.run(lab.tailscaled, "--cleanup", env={"SERVICE_RESULT": "core-dump"})
+    assert alpha.sh("ip route show table 52") == ""
+
+
 def test_nothing_leaks_while_we_restart(net):
     """kill -9, a pause, a start before the server can be reached, a start with it; SIGTERM is the user's word."""
     lab, alpha, gate, web, _ = net

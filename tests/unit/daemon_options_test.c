@@ -123,6 +123,8 @@ static void mistakes_are_named(void **state)
                 {"--socket=", NULL, 2, "--socket"},
                 {"--tun=", NULL, 2, "--tun"},
                 {"--tun=userspace-networking", NULL, 2, "not there yet"},
+                {"--socks5-server=localhost:1080", NULL, 2, "--socks5-server is not there yet"},
+                {"--config=x.json", NULL, 2, "--config is not there yet"},
                 {"--state=kube:x", NULL, 2, "not supported"},
                 {"--encrypt-state", NULL, 2, "not supported"},
                 {"word", NULL, 1, "word"},
