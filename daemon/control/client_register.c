@@ -9,6 +9,7 @@
 #include "base/log.h"
 
 enum {
+        ANSWER_MS = 30000,        /* for the answer to all but a follow-up, which waits for the user */
         PROBE_MS = 60000,         /* plus up to as much again */
         FOLLOWUP_PAUSE_MS = 1000, /* the least time between two polls of one URL */
         VERSION_PAUSE_MS = 60000, /* a server that wants another version will not change its mind soon */
@@ -289,6 +290,7 @@ static void send_register(struct control *c, enum register_purpose purpose, mono
         rq.ephemeral = login && c->ephemeral;
         rq.hostinfo = hostinfo;
         c->purpose = purpose;
+        c->reg_sent = now;
         if (control_post(c, &c->reg, "/machine/register", register_build(&rq), &REGISTER_FNS, now))
                 map_plan_early(c, now);
         json_decref(hostinfo);
@@ -311,10 +313,37 @@ void register_again(struct control *c)
         control_kick(c);
 }
 
+static mono_t answer_by(const struct control *c)
+{
+        return c->purpose == PURPOSE_FOLLOWUP ? MONO_NEVER : mono_add_ms(c->reg_sent, ANSWER_MS);
+}
+
+/* The server took the request and says nothing.  The next one is the same, with the same node key: if this one was
+ * carried out after all, a single-use auth key is none the worse.  Without a map stream beside it the connection may
+ * well be dead. */
+static void give_up_waiting(struct control *c, mono_t now)
+{
+        static const char WHY[] = "it does not answer the registration";
+        request_drop(c, &c->reg);
+        if (c->early)
+                map_stop(c);
+        if (c->purpose == PURPOSE_PROBE) {
+                log_debug(1, "control: no answer to a probe");
+        } else if (c->map.stream != NULL) {
+                retry_later(c, CONTROL_ERROR_SERVER, WHY, "", now);
+        } else {
+                (void)backoff_fail(&c->reg_backoff, now);
+                control_net_failed(c, CONTROL_ERROR_SERVER, WHY, now);
+        }
+}
+
 void register_advance(struct control *c, mono_t now)
 {
-        if (c->reg.stream != NULL)
+        if (c->reg.stream != NULL) {
+                if (mono_reached(now, answer_by(c)))
+                        give_up_waiting(c, now);
                 return;
+        }
         if (c->goal == GOAL_LOGOUT && key_private_is_zero(&c->node)) {
                 register_logout_over(c, CONTROL_ERROR_INTERNAL, "", false);
         } else if (c->goal == GOAL_LOGOUT && mono_reached(now, c->reg_backoff.next)) {
@@ -332,7 +361,7 @@ void register_advance(struct control *c, mono_t now)
 mono_t register_next(const struct control *c)
 {
         if (c->reg.stream != NULL)
-                return MONO_NEVER;
+                return answer_by(c);
         if (c->goal == GOAL_LOGIN || c->goal == GOAL_LOGOUT)
                 return c->reg_backoff.next;
         return wants_probe(c) ? c->probe_at : MONO_NEVER;

@@ -79,6 +79,7 @@ struct control {
         /* Logging in and out. */
         struct request reg;
         enum register_purpose purpose;
+        mono_t reg_sent; /* the one that is under way */
         struct backoff reg_backoff;
         char auth_key[512];
         bool ephemeral;

@@ -404,6 +404,100 @@ static void test_update_unanswered(void **state)
         assert_int_equal(w->streams, 1);
 }
 
+static void pass_half_a_minute(void)
+{
+        w->c->reg_sent = mono_add_ms(w->c->reg_sent, -30000);
+        control_kick(w->c);
+}
+
+/* A registration without an answer is told of, and asked again with the same keys. */
+static void test_register_unanswered(void **state)
+{
+        (void)state;
+        char node_key[KEY_TEXT_MAX];
+        w->script[1] = OK; /* after the one that is held */
+        w->map_status = "404";
+        login("k", false);
+        until(&w->registers, 1);
+        run_ms(300);
+        assert_int_equal(w->errors, 0);
+        (void)snprintf(node_key, sizeof(node_key), "%s", w->node_key);
+        w->map_status = NULL;
+        pass_half_a_minute();
+        until(&w->errors, 1);
+        assert_int_equal(w->error.kind, CONTROL_ERROR_SERVER);
+        assert_true(w->error.retry_ms > 0);
+        until(&w->online, 1);
+        assert_int_equal(w->registers, 2);
+        assert_string_equal(w->node_key, node_key);
+        assert_string_equal(w->auth_key, "k");
+        assert_int_equal(w->keys, 1);
+        assert_int_equal(w->errors, 1);
+}
+
+/* The map that runs beside it shows that the connection is good: it stays. */
+static void test_login_unanswered_beside_the_map(void **state)
+{
+        (void)state;
+        logged_in();
+        w->registered = 0;
+        w->script[0] = NULL;
+        w->script[1] = OK;
+        w->step = 0;
+        login("k", false);
+        until(&w->registers, 2);
+        pass_half_a_minute();
+        until(&w->errors, 1);
+        until(&w->registered, 1);
+        assert_int_equal(w->registers, 3);
+        assert_int_equal(w->streams, 1);
+        assert_int_equal(w->offline, 0);
+        assert_int_equal(w->fake.dials, 2);
+}
+
+/* A probe that is not answered is no news, and holds up neither the next one nor a login. */
+static void test_probe_unanswered(void **state)
+{
+        (void)state;
+        logged_in();
+        w->script[0] = NULL;
+        w->script[1] = OK;
+        w->step = 0;
+        w->c->probe_at = mono_now();
+        control_kick(w->c);
+        until(&w->registers, 2);
+        pass_half_a_minute();
+        run_ms(100);
+        assert_null(w->c->reg.stream);
+        assert_int_equal(w->errors + w->offline, 0);
+        w->c->probe_at = mono_now();
+        control_kick(w->c);
+        until(&w->registers, 3);
+}
+
+/* A follow-up is answered when the user has been to the URL. */
+static void test_followup_waits(void **state)
+{
+        (void)state;
+        char visit[160];
+        (void)snprintf(visit, sizeof(visit), "{\"AuthURL\":\"http://127.0.0.1:%u/register/abc\"}", w->fake.port);
+        w->script[0] = visit;
+        login("", false);
+        until(&w->urls, 1);
+        w->script[0] = NULL;
+        w->step = 0;
+        until(&w->registers, 2);
+        if (w->held_register == NULL) /* it came before the script was changed: then again, after a pause */
+                until(&w->registers, 3);
+        unsigned sent = w->registers;
+        pass_half_a_minute();
+        run_ms(500);
+        assert_int_equal(w->registers, sent);
+        assert_int_equal(w->errors, 0);
+        fake_answer(w->held_register, "200", OK, strlen(OK), false);
+        until(&w->registered, 1);
+}
+
 static void test_wrong_key(void **state)
 {
         (void)state;
@@ -640,7 +734,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 ROW(test_login_and_map), ROW(test_no_early_payload), ROW(test_updates),
-                ROW(test_update_unanswered),
+                ROW(test_update_unanswered), ROW(test_register_unanswered),
+                ROW(test_login_unanswered_beside_the_map), ROW(test_probe_unanswered), ROW(test_followup_waits),
                 ROW(test_wrong_key),     ROW(test_interactive),      ROW(test_new_url),
                 ROW(test_bad_url),       ROW(test_expired_key),      ROW(test_quiet_restart),
                 ROW(test_deleted_node),  ROW(test_server_restart),   ROW(test_new_server_key),
