@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "daemon/localapi/share.h"
 #include "daemon/localapi/socket.h"
 
 #define PREFIX "/localapi/v0/"
@@ -56,6 +57,8 @@ struct lapi_server {
         struct timer timer;
         struct lapi_req *requests;
         bool closed_one;       /* during this MHD_run() */
+        struct lapi_share share;
+        struct log_limit refusals;
         bool stopping;         /* no more questions: libmicrohttpd aborts where one waits for its answer at the end */
         char path[108];
 };
@@ -93,14 +96,44 @@ static void on_timer(struct timer *t, mono_t now)
         run(container_of(t, struct lapi_server, timer));
 }
 
-/* At its limit libmicrohttpd listens no more, and only looks whether it may again when it is next run: with the
- * last client gone nothing else would run it. */
-static void on_connection(void *cls, struct MHD_Connection *conn, void **state, enum MHD_ConnectionNotificationCode what)
+/* Nothing is waited for: who has too many connections would hold them all the same. */
+static void refuse(struct lapi_server *s, int fd, uid_t uid)
 {
-        (void)conn;
-        (void)state;
+        static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
+                                   "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 30\r\n\r\n"
+                                   "too many connections are open\n";
+        (void)send(fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        shutdown(fd, SHUT_RDWR);
+        if (!log_limited(&s->refusals, loop_now(s->loop)))
+                log_warn("local API: a connection of uid %lld is refused: too many are open", (long long)uid);
+}
+
+/* The context of a connection is the slot of its share; NULL: refused. */
+static void on_connection(void *cls, struct MHD_Connection *conn, void **slot, enum MHD_ConnectionNotificationCode what)
+{
         struct lapi_server *s = cls;
-        s->closed_one |= what == MHD_CONNECTION_NOTIFY_CLOSED;
+        if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+                /* At its limit libmicrohttpd listens no more, and only looks whether it may again when it is next run:
+                 * with the last client gone nothing else would run it. */
+                s->closed_one = true;
+                lapi_share_give(*slot);
+                return;
+        }
+        const union MHD_ConnectionInfo *ci = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *slot = NULL;
+        if (ci == NULL)
+                return;
+        struct lapi_peer peer = lapi_socket_peer(ci->connect_fd);
+        *slot = lapi_share_take(&s->share, peer.known ? peer.uid : LAPI_NOBODY, geteuid());
+        if (*slot == NULL)
+                refuse(s, ci->connect_fd, peer.uid);
+}
+
+/* What it sent before it was hung up on may still be there to read. */
+static bool is_refused(struct MHD_Connection *conn)
+{
+        const union MHD_ConnectionInfo *ci = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        return ci == NULL || ci->socket_context == NULL;
 }
 
 /* ---- answers ---- */
@@ -517,6 +550,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
         (void)version;
         struct lapi_req *r = *state;
         if (r == NULL) {
+                if (is_refused(conn))
+                        return MHD_NO;
                 *state = request_new(cls, conn, url, method);
                 return *state != NULL ? MHD_YES : MHD_NO;
         }

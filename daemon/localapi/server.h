@@ -32,7 +32,12 @@ enum {   /* bits of lapi_endpoint.methods; 0 = any */
         LAPI_DELETE = 32,
 };
 
-enum { LAPI_BODY_MAX = 1 << 20, LAPI_CONNECTIONS_MAX = 128 };
+enum {
+        LAPI_BODY_MAX = 1 << 20,
+        LAPI_CONNECTIONS_MAX = 128,
+        LAPI_USERS_MAX = LAPI_CONNECTIONS_MAX * 3 / 4,   /* of all users but root and the daemon's own together */
+        LAPI_USER_MAX = LAPI_CONNECTIONS_MAX / 4,        /* of one of them; one more is answered 503 and closed */
+};
 
 struct lapi_endpoint {
         const char *name;          /* below /localapi/v0/; one with a final '/' is a prefix */

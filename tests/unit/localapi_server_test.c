@@ -829,6 +829,47 @@ static void test_many_clients(void **state)
         still_alive();
 }
 
+/* One user's watchers, however many, leave room for root.  The kernel keeps who connected: seteuid() does for that. */
+static void test_one_user_among_others(void **state)
+{
+        (void)state;
+        if (geteuid() != 0)
+                skip();
+        int fds[LAPI_CONNECTIONS_MAX + 20];
+        size_t n = sizeof(fds) / sizeof(fds[0]), watching = 0, refused = 0;
+        for (size_t i = 0; i < n; i++) {
+                assert_int_equal(seteuid(65533), 0);
+                fds[i] = dial();
+                assert_int_equal(seteuid(0), 0);
+                if (i % 2 == 0)   /* before the server has seen it, and behind */
+                        turn(3);
+                say(fds[i], "GET /localapi/v0/bus HTTP/1.1\r\n" HOST "\r\n");
+                struct answer a = hear(fds[i], true);
+                watching += a.status == 200;
+                refused += a.status == 503;
+                if (a.status == 503)
+                        assert_string_equal(a.body, "too many connections are open\n");
+                forget(&a);
+        }
+        assert_int_equal(watching, LAPI_USER_MAX);
+        assert_int_equal(refused, n - LAPI_USER_MAX);
+        assert_int_equal(t.calls, LAPI_USER_MAX);
+        still_alive();
+        close(fds[0]);
+        turn(20);
+        assert_int_equal(seteuid(65533), 0);
+        fds[0] = dial();
+        assert_int_equal(seteuid(0), 0);
+        say(fds[0], "GET /localapi/v0/who HTTP/1.1\r\n" HOST "\r\n");
+        struct answer a = hear(fds[0], false);
+        assert_int_equal(a.status, 200);
+        assert_non_null(strstr(a.body, "uid=65533 "));
+        forget(&a);
+        for (size_t i = 0; i < n; i++)
+                close(fds[i]);
+        turn(20);
+}
+
 /* ---- the socket ---- */
 
 static enum err second(const char *path, const char **ret_why)
@@ -896,7 +937,8 @@ int main(void)
                 CASE(test_free_with_waiting), CASE(test_free_with_unread), CASE(test_stream),
                 CASE(test_stream_burst), CASE(test_slow_watcher), CASE(test_slow_watcher_of_much),
                 CASE(test_body_limit), CASE(test_garbage), CASE(test_rest_after_star), CASE(test_every_cut),
-                CASE(test_slow_client), CASE(test_many_clients), CASE(test_socket_file),
+                CASE(test_slow_client), CASE(test_many_clients), CASE(test_one_user_among_others),
+                CASE(test_socket_file),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
