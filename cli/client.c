@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "base/mono.h"
+#include "cli/text.h"
 
 enum {
         BODY_MAX = 256 << 20,     /* a status of ten thousand peers is some 15 MB */
@@ -158,6 +159,7 @@ static const char *error_text(const struct answer *a, char *out, size_t cap)
         if (text == NULL)
                 text = a->body.data != NULL ? a->body.data : "";
         (void)str_copy(out, cap, text);
+        text_clean_lines(out);
         for (size_t n = strlen(out); n > 0 && (out[n - 1] == '\n' || out[n - 1] == '\r'); n--)
                 out[n - 1] = '\0';
         json_decref(j);

@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/dns_records.h"
 #include "cli/table.h"
+#include "cli/text.h"
 
 /* ---- status ---- */
 
@@ -287,6 +288,8 @@ static int dns_status(struct cli *c, const struct command *self, int argc, char 
         json_t *d = status_data(c);
         if (d == NULL)
                 return 1;
+        if (!json)
+                text_clean_json(d);
         if (json)
                 json_print(d, 2, true);
         else
@@ -417,6 +420,8 @@ static int dns_query(struct cli *c, const struct command *self, int argc, char *
                 return 1;
         if (json && json_array_size(json_arr(d, "Answers")) == 0)
                 json_object_del(d, "Answers");
+        if (!json)
+                text_clean_json(d);
         if (json)
                 json_print(d, 2, true);
         else

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "cli/command.h"
 #include "cli/table.h"
+#include "cli/text.h"
 
 static int by_name(const void *a, const void *b)
 {
@@ -45,6 +46,7 @@ static int list(struct cli *c)
         const char *key;
         if (status == NULL)
                 return 1;
+        text_clean_json(status);
         json_t *peers = json_obj(status, "Peer");
         const json_t **rows = calloc(json_object_size(peers) + 1, sizeof(*rows));
         size_t n = 0;

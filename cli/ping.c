@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/mono.h"
 #include "cli/command.h"
+#include "cli/text.h"
 
 struct ping_opts {
         bool until_direct, verbose;
@@ -53,6 +54,7 @@ static enum ping_outcome ping_once(struct cli *c, const char *ip, const struct p
                 out = PING_LOST;
         } else {
                 json_t *r = a.err == ERR_NONE && a.status == 200 ? answer_json(&a) : NULL;
+                text_clean_json(r);
                 if (r != NULL)
                         out = ping_print(ip, r, stdout);
                 else
@@ -129,6 +131,7 @@ int cmd_ping(struct cli *c, const struct command *self, int argc, char **argv)
         json_t *status = status_get(c, true);
         if (status == NULL)
                 return 1;
+        text_clean_json(status);
         char ip[256] = "";
         bool ok = status_is_running(status, stdout) && status_resolve(status, argv[rest], ip, sizeof(ip));
         json_decref(status);

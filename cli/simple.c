@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "cli/command.h"
+#include "cli/text.h"
 
 int cmd_down(struct cli *c, const struct command *self, int argc, char **argv)
 {
@@ -112,6 +113,7 @@ int cmd_ip(struct cli *c, const struct command *self, int argc, char **argv)
         json_t *status = status_get(c, rest < argc);
         if (status == NULL)
                 return 1;
+        text_clean_json(status);
         const json_t *ips = json_arr(status, "TailscaleIPs");
         code = 1;
         if (json_array_size(ips) == 0) {
@@ -209,6 +211,8 @@ int cmd_whois(struct cli *c, const struct command *self, int argc, char **argv)
         struct answer a;
         client_call(c->client, "GET", path, NULL, 0, &a);
         json_t *j = a.err == ERR_NONE && a.status == 200 ? answer_json(&a) : NULL;
+        if (!json)
+                text_clean_json(j);
         if (j != NULL && json)
                 json_print(j, 2, true);
         else if (j != NULL)

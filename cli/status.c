@@ -6,6 +6,7 @@
 #include "base/mono.h"
 #include "cli/command.h"
 #include "cli/table.h"
+#include "cli/text.h"
 
 /* LoginName up to and including '@'; a name without one in full. */
 static const char *owner(const json_t *status, const json_t *peer, char *out, size_t cap)
@@ -191,6 +192,7 @@ int cmd_status(struct cli *c, const struct command *self, int argc, char **argv)
                 json_print(status, 2, false);
                 code = 0;
         } else {
+                text_clean_json(status);
                 code = status_print(status, &v, wall_now_ns(), stdout);
         }
         json_decref(status);

@@ -7,6 +7,7 @@
 #include "base/mono.h"
 #include "cli/command.h"
 #include "cli/table.h"
+#include "cli/text.h"
 
 static const char *tailnet_of(const json_t *profile)
 {
@@ -74,6 +75,7 @@ static int wait_for_state(struct cli *c)
                 json_t *status = status_get(c, false);
                 if (status == NULL)
                         return 1;
+                text_clean_json(status);
                 char state[32];
                 (void)str_copy(state, sizeof(state), json_str(status, "BackendState", ""));
                 bool waiting = strcmp(state, "NoState") == 0 || strcmp(state, "Starting") == 0;
@@ -156,6 +158,7 @@ int cmd_switch(struct cli *c, const struct command *self, int argc, char **argv)
                         json_print(a, 2, true);
                         json_decref(a);
                 } else if (list) {
+                        text_clean_json(all);
                         switch_print_list(all, id, stdout);
                 } else {
                         code = act(c, all, id, argv[argc - 1], removing);

@@ -1,0 +1,102 @@
+#include "cli/text.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The length of the printable character at p; 0: it is none. */
+static size_t printable(const uint8_t *p)
+{
+        static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+        size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+        if (n == 1)
+                return p[0] >= ' ' && p[0] != 0x7f;
+        if (p[0] < 0xc0 || p[0] > 0xf4)
+                return 0;
+        uint32_t c = p[0] & (0x7fu >> n);
+        for (size_t i = 1; i < n; i++) {   /* the NUL at the end is no continuation */
+                if ((p[i] & 0xc0) != 0x80)
+                        return 0;
+                c = c << 6 | (p[i] & 0x3f);
+        }
+        bool surrogate = c >= 0xd800 && c < 0xe000;
+        return c >= least[n] && c >= 0xa0 && c <= 0x10ffff && !surrogate ? n : 0;
+}
+
+/* A C1 character is two bytes and becomes one '?'. */
+static void clean(char *s, bool lines)
+{
+        uint8_t *to = (uint8_t *)s;
+        for (const uint8_t *p = to; *p != '\0';) {
+                size_t n = printable(p);
+                if (*p == '\n') {
+                        p++;
+                        *to++ = lines ? '\n' : ' ';
+                        continue;
+                }
+                if (n == 0) {
+                        p += p[0] == 0xc2 && (p[1] & 0xe0) == 0x80 ? 2 : 1;
+                        *to++ = '?';
+                        continue;
+                }
+                memmove(to, p, n);
+                to += n;
+                p += n;
+        }
+        *to = '\0';
+}
+
+void text_clean(char *s)
+{
+        clean(s, false);
+}
+
+void text_clean_lines(char *s)
+{
+        clean(s, true);
+}
+
+/* A clean copy; NULL: s is clean. */
+static char *clean_copy(const char *s)
+{
+        char *copy = strdup(s);
+        if (copy == NULL)
+                abort();
+        text_clean(copy);
+        if (strcmp(copy, s) != 0)
+                return copy;
+        free(copy);
+        return NULL;
+}
+
+static void clean_members(json_t *o)
+{
+        const char *key;
+        json_t *v;
+        void *tmp;
+        json_object_foreach_safe(o, tmp, key, v)
+        {
+                text_clean_json(v);
+                char *better = clean_copy(key);
+                if (better == NULL)
+                        continue;
+                json_object_set(o, better, v);
+                json_object_del(o, key);
+                free(better);
+        }
+}
+
+void text_clean_json(json_t *j)
+{
+        if (json_is_string(j)) {
+                char *better = clean_copy(json_string_value(j));
+                if (better != NULL)
+                        json_string_set(j, better);
+                free(better);
+        } else if (json_is_object(j)) {
+                clean_members(j);
+        } else {
+                for (size_t i = 0; i < json_array_size(j); i++)
+                        text_clean_json(json_array_get(j, i));
+        }
+}

@@ -1,0 +1,16 @@
+/* cli/text.h - what others have named, made fit for a terminal.
+ *
+ * Names, systems and messages come from other machines: a control character among them could move the cursor,
+ * change the title or hide a line.  JSON output does not go through here.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+/* Each control character (C0, DEL, C1) and each byte that is no UTF-8 becomes '?', the end of a line a blank; in place. */
+void text_clean(char *s);
+/* The same, but lines stay lines. */
+void text_clean_lines(char *s);
+/* All strings and the names of all members, however deep, in place; for what is to be printed as text. */
+void text_clean_json(json_t *j);
