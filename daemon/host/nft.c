@@ -48,7 +48,7 @@ struct nft *nft_open(void)
         struct nft *n = calloc(1, sizeof(*n));
         if (n == NULL)
                 return NULL;
-        n->buf = malloc(2 * BATCH_MAX);
+        n->buf = calloc(2, BATCH_MAX);   /* the gaps between attributes go to the kernel as well */
         n->sk = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
         if (n->buf == NULL || n->sk == NULL || mnl_socket_bind(n->sk, 0, MNL_SOCKET_AUTOPID) < 0) {
                 int error = errno;
