@@ -89,7 +89,7 @@ bool command_no_words(int argc, char **argv, int rest)
 {
         if (rest >= argc)
                 return true;
-        fprintf(stderr, "too many non-flag arguments: [\"%s\"]\n", argv[rest]);
+        fprintf(stderr, "too many non-flag arguments: [\"%s\"]\n", flags_shown(argv[rest]));
         return false;
 }
 
@@ -123,7 +123,7 @@ int cli_main(int argc, char **argv)
         while (k->name != NULL && strcmp(k->name, name) != 0)
                 k++;
         if (k->name == NULL) {
-                fprintf(stderr, "tailscale: unknown subcommand: %s\n", name);
+                fprintf(stderr, "tailscale: unknown subcommand: %s\n", flags_shown(name));
                 return 1;
         }
         if (crypto_init() != ERR_NONE || curl_global_init(CURL_GLOBAL_DEFAULT) != 0)

@@ -45,6 +45,15 @@ static bool parse_bool(const char *s, bool *ret)
         return false;
 }
 
+const char *flags_shown(const char *word)
+{
+        static const char *const secret[] = {"tskey-", "hskey-", "auth-key", "authkey"};
+        for (size_t i = 0; i < sizeof(secret) / sizeof(secret[0]); i++)
+                if (strncmp(word, secret[i], strlen(secret[i])) == 0)
+                        return "...";
+        return word;
+}
+
 static enum err set_value(struct flag *f, const char *value, char why[FLAGS_WHY_MAX])
 {
         char *end;
@@ -100,6 +109,8 @@ enum err flags_parse(struct flag *flags, size_t n, int argc, char **argv, int *r
                 if (f == NULL && (strcmp(word, "h") == 0 || strcmp(word, "help") == 0))
                         return ERR_NOT_FOUND;
                 if (f == NULL) {
+                        /* What is stuck to a misspelt name may be the key. */
+                        word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")] = '\0';
                         snprintf(why, FLAGS_WHY_MAX, "flag provided but not defined: -%s", word);
                         return ERR_FORMAT;
                 }

@@ -37,6 +37,7 @@ enum { FLAGS_WHY_MAX = 256 };
  * ERR_FORMAT: why says what is wrong; a secret value is not repeated. */
 ERR_CHECK enum err flags_parse(struct flag *flags, size_t n, int argc, char **argv, int *ret_rest,
         char why[FLAGS_WHY_MAX]);
+const char *flags_shown(const char *word);   /* for messages: a word that is no flag, "..." where it looks like a key */
 struct flag *flags_find(struct flag *flags, size_t n, const char *name);   /* NULL: no such flag */
 bool flags_given(const struct flag *flags, size_t n, const char *name);
 bool flags_any_given(const struct flag *flags, size_t n);

@@ -415,7 +415,7 @@ static void put_given(struct buf *b, const struct flag *f)
         case FLAG_STRING:
                 buf_printf(b, " --%s=", f->name);
                 /* A line that people paste into tickets must not carry the key. */
-                put_quoted(b, strcmp(f->name, "auth-key") == 0 && **f->to.s != '\0' && strncmp(*f->to.s, "file:", 5) != 0 ? "KEY" : *f->to.s);
+                put_quoted(b, strcmp(f->name, "auth-key") == 0 && **f->to.s != '\0' && strncmp(*f->to.s, "file:", 5) != 0 ? "..." : *f->to.s);
                 break;
         case FLAG_INT:
                 buf_printf(b, " --%s=%lld", f->name, (long long)*f->to.i);

@@ -33,7 +33,7 @@ static void settings_made_before_must_be_mentioned(void **state)
         give(&u, "auth-key", "hskey-secret");
         buf_init(&line, 4096);
         assert_int_equal(up_reverted(&u, now, &line), 3);
-        assert_string_equal(line.data, " --auth-key=KEY --shields-up --accept-routes --hostname='my host' "
+        assert_string_equal(line.data, " --auth-key=... --shields-up --accept-routes --hostname='my host' "
                 "--login-server=http://hs:8090");
         assert_null(strstr(line.data, "secret"));
         buf_done(&line);
