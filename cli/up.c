@@ -11,6 +11,7 @@
 #include "cli/upflags.h"
 
 enum { STATE_NEEDS_MACHINE_AUTH = 3, STATE_STARTING = 5, STATE_RUNNING = 6 };
+enum { STALL_MS = 4000 };            /* nothing new for this long: say what is waited for */
 
 struct run {
         struct cli *c;
@@ -28,7 +29,9 @@ struct run {
         int64_t state;               /* the last one heard of; 0: none */
         char reason[1024];           /* why the last attempt failed, as it was shown */
         char reason_before[1024];
+        const char *server;          /* that the node logs in to */
         mono_t give_up;
+        mono_t stall;                /* when it is time for such a word */
         int code;
 };
 
@@ -71,24 +74,35 @@ static void show_reason(struct run *r, const char *text)
                 fputs("trying again; Ctrl-C ends this\n", stderr);
 }
 
+/* What is waited for; false: for a person, who was told so. */
+static bool waits_for(const struct run *r, const char *since, char *out, size_t cap)
+{
+        if (r->state != STATE_STARTING && (r->url[0] != '\0' || r->state == STATE_NEEDS_MACHINE_AUTH))
+                return false;
+        if (r->state == STATE_STARTING)
+                snprintf(out, cap, "logged in, but no relay and no peer answers: see 'tailscale netcheck'");
+        else
+                snprintf(out, cap, "the login server %s has not answered %s: check that it is running, and the network",
+                        r->server, since);
+        return true;
+}
+
 /* The first words are what scripts look for; then what it was that took so long. */
 static void say_timeout(const struct run *r)
 {
-        char after[DURATION_STR_MAX];
+        char after[DURATION_STR_MAX], since[DURATION_STR_MAX + 8], text[1024];
         duration_str(r->u->timeout_ns, after);
+        snprintf(since, sizeof(since), "for %s", after);
         if (r->reason[0] != '\0') {
                 fprintf(stderr, "gave up after %s; the daemon goes on trying\n", after);
                 return;
         }
         fputs("timeout waiting for Tailscale service to enter a Running state; "
               "check health with \"tailscale status\"\n", stderr);
-        if (r->url[0] != '\0')
-                fputs("the login URL above stays valid: the node is in once it was visited\n", stderr);
-        else if (r->state == STATE_STARTING)
-                fputs("logged in, but no relay and no peer answers: see 'tailscale netcheck'\n", stderr);
+        if (waits_for(r, since, text, sizeof(text)))
+                fprintf(stderr, "%s\n", text);
         else if (r->state != STATE_NEEDS_MACHINE_AUTH)
-                fprintf(stderr, "the login server %s has not answered for %s: check that it is running, and the network\n",
-                        r->u->login_server, after);
+                fputs("the login URL above stays valid: the node is in once it was visited\n", stderr);
 }
 
 static bool finish(struct run *r, int code)
@@ -106,6 +120,8 @@ static bool on_event(void *arg, const json_t *e)
         struct run *r = arg;
         const char *err = json_str(e, "ErrMessage", NULL), *why = json_str(e, "LoginError", NULL);
         const char *url = json_str(e, "BrowseToURL", NULL);
+        if (err != NULL || why != NULL || url != NULL || json_int(e, "State", 0) != 0)
+                r->stall = mono_add_ms(mono_now(), STALL_MS);
         if (err != NULL) {
                 fprintf(stderr, "backend error: %s\n", err);
                 return finish(r, 1);
@@ -154,6 +170,13 @@ static bool on_tick(void *arg, bool connected)
         }
         if (connected && !r->asked && !ask(r))
                 return finish(r, 1);
+        /* With a timeout this is said at its end. */
+        char text[1024];
+        if (r->give_up.ns == INT64_MAX && mono_reached(mono_now(), r->stall)) {
+                if (waits_for(r, "yet", text, sizeof(text)))
+                        show_reason(r, text);
+                r->stall = MONO_NEVER;
+        }
         return true;
 }
 
@@ -163,6 +186,8 @@ static int wait_for_running(struct run *r)
         signal(SIGINT, on_signal);
         signal(SIGTERM, on_signal);
         r->give_up = r->u->timeout_ns > 0 ? mono_add_ns(mono_now(), r->u->timeout_ns) : MONO_NEVER;
+        r->stall = mono_add_ms(mono_now(), STALL_MS);
+        r->state = strcmp(json_str(r->status, "BackendState", ""), "Starting") == 0 ? STATE_STARTING : 0;
         r->code = 1;
         if (client_watch(r->c->client, &w) != ERR_NONE)
                 fputs("the daemon went away while logging in; look at its log\n", stderr);
@@ -257,6 +282,7 @@ static int run_up(struct run *r, const json_t *prefs, const char *key)
         }
         const char *login = json_str(json_obj(json_obj(prefs, "Config"), "UserProfile"), "LoginName", "");
         bool simple = no_flags(u) && login[0] != '\0' && strcmp(state, "NeedsLogin") != 0;
+        r->server = simple ? json_str(prefs, "ControlURL", "") : u->login_server;
         if (simple) {
                 r->patch_body = strdup("{\"WantRunning\":true,\"WantRunningSet\":true}");
         } else {

@@ -365,13 +365,40 @@ static void up_gives_up_in_time(void **state)
         assert_null(strstr(d.asked, "POST"));   /* nothing is asked before the bus is there */
 }
 
+/* Nobody should look at a silent prompt for ever. */
+static void up_says_what_it_waits_for(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *state, *says;
+        } rows[] = {
+                {"Starting", "logged in, but no relay and no peer answers: see 'tailscale netcheck'\ntrying again; Ctrl-C ends this\n"},
+                {"Stopped", "the login server http://h has not answered yet: check that it is running, and the network\n"
+                        "trying again; Ctrl-C ends this\n"},
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                char status[64];
+                snprintf(status, sizeof(status), "{\"BackendState\":\"%s\"}", rows[i].state);
+                const struct fake_answer table[] = {
+                        {"GET status?peers=false", 200, status, false},
+                        {"GET prefs", 200, "{\"ControlURL\":\"http://h\",\"Config\":{\"UserProfile\":{\"LoginName\":\"u\"}}}", false},
+                        {"PATCH prefs", 200, "{}", false},
+                        {"GET watch-ipn-bus?mask=0", 200, "{\"State\":6}\n", true, "nothing: it comes late"}, {0}};
+                fake_start(&d, table);
+                run("up");
+                fake_stop(&d);
+                assert_int_equal(said.code, 0);
+                assert_string_equal(said.err, rows[i].says);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(answers_come_as_they_are), cmocka_unit_test(no_daemon),
                 cmocka_unit_test(the_bus_is_read_line_by_line), cmocka_unit_test(commands_ask_and_say),
                 cmocka_unit_test(error_answers_have_their_words), cmocka_unit_test(ups),
-                cmocka_unit_test(up_gives_up_in_time),
+                cmocka_unit_test(up_gives_up_in_time), cmocka_unit_test(up_says_what_it_waits_for),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
