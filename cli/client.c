@@ -26,7 +26,7 @@ struct client {
         CURL *curl;
         struct curl_slist *headers;
         mono_t started;
-        bool names_endpoint;
+        bool names_endpoint, plain_errors;
         char error[CURL_ERROR_SIZE];
 };
 
@@ -61,6 +61,11 @@ const char *client_socket(const struct client *c)
 void client_name_endpoints(struct client *c)
 {
         c->names_endpoint = true;
+}
+
+void client_plain_errors(struct client *c)
+{
+        c->plain_errors = true;
 }
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
@@ -210,6 +215,8 @@ void client_complain(const struct client *c, const char *path, const struct answ
                               "or once 'sudo tailscale up --operator=$USER' to allow it without.\n", stderr);
         } else if (a->status == 200 || a->status == 204) {
                 fprintf(stderr, "the daemon's answer to %s is not what it should be\n", path);
+        } else if (c->plain_errors && error_text(a, text, sizeof(text))[0] != '\0') {
+                fprintf(stderr, "%s\n", text);
         } else {
                 fprintf(stderr, "%ld %s: %s\n", a->status, reason(a->status), error_text(a, text, sizeof(text)));
         }

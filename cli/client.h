@@ -21,6 +21,8 @@ const char *client_socket(const struct client *c);
 /* Complaints about a missing daemon name the endpoint that was asked, as those of some commands do elsewhere:
  * scripts look for that text. */
 void client_name_endpoints(struct client *c);
+/* Complaints are the daemon's sentence alone, without the number and name of the HTTP status. */
+void client_plain_errors(struct client *c);
 
 struct answer {
         long status;          /* HTTP */

@@ -438,6 +438,7 @@ static const struct command subcommands[] = {
 int cmd_dns(struct cli *c, const struct command *self, int argc, char **argv)
 {
         int rest, code;
+        client_plain_errors(c->client);
         if (!command_flags(self, NULL, 0, argc, argv, &rest, &code))
                 return code;
         if (rest >= argc) {

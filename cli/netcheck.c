@@ -150,6 +150,7 @@ int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **arg
         }
         if (format[0] != '\0')
                 fputs("# Warning: this JSON form is not yet a stable interface\n", stderr);
+        client_plain_errors(c->client);
         json_t *map = NULL;
         if (!client_json(c->client, "GET", "derpmap", NULL, 200, &map))
                 return 1;

@@ -203,9 +203,10 @@ int cmd_whois(struct cli *c, const struct command *self, int argc, char **argv)
                 return 1;
         }
         if (!is_plain_address(argv[rest])) {
-                fputs("400 Bad Request: invalid 'addr' parameter: give an address, not a name\n", stderr);
+                fputs("invalid 'addr' parameter: give an address, not a name\n", stderr);
                 return 1;
         }
+        client_plain_errors(c->client);
         char path[256];
         snprintf(path, sizeof(path), "whois?addr=%s&proto=%s", argv[rest], strcmp(proto, "udp") == 0 ? "udp" : "tcp");
         struct answer a;

@@ -325,6 +325,10 @@ static void on_netcheck(void *arg, const struct netcheck_report *report)
 static void h_netcheck(void *arg, struct lapi_req *r)
 {
         struct api *a = arg;
+        if (backend_state(a->backend) == IPN_STOPPED) {   /* no socket is open, no report would come */
+                lapi_reply_error(r, "Tailscale is stopped: run 'tailscale up'");
+                return;
+        }
         struct late *l = late_new(a, r);
         if (l != NULL)
                 engine_netcheck(backend_engine(a->backend), on_netcheck, l);

@@ -192,7 +192,7 @@ def test_peers_that_are_not_there(lab, alpha):
                         (("ip", "-4", "-6"), ["exclusive|exclude"]),
                         (("ip", "--assert=100.64.0.9"), ["assertion failed", "100.64.0.9", "100.64.0.1"]),
                         (("whois", "100.64.0.9"), ["peer not found"]),
-                        (("whois", "alpha"), ["400 Bad Request: invalid 'addr' parameter"]),
+                        (("whois", "alpha"), ["^invalid 'addr' parameter"]),
                         (("whois",), ["usage: tailscale whois"])):
         start = time.monotonic()
         check(alpha.tailscale(*args, check=False), words)

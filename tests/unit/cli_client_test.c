@@ -138,6 +138,8 @@ static const struct fake_answer usual[] = {
                 "{\"NodeName\":\"db\",\"NodeIP\":\"100.64.0.2\",\"LatencySeconds\":0.01,\"Endpoint\":\"1.2.3.4:5\"}", false},
         {"POST ping?ip=100.64.0.2&type=disco&size=7", 200, "hang", false},
         {"POST ping?ip=100.64.0.9&type=disco&size=0", 200, "{\"Err\":\"no matching peer\"}", false},
+        {"GET whois?addr=100.64.0.3&proto=tcp", 400, "no such port\n", false},
+        {"GET dns-query?name=a..b&type=A", 400, "bad 'name'\n", false},
         {"GET derpmap", 200, "null", false}, {"POST netcheck", 500, "{\"error\":\"no relay map yet\"}", false},
         {"GET profiles/current", 200, "{\"ID\":\"00aa\"}", false},
         {"GET profiles/", 200, "[{\"ID\":\"00aa\",\"Name\":\"u\"},{\"ID\":\"00bb\",\"Name\":\"v\"},{\"ID\":\"00cc\",\"Name\":\"w\"}]", false},
@@ -154,7 +156,7 @@ static void commands_ask_and_say(void **state)
         static const struct {
                 const char *line;
                 int code;
-                const char *out, *err, *asked;   /* NULL: not looked at */
+                const char *out, *err, *asked;   /* NULL: not looked at; err: a part, behind '=' all of it */
         } rows[] = {
                 {"down", 0, "", "", "GET status?peers=false\nPATCH prefs {\"WantRunning\":false,\"WantRunningSet\":true}\n"},
                 {"logout", 0, "", "", "POST logout\n"},
@@ -167,7 +169,9 @@ static void commands_ask_and_say(void **state)
                 {"ip -4 -6", 1, "", "exclude each other", ""},
                 {"whois 100.64.0.2", 0, NULL, "", "GET whois?addr=100.64.0.2&proto=tcp\n"},
                 {"whois 100.64.0.9", 1, "", "peer not found", NULL},
-                {"whois host", 1, "", "invalid 'addr' parameter", ""},
+                {"whois host", 1, "", "=invalid 'addr' parameter: give an address, not a name\n", ""},
+                {"whois 100.64.0.3", 1, "", "=no such port\n", NULL},
+                {"dns query a..b", 1, "", "=failed to query DNS: bad 'name'\n", NULL},
                 {"whois --proto=icmp 100.64.0.2", 2, "", "for flag -proto: want tcp or udp", ""},
                 {"ping db", 0, "pong from db (100.64.0.2) via 1.2.3.4:5 in 10ms\n", "",
                         "GET status\nPOST ping?ip=100.64.0.2&type=disco&size=0\n"},
@@ -176,7 +180,7 @@ static void commands_ask_and_say(void **state)
                         "ping \"100.64.0.2\" timed out\nping \"100.64.0.2\" timed out\n", "no reply\n", NULL},
                 {"ping 100.64.0.9", 1, "", "no matching peer", NULL},
                 {"ping nobody", 1, "", "error looking up IP of \"nobody\"", "GET status\n"},
-                {"netcheck", 1, "", "500 Internal Server Error: no relay map yet", NULL},
+                {"netcheck", 1, "", "=no relay map yet\n", NULL},
                 {"status --self=false --peers=false", 0, "", "", "GET status?peers=false\n"},
                 {"version --daemon", 0, NULL, "", NULL},
                 {"switch --list", 0, "ID    Tailnet  Account\n00aa           u*\n00bb           v\n00cc           w\n", "",
@@ -222,6 +226,8 @@ static void commands_ask_and_say(void **state)
                         assert_string_equal(said.out, rows[i].out);
                 if (rows[i].err != NULL && rows[i].err[0] == '\0')
                         assert_string_equal(said.err, "");
+                else if (rows[i].err != NULL && rows[i].err[0] == '=')
+                        assert_string_equal(said.err, rows[i].err + 1);
                 else if (rows[i].err != NULL)
                         contains(said.err, rows[i].err);
                 if (rows[i].asked != NULL)

@@ -210,6 +210,7 @@ static void a_running_node(void **state)
         expect("PATCH", "prefs", "{\"WantRunningSet\":true}", 200, "\"WantRunning\": false");
         assert_int_equal(backend_state(w.b), IPN_STOPPED);
         expect("POST", "ping?ip=100.64.0.2&type=disco", "", 200, "Tailscale is stopped");
+        expect("POST", "netcheck", "", 500, "Tailscale is stopped");
         char id[16], what[32];
         snprintf(id, sizeof(id), "%s", profiles_current_id(w.profiles));
         snprintf(what, sizeof(what), "profiles/%s", id);
