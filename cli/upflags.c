@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,6 +164,10 @@ bool up_check(const struct up *u, char why[UP_WHY_MAX])
         if (!hostname_ok(u->hostname)) {
                 snprintf(why, UP_WHY_MAX,
                         "--hostname \"%.100s\": letters, digits and inner dashes, at most 63 in each part", u->hostname);
+                return false;
+        }
+        if (u->operator[0] != '\0' && getpwnam(u->operator) == NULL) {
+                snprintf(why, UP_WHY_MAX, "--operator \"%.100s\": this host has no user of that name", u->operator);
                 return false;
         }
         json_t *routes = routes_parse(u->advertise_routes, u->advertise_exit_node, why, UP_WHY_MAX);

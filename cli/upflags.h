@@ -1,7 +1,7 @@
 /* cli/upflags.h - the flags of `up`, the preferences they stand for, and the rule that settings made earlier
  * must be mentioned again.
  *
- * Pure but for reading a key file.
+ * Pure but for reading a key file and the host's users.
  */
 #pragma once
 

@@ -152,6 +152,7 @@ static void values_are_checked(void **state)
                 {"ssh", "true", "not there yet"}, {"exit-node-allow-lan-access", "true", "needs --exit-node"},
                 {"advertise-routes", "10.0.0.1/8", "10.0.0.0/8"}, {"advertise-routes", "0.0.0.0/0", "pairs"},
                 {"netfilter-mode", "some", "nodivert"}, {"host-routes", "false", "peers"},
+                {"operator", "no-such-user", "no user"}, {"operator", "0", "no user"},
         };
         char why[UP_WHY_MAX];
         struct up u;
@@ -163,6 +164,7 @@ static void values_are_checked(void **state)
         }
         up_init(&u, false);
         give(&u, "hostname", "alpha-1.lab");
+        give(&u, "operator", "root");
         give(&u, "advertise-tags", "tag:web,db");
         assert_true(up_check(&u, why));
 }
