@@ -204,6 +204,8 @@ static void commands_ask_and_say(void **state)
                 {"set --advertise-routes=10.0.0.0/24", 0, "Warning: w4\n", "", NULL},
                 {"set --advertise-routes=", 0, "", "", NULL},
                 {"set --advertise-exit-node=false", 0, "", "", NULL},
+                {"set --advertise-routes= --advertise-exit-node=false", 0, "", "", NULL},
+                {"set --advertise-routes= --advertise-exit-node", 0, "Warning: w4\n", "", NULL},
                 {"nonsense", 1, "", "tailscale: unknown subcommand: nonsense\n", ""},
                 {"ip --nope", 2, "", "flag provided but not defined: -nope\n", ""},
                 {"up --auth-key=SECRET --hostname=given --nope", 2, "", "--hostname                       name to show instead of the host's\n", ""},
