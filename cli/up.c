@@ -216,12 +216,14 @@ static json_t *with_exit_address(const json_t *status, const json_t *prefs)
         return copy;
 }
 
-/* False: settings would silently go back; said so. */
+/* False: settings would silently go back; said so.  Those of an attempt that never got in are no habit to keep. */
 static bool revert_check(const struct up *u, const json_t *status, const json_t *prefs)
 {
-        const char *login = json_str(json_obj(json_obj(prefs, "Config"), "UserProfile"), "LoginName", "");
+        const json_t *config = json_obj(prefs, "Config");
+        const char *login = json_str(json_obj(config, "UserProfile"), "LoginName", "");
+        bool was_in = login[0] != '\0' || json_str(config, "NodeID", "")[0] != '\0';
         bool bare = no_flags(u) && login[0] != '\0' && strcmp(json_str(status, "BackendState", ""), "NeedsLogin") != 0;
-        if (u->reset || bare || json_str(prefs, "ControlURL", "")[0] == '\0')
+        if (u->reset || bare || !was_in || json_str(prefs, "ControlURL", "")[0] == '\0')
                 return true;
         struct buf line;
         buf_init(&line, 16384);

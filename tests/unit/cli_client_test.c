@@ -292,8 +292,12 @@ static void ups(void **state)
                         "{\"ControlURL\":\"http://h\",\"CorpDNS\":true,\"NetfilterMode\":2}", bus_ok, 1, "",
                         "can't change --login-server without --force-reauth\n", "GET prefs\n"},
                 {"up --hostname=y", "{\"BackendState\":\"Stopped\",\"HaveNodeKey\":true}",
-                        "{\"ControlURL\":\"http://h\",\"CorpDNS\":true,\"NetfilterMode\":2}", bus_ok, 1, "",
-                        "\n\ttailscale up --hostname=y --login-server=http://h\n", "GET prefs\n"},
+                        "{\"ControlURL\":\"http://h\",\"CorpDNS\":true,\"NetfilterMode\":2,\"Config\":{\"NodeID\":\"n1\"}}", bus_ok, 1,
+                        "", "\n\ttailscale up --hostname=y --login-server=http://h\n", "GET prefs\n"},
+                /* what a refused attempt asked for need not be said again */
+                {"up --login-server=http://h --auth-key=k", "{\"BackendState\":\"NeedsLogin\",\"HaveNodeKey\":true}",
+                        "{\"ControlURL\":\"http://h\",\"CorpDNS\":true,\"NetfilterMode\":2,\"AdvertiseTags\":[\"tag:foo\"],"
+                        "\"Config\":{\"NodeID\":\"\"}}", bus_ok, 0, "", "", "\"AdvertiseTags\":null"},
                 {"up --reset --login-server=http://h", "{\"BackendState\":\"Stopped\",\"HaveNodeKey\":true}",
                         "{\"ControlURL\":\"http://h\",\"ShieldsUp\":true}", bus_ok, 0, "", "", "\"ShieldsUp\":false"},
                 /* a person has to act */
