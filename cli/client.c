@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -110,6 +111,9 @@ static enum err probe_socket(const struct client *c)
         close(fd);
         if (rc == 0)
                 return ERR_NONE;
+        struct stat st;
+        if (error == ECONNREFUSED && stat(c->socket, &st) == 0 && !S_ISSOCK(st.st_mode))
+                return ERR_FORMAT;
         if (error == EACCES || error == EPERM)
                 return ERR_PERMISSION;
         return error == ENOENT || error == ECONNREFUSED || error == ENOTDIR ? ERR_NOT_FOUND : ERR_IO;
@@ -204,12 +208,16 @@ void client_complain(const struct client *c, const char *path, const struct answ
         } else if (a->err == ERR_PERMISSION) {
                 fprintf(stderr, "failed to connect to local tailscaled: permission denied on %s\n"
                         "run the command with sudo\n", c->socket);
+        } else if (a->err == ERR_FORMAT) {
+                fprintf(stderr, "failed to connect to local tailscaled: %s is no socket\n"
+                        "give the path of the daemon's own with --socket, or leave the flag out\n", c->socket);
         } else if (a->err == ERR_TIMEOUT) {
                 fprintf(stderr, "the daemon did not answer %s in time\n", path);
         } else if (a->err != ERR_NONE) {
                 fprintf(stderr, "the daemon hung up on %s: %s\n", path, c->error[0] ? c->error : "no answer");
         } else if (a->status == 403) {
-                fprintf(stderr, "Access denied: %s\n", error_text(a, text, sizeof(text)));
+                const char *why = error_text(a, text, sizeof(text)), said[] = "access denied: ";
+                fprintf(stderr, "Access denied: %s\n", why + (strncmp(why, said, strlen(said)) == 0 ? strlen(said) : 0));
                 if (geteuid() != 0)
                         fputs("\nUse 'sudo' with the same command,\n"
                               "or once 'sudo tailscale up --operator=$USER' to allow it without.\n", stderr);

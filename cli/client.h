@@ -28,7 +28,7 @@ struct answer {
         long status;          /* HTTP */
         struct buf body;
         enum err err;         /* ERR_NONE: an answer came; ERR_NOT_FOUND: no daemon; ERR_PERMISSION: may not
-                               * connect; ERR_TIMEOUT; ERR_IO */
+                               * connect; ERR_FORMAT: the path is no socket's; ERR_TIMEOUT; ERR_IO */
 };
 /* body NULL: none.  timeout_ns 0: wait for ever.  answer_done() in any case. */
 void client_call(struct client *c, const char *method, const char *path, const char *body, int64_t timeout_ns,

@@ -115,15 +115,19 @@ int cli_main(int argc, char **argv)
                 return 0;
         }
         const char *name = version || version_short ? "version" : argv[rest];
-        if (strcmp(name, "help") == 0) {
+        char help_flag[] = "--help", *help_argv[] = {argv[0], help_flag, NULL};
+        bool help = strcmp(name, "help") == 0;
+        if (help && rest + 1 >= argc) {
                 usage();
                 return 0;
         }
+        if (help)
+                name = argv[rest + 1];
         const struct command *k = commands;
         while (k->name != NULL && strcmp(k->name, name) != 0)
                 k++;
         if (k->name == NULL) {
-                fprintf(stderr, "tailscale: unknown subcommand: %s\n", flags_shown(name));
+                fprintf(stderr, "tailscale: unknown subcommand: %s\n'tailscale --help' lists them\n", flags_shown(name));
                 return 1;
         }
         if (crypto_init() != ERR_NONE || curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
@@ -135,7 +139,7 @@ int cli_main(int argc, char **argv)
         }
         if (k->names_endpoint)
                 client_name_endpoints(c.client);
-        int code = version || version_short ? k->run(&c, k, 1, argv) : k->run(&c, k, argc - rest, argv + rest);
+        int code = help ? k->run(&c, k, 2, help_argv) : version || version_short ? k->run(&c, k, 1, argv) : k->run(&c, k, argc - rest, argv + rest);
         client_free(c.client);
         curl_global_cleanup();
         return code;

@@ -344,6 +344,8 @@ static void print_query(const json_t *d)
         if (json_array_size(resolvers) == 1) {
                 printf("Forwarding to resolver: %s", json_str(json_array_get(resolvers, 0), "Addr", ""));
                 print_bootstrap(json_array_get(resolvers, 0));
+        } else if (json_array_size(resolvers) == 0) {
+                puts("Not forwarded to any resolver.");
         } else {
                 puts("Multiple resolvers available:");
                 for (size_t i = 0; i < json_array_size(resolvers); i++) {

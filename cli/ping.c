@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/mono.h"
+#include "base/pkt.h"
 #include "cli/command.h"
 #include "cli/text.h"
 
@@ -118,6 +119,10 @@ int cmd_ping(struct cli *c, const struct command *self, int argc, char **argv)
         }
         if (o.timeout_ns <= 0) {
                 fputs("invalid value for flag -timeout: want more than 0, such as 5s\n", stderr);
+                return 2;
+        }
+        if (o.size < 0 || o.size > PKT_DATA_MAX) {   /* what is larger is not received */
+                fprintf(stderr, "invalid value for flag -size: want 0 to %d bytes, the largest packet carried\n", PKT_DATA_MAX);
                 return 2;
         }
         if (o.count < 0) {

@@ -508,6 +508,8 @@ bool up_auth_key(const struct up *u, char **ret, char why[UP_WHY_MAX])
         enum { KEY_MAX = 4096 };
         char text[KEY_MAX + 1];
         const char *start = u->auth_key;
+        if (strcmp(u->auth_key, "file:") == 0)
+                return say(why, "--auth-key=file: names no file; it must look like --auth-key=file:/path/to/key");
         if (strncmp(u->auth_key, "file:", 5) == 0) {
                 int fd = open(u->auth_key + 5, O_RDONLY | O_CLOEXEC);
                 ssize_t n = fd >= 0 ? read(fd, text, KEY_MAX) : -1;

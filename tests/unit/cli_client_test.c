@@ -84,6 +84,16 @@ static void no_daemon(void **state)
         assert_true(mono_diff_ms(mono_now(), start) < 1000);    /* patience is for the life of the client */
         answer_done(&a);
         client_free(c);
+        /* Waiting does not make a file a socket. */
+        c = client_new("/etc/passwd");
+        start = mono_now();
+        client_call(c, "GET", "x", NULL, 0, &a);
+        assert_int_equal(a.err, ERR_FORMAT);
+        assert_true(mono_diff_ms(mono_now(), start) < 1000);
+        answer_done(&a);
+        client_free(c);
+        fake_cli("/etc/passwd", "status", &said);
+        contains(said.err, "/etc/passwd is no socket\n");
         char longer[200];
         memset(longer, 'x', sizeof(longer));
         longer[sizeof(longer) - 1] = '\0';
@@ -140,6 +150,7 @@ static const struct fake_answer usual[] = {
         {"POST ping?ip=100.64.0.9&type=disco&size=0", 200, "{\"Err\":\"no matching peer\"}", false},
         {"GET whois?addr=100.64.0.3&proto=tcp", 400, "no such port\n", false},
         {"GET dns-query?name=a..b&type=A", 400, "bad 'name'\n", false},
+        {"GET dns-query?name=a.x&type=A", 200, "{\"Bytes\":\"AAGFggAAAAAAAAAA\",\"Resolvers\":null}", false},
         {"GET derpmap", 200, "null", false}, {"POST netcheck", 500, "{\"error\":\"no relay map yet\"}", false},
         {"GET profiles/current", 200, "{\"ID\":\"00aa\"}", false},
         {"GET profiles/", 200, "[{\"ID\":\"00aa\",\"Name\":\"u\"},{\"ID\":\"00bb\",\"Name\":\"v\"},{\"ID\":\"00cc\",\"Name\":\"w\"}]", false},
@@ -178,6 +189,8 @@ static void commands_ask_and_say(void **state)
                 {"ping --verbose db", 0, NULL, "lookup \"db\" => \"100.64.0.2\"", NULL},
                 {"ping --c=2 --timeout=100ms --size=7 100.64.0.2", 1,
                         "ping \"100.64.0.2\" timed out\nping \"100.64.0.2\" timed out\n", "no reply\n", NULL},
+                {"ping --size=5000 db", 2, "", "=invalid value for flag -size: want 0 to 2048 bytes, the largest packet carried\n", ""},
+                {"ping --size=-1 db", 2, "", "invalid value for flag -size", ""},
                 {"ping 100.64.0.9", 1, "", "no matching peer", NULL},
                 {"ping nobody", 1, "", "error looking up IP of \"nobody\"", "GET status\n"},
                 {"netcheck", 1, "", "=no relay map yet\n", NULL},
@@ -206,7 +219,13 @@ static void commands_ask_and_say(void **state)
                 {"set --advertise-exit-node=false", 0, "", "", NULL},
                 {"set --advertise-routes= --advertise-exit-node=false", 0, "", "", NULL},
                 {"set --advertise-routes= --advertise-exit-node", 0, "Warning: w4\n", "", NULL},
-                {"nonsense", 1, "", "tailscale: unknown subcommand: nonsense\n", ""},
+                {"nonsense", 1, "", "=tailscale: unknown subcommand: nonsense\n'tailscale --help' lists them\n", ""},
+                {"help ip", 0, "", "usage: tailscale ip", ""},
+                {"help", 0, "", "usage: tailscale [--socket", ""},
+                {"help nonsense", 1, "", "unknown subcommand: nonsense\n", ""},
+                {"up --auth-key=file:", 1, "", "=--auth-key=file: names no file; it must look like --auth-key=file:/path/to/key\n", ""},
+                {"dns query a.x", 0, "DNS query for \"a.x\" (A) using internal resolver:\n\nNot forwarded to any resolver.\n\n"
+                        "Response code: RCodeServerFailure\n\nNo answers were returned.\n", "", NULL},
                 {"ip --nope", 2, "", "flag provided but not defined: -nope\n", ""},
                 {"up --auth-key=SECRET --hostname=given --nope", 2, "", "--hostname                       name to show instead of the host's\n", ""},
                 {"up hskey-auth-SECRET", 1, "", "too many non-flag arguments: [\"...\"]\n", ""},
@@ -248,6 +267,7 @@ static void error_answers_have_their_words(void **state)
                 {400, "bad\n", "400 Bad Request: bad\n"}, {400, "{\"Error\":\"why\"}", "400 Bad Request: why\n"},
                 {500, "{\"error\":\"why\"}", "500 Internal Server Error: why\n"}, {404, "gone\n", "404 Not Found: gone\n"},
                 {403, "prefs write access denied\n", "Access denied: prefs write access denied\n"},
+                {403, "access denied: prefs needs root\n", "Access denied: prefs needs root\n"},
                 {503, "", "503 Service Unavailable: \n"}, {200, "{", "is not what it should be"},
                 {200, "hangup", "hung up on status"},
         };
