@@ -77,6 +77,9 @@ int cli_main(int argc, char **argv);
 /* Prints what the kernel lacks for forwarding. */
 void warn_of_forwarding(struct cli *c);
 
+/* Says on stderr that what was done will not outlast the daemon, if so. */
+void warn_of_unsaved(const json_t *status);
+
 /* ---- cli/peers.c: reading a Status object ---- */
 
 /* GET status; NULL: said why. */

@@ -60,5 +60,10 @@ int cmd_set(struct cli *c, const struct command *self, int argc, char **argv)
                 warn_of_forwarding(c);
         bool ok = client_json(c->client, "PATCH", "prefs", body, 200, NULL);
         free(body);
+        if (ok) {
+                json_t *status = status_get(c, false);
+                warn_of_unsaved(status);
+                json_decref(status);
+        }
         return ok ? 0 : 1;
 }

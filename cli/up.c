@@ -295,6 +295,16 @@ static int run_up(struct run *r, const json_t *prefs, const char *key)
         return wait_for_running(r);
 }
 
+void warn_of_unsaved(const json_t *status)
+{
+        const json_t *h = json_arr(status, "Health");
+        for (size_t i = 0; i < json_array_size(h); i++) {
+                const char *text = json_string_value(json_array_get(h, i));
+                if (text != NULL && strncmp(text, "the state file ", 15) == 0)
+                        fprintf(stderr, "Warning: %s\n", text);
+        }
+}
+
 /* What is wrong with the host or the settings, as far as the user should know at once. */
 static void show_warnings(struct cli *c)
 {
@@ -305,6 +315,7 @@ static void show_warnings(struct cli *c)
                 for (size_t k = 0; k < 3; k++)
                         if (strstr(json_string_value(json_array_get(h, i)), wanted[k]) != NULL)
                                 puts(json_string_value(json_array_get(h, i)));
+        warn_of_unsaved(status);
         json_decref(status);
 }
 

@@ -56,8 +56,7 @@ void backend_save_prefs(struct backend *b)
         const struct netmap *nm = backend_netmap(b);
         const char *suffix = nm->magic_dns_suffix != NULL ? nm->magic_dns_suffix : "";
         const char *domain = nm->domain != NULL ? nm->domain : "";
-        if (profiles_save(b->o.profiles, &b->prefs, suffix, domain) != ERR_NONE)
-                log_err("the state file could not be written: %s", strerror(errno));
+        backend_saved(b, profiles_save(b->o.profiles, &b->prefs, suffix, domain));
 }
 
 void backend_post_prefs(struct backend *b)
@@ -227,6 +226,7 @@ struct backend *backend_new(const struct backend_opts *o)
                 return NULL;
         b->o = *o;
         timer_init(&b->logout_timer, backend_on_logout_timer);
+        timer_init(&b->save_timer, backend_on_save_timer);
         hostinfo_os_read(&b->os);
         backend_set_str(&b->auth_url, "");
         prefs_init(&b->prefs);
@@ -249,6 +249,9 @@ void backend_free(struct backend *b)
                 return;
         backend_answer_logouts(b, "the daemon is shutting down");
         loop_timer_stop(&b->logout_timer);
+        if (timer_is_armed(&b->save_timer) && profiles_retry_save(b->o.profiles) != ERR_NONE)
+                log_err("%s: what has changed is lost", profiles_trouble(b->o.profiles));
+        loop_timer_stop(&b->save_timer);
         b->engine = NULL;   /* it is gone before us */
         backend_peerapi_close(b);
         backend_dns_close(b);
@@ -458,6 +461,7 @@ json_t *backend_health(const struct backend *b)
 {
         const struct netmap *nm = backend_netmap(b);
         json_t *a = json_array();
+        const char *unsaved = profiles_trouble(b->o.profiles);
         if (b->login_error[0] != '\0') {
                 char text[sizeof(b->login_error) + 64];
                 snprintf(text, sizeof(text), "You are logged out. The last login error was: %s", b->login_error);
@@ -467,6 +471,9 @@ json_t *backend_health(const struct backend *b)
         } else if (b->state == IPN_STARTING || b->state == IPN_NO_STATE) {
                 add_line(a, "Tailscale is starting. Please wait.");
         }
+        if (unsaved[0] != '\0')
+                json_array_append_new(a, json_sprintf("%s: login and settings are lost when tailscaled ends; "
+                                                      "make it writable, and it is written within 30 seconds", unsaved));
         if (b->configured)
                 add_line(a, b->relay_error);
         backend_host_health(b, a);

@@ -1,17 +1,34 @@
 /* Several logins on one machine: which of them is the current one. */
 #include "daemon/backend_state.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "base/log.h"
 
 const char backend_busy[] = "a logout is under way: try again in a moment";
 
-static void note(enum err e)
+enum { SAVE_AGAIN_MS = 30 * 1000 };
+
+void backend_saved(struct backend *b, enum err e)
 {
-        if (e != ERR_NONE)
-                log_err("the state file could not be written: %s", strerror(errno));
+        const char *trouble = profiles_trouble(b->o.profiles);
+        if (e == ERR_NONE) {
+                loop_timer_stop(&b->save_timer);
+                return;
+        }
+        log_err("%s", trouble[0] != '\0' ? trouble : "the state file cannot be written: out of memory");
+        loop_timer_in(b->o.loop, &b->save_timer, SAVE_AGAIN_MS);
+}
+
+/* Silent while it fails, as the health of the node says it all the time. */
+void backend_on_save_timer(struct timer *t, mono_t now)
+{
+        (void)now;
+        struct backend *b = container_of(t, struct backend, save_timer);
+        if (profiles_retry_save(b->o.profiles) == ERR_NONE)
+                log_info("the state file is written again");
+        else
+                loop_timer_in(b->o.loop, &b->save_timer, SAVE_AGAIN_MS);
 }
 
 /* Nothing of the login before may stay in use: neither its peers nor its filter, addresses or connection. */
@@ -45,7 +62,7 @@ static void take_up(struct backend *b)
 void backend_drop_profile(struct backend *b)
 {
         leave(b);
-        note(profiles_delete_current(b->o.profiles));
+        backend_saved(b, profiles_delete_current(b->o.profiles));
         take_up(b);
 }
 
@@ -54,7 +71,7 @@ const char *backend_new_profile(struct backend *b)
         if (b->logouts != NULL)
                 return backend_busy;
         leave(b);
-        note(profiles_new(b->o.profiles));
+        backend_saved(b, profiles_new(b->o.profiles));
         take_up(b);
         return NULL;
 }
@@ -71,7 +88,7 @@ const char *backend_switch_profile(struct backend *b, const char *id)
                 return "profile not found";
         if (e == ERR_FORMAT)
                 return why;
-        note(e);
+        backend_saved(b, e);
         leave(b);
         take_up(b);
         return NULL;
@@ -84,6 +101,6 @@ const char *backend_delete_profile(struct backend *b, const char *id)
         if (strcmp(id, profiles_current_id(b->o.profiles)) == 0)
                 backend_drop_profile(b);
         else
-                note(profiles_delete(b->o.profiles, id));
+                backend_saved(b, profiles_delete(b->o.profiles, id));
         return NULL;
 }

@@ -37,6 +37,7 @@ struct backend {
         int64_t exit_node;         /* node id; 0: none chosen, or not in the map */
         struct waiter *logouts;
         struct timer logout_timer;
+        struct timer save_timer;   /* armed: the state file could not be written */
         struct hostinfo_os os;
         struct dns_service *dns;
         struct quad100 *quad100;
@@ -75,6 +76,8 @@ void backend_answer_logouts(struct backend *b, const char *error);
 void backend_on_logout_timer(struct timer *t, mono_t now);
 
 /* backend_profile.c */
+void backend_saved(struct backend *b, enum err e);   /* of a profiles_ call; a failure is said, and tried again */
+void backend_on_save_timer(struct timer *t, mono_t now);
 void backend_drop_profile(struct backend *b);   /* the current one is deleted, without a word to the server */
 
 /* backend_host.c: the host follows map and preferences */

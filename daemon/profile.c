@@ -329,6 +329,16 @@ enum err profiles_delete(struct profiles *p, const char *id)
         return e == ERR_NONE ? state_file_save(p->store) : e;
 }
 
+enum err profiles_retry_save(struct profiles *p)
+{
+        return state_file_save(p->store);
+}
+
+const char *profiles_trouble(const struct profiles *p)
+{
+        return state_file_trouble(p->store);
+}
+
 const char *profiles_current_id(const struct profiles *p)
 {
         return p->id;

@@ -38,6 +38,10 @@ ERR_CHECK enum err profiles_new(struct profiles *p);
 ERR_CHECK enum err profiles_switch(struct profiles *p, const char *id, const char **ret_why);
 /* Deletes a profile that is not the current one; an unknown id is fine. */
 ERR_CHECK enum err profiles_delete(struct profiles *p, const char *id);
+/* Writes what an earlier call could not. */
+ERR_CHECK enum err profiles_retry_save(struct profiles *p);
+/* Why what is stored is not what is in memory; "": it is. */
+const char *profiles_trouble(const struct profiles *p);
 const char *profiles_current_id(const struct profiles *p);   /* "": fresh, not stored */
 /* The LoginProfile objects for the LocalAPI; new references. */
 json_t *profiles_current_json(const struct profiles *p);

@@ -22,6 +22,7 @@ struct state_file {
         bool dirty;
         char *borrowed;     /* what the last get decoded */
         size_t borrowed_len;
+        char trouble[PATH_BYTES + 256];   /* of the last save; "" = none */
 };
 
 static void forget_borrowed(struct state_file *s)
@@ -283,12 +284,25 @@ enum err state_file_save(struct state_file *s)
         if (!s->dirty || s->path[0] == '\0')
                 return ERR_NONE;
         char *text = json_dumps(s->values, JSON_INDENT(2) | JSON_SORT_KEYS);
-        if (text == NULL)
+        if (text == NULL) {
+                snprintf(s->trouble, sizeof(s->trouble), "the state file %s cannot be written: out of memory", s->path);
                 return ERR_FULL;
+        }
         enum err e = replace(s, text, strlen(text));
+        int error = errno;
         crypto_wipe(text, strlen(text));
         free(text);
+        s->trouble[0] = '\0';
         if (e == ERR_NONE)
                 s->dirty = false;
+        else
+                snprintf(s->trouble, sizeof(s->trouble), "the state file %s cannot be written: %s", s->path,
+                        strerror(error));
+        errno = error;
         return e;
+}
+
+const char *state_file_trouble(const struct state_file *s)
+{
+        return s->trouble;
 }

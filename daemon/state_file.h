@@ -20,5 +20,7 @@ const char *state_file_get(const struct state_file *s, const char *key, size_t *
 /* Changes in memory only, until state_file_save().  value NULL removes. */
 ERR_CHECK enum err state_file_set(struct state_file *s, const char *key, const void *value, size_t len);
 /* PATH.tmp, fsync, rename, fsync of the folder; mode 0600.  ERR_IO: errno; the old file is as before.
- * Writes nothing if nothing changed. */
+ * Writes nothing if nothing changed; what could not be written is tried again by the next call. */
 ERR_CHECK enum err state_file_save(struct state_file *s);
+/* Which file could not be written by the last save, and why; "": it went well.  Valid until the next save. */
+const char *state_file_trouble(const struct state_file *s);

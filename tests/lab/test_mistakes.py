@@ -232,3 +232,21 @@ def test_flags(lab, args, code, words):
     print(done.stderr.splitlines()[0])
     assert (done.returncode, done.stdout) == (code, "") and re.search(words, done.stderr), done.stderr
     assert time.monotonic() - start < 2 * SLOW
+
+
+def test_a_full_disk(lab):
+    """Logging in works, and is said not to last; once there is room, it does."""
+    lab.servers()
+    host = lab.host("alpha")
+    host.sh("mkdir /run/full; mount -t tmpfs -o size=4k full /run/full")
+    host.start("--statedir=/run/full", "--port=41641")
+    told = "the state file /run/full/tailscaled.state cannot be written: No space left on device"
+    assert f"Warning: {told}" in host.up().stderr
+    assert any(line.startswith(told) for line in host.status()["Health"])
+    assert f"Warning: {told}" in host.tailscale("set", "--shields-up").stderr
+    host.sh("mount -o remount,size=1m /run/full")
+    assert host.tailscale("set", "--shields-up=false").stderr == ""
+    assert not any(line.startswith("the state file") for line in host.status()["Health"])
+    host.stop()
+    host.start("--statedir=/run/full", "--port=41641")
+    wait_for("logged in as before", lambda: host.status()["BackendState"] == "Running")

@@ -284,6 +284,8 @@ static void error_answers_have_their_words(void **state)
 
 /* ---- up and login ---- */
 
+#define UNSAVED "{\"BackendState\":\"NeedsLogin\",\"Health\":[\"x\",\"the state file /s cannot be written: full\"]}"
+
 static const char bus_ok[] = "{\"State\":5}\n{\"State\":null}\n{\"State\":6}\n";
 
 static void ups(void **state)
@@ -330,6 +332,13 @@ static void ups(void **state)
                         "{\n  \"BackendState\": \"Running\"\n}\n", "", NULL},
                 {"up --login-server=http://h --auth-key=k", "{\"BackendState\":\"NeedsLogin\"}", "{\"ControlURL\":\"\"}",
                         "{\"State\":3}\n{\"State\":6}\n", 0, "", "needs the approval of an administrator:\n\n\thttp://h/admin\n", NULL},
+                /* done, but not for long */
+                {"up --login-server=http://h --auth-key=k", UNSAVED, "{\"ControlURL\":\"\"}", bus_ok, 0, "",
+                        "Warning: the state file /s cannot be written: full\n", NULL},
+                {"login --login-server=http://h --auth-key=k", UNSAVED, "{\"ControlURL\":\"\"}", bus_ok, 0, "",
+                        "Warning: the state file /s cannot be written: full\n", NULL},
+                {"set --hostname=x", UNSAVED, "{\"ControlURL\":\"\"}", bus_ok, 0, "",
+                        "Warning: the state file /s cannot be written: full\n", "PATCH prefs"},
                 /* refused, failing, gone */
                 {"up --login-server=http://h --auth-key=k", "{\"BackendState\":\"NeedsLogin\"}", "{\"ControlURL\":\"\"}",
                         "{\"ErrMessage\":\"bad key\"}\n", 1, "", "backend error: bad key\n", NULL},

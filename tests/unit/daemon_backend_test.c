@@ -1,6 +1,9 @@
 /* The state machine of the backend: states times events, and what entering a state does to engine and login. */
 #include "daemon/backend.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "base/crypto.h"
 #include "tests/unit/daemon_fakes.h"
 
@@ -404,6 +407,58 @@ static void dns_follows_the_map_at_once(void **state)
         assert_int_equal(ask_name('1'), SERVFAIL);   /* nothing of the map before */
 }
 
+/* Whether what is wrong is said, with the file and the cause. */
+static void state_is_unsaved(const char *path, const char *cause)
+{
+        bool said = false;
+        json_t *h = backend_health(w.b);
+        for (size_t i = 0; i < json_array_size(h); i++) {
+                const char *text = json_string_value(json_array_get(h, i));
+                if (strncmp(text, "the state file ", 15) != 0)
+                        continue;
+                said = true;
+                assert_non_null(cause);
+                assert_non_null(strstr(text, path));
+                assert_non_null(strstr(text, cause));
+        }
+        json_decref(h);
+        assert_int_equal(said, cause != NULL);
+}
+
+/* Said as long as it is so, and made good by a timer, the next change or the end of the daemon. */
+static void an_unwritable_state_file_is_said_and_tried_again(void **state)
+{
+        (void)state;
+        char dir[] = "/tmp/backend-test.XXXXXX", path[64];
+        assert_non_null(mkdtemp(dir));
+        snprintf(path, sizeof(path), "%s/s", dir);
+        world_open_with(&w, NULL, path);
+        for (int made_good_by = 0; made_good_by < 3; made_good_by++) {
+                state_is_unsaved(path, NULL);
+                assert_int_equal(unlink(path), 0);
+                assert_int_equal(mkdir(path, 0700), 0);   /* which no file can be renamed over */
+                log_in("http://h", "k");
+                server_registers("u", (uint8_t)(7 + made_good_by));
+                state_is_unsaved(path, "Is a directory");
+                w.b->save_timer.on_expire(&w.b->save_timer, loop_now(w.loop));
+                state_is_unsaved(path, "Is a directory");
+                assert_true(timer_is_armed(&w.b->save_timer));
+                assert_int_equal(rmdir(path), 0);
+                if (made_good_by == 0) {
+                        loop_timer_stop(&w.b->save_timer);
+                        w.b->save_timer.on_expire(&w.b->save_timer, loop_now(w.loop));
+                } else if (made_good_by == 1) {
+                        edit("{\"Hostname\":\"x\",\"HostnameSet\":true}");
+                } else {
+                        break;
+                }
+                assert_false(timer_is_armed(&w.b->save_timer));
+        }
+        world_close(&w);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
         if (crypto_init() != ERR_NONE)
@@ -414,6 +469,7 @@ int main(void)
                 TEST(a_logout_is_not_broken_off),
                 TEST(switching_leaves_nothing_behind), TEST(another_server_means_nothing_of_the_old_map),
                 TEST(dns_follows_the_map_at_once), TEST(bad_preferences_change_nothing),
+                cmocka_unit_test(an_unwritable_state_file_is_said_and_tried_again),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -262,7 +262,7 @@ struct world {
         struct backend *b;
 };
 
-static inline void world_open_on(struct world *w, const char *tun_name)
+static inline void world_open_with(struct world *w, const char *tun_name, const char *state)
 {
         const char *why = NULL;
         memset(&fc, 0, sizeof(fc));
@@ -270,7 +270,7 @@ static inline void world_open_on(struct world *w, const char *tun_name)
         netmap_init(&fc.nm);
         w->loop = loop_new();
         assert_non_null(w->loop);
-        assert_int_equal(state_file_open("mem:", &w->store, &why), ERR_NONE);
+        assert_int_equal(state_file_open(state, &w->store, &why), ERR_NONE);
         assert_int_equal(profiles_open(w->store, &w->profiles, &why), ERR_NONE);
         w->notify = notify_new("1.2.3");
         struct backend_opts o = {.loop = w->loop, .profiles = w->profiles, .notify = w->notify, .version = "1.2.3",
@@ -278,6 +278,11 @@ static inline void world_open_on(struct world *w, const char *tun_name)
         w->b = backend_new(&o);
         assert_non_null(w->b);
         backend_run(w->b, (struct engine *)&fe);
+}
+
+static inline void world_open_on(struct world *w, const char *tun_name)
+{
+        world_open_with(w, tun_name, "mem:");
 }
 
 static inline void world_open(struct world *w)
