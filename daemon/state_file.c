@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <sodium.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,8 @@
 enum { STATE_MAX = 16 << 20, PATH_BYTES = 512, TEMP_MAX = PATH_BYTES + 8, VALUE_VARIANT = sodium_base64_VARIANT_ORIGINAL };
 
 struct state_file {
-        char path[PATH_BYTES];   /* "" = memory only */
+        char path[PATH_BYTES];   /* "" = memory only; never a link */
+        bool linked;        /* a link led to path */
         json_t *values;     /* key -> base64 text */
         bool dirty;
         char *borrowed;     /* what the last get decoded */
@@ -33,14 +35,55 @@ static void forget_borrowed(struct state_file *s)
         s->borrowed = NULL;
 }
 
-/* The whole file; ERR_NOT_FOUND: there is none. */
-static enum err read_all(const char *path, struct buf *ret)
+static void complain(const char **ret_why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void complain(const char **ret_why, const char *fmt, ...)
 {
-        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        static char why[2 * PATH_BYTES + 512];
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(why, sizeof(why), fmt, ap);
+        va_end(ap);
+        *ret_why = why;
+}
+
+/* Through what anybody else made, we might be led anywhere. */
+static bool is_trusted(const struct stat *st)
+{
+        return st->st_uid == 0 || st->st_uid == geteuid();
+}
+
+/* s->path becomes what the link there names in the end, which need not exist. */
+static enum err follow(struct state_file *s, const char **ret_why)
+{
+        enum { DEPTH_MAX = 16 };
+        struct stat st;
+        for (int depth = 0; lstat(s->path, &st) == 0 && S_ISLNK(st.st_mode); depth++) {
+                char to[PATH_BYTES], next[2 * PATH_BYTES];
+                ssize_t n = readlink(s->path, to, sizeof(to) - 1);
+                to[n > 0 ? n : 0] = '\0';
+                const char *slash = strrchr(s->path, '/');
+                int folder = to[0] == '/' || slash == NULL ? 0 : (int)(slash + 1 - s->path);
+                snprintf(next, sizeof(next), "%.*s%s", folder, s->path, to);
+                bool ours = is_trusted(&st);
+                if (!ours || n <= 0 || n == sizeof(to) - 1 || depth == DEPTH_MAX || strlen(next) >= sizeof(s->path)) {
+                        complain(ret_why, "the state file %s is a link that is not followed: %s", s->path,
+                                !ours ? "it belongs to neither root nor this user" : "it leads too far");
+                        return ERR_IO;
+                }
+                (void)str_copy(s->path, sizeof(s->path), next);
+                s->linked = true;
+        }
+        return ERR_NONE;
+}
+
+/* The whole file; ERR_NOT_FOUND: there is none. */
+static enum err read_all(const struct state_file *s, struct buf *ret)
+{
+        int fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd < 0)
                 return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
         struct stat st;
-        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (s->linked && !is_trusted(&st))) {
                 close(fd);
                 return ERR_IO;
         }
@@ -98,14 +141,17 @@ static void wipe_values(json_t *o)
         }
 }
 
-static bool make_folder(const char *path)
+/* A link's target gets none: a link to a place that is not there is rather a disk that is not mounted. */
+static bool make_folder(const struct state_file *s)
 {
         char dir[512];
-        (void)str_copy(dir, sizeof(dir), path);
+        (void)str_copy(dir, sizeof(dir), s->path);
         char *slash = strrchr(dir, '/');
         if (slash == NULL || slash == dir)
                 return true;
         *slash = '\0';
+        if (s->linked)
+                return access(dir, F_OK) == 0;
         for (char *p = dir + 1; (p = strchr(p, '/')) != NULL; p++) {
                 *p = '\0';
                 if (mkdir(dir, 0755) < 0 && errno != EEXIST)
@@ -127,11 +173,14 @@ static enum err load(struct state_file *s, const char **ret_why)
         struct buf text;
         char temp[TEMP_MAX];
         buf_init(&text, STATE_MAX);
-        enum err e = read_all(s->path, &text);
+        enum err e = follow(s, ret_why);
+        if (e != ERR_NONE)
+                return e;
+        e = read_all(s, &text);
         size_t blanks = text.data != NULL ? strspn(text.data, " \t\r\n") : 0;
         if (e == ERR_NOT_FOUND || (e == ERR_NONE && blanks == text.len)) {
                 s->values = json_object();
-                e = make_folder(s->path) ? ERR_NONE : ERR_IO;
+                e = make_folder(s) ? ERR_NONE : ERR_IO;
                 *ret_why = "the folder of the state file cannot be made: check the path and the rights";
         } else if (e != ERR_NONE) {
                 *ret_why = "the state file cannot be read: check its owner and mode (it must be a plain file)";

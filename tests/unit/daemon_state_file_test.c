@@ -237,6 +237,85 @@ static void test_not_a_plain_file(void **state)
         assert_null(s);
 }
 
+/* It may lie elsewhere, by one link or two; the links stay when it is replaced. */
+static void test_link_is_followed(void **state)
+{
+        (void)state;
+        char target[96], between[96], temp[112];
+        struct stat st;
+        snprintf(target, sizeof(target), "%s/target", dir);
+        snprintf(between, sizeof(between), "%s/between", dir);
+        snprintf(temp, sizeof(temp), "%s.tmp", target);
+        assert_int_equal(symlink(between, path), 0);
+        assert_int_equal(symlink("target", between), 0);   /* from its own folder */
+        for (int there = 0; there < 2; there++) {
+                struct state_file *s = open_ok();
+                if (there)
+                        holds(s, "k", "0");
+                set(s, "k", there ? "1" : "0");
+                assert_int_equal(state_file_save(s), ERR_NONE);
+                state_file_free(s);
+                assert_int_equal(lstat(path, &st), 0);
+                assert_true(S_ISLNK(st.st_mode));
+                assert_int_equal(lstat(target, &st), 0);
+                assert_int_equal(st.st_mode, S_IFREG | 0600);
+                assert_int_equal(lstat(temp, &st), -1);
+        }
+        /* What was decided at the start stays: a link that takes the target's place is replaced. */
+        struct state_file *s = open_ok();
+        assert_int_equal(unlink(target), 0);
+        assert_int_equal(symlink("/nonexistent/x", target), 0);
+        set(s, "k", "2");
+        assert_int_equal(state_file_save(s), ERR_NONE);
+        state_file_free(s);
+        assert_int_equal(lstat(target, &st), 0);
+        assert_true(S_ISREG(st.st_mode));
+        assert_int_equal(unlink(target), 0);
+        assert_int_equal(unlink(between), 0);
+}
+
+static void link_is_refused(const char *to)
+{
+        struct state_file *s = NULL;
+        const char *why = NULL;
+        assert_int_equal(symlink(to, path), 0);
+        assert_int_equal(state_file_open(path, &s, &why), ERR_IO);
+        assert_null(s);
+        assert_non_null(why);
+}
+
+static void test_links_that_are_not_followed(void **state)
+{
+        (void)state;
+        char other[96];
+        struct stat st;
+        snprintf(other, sizeof(other), "%s/folder/s", dir);
+        link_is_refused(other);   /* its folder is not there, and is not made */
+        *strrchr(other, '/') = '\0';
+        assert_int_equal(lstat(other, &st), -1);
+        unlink(path);
+        link_is_refused(path);    /* to itself */
+        unlink(path);
+        link_is_refused(dir);
+        unlink(path);
+        if (geteuid() != 0)
+                return;
+        /* Another user's file, another user's link. */
+        snprintf(other, sizeof(other), "%s/other", dir);
+        int fd = open(other, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        close(fd);
+        assert_int_equal(chown(other, 65534, 65534), 0);
+        link_is_refused(other);
+        assert_int_equal(chown(other, 0, 0), 0);
+        state_file_free(open_ok());
+        assert_int_equal(lchown(path, 65534, 65534), 0);
+        struct state_file *s = NULL;
+        const char *why = NULL;
+        assert_int_equal(state_file_open(path, &s, &why), ERR_IO);
+        assert_int_equal(unlink(other), 0);
+}
+
 static void test_failed_save(void **state)
 {
         (void)state;
@@ -313,6 +392,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_every_truncation, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_not_a_plain_file, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_link_is_followed, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_links_that_are_not_followed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failed_save, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_leftover_goes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_memory_only, setup, teardown),
