@@ -38,6 +38,17 @@ static enum err put_json(struct state_file *s, const char *key, const json_t *v,
         return e;
 }
 
+/* *ret_why: which part of which file, and what to do. */
+static enum err damaged(const struct profiles *p, const char *what, const char *member, const char **ret_why)
+{
+        static char why[1024];
+        snprintf(why, sizeof(why), "%s in the state file %s is damaged%s%s%s: restore the file from a backup, or move it away "
+                                   "and log in again",
+                what, state_file_path(p->store), member[0] != '\0' ? " (" : "", member, member[0] != '\0' ? ")" : "");
+        *ret_why = why;
+        return ERR_FORMAT;
+}
+
 /* A damaged list is refused: writing a new one over it would lose the other profiles. */
 static enum err load_list(struct profiles *p, const char **ret_why)
 {
@@ -51,8 +62,7 @@ static enum err load_list(struct profiles *p, const char **ret_why)
         p->list = get_json(p->store, "_profiles");
         bool ok = json_is_object(p->list);
         json_object_foreach(p->list, id, entry) ok = ok && json_is_object(entry);
-        *ret_why = "the list of profiles in the state file is damaged: restore the file from a backup";
-        return ok ? ERR_NONE : ERR_FORMAT;
+        return ok ? ERR_NONE : damaged(p, "the list of profiles (_profiles)", "", ret_why);
 }
 
 static enum err load_machine_key(struct profiles *p, const char **ret_why)
@@ -60,22 +70,23 @@ static enum err load_machine_key(struct profiles *p, const char **ret_why)
         size_t len;
         const char *text = state_file_get(p->store, "_machinekey", &len);
         if (text != NULL) {
-                *ret_why = "the machine key in the state file is damaged: restore the file from a backup";
-                return key_private_parse(text, &p->machine);
+                enum err e = key_private_parse(text, &p->machine);
+                return e == ERR_NONE ? e : damaged(p, "the machine key (_machinekey)", "", ret_why);
         }
-        *ret_why = "the state file cannot be written: check the folder's rights and free space";
+        *ret_why = "out of memory";
         char fresh[KEY_TEXT_MAX];
         key_generate(&p->machine);
         key_private_text(&p->machine, fresh);
         enum err e = state_file_set(p->store, "_machinekey", fresh, strlen(fresh));
         crypto_wipe(fresh, sizeof(fresh));
-        return e == ERR_NONE ? state_file_save(p->store) : e;
+        if (e == ERR_NONE && (e = state_file_save(p->store)) != ERR_NONE)
+                *ret_why = state_file_trouble(p->store);
+        return e;
 }
 
 /* Preferences stored under key become the current ones. ERR_NOT_FOUND: nothing there. */
 static enum err load_prefs(struct profiles *p, const char *key, const char **ret_why)
 {
-        static char why[160];
         const char *member = "JSON";
         size_t len;
         if (state_file_get(p->store, key, &len) == NULL)
@@ -85,10 +96,9 @@ static enum err load_prefs(struct profiles *p, const char *key, const char **ret
         enum err e = j != NULL ? prefs_from_json(j, &prefs, &member) : ERR_FORMAT;
         json_decref(j);
         if (e != ERR_NONE) {
-                snprintf(why, sizeof(why), "the profile %s in the state file is damaged (%s): restore it from a backup",
-                        key, member);
-                *ret_why = why;
-                return ERR_FORMAT;
+                char what[96];
+                snprintf(what, sizeof(what), "the profile %.64s", key);
+                return damaged(p, what, member, ret_why);
         }
         prefs_done(&p->prefs);
         p->prefs = prefs;

@@ -16,7 +16,8 @@
 
 struct profiles;
 
-/* Borrows the store.  Makes and stores a machine key if there is none.  *ret_why as in state_file. */
+/* Borrows the store.  Makes and stores a machine key if there is none.  *ret_why as in state_file, or valid as long
+ * as the store. */
 ERR_CHECK enum err profiles_open(struct state_file *store, struct profiles **ret, const char **ret_why);
 void profiles_free(struct profiles *p);
 const struct key_private *profiles_machine_key(const struct profiles *p);

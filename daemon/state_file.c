@@ -76,24 +76,50 @@ static enum err follow(struct state_file *s, const char **ret_why)
         return ERR_NONE;
 }
 
+static const char *kind_of(mode_t mode)
+{
+        return S_ISDIR(mode) ? "it is a folder: give its path with --statedir, or that of a file with --state" :
+                S_ISFIFO(mode) ? "it is a pipe: give the path of a file with --state" :
+                                 "it is a device or a socket: give the path of a file with --state";
+}
+
+static const char *advice(int error)
+{
+        return error == EACCES || error == EPERM ? ": run as root, or check owner and mode of the file and its folders" :
+                error == ENOTDIR || error == ENAMETOOLONG || error == ELOOP ? ": give another path with --state or --statedir" :
+                                                                              "";
+}
+
+static enum err unreadable(const struct state_file *s, int error, const char **ret_why)
+{
+        complain(ret_why, "the state file %s cannot be read: %s%s", s->path, strerror(error), advice(error));
+        return ERR_IO;
+}
+
 /* The whole file; ERR_NOT_FOUND: there is none. */
-static enum err read_all(const struct state_file *s, struct buf *ret)
+static enum err read_all(const struct state_file *s, struct buf *ret, const char **ret_why)
 {
         int fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd < 0)
-                return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
-        struct stat st;
-        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (s->linked && !is_trusted(&st))) {
+                return errno == ENOENT ? ERR_NOT_FOUND : unreadable(s, errno, ret_why);
+        struct stat st = {0};
+        bool ok = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (!s->linked || is_trusted(&st));
+        if (!ok) {
+                complain(ret_why, "the state file %s cannot be read: %s", s->path, !S_ISREG(st.st_mode) ? kind_of(st.st_mode) :
+                        "a link leads to it, but it belongs to neither root nor this user: change its owner");
                 close(fd);
                 return ERR_IO;
         }
         char chunk[8192];
         ssize_t n = 0;
+        int error = EFBIG;   /* or no memory for it */
         while (buf_ok(ret) && (n = read(fd, chunk, sizeof(chunk))) > 0)
                 buf_add(ret, chunk, (size_t)n);
+        if (n < 0)
+                error = errno;
         crypto_wipe(chunk, sizeof(chunk));
         close(fd);
-        return n == 0 && buf_ok(ret) ? ERR_NONE : ERR_IO;
+        return n == 0 && buf_ok(ret) ? ERR_NONE : unreadable(s, error, ret_why);
 }
 
 static bool is_base64(const char *text)
@@ -108,25 +134,33 @@ static bool is_base64(const char *text)
         return ok;
 }
 
-/* NULL: ours to read.  A value that does not decode would else be taken for missing and replaced. */
-static const char *fault_of(json_t *o)
+static bool damaged(const struct state_file *s, const char *what, const char *key, const char **ret_why)
+{
+        complain(ret_why, "the state file %s is damaged: %s%.64s: restore it from a backup, or move it away and log in again",
+                s->path, what, key);
+        return true;
+}
+
+/* False: ours to read.  A value that does not decode would else be taken for missing and replaced. */
+static bool is_faulty(const struct state_file *s, const char **ret_why)
 {
         const char *k;
-        json_t *v;
-        static const char damaged[] =
-                "the state file is damaged: restore it from a backup, or move it away and log in again";
+        json_t *v, *o = s->values;
         if (!json_is_object(o))
-                return damaged;
+                return damaged(s, "it is no JSON object", "", ret_why);
         json_object_foreach(o, k, v)
         {
                 if (!json_is_string(v) || !is_base64(json_string_value(v)))
-                        return damaged;
+                        return damaged(s, "no base64 text in ", k, ret_why);
         }
         if (json_object_size(o) == 3 && json_object_get(o, "key") != NULL && json_object_get(o, "nonce") != NULL &&
-                json_object_get(o, "data") != NULL)
-                return "the state file is sealed by the machine's TPM, which only the program that sealed it can undo: "
-                       "turn sealing off there first (--encrypt-state=false), or move the file away and log in again";
-        return NULL;
+                json_object_get(o, "data") != NULL) {
+                complain(ret_why, "the state file %s is sealed by the machine's TPM, which only the program that sealed it can "
+                                  "undo: turn sealing off there first (--encrypt-state=false), or move the file away and log in again",
+                        s->path);
+                return true;
+        }
+        return false;
 }
 
 static void wipe_values(json_t *o)
@@ -142,15 +176,9 @@ static void wipe_values(json_t *o)
 }
 
 /* A link's target gets none: a link to a place that is not there is rather a disk that is not mounted. */
-static bool make_folder(const struct state_file *s)
+static bool make_folders(char *dir, bool linked)
 {
-        char dir[512];
-        (void)str_copy(dir, sizeof(dir), s->path);
-        char *slash = strrchr(dir, '/');
-        if (slash == NULL || slash == dir)
-                return true;
-        *slash = '\0';
-        if (s->linked)
+        if (linked)
                 return access(dir, F_OK) == 0;
         for (char *p = dir + 1; (p = strchr(p, '/')) != NULL; p++) {
                 *p = '\0';
@@ -159,6 +187,21 @@ static bool make_folder(const struct state_file *s)
                 *p = '/';
         }
         return mkdir(dir, 0700) == 0 || errno == EEXIST;
+}
+
+static enum err make_folder(const struct state_file *s, const char **ret_why)
+{
+        char dir[PATH_BYTES];
+        (void)str_copy(dir, sizeof(dir), s->path);
+        char *slash = strrchr(dir, '/');
+        if (slash == NULL || slash == dir)
+                return ERR_NONE;
+        *slash = '\0';
+        if (make_folders(dir, s->linked))
+                return ERR_NONE;
+        int error = errno;   /* dir is cut where it failed */
+        complain(ret_why, "the state file %s cannot be made: folder %s: %s%s", s->path, dir, strerror(error), advice(error));
+        return ERR_IO;
 }
 
 /* What a writer left that was killed half-way: it has our keys in it. */
@@ -176,21 +219,15 @@ static enum err load(struct state_file *s, const char **ret_why)
         enum err e = follow(s, ret_why);
         if (e != ERR_NONE)
                 return e;
-        e = read_all(s, &text);
+        e = read_all(s, &text, ret_why);
         size_t blanks = text.data != NULL ? strspn(text.data, " \t\r\n") : 0;
         if (e == ERR_NOT_FOUND || (e == ERR_NONE && blanks == text.len)) {
                 s->values = json_object();
-                e = make_folder(s) ? ERR_NONE : ERR_IO;
-                *ret_why = "the folder of the state file cannot be made: check the path and the rights";
-        } else if (e != ERR_NONE) {
-                *ret_why = "the state file cannot be read: check its owner and mode (it must be a plain file)";
-        } else {
+                e = make_folder(s, ret_why);
+        } else if (e == ERR_NONE) {
                 s->values = json_parse(text.data, text.len);
-                const char *fault = fault_of(s->values);
-                if (fault != NULL) {
+                if (is_faulty(s, ret_why))
                         e = ERR_FORMAT;
-                        *ret_why = fault;
-                }
         }
         if (e == ERR_NONE)
                 remove_temp(s, temp);
@@ -209,7 +246,7 @@ enum err state_file_open(const char *path, struct state_file **ret, const char *
         if (strcmp(path, "mem:") == 0) {
                 s->values = json_object();
         } else if (!str_copy(s->path, sizeof(s->path), path)) {
-                *ret_why = "the path of the state file is too long";
+                complain(ret_why, "the path of the state file is too long: %.64s...", path);
                 e = ERR_FORMAT;
         } else {
                 e = load(s, ret_why);
@@ -220,6 +257,11 @@ enum err state_file_open(const char *path, struct state_file **ret, const char *
         }
         *ret = s;
         return ERR_NONE;
+}
+
+const char *state_file_path(const struct state_file *s)
+{
+        return s->path[0] != '\0' ? s->path : "mem:";
 }
 
 void state_file_free(struct state_file *s)
@@ -345,8 +387,8 @@ enum err state_file_save(struct state_file *s)
         if (e == ERR_NONE)
                 s->dirty = false;
         else
-                snprintf(s->trouble, sizeof(s->trouble), "the state file %s cannot be written: %s", s->path,
-                        strerror(error));
+                snprintf(s->trouble, sizeof(s->trouble), "the state file %s cannot be written: %s%s", s->path,
+                        strerror(error), advice(error));
         errno = error;
         return e;
 }

@@ -13,8 +13,9 @@ struct state_file;
 
 /* path: "mem:" keeps nothing on disk.  A missing file is an empty store; its folder is made (0700).  A file that
  * is not ours to understand is refused and never overwritten.  A symbolic link is followed once, now: what it names is
- * replaced, the link stays.  *ret_why: a sentence, static storage. */
+ * replaced, the link stays.  *ret_why: a sentence with the path, the cause and what to do; static storage. */
 ERR_CHECK enum err state_file_open(const char *path, struct state_file **ret, const char **ret_why);
+const char *state_file_path(const struct state_file *s);   /* for messages; "mem:" when there is none */
 void state_file_free(struct state_file *s);   /* wipes; does not write */
 /* Bytes of a value, NUL-terminated, valid until the next change; NULL: none. */
 const char *state_file_get(const struct state_file *s, const char *key, size_t *ret_len);

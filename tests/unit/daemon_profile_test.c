@@ -1,4 +1,7 @@
 /* Profiles: taking over what another program stored, and what is written when. */
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "base/buf.h"
 #include "base/crypto.h"
 #include "base/json.h"
@@ -428,7 +431,8 @@ static void refused(const char *key, const char *value)
         const char *why = NULL;
         assert_int_equal(profiles_open(s, &p, &why), ERR_FORMAT);
         assert_null(p);
-        assert_non_null(why);
+        assert_non_null(strstr(why, key));
+        assert_non_null(strstr(why, "mem:"));   /* the path */
         assert_null(strstr(why, "c0685878"));   /* no key in what is printed */
         size_t len;
         assert_string_equal(state_file_get(s, key, &len), value);
@@ -447,6 +451,25 @@ static void test_damaged_is_refused(void **state)
         refused("_profiles", "[]");
         refused("_profiles", "{\"8aec\":");
         refused("_profiles", "{\"8aec\":7}");
+}
+
+static void test_unwritable_is_refused(void **state)
+{
+        (void)state;
+        char dir[] = "/tmp/profile-test.XXXXXX", path[64];
+        struct state_file *s = NULL;
+        struct profiles *p = NULL;
+        const char *why = NULL;
+        assert_non_null(mkdtemp(dir));
+        snprintf(path, sizeof(path), "%s/s", dir);
+        assert_int_equal(state_file_open(path, &s, &why), ERR_NONE);
+        assert_int_equal(mkdir(path, 0700), 0);
+        assert_int_equal(profiles_open(s, &p, &why), ERR_IO);
+        assert_non_null(strstr(why, path));
+        assert_non_null(strstr(why, "Is a directory"));
+        state_file_free(s);
+        assert_int_equal(rmdir(path), 0);
+        assert_int_equal(rmdir(dir), 0);
 }
 
 static void test_pointer_to_nothing(void **state)
@@ -474,6 +497,7 @@ int main(void)
                 cmocka_unit_test(test_fresh), cmocka_unit_test(test_login_is_stored_once_complete),
                 cmocka_unit_test(test_delete_and_login_again), cmocka_unit_test(test_same_user_takes_over),
                 cmocka_unit_test(test_switch_and_delete), cmocka_unit_test(test_legacy), cmocka_unit_test(test_damaged_is_refused),
+                cmocka_unit_test(test_unwritable_is_refused),
                 cmocka_unit_test(test_pointer_to_nothing),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

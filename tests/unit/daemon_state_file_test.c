@@ -64,7 +64,7 @@ static void refused(const char *text, size_t len)
         put(text, len);
         assert_int_equal(state_file_open(path, &s, &why), ERR_FORMAT);
         assert_null(s);
-        assert_non_null(why);
+        assert_non_null(strstr(why, path));
         size_t now_len;
         char *now = slurp(&now_len);
         assert_int_equal(now_len, len);
@@ -217,24 +217,42 @@ static void test_refused(void **state)
         state_file_free(open_ok());
 }
 
+/* Refused, with the path and the cause. */
+static void unusable(const char *at, const char *shown, const char *cause)
+{
+        struct state_file *s = NULL;
+        const char *why = NULL;
+        assert_int_equal(state_file_open(at, &s, &why), ERR_IO);
+        assert_null(s);
+        if (strstr(why, shown) == NULL || strstr(why, cause) == NULL)
+                fail_msg("\"%s\" does not say \"%s\" and \"%s\"", why, shown, cause);
+}
+
 static void test_not_a_plain_file(void **state)
 {
         (void)state;
-        struct state_file *s = NULL;
-        const char *why = NULL;
         assert_int_equal(mkdir(path, 0700), 0);
-        assert_int_equal(state_file_open(path, &s, &why), ERR_IO);
-        assert_non_null(why);
+        unusable(path, path, "it is a folder");
         assert_int_equal(rmdir(path), 0);
         /* A pipe nobody writes to must not hold up the start. */
         assert_int_equal(mkfifo(path, 0600), 0);
-        why = NULL;
-        assert_int_equal(state_file_open(path, &s, &why), ERR_IO);
-        assert_non_null(why);
+        unusable(path, path, "it is a pipe");
         assert_int_equal(unlink(path), 0);
         assert_int_equal(symlink("/dev/null", path), 0);
-        assert_int_equal(state_file_open(path, &s, &why), ERR_IO);
-        assert_null(s);
+        unusable(path, "/dev/null", "it is a device");
+        unusable("/dev/null/x", "/dev/null/x", "Not a directory: give another path");
+        unusable("/proc/none/a/s", "folder /proc/none:", "No such file");
+}
+
+static void test_not_allowed(void **state)
+{
+        (void)state;
+        if (geteuid() != 0)
+                skip();
+        put("{}", 2);
+        assert_int_equal(seteuid(65534), 0);
+        unusable(path, path, "Permission denied: run as root");
+        assert_int_equal(seteuid(0), 0);
 }
 
 /* It may lie elsewhere, by one link or two; the links stay when it is replaced. */
@@ -329,9 +347,12 @@ static void test_failed_save(void **state)
         errno = 0;
         assert_int_equal(state_file_save(s), ERR_IO);
         assert_int_equal(errno, EISDIR);
+        assert_non_null(strstr(state_file_trouble(s), path));
+        assert_non_null(strstr(state_file_trouble(s), "Is a directory"));
         holds(s, "k", "new");
         assert_int_equal(rmdir(path), 0);
         assert_int_equal(state_file_save(s), ERR_NONE);   /* still to be written */
+        assert_string_equal(state_file_trouble(s), "");
         state_file_free(s);
         s = open_ok();
         holds(s, "k", "new");
@@ -392,6 +413,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_every_truncation, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_not_a_plain_file, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_not_allowed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_link_is_followed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_links_that_are_not_followed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failed_save, setup, teardown),
