@@ -65,6 +65,7 @@ static enum err load_list(struct profiles *p, const char **ret_why)
         return ok ? ERR_NONE : damaged(p, "the list of profiles (_profiles)", "", ret_why);
 }
 
+/* The last to be loaded, as it may be written: a file that is refused stays as it was. */
 static enum err load_machine_key(struct profiles *p, const char **ret_why)
 {
         size_t len;
@@ -135,9 +136,9 @@ enum err profiles_open(struct state_file *store, struct profiles **ret, const ch
         prefs_init(&p->prefs);
         enum err e = load_list(p, ret_why);
         if (e == ERR_NONE)
-                e = load_machine_key(p, ret_why);
-        if (e == ERR_NONE)
                 e = load_current(p, ret_why);
+        if (e == ERR_NONE)
+                e = load_machine_key(p, ret_why);
         if (e != ERR_NONE) {
                 profiles_free(p);
                 return e;

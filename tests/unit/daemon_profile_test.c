@@ -423,9 +423,11 @@ static void test_switch_and_delete(void **state)
         state_file_free(s);
 }
 
-static void refused(const char *key, const char *value)
+static void refused_with(const char *key, const char *value, bool machine_key)
 {
         struct state_file *s = recorded();
+        if (!machine_key)
+                assert_int_equal(state_file_set(s, "_machinekey", NULL, 0), ERR_NONE);
         set(s, key, value);
         struct profiles *p = NULL;
         const char *why = NULL;
@@ -436,7 +438,15 @@ static void refused(const char *key, const char *value)
         assert_null(strstr(why, "c0685878"));   /* no key in what is printed */
         size_t len;
         assert_string_equal(state_file_get(s, key, &len), value);
+        assert_int_equal(has(s, "_machinekey"), machine_key);   /* nothing is made for what is refused */
         state_file_free(s);
+}
+
+static void refused(const char *key, const char *value)
+{
+        refused_with(key, value, true);
+        if (strcmp(key, "_machinekey") != 0)
+                refused_with(key, value, false);
 }
 
 static void test_damaged_is_refused(void **state)
