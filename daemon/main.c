@@ -22,6 +22,7 @@
 #include "daemon/host/monitor.h"
 #include "daemon/host/osdns.h"
 #include "daemon/host/router.h"
+#include "daemon/localapi/socket.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/profile.h"
@@ -116,7 +117,7 @@ static bool is_after_crash(void)
 }
 
 /* What a process that died left on the host.  The exit status. */
-static int clean_up(const char *tun)
+static int clean_up(const struct options *o)
 {
         struct hostfile *host = NULL;
         const char *why = NULL;
@@ -131,10 +132,11 @@ static int clean_up(const char *tun)
                 log_warn("the daemon crashed while an exit node was chosen: the network stays closed until it runs again, "
                         "or until 'tailscaled --cleanup'");
         } else {
-                osdns_cleanup(tun);
-                router_cleanup(tun);
+                osdns_cleanup(o->tun);
+                router_cleanup(o->tun);
                 firewall_cleanup();
         }
+        lapi_socket_remove_dead(o->socket);
         hostfile_free(host);
         return 0;
 }
@@ -342,7 +344,7 @@ int main(int argc, char **argv)
                 return 1;
         }
         if (d.opt.cleanup)
-                return clean_up(d.opt.tun);
+                return clean_up(&d.opt);
         log_info("tailscaled %s", PRODUCT_VERSION);
         why = open_all(&d);
         if (why == NULL) {

@@ -20,14 +20,27 @@ static enum err complain(const char **ret_why, const char *path, const char *tex
         return ERR_IO;
 }
 
+/* If not: errno. */
 static bool somebody_listens(const struct sockaddr_un *sa)
 {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return false;
         bool yes = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0;
+        int error = errno;
         close(fd);
+        errno = error;
         return yes;
+}
+
+void lapi_socket_remove_dead(const char *path)
+{
+        struct sockaddr_un sa = {.sun_family = AF_UNIX};
+        struct stat st;
+        if (!str_copy(sa.sun_path, sizeof(sa.sun_path), path) || lstat(path, &st) != 0 || !S_ISSOCK(st.st_mode))
+                return;
+        if (!somebody_listens(&sa) && errno == ECONNREFUSED)
+                (void)unlink(path);
 }
 
 static bool make_folder(const char *path)

@@ -10,6 +10,9 @@
  * *ret_why: a sentence, static storage. */
 ERR_CHECK enum err lapi_socket_open(const char *path, int *ret_fd, const char **ret_why);
 
+/* Removes a socket that a dead daemon left; anything else, or one that somebody listens on, stays. */
+void lapi_socket_remove_dead(const char *path);
+
 struct lapi_peer {
         bool known;
         uid_t uid;

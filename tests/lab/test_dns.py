@@ -324,9 +324,9 @@ def test_the_host_has_its_own_back_after_every_end(lab):
     alpha.up("--accept-dns=true")
     wait_for("ours", lambda: name("beta") == "100.64.0.2")
     alpha.stop(signal.SIGKILL)
-    assert not is_back()
+    assert not is_back() and ".sock" in alpha.snapshot()["run"]
     alpha.run(lab.tailscaled, "--cleanup", env=lab.env)
-    assert is_back()
+    assert is_back() and ".sock" not in alpha.snapshot()["run"]
     alpha.start()
     wait_for("ours", lambda: name("beta") == "100.64.0.2")
     alpha.stop(signal.SIGKILL)

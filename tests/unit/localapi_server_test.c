@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "daemon/localapi/server.h"
+#include "daemon/localapi/socket.h"
 #include "tests/unit/check.h"
 
 #define HOST "Host: local-tailscaled.sock\r\n"
@@ -903,9 +904,19 @@ static void test_socket_file(void **state)
         close(fd);
         assert_int_equal(second(path, &why), ERR_NONE);
         assert_int_equal(access(path, F_OK), -1);
+        fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+        close(fd);
+        lapi_socket_remove_dead(path);
+        assert_int_equal(access(path, F_OK), -1);
+        lapi_socket_remove_dead(path);   /* or nothing is there */
+        lapi_socket_remove_dead(t.path);
+        still_alive();
+        assert_int_equal(stat(t.path, &st), 0);
         /* Something else is not removed. */
         fd = open(path, O_CREAT | O_WRONLY, 0600);
         close(fd);
+        lapi_socket_remove_dead(path);
         assert_int_not_equal(second(path, &why), ERR_NONE);
         assert_non_null(why);
         assert_int_equal(unlink(path), 0);
