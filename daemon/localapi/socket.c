@@ -11,13 +11,21 @@
 
 #include "base/buf.h"
 
-static char why_text[256];
+static char why_text[512];
 
 static enum err complain(const char **ret_why, const char *path, const char *text)
 {
         snprintf(why_text, sizeof(why_text), "%s: %s", path, text);
         *ret_why = why_text;
         return ERR_IO;
+}
+
+static enum err complain_errno(const char **ret_why, const char *path, int error)
+{
+        char text[200];
+        snprintf(text, sizeof(text), "%s%s", strerror(error), error == EACCES || error == EPERM ?
+                ": run as root (or give --socket and --statedir where this user may write)" : "");
+        return complain(ret_why, path, text);
 }
 
 /* If not: errno. */
@@ -68,17 +76,17 @@ enum err lapi_socket_open(const char *path, int *ret_fd, const char **ret_why)
                 if (!S_ISSOCK(st.st_mode))
                         return complain(ret_why, path, "is there and no socket: move it away or use --socket");
                 if (unlink(path) < 0)
-                        return complain(ret_why, path, strerror(errno));
+                        return complain_errno(ret_why, path, errno);
         }
         if (!make_folder(path))
-                return complain(ret_why, path, "its folder cannot be made: run as root or use --socket");
+                return complain_errno(ret_why, path, errno);
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return complain(ret_why, path, strerror(errno));
         if (bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(path, 0666) < 0 || listen(fd, 128) < 0) {
                 int error = errno;
                 close(fd);
-                return complain(ret_why, path, strerror(error));
+                return complain_errno(ret_why, path, error);
         }
         *ret_fd = fd;
         return ERR_NONE;

@@ -929,6 +929,22 @@ static void test_socket_file(void **state)
         assert_int_equal(stat(folder, &st), 0);
         assert_int_equal(st.st_mode & 0777, 0755);
         assert_int_equal(rmdir(folder), 0);
+        /* Where this user may not write: a socket there or not, a folder there or not. */
+        if (geteuid() == 0) {
+                static const char *const tails[] = {"stale", "new", "run/new"};
+                snprintf(path, sizeof(path), "%s/stale", t.dir);
+                fd = socket(AF_UNIX, SOCK_STREAM, 0);
+                assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+                close(fd);
+                assert_int_equal(seteuid(65534), 0);
+                for (size_t i = 0; i < 3; i++) {
+                        snprintf(path, sizeof(path), "%s/%s", t.dir, tails[i]);
+                        assert_int_not_equal(second(path, &why), ERR_NONE);
+                        assert_non_null(strstr(why, "Permission denied: run as root (or give --socket and --statedir"));
+                }
+                assert_int_equal(seteuid(0), 0);
+                assert_int_equal(unlink(sa.sun_path), 0);
+        }
         memset(path, 'x', 120);
         path[0] = '/';
         path[120] = '\0';
