@@ -25,6 +25,7 @@ struct dns_config {
         struct nametab *zones;          /* local suffixes, value = length of the name */
         struct dns_route *routes;
         size_t route_count, route_cap;
+        uint64_t suffixes;              /* digest of the routes' names, in order */
         unsigned faults;
         bool failed;                    /* out of memory */
         bool uncovered;                 /* a host lies outside all routes */
@@ -154,6 +155,14 @@ static void os_domain(struct dns_config *c, char ***list, size_t *count, const c
 
 /* ---- routes ---- */
 
+/* FNV-1a.  Whoever could make two collide, the control server, can name any resolver anyway. */
+static uint64_t digest(uint64_t h, const uint8_t *data, size_t len)
+{
+        for (size_t i = 0; i < len; i++)
+                h = (h ^ data[i]) * UINT64_C(0x100000001b3);
+        return h;
+}
+
 static struct dns_route *add_route(struct dns_config *c, const struct dns_name *suffix)
 {
         uint32_t stands;
@@ -165,6 +174,7 @@ static struct dns_route *add_route(struct dns_config *c, const struct dns_name *
         if (stands != c->route_count)
                 return &c->routes[stands];
         c->routes[c->route_count] = (struct dns_route){0};
+        c->suffixes = digest(c->suffixes, suffix->b, suffix->len);
         return &c->routes[c->route_count++];
 }
 
@@ -433,6 +443,16 @@ static size_t use_base(struct dns_config *c, const struct dns_input *in)
 static bool same_resolvers(const struct dns_route *a, const struct dns_route *b)
 {
         return same_strings(a->resolvers, a->resolver_count, b->resolvers, b->resolver_count);
+}
+
+bool dns_config_same_routes(const struct dns_config *a, const struct dns_config *b)
+{
+        if (a->route_count != b->route_count || a->suffixes != b->suffixes)
+                return false;
+        for (size_t i = 0; i < a->route_count; i++)
+                if (a->routes[i].local != b->routes[i].local || !same_resolvers(&a->routes[i], &b->routes[i]))
+                        return false;
+        return true;
 }
 
 /* All split, all to the same plain addresses: the system needs no help from us. */

@@ -88,6 +88,8 @@ struct dns_config;
 struct dns_config *dns_compile(const struct dns_input *in, struct dns_os_config *ret_os);
 void dns_config_free(struct dns_config *c);
 unsigned dns_config_faults(const struct dns_config *c);
+/* What others answered under the one may be said again under the other. */
+bool dns_config_same_routes(const struct dns_config *a, const struct dns_config *b);
 
 const struct dns_host *dns_config_host(const struct dns_config *c, const struct dns_name *n);   /* NULL: none */
 /* The name that goes with an address; false: none. */

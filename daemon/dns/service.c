@@ -40,9 +40,10 @@ void dns_service_free(struct dns_service *s)
 
 void dns_service_set(struct dns_service *s, struct dns_config *c)
 {
+        if (!dns_config_same_routes(s->config, c))   /* a peer's news change names, which are never forwarded */
+                dns_forwarder_flush(s->forwarder);
         dns_config_free(s->config);
         s->config = c;
-        dns_forwarder_flush(s->forwarder);
 }
 
 const struct dns_config *dns_service_config(const struct dns_service *s)

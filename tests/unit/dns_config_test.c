@@ -189,6 +189,44 @@ static void the_shapes(void **state)
         }
 }
 
+static struct dns_config *compiled(const char *text, const struct dns_node *peer)
+{
+        json_t *map = json_parse(text, strlen(text));
+        assert_non_null(map);
+        struct dns_input in = {.map = map, .self = &self_node, .peers = peer, .peer_count = peer != NULL,
+                .suffix = "mesh.example", .accept_dns = true, .os_split = true};
+        struct dns_os_config os;
+        struct dns_config *c = dns_compile(&in, &os);
+        assert_non_null(c);
+        dns_os_config_free(&os);
+        json_decref(map);
+        return c;
+}
+
+/* What was forwarded stays remembered when only names of our own change. */
+static void routes_are_compared(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *map;
+                bool peer, same;
+        } others[] = {
+                {"{\"Proxied\":true,\"Routes\":{\"corp.example\":[{\"Addr\":\"10.0.0.1\"}]}}", true, true},
+                {"{\"Proxied\":true,\"Routes\":{\"corp.example\":[{\"Addr\":\"10.0.0.1\"}]}}", false, true},
+                {"{\"Proxied\":true,\"Routes\":{\"corp.example\":[{\"Addr\":\"10.0.0.2\"}]}}", false, false},
+                {"{\"Proxied\":true,\"Routes\":{\"core.example\":[{\"Addr\":\"10.0.0.1\"}]}}", false, false},
+                {"{\"Proxied\":true,\"Routes\":{\"corp.example\":[]}}", false, false},
+                {"{\"Proxied\":true}", false, false},
+        };
+        struct dns_config *c = compiled(others[0].map, NULL);
+        for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+                struct dns_config *o = compiled(others[i].map, others[i].peer ? &peer_node : NULL);
+                assert_int_equal(dns_config_same_routes(c, o), others[i].same);
+                dns_config_free(o);
+        }
+        dns_config_free(c);
+}
+
 static const struct dns_host *host(const struct dns_config *c, const char *name)
 {
         struct dns_name n;
@@ -328,6 +366,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_shapes),
                 cmocka_unit_test(the_recorded_map),
+                cmocka_unit_test(routes_are_compared),
                 cmocka_unit_test(hosts_and_their_addresses),
                 cmocka_unit_test(too_many_suffixes),
                 cmocka_unit_test(many_peers),
