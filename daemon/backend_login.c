@@ -17,6 +17,7 @@ void backend_forget_auth_key(struct backend *b)
         crypto_wipe(b->auth_key, strlen(b->auth_key));
         free(b->auth_key);
         b->auth_key = NULL;
+        b->auth_key_sent = false;
 }
 
 void backend_push_hostinfo(struct backend *b)
@@ -56,9 +57,17 @@ void backend_push_keys(struct backend *b)
 }
 
 /* A login with the stored key, or with whatever the pending auth key brings. */
+/* A node that is known needs no auth key to say that it is back.  Sent all the same, a one-off key would be used up
+ * by that, and missing in the login that `up --force-reauth` asks for a moment later. */
+static bool is_just_back(const struct backend *b, bool force)
+{
+        return !force && backend_has_node_key(b) && b->prefs.identity.node_id[0] != '\0';
+}
+
 void backend_login(struct backend *b, bool force)
 {
-        struct control_login l = {.auth_key = b->auth_key, .force = force};
+        b->auth_key_sent = b->auth_key != NULL && !is_just_back(b, force);
+        struct control_login l = {.auth_key = b->auth_key_sent ? b->auth_key : NULL, .force = force};
         b->control_active = true;
         b->login_error[0] = '\0';
         control_login(b->control, &l);
@@ -88,6 +97,10 @@ static void on_node_key(void *arg, const struct key_private *candidate, const st
 static void on_auth_url(void *arg, const char *url)
 {
         struct backend *b = arg;
+        if (b->auth_key != NULL && !b->auth_key_sent) {   /* it is not known any more */
+                backend_login(b, true);
+                return;
+        }
         b->login_blocked = true;
         backend_set_str(&b->auth_url, url);
         /* Whoever reads a log must not be able to finish the login. */
@@ -116,7 +129,8 @@ static void on_registered(void *arg, const struct control_registered *r)
         b->login_blocked = b->need_login = false;
         b->login_error[0] = '\0';
         backend_set_str(&b->auth_url, "");
-        backend_forget_auth_key(b);
+        if (b->auth_key_sent)
+                backend_forget_auth_key(b);
         backend_save_prefs(b);
         engine_set_key(b->engine, &id->node_key);
         notify_post(b->o.notify, "LoginFinished", json_object());

@@ -29,6 +29,7 @@ struct backend {
         bool configured;           /* engine up, host configured */
         char *auth_url;            /* "" = none */
         char *auth_key;            /* for the next login; wiped after use */
+        bool auth_key_sent;        /* ... and with a registration it went out */
         char login_error[512];     /* why we are not connected; "" = fine */
         char relay_error[ENGINE_RELAY_TEXT_MAX + 64];
         bool filter_forged;              /* the server's rules are not used: see netsync_filter_is_forged() */
