@@ -231,7 +231,7 @@ def test_strict_reverse_path_filtering(net):
     assert "ct mark" in alpha.sh("nft list table inet tailscale")
     assert alpha.sh("sysctl -n net.ipv4.conf.all.src_valid_mark") == "1\n"
     for _ in range(20):     # longer than trust in a path lasts without answers
-        assert ask_tcp(alpha, web.address) == gate.router.wan4
+        assert ask_tcp(alpha, web.address, timeout=6.0) == gate.router.wan4
         time.sleep(0.5)
     assert alpha.path(gate).startswith("203."), "the answers to our own packets came in"
     alpha.tailscale("set", "--exit-node=")

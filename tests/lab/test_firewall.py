@@ -192,7 +192,7 @@ def test_beside_ufw_before_and_after_its_reload(net):
     assert "22/tcp" in gate.sh("ufw status")
 
 
-@pytest.mark.skipif(not shutil.which("firewalld") or not shutil.which("dbus-daemon"), reason="firewalld is not installed")
+@pytest.mark.skipif(not shutil.which("firewalld") or not shutil.which("dbus-daemon"), reason="firewalld is not installed; ./dev leaves it out, as it would start on this machine")
 def test_beside_firewalld_before_and_after_its_reload(net):
     """It rejects the tunnel until the administrator says otherwise; health names the commands, which suffice."""
     lab, alpha, gate = net
