@@ -152,6 +152,8 @@ static void on_need_login(void *arg, enum control_need_login why)
         log_warn("%s", b->login_error);
         b->need_login = true;
         b->key_expired = why == CONTROL_NEED_KEY_EXPIRED;
+        if (b->auth_key != NULL && !b->auth_key_sent)   /* now it is needed */
+                backend_login(b, true);
         backend_update_state(b);
 }
 
