@@ -289,10 +289,8 @@ static int run_up(struct run *r, const json_t *prefs, const char *key)
                 r->patch_body = strdup("{\"WantRunning\":true,\"WantRunningSet\":true}");
         } else {
                 r->start_body = start_body(u, prefs, key);
-                /* With a node key `start` registers by itself; asking twice would use a one-off key twice. */
-                bool known = json_bool(r->status, "HaveNodeKey", false);
-                bool renews = known && key[0] != '\0' && strcmp(state, "NeedsLogin") == 0;
-                r->interactive = !known || (u->force_reauth && !renews);
+                /* With a node key `start` logs in by itself. */
+                r->interactive = u->force_reauth || !json_bool(r->status, "HaveNodeKey", false);
         }
         return wait_for_running(r);
 }

@@ -353,6 +353,11 @@ static void ups(void **state)
                         "\"CorpDNS\":true,\"NetfilterMode\":2}",
                         "{\"State\":6}\n{\"SelfChange\":{\"Key\":\"nodekey:1\"}}\n{\"SelfChange\":{\"Key\":\"nodekey:2\"}}\n", 0, "", "",
                         "POST login-interactive\n"},
+                {"up --login-server=http://h --auth-key=k --force-reauth",
+                        "{\"BackendState\":\"NeedsLogin\",\"HaveNodeKey\":true,\"Self\":{\"PublicKey\":\"nodekey:1\"}}", "{\"ControlURL\":\"http://h\","
+                        "\"CorpDNS\":true,\"NetfilterMode\":2}",
+                        "{\"State\":6}\n{\"SelfChange\":{\"Key\":\"nodekey:1\"}}\n{\"SelfChange\":{\"Key\":\"nodekey:2\"}}\n", 0, "", "",
+                        "\"AuthKey\":\"k\"}\nPOST login-interactive\n"},
                 /* login: a new profile first */
                 {"login --login-server=http://h --auth-key=k --nickname=work", "{\"BackendState\":\"NeedsLogin\"}",
                         "{\"ControlURL\":\"\"}", bus_ok, 0, "", "", "PUT profiles/\nGET status?peers=false\n"},

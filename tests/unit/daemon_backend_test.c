@@ -217,6 +217,61 @@ static void the_server_no_longer_wants_us(void **state)
         in_state(IPN_NEEDS_MACHINE_AUTH);
 }
 
+/* What `up --force-reauth` with a one-off key does, against what the server may say between its two requests. */
+static void a_key_is_used_in_one_login(void **state)
+{
+        enum news { NOTHING, WELCOME_BACK, EXPIRED, DELETED, VISIT_URL, NEWS };
+        (void)state;
+        for (int before = 0; before < 2; before++) {        /* 1: the key is known to have expired */
+                for (enum news news = NOTHING; news < NEWS; news++) {
+                        world_open(&w);
+                        log_in("http://h", "first");
+                        server_registers("u", 7);
+                        server_sends_map(NODE(1, ""), "[]");
+                        in_state(IPN_RUNNING);
+                        if (before == 1)
+                                fc.cb->on_need_login(fc.arg, CONTROL_NEED_KEY_EXPIRED);
+                        int with_key = fc.key_logins;
+                        struct prefs p;
+                        assert_int_equal(prefs_copy(backend_prefs(w.b), &p), ERR_NONE);
+                        assert_null(backend_start(w.b, &p, "second"));
+                        prefs_done(&p);
+                        assert_int_equal(fc.key_logins, with_key + before);
+                        if (before == 0 && news == WELCOME_BACK)
+                                server_sends_map(NODE(1, ""), "[]");
+                        else if (before == 0 && (news == EXPIRED || news == DELETED))
+                                fc.cb->on_need_login(fc.arg, news == EXPIRED ? CONTROL_NEED_KEY_EXPIRED : CONTROL_NEED_NODE_DELETED);
+                        else if (before == 0 && news == VISIT_URL)
+                                fc.cb->on_auth_url(fc.arg, "http://h/register/1");
+                        assert_int_equal(fc.key_logins, with_key + (before == 1 || news > WELCOME_BACK));
+                        backend_login_interactive(w.b);
+                        backend_login_interactive(w.b);
+                        assert_int_equal(fc.key_logins, with_key + 1);
+                        assert_string_equal(fc.auth_key, "second");
+                        assert_true(fc.forced && fc.active && fc.poll);
+                        server_registers("u", 8);
+                        server_sends_map(NODE(1, ""), "[]");
+                        in_state(IPN_RUNNING);
+                        assert_null(w.b->auth_key);
+                        backend_login_interactive(w.b);   /* the next one is without */
+                        assert_string_equal(fc.auth_key, "");
+                        world_close(&w);
+                }
+        }
+}
+
+/* A pause in the middle of it does not make the daemon deaf to the next request. */
+static void a_login_broken_off_by_down_can_be_asked_for_again(void **state)
+{
+        (void)state;
+        log_in("http://h", "k");
+        edit("{\"WantRunning\":false,\"WantRunningSet\":true}");
+        assert_false(fc.active);
+        backend_login_interactive(w.b);
+        assert_true(fc.active);
+        assert_string_equal(fc.auth_key, "k");
+}
+
 static int logged_out;
 
 static void on_logged_out(void *arg, const char *error)
@@ -466,7 +521,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_state_and_condition), TEST(from_fresh_to_running_and_back), TEST(a_person_logs_in),
                 TEST(refusals), TEST(the_server_no_longer_wants_us), TEST(logout_ends_in_an_empty_profile),
-                TEST(a_logout_is_not_broken_off),
+                TEST(a_logout_is_not_broken_off), cmocka_unit_test(a_key_is_used_in_one_login),
+                TEST(a_login_broken_off_by_down_can_be_asked_for_again),
                 TEST(switching_leaves_nothing_behind), TEST(another_server_means_nothing_of_the_old_map),
                 TEST(dns_follows_the_map_at_once), TEST(bad_preferences_change_nothing),
                 cmocka_unit_test(an_unwritable_state_file_is_said_and_tried_again),

@@ -23,7 +23,7 @@ struct control {
 static struct {
         const struct control_callbacks *cb;   /* of the newest client */
         void *arg;
-        int clients, logins, stops, logouts;
+        int clients, logins, key_logins, stops, logouts;
         bool active, poll, forced;
         char auth_key[128], server[256];
         struct key_private node;
@@ -106,6 +106,7 @@ void control_login(struct control *c, const struct control_login *opts)
 {
         (void)c;
         fc.logins++;
+        fc.key_logins += opts->auth_key != NULL;
         fc.active = true;
         fc.forced = opts->force;
         snprintf(fc.auth_key, sizeof(fc.auth_key), "%s", opts->auth_key != NULL ? opts->auth_key : "");
