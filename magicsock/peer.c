@@ -12,6 +12,10 @@
 #define PONG_COST_NS        (NS_PER_SEC / 50) /* 50 a second */
 #define PING_BACK_COST_NS   (NS_PER_SEC / 8)
 #define CALL_COST_NS        (NS_PER_SEC / 10) /* calls taken from the peer */
+/* A peer names addresses that need not be its own, and each costs a ping: 128 at once, then 32 a second, which
+ * is what a full set of candidates asks for every PATH_PING_GAP_NS. */
+#define SEARCH_COST_NS      (NS_PER_SEC / 32)
+#define SEARCH_MOST_NS      (4 * NS_PER_SEC)
 #define BURST_AFTER_SEND_NS (30 * NS_PER_SEC) /* least time between bursts, by what asks for them */
 #define BURST_AFTER_PING_NS (10 * NS_PER_SEC)
 #define BURST_AFTER_CALL_NS (10 * NS_PER_SEC)
@@ -26,11 +30,11 @@ static const int64_t burst_ms[BURST_STEPS] = {60, 160, 360, 760};
 
 static const struct addr no_addr = {.port = 0};
 
-static bool bucket_take(struct ms_bucket *b, int64_t cost_ns, mono_t now)
+static bool bucket_take(struct ms_bucket *b, int64_t cost_ns, int64_t most_ns, mono_t now)
 {
-        int64_t since = mono_is_set(b->refilled) ? mono_diff_ns(now, b->refilled) : NS_PER_SEC;
+        int64_t since = mono_is_set(b->refilled) ? mono_diff_ns(now, b->refilled) : most_ns;
         b->refilled = now;
-        b->tokens_ns = since >= NS_PER_SEC - b->tokens_ns ? NS_PER_SEC : b->tokens_ns + since;
+        b->tokens_ns = since >= most_ns - b->tokens_ns ? most_ns : b->tokens_ns + since;
         if (b->tokens_ns < cost_ns)
                 return false;
         b->tokens_ns -= cost_ns;
@@ -141,6 +145,11 @@ static struct ms_action *cli_result(struct ms_peer *p, size_t i, enum err e, str
 
 /* ---- rounds ---- */
 
+static bool may_search(struct ms_peer *p, mono_t now)
+{
+        return bucket_take(&p->searches, SEARCH_COST_NS, SEARCH_MOST_NS, now);
+}
+
 /* Pings whom the gates allow, at most a slice; returns how many. */
 static size_t ping_slice(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
@@ -153,8 +162,8 @@ static size_t ping_slice(struct ms_peer *p, mono_t now, struct ms_actions *out)
                         p->quiet_until = mono_min(p->quiet_until, mono_add_ns(c->pinged, PATH_PING_GAP_NS));
                         continue;
                 }
-                if (n == MS_PEER_SLICE) {
-                        p->more_at = mono_add_ns(now, SLICE_GAP_NS);
+                if (n == MS_PEER_SLICE || !may_search(p, now)) {
+                        p->more_at = mono_add_ns(now, n == MS_PEER_SLICE ? SLICE_GAP_NS : SEARCH_COST_NS);
                         break;
                 }
                 c->pinged = now;
@@ -179,7 +188,7 @@ static void start_burst(struct ms_peer *p, int64_t min_gap_ns, mono_t now)
 
 static void repeat_burst(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
-        for (size_t i = 0; i < p->paths.count && i < BURST_WIDTH; i++)
+        for (size_t i = 0; i < p->paths.count && i < BURST_WIDTH && may_search(p, now); i++)
                 send_ping(p, p->paths.p[i].addr, 0, NULL, now, out);
         p->burst_step++;
         p->burst_at = p->burst_step < BURST_STEPS ? mono_add_ms(p->burst_started, burst_ms[p->burst_step])
@@ -293,7 +302,7 @@ static void ping_back(struct ms_peer *p, struct path *c, mono_t now, struct ms_a
 {
         if (ms_peer_is_direct(p, now) && mono_is_set(c->pinged))
                 return;
-        if (!is_older(c->ping_back, PING_BACK_GAP_NS, now) || !bucket_take(&p->backs, PING_BACK_COST_NS, now))
+        if (!is_older(c->ping_back, PING_BACK_GAP_NS, now) || !bucket_take(&p->backs, PING_BACK_COST_NS, NS_PER_SEC, now))
                 return;
         c->ping_back = now;
         c->pinged = now;
@@ -307,7 +316,7 @@ void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid
         if (was_seen(p, txid) || !path_addr_usable(src))
                 return;
         ms_peer_on_proof(p);
-        if (!bucket_take(&p->pongs, PONG_COST_NS, now)) {
+        if (!bucket_take(&p->pongs, PONG_COST_NS, NS_PER_SEC, now)) {
                 p->limited++;
                 return;
         }
@@ -328,7 +337,7 @@ void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txi
         if (was_seen(p, txid))
                 return;
         ms_peer_on_proof(p);
-        if (!bucket_take(&p->pongs, PONG_COST_NS, now)) {
+        if (!bucket_take(&p->pongs, PONG_COST_NS, NS_PER_SEC, now)) {
                 p->limited++;
                 return;
         }
@@ -389,7 +398,7 @@ bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_r
 
 void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t now, struct ms_actions *out)
 {
-        if (!bucket_take(&p->calls, CALL_COST_NS, now)) {
+        if (!bucket_take(&p->calls, CALL_COST_NS, NS_PER_SEC, now)) {
                 p->limited++;
                 return;
         }

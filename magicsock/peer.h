@@ -107,10 +107,10 @@ struct ms_peer {
         mono_t knock_started;
         mono_t knock_at;
 
-        struct ms_bucket {       /* a second's worth of tokens, counted in time */
+        struct ms_bucket {       /* tokens, counted in the time they take to come back */
                 int64_t tokens_ns;
                 mono_t refilled;
-        } pongs, backs, calls;
+        } pongs, backs, calls, searches;
 
         struct ms_peer_ping *pings;   /* in flight, grown as needed */
         size_t ping_count, ping_cap;

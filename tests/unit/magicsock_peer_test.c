@@ -446,6 +446,34 @@ static void test_large_call_is_paced(void **state)
         assert_in_range(p.limited - limited, 89, 91);
 }
 
+/* A peer that sends ever new addresses of somebody else must not make us flood that one. */
+static void test_calls_without_end(void **state)
+{
+        (void)state;
+        enum { SECONDS = 60, CALLS_A_SECOND = 10 };
+        struct addr eps[DISCO_CMM_MAX];
+        unsigned total = 0, worst = 0;
+        for (unsigned call = 0; call < SECONDS * CALLS_A_SECOND; call++) {
+                for (unsigned i = 0; i < DISCO_CMM_MAX; i++)
+                        eps[i] = (struct addr){ip_v4(198, 51, 100, 1), (uint16_t)(1024 + (call * DISCO_CMM_MAX + i) % 60000)};
+                out.count = 0;
+                ms_peer_on_call(&p, eps, DISCO_CMM_MAX, now, &out);
+                pass(1000 / CALLS_A_SECOND);
+                total += count(MS_ACT_PING);
+                if (call >= 2 * CALLS_A_SECOND && count(MS_ACT_PING) > worst)
+                        worst = count(MS_ACT_PING);
+        }
+        assert_int_equal(p.limited, 0);
+        assert_in_range(total, 32 * SECONDS, 128 + 32 * SECONDS);
+        assert_in_range(worst, 3, 5);
+        /* Rest fills the purse: a search that is meant has its whole first round. */
+        pass(60000);
+        out.count = 0;
+        ms_peer_on_call(&p, eps, DISCO_CMM_MAX, now, &out);
+        pass(150);
+        assert_in_range(count(MS_ACT_PING), 128, 134);
+}
+
 static void test_heard_by_relay_starts_search(void **state)
 {
         (void)state;
@@ -709,6 +737,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_call_is_answered, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_call_when_direct, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_large_call_is_paced, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_calls_without_end, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_heard_by_relay_starts_search, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_cli_ping, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_cli_ping_bounds, set_up, tear_down),
