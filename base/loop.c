@@ -1,10 +1,11 @@
 #include "base/loop.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -15,6 +16,8 @@ enum {
 struct loop {
         int epoll_fd;
         int wake_fd;
+        int timer_fd;          /* on the clock of mono_now(): epoll's own timeout stands still in suspend */
+        mono_t timer_at;       /* when timer_fd rings; MONO_NEVER: not set, or it rang */
         bool stopping;
         mono_t now;
         uint64_t next_seq;
@@ -231,7 +234,7 @@ void loop_unwatch(struct watch *w)
         w->events = 0;
 }
 
-/* The loop's own eventfd carries the loop itself as its pointer. */
+/* The loop's own eventfd carries the loop itself as its pointer, its timerfd the place of timer_fd. */
 static void drain_wake(struct loop *l)
 {
         uint64_t n;
@@ -245,6 +248,8 @@ static void run_ready(struct loop *l)
                 void *ptr = l->ready[i].data.ptr;
                 if (ptr == l) {
                         drain_wake(l);
+                } else if (ptr == &l->timer_fd) {
+                        l->timer_at = MONO_NEVER;   /* edge-triggered: nothing to read */
                 } else if (ptr != NULL) {
                         struct watch *w = ptr;
                         w->on_ready(w, from_epoll(l->ready[i].events), l->now);
@@ -255,6 +260,12 @@ static void run_ready(struct loop *l)
 
 /* --- the loop --- */
 
+static int add_own(struct loop *l, int fd, uint32_t events, void *ptr)
+{
+        struct epoll_event ev = {.events = events, .data.ptr = ptr};
+        return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
+}
+
 struct loop *loop_new(void)
 {
         struct loop *l = calloc(1, sizeof(*l));
@@ -264,10 +275,12 @@ struct loop *loop_new(void)
         l->heap = calloc(l->heap_cap, sizeof(struct timer *));
         l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
         l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        l->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+        l->timer_at = MONO_NEVER;
         l->now = mono_now();
-        struct epoll_event ev = {.events = EPOLLIN, .data.ptr = l};
-        if (l->heap == NULL || l->epoll_fd < 0 || l->wake_fd < 0 ||
-                epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->wake_fd, &ev) < 0) {
+        if (l->heap == NULL || l->epoll_fd < 0 || l->wake_fd < 0 || l->timer_fd < 0 ||
+                add_own(l, l->wake_fd, EPOLLIN, l) < 0 ||
+                add_own(l, l->timer_fd, EPOLLIN | EPOLLET, &l->timer_fd) < 0) {
                 int saved = errno;
                 loop_free(l);
                 errno = saved;
@@ -284,6 +297,8 @@ void loop_free(struct loop *l)
                 close(l->epoll_fd);
         if (l->wake_fd >= 0)
                 close(l->wake_fd);
+        if (l->timer_fd >= 0)
+                close(l->timer_fd);
         free(l->heap);
         free(l);
 }
@@ -293,18 +308,24 @@ mono_t loop_now(const struct loop *l)
         return l->now;
 }
 
-/* Milliseconds until the next timer, rounded up so that it is due when the wait ends. */
-static int wait_ms(const struct loop *l, int max_wait_ms)
+/* Sees to it that a wait ends when the next timer is due, rounded up to a millisecond so that neighbours share a round.
+ * A deadline that moved away is left to ring once for nothing, after which the next one is set: one that is pushed
+ * back with every packet costs no system call. */
+static int wait_ms(struct loop *l, int max_wait_ms)
 {
         if (l->heap_len == 0)
                 return max_wait_ms;
-        int64_t ns = mono_diff_ns(l->heap[0]->at, mono_now());
-        if (ns <= 0)
+        mono_t at = l->heap[0]->at;
+        if (mono_reached(mono_now(), at))
                 return 0;
-        int64_t ms = ns / NS_PER_MS + (ns % NS_PER_MS != 0);
-        if (max_wait_ms >= 0 && ms > max_wait_ms)
-                return max_wait_ms;
-        return ms > INT_MAX ? INT_MAX : (int)ms;
+        at.ns = (at.ns + NS_PER_MS - 1) / NS_PER_MS * NS_PER_MS;
+        if (at.ns < l->timer_at.ns) {
+                struct itimerspec when = {.it_value = {(time_t)(at.ns / NS_PER_SEC), (long)(at.ns % NS_PER_SEC)}};
+                if (timerfd_settime(l->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) < 0)
+                        return 0;
+                l->timer_at = at;
+        }
+        return max_wait_ms;
 }
 
 void loop_once(struct loop *l, int max_wait_ms)

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/unit/check.h"
@@ -314,6 +315,70 @@ static void test_idle_runs_before_every_sleep(void **state)
         end_close(&a);
 }
 
+/* /proc says of a timerfd which clock it is on and how long it still runs. */
+static bool find_timerfd(int *ret_clock, double *ret_left)
+{
+        for (int fd = 0; fd < 64; fd++) {
+                char path[64], line[128];
+                unsigned long sec, nsec;
+                bool found = false;
+                snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+                FILE *f = fopen(path, "re");
+                while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+                        found = sscanf(line, "clockid: %d", ret_clock) == 1 || found;
+                        if (sscanf(line, "it_value: (%lu, %lu)", &sec, &nsec) == 2)
+                                *ret_left = (double)sec + (double)nsec / 1e9;
+                }
+                if (f != NULL)
+                        fclose(f);
+                if (found)
+                        return true;
+        }
+        return false;
+}
+
+/* A host that slept has its timers run as soon as it wakes: the wait is on the clock that went on meanwhile. */
+static void test_wait_is_on_the_clock_of_the_deadlines(void **state)
+{
+        struct loop *l = *state;
+        struct letter a;
+        int clock = -1;
+        double left = 0;
+        letter_init(&a, 'a');
+        loop_timer_in(l, &a.timer, 30000);
+        loop_once(l, 1);
+        assert_true(find_timerfd(&clock, &left));
+        assert_int_equal(clock, CLOCK_BOOTTIME);
+        assert_true(left > 10 && left <= 30);
+        /* What is put off costs nothing now, what comes sooner is set at once. */
+        loop_timer_in(l, &a.timer, 90000);
+        loop_once(l, 1);
+        assert_true(find_timerfd(&clock, &left));
+        assert_true(left > 1 && left <= 30);
+        loop_timer_in(l, &a.timer, 5);
+        loop_once(l, -1);
+        assert_string_equal(seen, "a");
+        assert_false(timer_is_armed(&a.timer));
+}
+
+/* It rings for a deadline that is gone, and is then set for the next. */
+static void test_deadline_that_moved_away_is_not_lost(void **state)
+{
+        struct loop *l = *state;
+        struct letter a;
+        letter_init(&a, 'a');
+        loop_timer_in(l, &a.timer, 5);
+        loop_once(l, 0);
+        loop_timer_in(l, &a.timer, 20);
+        mono_t due = a.timer.at;
+        while (timer_is_armed(&a.timer))
+                loop_once(l, -1);
+        assert_true(loop_now(l).ns >= due.ns);
+        loop_timer_in(l, &a.timer, 1);
+        loop_once(l, -1);
+        assert_string_equal(seen, "aa");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -322,6 +387,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_timer_stops_another_that_is_due, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_timer_rearmed_in_the_past_starves_nobody, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_timer_heap_keeps_order, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_wait_is_on_the_clock_of_the_deadlines, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_deadline_that_moved_away_is_not_lost, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_watch_read_and_write, setup, teardown),
                 cmocka_unit_test_setup_teardown(
                         test_watch_hangup_is_both_unless_nothing_is_wanted, setup, teardown),
