@@ -42,6 +42,9 @@ void wg_set_identity(struct wg *wg, const struct key_private *key);
 /* Padding never goes beyond the inner MTU; 0 = not known. */
 void wg_set_mtu(struct wg *wg, uint16_t mtu);
 
+/* An earlier process sent stamps up to this moment; initiations to all peers will be later. */
+void wg_set_stamp_floor(struct wg *wg, int64_t wall_ns);
+
 /* ---- Peers, in slots that the caller numbers ---- */
 
 /* Creates or updates.  New allowed IPs keep the session; a new key starts from nothing.  A prefix that

@@ -98,6 +98,8 @@ struct wg {
         size_t cookie_first, cookie_count;
         size_t staged_total, staged_limit;   /* so that staging cannot eat the pool */
 
+        uint8_t stamp_floor[STAMP_LEN];      /* greatest stamp sent to peers that are gone since */
+
         struct cookie_checker checker;
         struct ratelimit limiter;
         mono_t load_full_at;      /* bucket of handshake messages */

@@ -73,6 +73,12 @@ static void queue_message(struct wg *wg, struct wg_peer *p, struct pkt *out, con
         pkt_queue_push(&wg->out, out);
 }
 
+void wg_set_stamp_floor(struct wg *wg, int64_t wall_ns)
+{
+        static const uint8_t none[STAMP_LEN];
+        noise_stamp(wg->stamp_floor, wall_ns, none);
+}
+
 void handshake_initiate(struct wg *wg, struct wg_peer *p, mono_t now, int64_t wall_ns)
 {
         uint8_t msg[MSG_INITIATION_LEN];
@@ -89,7 +95,8 @@ void handshake_initiate(struct wg *wg, struct wg_peer *p, mono_t now, int64_t wa
         enum err e = wg->us.is_set ? index_add(&wg->index, p->slot, &index) : ERR_STATE;
         if (e == ERR_NONE) {
                 key_generate(&ephemeral);
-                noise_stamp(stamp, wall_ns, p->noise.stamp_sent);
+                bool again = memcmp(p->noise.stamp_sent, wg->stamp_floor, STAMP_LEN) > 0;
+                noise_stamp(stamp, wall_ns, again ? p->noise.stamp_sent : wg->stamp_floor);
                 e = noise_initiate(&o->noise, &wg->us, &p->noise, &ephemeral, index, stamp, msg);
                 key_wipe(&ephemeral);
         }

@@ -294,6 +294,9 @@ void wg_peer_remove(struct wg *wg, uint32_t slot)
         struct wg_peer *p = peer_at(wg, slot);
         if (p == NULL)
                 return;
+        /* It may come back, and remembers what we sent, whatever is done to our clock meanwhile. */
+        if (memcmp(p->noise.stamp_sent, wg->stamp_floor, STAMP_LEN) > 0)
+                memcpy(wg->stamp_floor, p->noise.stamp_sent, STAMP_LEN);
         peer_reset(wg, p);
         heap_remove(wg, p);
         drop_queued_for(wg, slot);

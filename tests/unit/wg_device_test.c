@@ -606,6 +606,44 @@ static void test_replayed_initiation(void **state)
         net_done(&n);
 }
 
+/* A clock that was set back does not cost us a handshake, nor does it with a peer that was away meanwhile, nor in the
+ * next process, which is told how far the last one got. */
+static void test_clock_set_back(void **state)
+{
+        struct net n;
+        (void)state;
+        net_init(&n);
+        (void)net_send(&n, 0, 1);
+        net_run_ms(&n, 1000);
+        assert_int_equal(n.node[1].sent[MSG_RESPONSE], 1);
+        n.wall_step_ns = -86400 * NS_PER_SEC;
+        handshake_initiate(n.node[0].wg, side(&n, 0), n.now, net_wall(&n));
+        net_settle(&n, 0);
+        net_run_ms(&n, 1000);
+        assert_int_equal(n.node[1].sent[MSG_RESPONSE], 2);
+
+        struct prefix a = net_prefix("10.0.0.2/32");
+        struct node_public pub = n.node[1].pub;
+        wg_peer_remove(n.node[0].wg, 3);
+        assert_int_equal(wg_peer_set(n.node[0].wg, 3, &pub, &a, 1), ERR_NONE);
+        handshake_initiate(n.node[0].wg, side(&n, 0), n.now, net_wall(&n));
+        net_settle(&n, 0);
+        net_run_ms(&n, 1000);
+        assert_int_equal(n.node[1].sent[MSG_RESPONSE], 3);
+
+        wg_free(n.node[0].wg);
+        n.node[0].wg = wg_new(n.pool, 16);
+        wg_set_identity(n.node[0].wg, &n.node[0].key);
+        wg_set_stamp_floor(n.node[0].wg, net_wall(&n) - n.wall_step_ns);
+        assert_int_equal(wg_peer_set(n.node[0].wg, 3, &pub, &a, 1), ERR_NONE);
+        handshake_initiate(n.node[0].wg, side(&n, 0), n.now, net_wall(&n));
+        net_settle(&n, 0);
+        net_run_ms(&n, 1000);
+        assert_int_equal(n.node[1].sent[MSG_RESPONSE], 4);
+        assert_int_equal(wg_drops(n.node[1].wg, WG_DROP_STALE_STAMP), 0);
+        net_done(&n);
+}
+
 /* The one too early is dropped, but its stamp is not used up. */
 static void test_initiation_spacing(void **state)
 {
@@ -690,6 +728,7 @@ int main(void)
                 cmocka_unit_test(test_forged_messages_do_not_abort),
                 cmocka_unit_test(test_forged_response_with_mac1),
                 cmocka_unit_test(test_replayed_initiation),
+                cmocka_unit_test(test_clock_set_back),
                 cmocka_unit_test(test_initiation_spacing),
                 cmocka_unit_test(test_persistent),
                 cmocka_unit_test(test_psk),

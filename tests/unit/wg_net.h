@@ -36,6 +36,7 @@ struct net {
         struct pkt_pool *pool;
         struct net_node node[NET_NODES];
         mono_t now;
+        int64_t wall_step_ns;      /* how far the wall clocks were set */
         int64_t delay_ms;
         int64_t jitter_ms;
         unsigned loss_percent;
@@ -54,7 +55,7 @@ static inline uint32_t net_random(struct net *n, uint32_t below)
 
 static inline int64_t net_wall(const struct net *n)
 {
-        return NET_WALL_START_S * NS_PER_SEC + n->now.ns;
+        return NET_WALL_START_S * NS_PER_SEC + n->now.ns + n->wall_step_ns;
 }
 
 static inline struct prefix net_prefix(const char *s)
