@@ -412,6 +412,12 @@ void backend_link_changed(struct backend *b)
                 control_network_changed(b->control);
 }
 
+void backend_clock_stepped(struct backend *b, int64_t ms)
+{
+        if (b->control_active)
+                control_clock_stepped(b->control, ms * NS_PER_MS);
+}
+
 /* ---- to look at ---- */
 
 enum ipn_state backend_state(const struct backend *b)

@@ -72,6 +72,7 @@ void backend_logout_cancel(struct backend *b, void *arg);   /* fn is not called 
 
 /* The host's network changed; a policy rule of ours was removed. */
 void backend_link_changed(struct backend *b);
+void backend_clock_stepped(struct backend *b, int64_t ms);   /* the wall clock was set; > 0: forward */
 
 /* ---- to look at ---- */
 enum ipn_state backend_state(const struct backend *b);

@@ -477,6 +477,7 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
         if (d->dp.pool == NULL || (d->dp.wg = wg_new(d->dp.pool, SLOTS_MAX)) == NULL)
                 goto fail;
         wg_set_mtu(d->dp.wg, TUN_MTU);
+        wg_set_stamp_floor(d->dp.wg, opts->stamp_floor_ns);
         if ((d->dp.flows = filter_state_new()) == NULL)
                 goto fail;
         struct ms_opts mo = {

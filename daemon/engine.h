@@ -90,6 +90,7 @@ struct engine_opts {
         uint16_t port;                     /* UDP; 0 = any */
         uint32_t mark;                     /* SO_MARK of every socket; 0 = none */
         size_t packets;                    /* pool size; 0 = default */
+        int64_t stamp_floor_ns;            /* wall clock: stamps of handshakes are later; 0 = any */
 };
 
 /* NULL: errno says why (thread, sockets).  A taken port falls back to any port with a warning. */

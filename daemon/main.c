@@ -17,6 +17,7 @@
 #include "daemon/control/client.h"
 #include "daemon/engine.h"
 #include "daemon/harden.h"
+#include "daemon/host/clockwatch.h"
 #include "daemon/host/firewall.h"
 #include "daemon/host/hostfile.h"
 #include "daemon/host/monitor.h"
@@ -27,6 +28,7 @@
 #include "daemon/options.h"
 #include "daemon/profile.h"
 #include "daemon/sdnotify.h"
+#include "daemon/stamps.h"
 #include "daemon/state_file.h"
 #include "tun/device.h"
 
@@ -39,6 +41,7 @@ struct daemon {
         struct dialer *dialer;
         struct state_file *state;
         struct profiles *profiles;
+        struct stamps stamps;
         struct notify *notify;
         struct api api;
         struct lapi_server *server;
@@ -49,6 +52,7 @@ struct daemon {
         struct backend *backend;
         struct engine *engine;
         struct monitor *monitor;
+        struct clockwatch *clocks;
         struct osdns *osdns;
         bool stopping;
         const char *failed;   /* why it stops without being asked to */
@@ -161,6 +165,21 @@ static void on_network_change(void *arg)
         backend_link_changed(d->backend);
 }
 
+/* The other ends of our connections and the mappings of NATs on the way are gone by now. */
+static void on_slept(void *arg, int64_t ms)
+{
+        log_info("the host slept for %lld s: connections are made anew", (long long)(ms / 1000));
+        on_network_change(arg);
+}
+
+static void on_clock_stepped(void *arg, int64_t ms)
+{
+        struct daemon *d = arg;
+        log_info("the host's clock was set %s by %lld s", ms > 0 ? "forward" : "back", (long long)(ms > 0 ? ms : -ms) / 1000);
+        stamps_clock_stepped(&d->stamps, wall_now_ns());
+        backend_clock_stepped(d->backend, ms);
+}
+
 static void on_removed(void *arg)
 {
         struct daemon *d = arg;
@@ -186,6 +205,11 @@ static void on_host_dns_trouble(void *arg, const char *text)
 static const struct osdns_callbacks osdns_cb = {
         .on_change = on_host_dns_change,
         .on_trouble = on_host_dns_trouble,
+};
+
+static const struct clockwatch_callbacks clocks_cb = {
+        .on_slept = on_slept,
+        .on_stepped = on_clock_stepped,
 };
 
 static const struct monitor_callbacks monitor_cb = {
@@ -251,11 +275,13 @@ static const char *open_back(struct daemon *d)
         d->backend = backend_new(&bo);
         if (d->backend == NULL)
                 return "out of memory";
+        stamps_start(&d->stamps, d->loop, d->state, wall_now_ns());
         struct engine_opts eo = {
                 .tun = d->tun,
                 .tun_name = tun_name(d->tun),
                 .port = d->opt.port,
                 .mark = ROUTER_MARK,
+                .stamp_floor_ns = d->stamps.floor_ns,
         };
         d->engine = engine_new(d->loop, &eo, &backend_engine_callbacks, d->backend);
         if (d->engine == NULL)
@@ -269,6 +295,9 @@ static const char *open_back(struct daemon *d)
         d->monitor = monitor_new(d->loop, tun_name(d->tun), &monitor_cb, d);
         if (d->monitor == NULL)
                 log_warn("network changes will go unnoticed: %s", strerror(errno));
+        d->clocks = clockwatch_new(d->loop, &clocks_cb, d);
+        if (d->clocks == NULL)
+                log_warn("a suspend of the host will go unnoticed: %s", strerror(errno));
         return NULL;
 }
 
@@ -289,12 +318,14 @@ static const char *open_all(struct daemon *d)
 
 static void close_all(struct daemon *d)
 {
+        clockwatch_free(d->clocks);
         monitor_free(d->monitor);
         if (d->backend != NULL)
                 backend_set_osdns(d->backend, NULL);
         osdns_free(d->osdns);   /* the host has its own DNS back */
         lapi_server_free(d->server);
         engine_free(d->engine);
+        stamps_stop(&d->stamps, wall_now_ns());
         backend_free(d->backend);
         notify_free(d->notify);
         firewall_free(d->firewall);

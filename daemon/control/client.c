@@ -498,6 +498,14 @@ void control_network_changed(struct control *c)
         control_kick(c);
 }
 
+void control_clock_stepped(struct control *c, int64_t step_ns)
+{
+        mapsession_clock_stepped(c->session, step_ns);
+        backoff_clear(&c->net);   /* a certificate may be valid now */
+        map_expire(c, loop_now(c->loop));
+        control_kick(c);
+}
+
 const struct netmap *control_netmap(const struct control *c)
 {
         return mapsession_map(c->session);

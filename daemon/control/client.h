@@ -130,5 +130,7 @@ void control_logout(struct control *c, int64_t timeout_ms);
 void control_stop(struct control *c);
 /* The network changed (link, default route, addresses): drop the connection, dial again at once. */
 void control_network_changed(struct control *c);
+/* The host's wall clock was set: keys run out at other moments of ours than we thought. */
+void control_clock_stepped(struct control *c, int64_t step_ns);
 /* For peers whose expiry passed: called by itself; the map as it is. */
 const struct netmap *control_netmap(const struct control *c);

@@ -410,14 +410,23 @@ static void merge_domain(struct mapsession *s, const json_t *rest, bool first, u
         *parts |= NETMAP_DOMAIN;
 }
 
+static void set_skew(struct mapsession *s, int64_t skew)
+{
+        s->map.control_skew_ns = skew > SKEW_IGNORED_NS || skew < -SKEW_IGNORED_NS ? skew : 0;
+}
+
 void merge_clock(struct mapsession *s, const json_t *rest, int64_t wall_ns)
 {
         int64_t theirs;
         if (!json_has(rest, "ControlTime") ||
             time_parse(json_str(rest, "ControlTime", ""), &theirs) != ERR_NONE)
                 return;
-        int64_t skew = theirs - wall_ns;
-        s->map.control_skew_ns = skew > SKEW_IGNORED_NS || skew < -SKEW_IGNORED_NS ? skew : 0;
+        set_skew(s, theirs - wall_ns);
+}
+
+void mapsession_clock_stepped(struct mapsession *s, int64_t step_ns)
+{
+        set_skew(s, s->map.control_skew_ns - step_ns);
 }
 
 enum err merge_rest(struct mapsession *s, struct message *m, bool first, unsigned *parts)

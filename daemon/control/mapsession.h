@@ -44,6 +44,8 @@ ERR_CHECK enum err mapsession_apply(struct mapsession *s, const char *text, size
                                     struct map_news *ret);
 /* Marks peers whose key expiry has passed: expired, without endpoints and home relay. */
 ERR_CHECK enum err mapsession_expire(struct mapsession *s, int64_t wall_ns, struct netmap_delta *ret);
+/* Our wall clock was set forward by step_ns (or back): what we know of the server's moves with it. */
+void mapsession_clock_stepped(struct mapsession *s, int64_t step_ns);
 /* The wall-clock time at which mapsession_expire() has something to do; INT64_MAX = never. */
 int64_t mapsession_next_expiry(const struct mapsession *s, int64_t wall_ns);
 /* Has our own key expired by the server's word or by the local clock? */

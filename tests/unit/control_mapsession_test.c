@@ -685,6 +685,27 @@ static void test_odd_peer(void **state)
         mapsession_free(s);
 }
 
+/* A peer's key runs out when the server's clock says so, whatever is done to ours meanwhile. */
+static void test_expiry_after_the_clock_was_set(void **state)
+{
+        (void)state;
+        static const int64_t steps[] = {3600 * NS_PER_SEC, -3600 * NS_PER_SEC, -1700000000 * NS_PER_SEC};
+        for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+                struct map_news news;
+                struct netmap_delta d;
+                struct mapsession *s = started();
+                must(s, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"KeyExpiry\":\"2026-11-23T06:40:00Z\"}]}", &news);
+                int64_t at = mapsession_next_expiry(s, RECORDED_NS);
+                mapsession_clock_stepped(s, steps[i]);
+                assert_true(mapsession_next_expiry(s, RECORDED_NS + steps[i]) == at + steps[i]);
+                assert_int_equal(mapsession_expire(s, at + steps[i] - 1, &d), ERR_NONE);
+                assert_int_equal(d.peer_count, 0);
+                assert_int_equal(mapsession_expire(s, at + steps[i], &d), ERR_NONE);
+                assert_int_equal(d.peer_count, 1);
+                mapsession_free(s);
+        }
+}
+
 static void test_expiry(void **state)
 {
         (void)state;
@@ -934,6 +955,7 @@ int main(void)
                 cmocka_unit_test(test_other_parts),     cmocka_unit_test(test_restart),
                 cmocka_unit_test(test_refused), cmocka_unit_test(test_odd_peer),
                 cmocka_unit_test(test_self_expiry_by_the_local_clock),
+                cmocka_unit_test(test_expiry_after_the_clock_was_set),
                 cmocka_unit_test(test_expiry),          cmocka_unit_test(test_replay),
                 cmocka_unit_test(test_ten_thousand),
         };
