@@ -5,6 +5,7 @@ go 1.26.6
 require (
 	golang.org/x/net v0.56.0
 	golang.org/x/sys v0.47.0
+	golang.zx2c4.com/wireguard v0.0.0-20260522210424-ecfc5a8d5446
 	tailscale.com v1.102.5
 )
 
