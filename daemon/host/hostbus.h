@@ -1,4 +1,4 @@
-/* daemon/host/hostbus.h - the system bus, as DNS needs it: systemd-resolved, and a few questions to NetworkManager.
+/* daemon/host/hostbus.h - the system bus, as DNS needs it: systemd-resolved and NetworkManager.
  *
  * libsystemd is loaded when there is one, so the same binary runs on hosts without it.  Calls wait for their
  * answer, HOSTBUS_CALL_MS at most, so: the thread of osdns_worker.c, or a start-up that has no loop yet.
@@ -14,8 +14,8 @@ enum { HOSTBUS_CALL_MS = 1000, HOSTBUS_WHY_MAX = 256 };
 
 struct hostbus;
 
-/* on_change: systemd-resolved came, went or was restarted (its settings are lost then), or the bus closed;
- * never called from within another function here.  loop NULL: no watching.  NULL: there is no bus, or no
+/* on_change: systemd-resolved or NetworkManager came, went or was restarted (the settings are lost then), or the
+ * bus closed; never called from within another function here.  loop NULL: no watching.  NULL: there is no bus, or no
  * libsystemd; why says which. */
 struct hostbus *hostbus_open(struct loop *l, void (*on_change)(void *arg), void *arg,
                              char why[HOSTBUS_WHY_MAX]);
@@ -30,3 +30,9 @@ void hostbus_ask_nm(struct hostbus *b, struct nm_facts *ret);
 ERR_CHECK enum err hostbus_resolved_set(struct hostbus *b, int ifindex, const struct osdns_config *c,
                                         char why[HOSTBUS_WHY_MAX]);
 ERR_CHECK enum err hostbus_resolved_revert(struct hostbus *b, int ifindex, char why[HOSTBUS_WHY_MAX]);
+
+/* The same through NetworkManager, for a device that it knows.  Waits a second for it to know its address.  It may
+ * take IPv6 routes of the device for its own and drop them: the router sees that and puts them back. */
+ERR_CHECK enum err hostbus_nm_set(struct hostbus *b, const char *ifname, const struct osdns_config *c,
+                                  char why[HOSTBUS_WHY_MAX]);
+ERR_CHECK enum err hostbus_nm_revert(struct hostbus *b, const char *ifname, char why[HOSTBUS_WHY_MAX]);

@@ -52,3 +52,17 @@ enum err hostbus_resolved_revert(struct hostbus *b, int ifindex, char why[HOSTBU
         snprintf(why, HOSTBUS_WHY_MAX, "this program was built without D-Bus");
         return ERR_UNSUPPORTED;
 }
+
+enum err hostbus_nm_set(struct hostbus *b, const char *ifname, const struct osdns_config *c,
+                        char why[HOSTBUS_WHY_MAX])
+{
+        (void)ifname;
+        (void)c;
+        return hostbus_resolved_revert(b, 0, why);
+}
+
+enum err hostbus_nm_revert(struct hostbus *b, const char *ifname, char why[HOSTBUS_WHY_MAX])
+{
+        (void)ifname;
+        return hostbus_resolved_revert(b, 0, why);
+}

@@ -176,13 +176,17 @@ bool osdns_is_settled(const struct osdns *o)
         return !o->waiting && !o->under_way;
 }
 
-/* Settings in systemd-resolved go with the interface; one that others made persistent keeps them. */
+/* Settings of an interface go with it; one that others made persistent keeps them. */
 static void revert_link(const char *ifname)
 {
         char why[HOSTBUS_WHY_MAX];
+        struct nm_facts nm;
         int ifindex = (int)if_nametoindex(ifname);
         struct hostbus *b = ifindex != 0 ? hostbus_open(NULL, NULL, NULL, why) : NULL;
         if (b != NULL && hostbus_resolved_revert(b, ifindex, why) != ERR_NONE)
+                log_debug(1, "%s", why);
+        hostbus_ask_nm(b, &nm);
+        if (nm_overrides_resolved(&nm) && hostbus_nm_revert(b, ifname, why) != ERR_NONE)
                 log_debug(1, "%s", why);
         hostbus_close(b);
 }

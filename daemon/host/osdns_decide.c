@@ -3,10 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The two programs take turns at the same settings, and the older one wins. */
-static bool nm_is_broken(const struct nm_facts *nm)
+bool nm_overrides_resolved(const struct nm_facts *nm)
 {
-        return nm->answers && nm->major == 1 && nm->minor == 26 && nm->micro <= 5;
+        return nm->answers && nm->uses_resolved && nm->major == 1 && nm->minor == 26 && nm->micro <= 5;
 }
 
 static bool resolved_resolves(const struct osdns_facts *f)
@@ -30,9 +29,8 @@ static enum osdns_mode when_resolved(const struct osdns_facts *f, enum osdns_mod
                         "replaced instead";
                 return OSDNS_MODE_DIRECT;
         }
-        if (nm_is_broken(&f->nm) && f->nm.uses_resolved)
-                *note = "NetworkManager 1.26.0 to 1.26.5 takes DNS settings away from systemd-resolved; "
-                        "update it";
+        if (nm_overrides_resolved(&f->nm))
+                return OSDNS_MODE_NM;
         return OSDNS_MODE_RESOLVED;
 }
 
@@ -98,6 +96,8 @@ const char *osdns_mode_str(enum osdns_mode m)
                 return "direct";
         case OSDNS_MODE_RESOLVED:
                 return "systemd-resolved";
+        case OSDNS_MODE_NM:
+                return "network-manager";
         case OSDNS_MODE_DEBIAN:
                 return "debian-resolvconf";
         case OSDNS_MODE_OPENRESOLV:
@@ -110,7 +110,7 @@ const char *osdns_mode_str(enum osdns_mode m)
 
 bool osdns_mode_can_split(enum osdns_mode m)
 {
-        return m == OSDNS_MODE_RESOLVED || m == OSDNS_MODE_DNSMASQ;
+        return m == OSDNS_MODE_RESOLVED || m == OSDNS_MODE_NM || m == OSDNS_MODE_DNSMASQ;
 }
 
 static bool is_blank(char c)

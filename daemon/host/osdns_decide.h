@@ -1,7 +1,8 @@
 /* daemon/host/osdns_decide.h - which program rules the host's DNS, decided from facts.  Pure.
  *
- * Source: nsswitch.conf(5), NetworkManager's D-Bus interface; NetworkManager 1.26.0 to 1.26.5 takes
- * foreign settings away from systemd-resolved.
+ * Source: nsswitch.conf(5), NetworkManager's D-Bus interface.  NetworkManager feeds systemd-resolved or writes
+ * the file, and leaves alone what others tell systemd-resolved of their interfaces: it is passed by.  Only 1.26.0
+ * to 1.26.5 take foreign settings away there, so there they go through NetworkManager.
  */
 #pragma once
 
@@ -14,6 +15,7 @@ enum osdns_mode {
         OSDNS_MODE_UNKNOWN,  /* not looked yet */
         OSDNS_MODE_DIRECT,   /* nobody: /etc/resolv.conf is ours to write */
         OSDNS_MODE_RESOLVED, /* systemd-resolved */
+        OSDNS_MODE_NM,       /* NetworkManager, which hands them on to systemd-resolved */
         OSDNS_MODE_DEBIAN,   /* Debian's resolvconf */
         OSDNS_MODE_OPENRESOLV,
         OSDNS_MODE_DNSMASQ,
@@ -46,6 +48,8 @@ struct osdns_facts {
 enum osdns_mode osdns_decide(const struct osdns_facts *f, enum osdns_mode current, const char **ret_note);
 const char *osdns_mode_str(enum osdns_mode m);
 bool osdns_mode_can_split(enum osdns_mode m);
+/* Settings in systemd-resolved do not last beside this NetworkManager. */
+bool nm_overrides_resolved(const struct nm_facts *nm);
 
 /* "resolve" stands before "dns" in the hosts line. */
 bool nsswitch_asks_resolved(const char *text, size_t len);

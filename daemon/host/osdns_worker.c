@@ -62,6 +62,8 @@ static enum err place(struct worker *w, char why[OSDNS_TROUBLE_MAX])
                         return ERR_NOT_FOUND;
                 }
                 return hostbus_resolved_set(w->bus, ifindex, c, why);
+        case OSDNS_MODE_NM:
+                return hostbus_nm_set(w->bus, w->ifname, c, why);
         case OSDNS_MODE_DEBIAN:
         case OSDNS_MODE_OPENRESOLV:
                 return resolvconf_set(w->resolvconf, c, why);
@@ -82,6 +84,8 @@ static enum err take_back(struct worker *w, char why[OSDNS_TROUBLE_MAX])
         case OSDNS_MODE_RESOLVED:
                 ifindex = (int)if_nametoindex(w->ifname);
                 return ifindex != 0 ? hostbus_resolved_revert(w->bus, ifindex, why) : ERR_NONE;
+        case OSDNS_MODE_NM:
+                return if_nametoindex(w->ifname) != 0 ? hostbus_nm_revert(w->bus, w->ifname, why) : ERR_NONE;
         case OSDNS_MODE_DEBIAN:
         case OSDNS_MODE_OPENRESOLV:
                 return resolvconf_restore(w->resolvconf, why);
@@ -107,6 +111,7 @@ static bool is_intact(struct worker *w)
         case OSDNS_MODE_DIRECT:
                 return direct_is_set(&direct_default_paths, &w->applied);
         case OSDNS_MODE_RESOLVED:
+        case OSDNS_MODE_NM:
                 return !w->reset;
         case OSDNS_MODE_UNKNOWN:
                 break;
@@ -261,7 +266,8 @@ static void apply(struct worker *w)
         bool same = w->placed && osdns_config_eq(&w->applied, &w->request.config);
         if (same && is_intact(w))
                 return;
-        if (same && w->mode != OSDNS_MODE_RESOLVED && !may_put_back(w))
+        bool by_bus = w->mode == OSDNS_MODE_RESOLVED || w->mode == OSDNS_MODE_NM;   /* reset, not overwritten */
+        if (same && !by_bus && !may_put_back(w))
                 return;
         enum err e = place(w, why);
         if (e == ERR_NONE) {

@@ -1,14 +1,18 @@
 """Debian packages that conflict with each other or change the machine, unpacked into folders of their own.
 
-They are never installed: `unpack` hands out the folder, `Guest` lays it over /usr and /etc in a namespace.
+They are never installed: `unpack` hands out the folder, with what the packages need and the machine has not got;
+`overlay` lays it over /usr and /etc in a namespace.
 """
 import fcntl
+import glob
 import os
 import shutil
 import subprocess
 import tempfile
 
 import pytest
+
+from lab import wait_for
 
 CACHE = os.environ.get("DEBS_DIR") or os.path.join(tempfile.gettempdir(), f"lab-debs-{os.getuid()}")
 
@@ -29,14 +33,16 @@ def unpack(*packages):
 def fetch(packages, where):
     new = where + ".new"
     shutil.rmtree(new, ignore_errors=True)
-    os.makedirs(os.path.join(new, "debs"))
+    os.makedirs(os.path.join(new, "debs", "partial"))
     try:
-        got = subprocess.run(["apt-get", "-o", "APT::Sandbox::User=root", "download", *packages],
-                             cwd=os.path.join(new, "debs"), capture_output=True, text=True, timeout=120)
+        got = subprocess.run(["apt-get", "install", "--yes", "--download-only", "--reinstall", "--no-install-recommends",
+                              "-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=1",
+                              "-o", f"Dir::Cache::archives={new}/debs", *packages],
+                             capture_output=True, text=True, timeout=300)
         if got.returncode:
-            pytest.skip(f"apt-get download {' '.join(packages)}: {got.stderr.strip().splitlines()[-1:]}")
-        for deb in os.listdir(os.path.join(new, "debs")):
-            subprocess.run(["dpkg-deb", "-x", os.path.join(new, "debs", deb), new], check=True, timeout=60)
+            pytest.skip(f"apt-get install --download-only {' '.join(packages)}: {got.stderr.strip().splitlines()[-1:]}")
+        for deb in glob.glob(os.path.join(new, "debs", "*.deb")):
+            subprocess.run(["dpkg-deb", "-x", deb, new], check=True, timeout=60)
         merge_usr(new)
         os.rename(new, where)
     except (OSError, subprocess.SubprocessError) as e:
@@ -60,3 +66,15 @@ def overlay(space, root):
 mount -t overlay overlay -o lowerdir={root}/usr:/usr /usr
 if [ -d {root}/etc ]; then cp -a {root}/etc/. /etc/; fi
 """)
+
+
+def start_bus(space):
+    """A system bus by the packages' own policies.  It starts no programs: polkit, which it would start for firewalld and
+    NetworkManager, knows only actions that an installation has registered, and refuses all others; without it root may."""
+    space.sh("""
+mkdir -p /run/dbus
+sed '/servicedir/d; /<user>/d; /<servicehelper>/d; s|>system.d<|>/usr/share/dbus-1/system.d<|' \\
+        /usr/share/dbus-1/system.conf > /run/dbus/lab.conf
+""")
+    space.spawn(["dbus-daemon", "--config-file=/run/dbus/lab.conf", "--nofork", "--nopidfile"], "dbus.log")
+    wait_for("the bus", lambda: space.run("test", "-S", "/run/dbus/system_bus_socket", check=False).returncode == 0)

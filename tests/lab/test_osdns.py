@@ -290,12 +290,11 @@ def resolved(host):
     host.sh(f"""
 grep -q ^systemd-resolve: /etc/passwd || echo 'systemd-resolve:x:991:991::/:/usr/sbin/nologin' >> /etc/passwd
 grep -q ^systemd-resolve: /etc/group || echo 'systemd-resolve:x:991:' >> /etc/group
-mkdir -p /run/dbus /run/systemd /etc/systemd
+mkdir -p /run/systemd /etc/systemd
 printf '[Resolve]\\nDNS={BASE}\\nFallbackDNS=\\nLLMNR=no\\nMulticastDNS=no\\nDNSSEC=no\\nCache=no\\n' > /etc/systemd/resolved.conf
 ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
 """)
-    host.spawn(["dbus-daemon", "--system", "--nofork", "--nopidfile"], "dbus.log")
-    wait_for("the bus", lambda: host.run("test", "-S", "/run/dbus/system_bus_socket", check=False).returncode == 0)
+    debs.start_bus(host)
     host.start_resolved = lambda: start_resolved(host)
     host.start_resolved()
     return host
@@ -362,6 +361,144 @@ def test_resolved_comes_later(resolved):
     assert host.sh("readlink /etc/resolv.conf") == "../run/systemd/resolve/stub-resolv.conf\n"
     tool.finish()
     assert link_of(host) == idle and tree(host) == before
+
+
+# ---- NetworkManager
+
+
+def start_nm(host, dns):
+    """As it comes from Debian, with a wired network that has its own DNS server."""
+    host.sh(f"""
+mount -o remount,ro /sys        # as in a container: devices count without udev
+ip link add eth0 type veth peer name far0; ip link set far0 up
+mkdir -p /etc/NetworkManager/system-connections /run/NetworkManager
+printf '[main]\\nplugins=keyfile\\ndns={dns}\\nno-auto-default=*\\nauth-polkit=false\\n' > /etc/NetworkManager/NetworkManager.conf
+printf '[connection]\\nid=lan\\ntype=ethernet\\ninterface-name=eth0\\n[ipv4]\\nmethod=manual\\naddresses=203.0.113.9/24\\ngateway=203.0.113.2\\ndns={BASE}\\ndns-search=home.example\\n' > /etc/NetworkManager/system-connections/lan.nmconnection
+chmod 600 /etc/NetworkManager/system-connections/lan.nmconnection
+""")
+    run_nm(host)
+
+
+def run_nm(host, program="/usr/sbin/NetworkManager"):
+    host.nm = host.spawn([program, "--no-daemon"], "nm.log")
+    wait_for("NetworkManager's network", lambda: host.run("nmcli", "-g", "GENERAL.STATE", "device", "show", "eth0", check=False)
+             .stdout.startswith("100"), 20)
+    wait_for("it sees ours", lambda: "externally" in host.run("nmcli", "-g", "GENERAL.STATE", "device", "show", "tailscale0").stdout)
+
+
+@pytest.fixture
+def nm(host):
+    """It writes resolv.conf itself."""
+    debs.overlay(host, debs.unpack("network-manager"))
+    debs.start_bus(host)
+    host.sh("rm /etc/resolv.conf")
+    start_nm(host, "default")
+    wait_for("its file", lambda: "NetworkManager" in resolv(host) and BASE in resolv(host))
+    return host
+
+
+@pytest.fixture
+def nm_resolved(host, request):
+    """It feeds systemd-resolved, which has no server of its own then."""
+    debs.overlay(host, debs.unpack("network-manager"))      # first: the bus reads its policies once
+    resolved = request.getfixturevalue("resolved")
+    resolved.sh("sed -i /^DNS=/d /etc/systemd/resolved.conf")
+    end(resolved.resolved)
+    resolved.start_resolved()
+    return resolved
+
+
+def test_networkmanager_writes_the_file(nm):
+    """It hands out no DNS of interfaces that it did not make, so the file is ours; what it writes there is the base."""
+    host = nm
+    before = resolv(host)
+    tool = Tool(host)
+    assert f"split=0 base={BASE} search=home.example" in tool.settle("direct")
+    assert tool.do(FULL).endswith("trouble=")
+    assert lookup(host, "a.test") == OURS
+    since = len(tool.lines)
+    host.sh("nmcli connection modify lan ipv4.dns-search other.example; nmcli device reapply eth0")
+    tool.line("search=other.example", since)
+    wait_for("ours again", lambda: lookup(host, "a.test") == OURS)
+    host.sh("nmcli connection modify lan ipv4.dns-search home.example; nmcli device reapply eth0")
+    wait_for("ours again", lambda: lookup(host, "a.test") == OURS and tool.lines[-1].endswith("search=home.example trouble="))
+    tool.do("set")
+    assert resolv(host) == before and lookup(host, "a.test") == THEIRS
+    tool.do(FULL)
+    tool.finish()
+    assert resolv(host) == before
+    for delay in (0.02, 0.1, 1):
+        tool = Tool(host)
+        tool.settle("direct")
+        tool.proc.stdin.write(FULL + "\n")
+        time.sleep(delay)
+        tool.kill()
+        cleanup(host)
+        assert resolv(host) == before, delay
+        assert host.sh("ls -a /etc/resolv.*") == "/etc/resolv.conf\n"
+
+
+def test_networkmanager_beside_resolved(nm_resolved):
+    """Ours goes to systemd-resolved, beside what NetworkManager says there."""
+    host = nm_resolved
+    start_nm(host, "systemd-resolved")
+    wait_for("its server is used", lambda: lookup(host, "a.test") == THEIRS)
+    before, idle = tree(host), link_of(host)
+    tool = Tool(host)
+    assert "split=1 base=unknown trouble=" in tool.settle("systemd-resolved")
+    assert tool.do(SPLIT).endswith("trouble=")
+    end(host.nm)
+    run_nm(host)
+    for _ in range(20):          # it has had time to change its mind
+        assert lookup(host, "alpha.mesh.example") == OURS and lookup(host, "a.test") == THEIRS
+        time.sleep(0.05)
+    tool.kill()
+    cleanup(host)
+    assert link_of(host) == idle and tree(host) == before
+
+
+def applied(host):
+    """Of our device: what NetworkManager holds of it, and its addresses."""
+    return (re.sub(r'"timestamp" t \d+', "", host.sh(
+        "busctl call org.freedesktop.NetworkManager $(nmcli -g GENERAL.DBUS-PATH device show tailscale0) "
+        "org.freedesktop.NetworkManager.Device GetAppliedConnection u 0 | sed 's/^a{sa{sv}}t //'")).rsplit(" ", 1)[0],
+        host.sh("ip -o addr show tailscale0 scope global | awk '{print $4}'"))
+
+
+def test_networkmanager_that_overrides_resolved(nm_resolved):
+    """1.26.0 to 1.26.5 do so.  This is a later one that says it is 1.26.4: everything else is its own."""
+    host = nm_resolved
+    data = open(os.path.join(debs.unpack("network-manager"), "usr/sbin/NetworkManager"), "rb").read()
+    version = re.search(rb"\0(1\.\d\d\.\d)\0", data)
+    old = os.path.join(host.lab.dir, "NetworkManager")
+    with open(old, "wb") as f:
+        f.write(data.replace(version.group(0), b"\0" + b"1.26.4" + b"\0"))
+    os.chmod(old, 0o755)
+    host.sh(f"mount --bind {old} /usr/sbin/NetworkManager; ip -6 addr add fd7a:115c:a1e0::7/128 dev tailscale0")
+    start_nm(host, "systemd-resolved")
+    before, idle = tree(host), applied(host)
+    tool = Tool(host)
+    assert "split=1 base=unknown trouble=" in tool.settle("network-manager")
+    assert tool.do(f"{SPLIT} server=fd7a:115c:a1e0::53").endswith("trouble=")
+    wait_for("its names", lambda: lookup(host, "alpha.mesh.example") == OURS and lookup(host, "x.corp.example") == OURS)
+    assert lookup(host, "a.test") == THEIRS, "names of others are not ours"
+    assert applied(host)[1] == idle[1], "the addresses stay"
+    assert "fd7a:115c:a1e0::53" in link_of(host) and "~64.100.in-addr.arpa" in link_of(host)
+    tool.do(FULL)
+    wait_for("all names", lambda: lookup(host, "b.test") == OURS)
+    # Restarted, it has forgotten.
+    end(host.nm)
+    run_nm(host)
+    wait_for("again", lambda: lookup(host, "c.test") == OURS)
+    tool.do("set")
+    wait_for("given back", lambda: lookup(host, "d.test") == THEIRS)
+    assert applied(host) == idle
+    tool.do(SPLIT)
+    tool.kill()
+    assert applied(host) != idle
+    cleanup(host)
+    assert applied(host) == idle and tree(host) == before
+    wait_for("given back", lambda: lookup(host, "alpha.mesh.example") == THEIRS)
 
 
 # ---- resolvconf
@@ -458,7 +595,7 @@ def test_mode_changes(host):
 
 @pytest.fixture
 def dnsmasq(host):
-    root = debs.unpack("dnsmasq", "dnsmasq-base", "libnetfilter-conntrack3", "libnfnetlink0")
+    root = debs.unpack("dnsmasq", "dnsmasq-base")
     debs.overlay(host, root)
     host.sh(f"""
 grep -q ^dnsmasq: /etc/passwd || echo 'dnsmasq:x:990:65534::/var/lib/misc:/usr/sbin/nologin' >> /etc/passwd
