@@ -100,6 +100,46 @@ static void no_daemon(void **state)
         assert_null(client_new(longer));
 }
 
+static void *hang_up(void *arg)
+{
+        int listener = *(int *)arg, fd;
+        while ((fd = accept(listener, NULL, NULL)) >= 0)
+                close(fd);
+        return NULL;
+}
+
+/* A daemon that dies while it is written to is an error of the command, not a signal that ends it. */
+static void daemon_hangs_up_unread(void **state)
+{
+        (void)state;
+        struct sockaddr_un sa = {.sun_family = AF_UNIX};
+        char *body = calloc(1, (8 << 20) + 1);
+        assert_non_null(body);
+        memset(body, 'x', 8 << 20);   /* more than a socket takes: the rest meets a closed one */
+        snprintf(sa.sun_path, sizeof(sa.sun_path), "/tmp/cli-hup-%d.sock", (int)getpid());
+        int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+        pthread_t t;
+        assert_int_equal(bind(listener, (struct sockaddr *)&sa, sizeof(sa)), 0);
+        assert_int_equal(listen(listener, 16), 0);
+        assert_int_equal(pthread_create(&t, NULL, hang_up, &listener), 0);
+        struct client *c = client_new(sa.sun_path);
+        for (int i = 0; i < 20; i++) {
+                struct answer a;
+                client_call(c, "POST", "x", body, 0, &a);
+                assert_int_equal(a.err, ERR_IO);
+                answer_done(&a);
+        }
+        client_free(c);
+        free(body);
+        fake_cli(sa.sun_path, "down", &said);
+        assert_int_equal(said.code, 1);
+        contains(said.err, "the daemon hung up on status");
+        (void)shutdown(listener, SHUT_RDWR);
+        pthread_join(t, NULL);
+        close(listener);
+        unlink(sa.sun_path);
+}
+
 static int events;
 
 static bool on_event(void *arg, const json_t *e)
@@ -442,6 +482,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(answers_come_as_they_are), cmocka_unit_test(no_daemon),
+                cmocka_unit_test(daemon_hangs_up_unread),
                 cmocka_unit_test(the_bus_is_read_line_by_line), cmocka_unit_test(commands_ask_and_say),
                 cmocka_unit_test(error_answers_have_their_words), cmocka_unit_test(ups),
                 cmocka_unit_test(up_gives_up_in_time), cmocka_unit_test(up_says_what_it_waits_for),
