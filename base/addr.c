@@ -1,6 +1,7 @@
 #include "base/addr.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -332,6 +333,14 @@ enum err prefix_parse(const char *s, struct prefix *ret)
                 return ERR_FORMAT;
         *ret = (struct prefix){.ip = ip, .bits = (uint8_t)(bits - skip)};
         return ERR_NONE;
+}
+
+struct prefix prefix_const(const char *s)
+{
+        struct prefix p = {0};
+        enum err e = prefix_parse(s, &p);
+        assert(e == ERR_NONE);
+        return p;
 }
 
 const char *prefix_str(struct prefix p, char out[PREFIX_STR_MAX])

@@ -67,4 +67,5 @@ struct prefix prefix_of(struct ip ip);                    /* the host prefix, /3
 bool prefix_is_host(struct prefix p);
 /* "10.0.0.0/8"; a bare address is its host prefix.  Bits out of range: ERR_FORMAT. */
 ERR_CHECK enum err prefix_parse(const char *s, struct prefix *ret);
+struct prefix prefix_const(const char *s);   /* of a text that stands in the source: it has to be a prefix */
 const char *prefix_str(struct prefix p, char out[PREFIX_STR_MAX]);

@@ -133,3 +133,16 @@ bool str_copy(char *dst, size_t cap, const char *src)
         dst[n] = '\0';
         return whole;
 }
+
+bool str_bool(const char *s, bool *ret)
+{
+        static const char *const yes[] = {"1", "t", "T", "true", "TRUE", "True"};
+        static const char *const no[] = {"0", "f", "F", "false", "FALSE", "False"};
+        for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
+                if (strcmp(s, yes[i]) == 0 || strcmp(s, no[i]) == 0) {
+                        *ret = strcmp(s, yes[i]) == 0;
+                        return true;
+                }
+        }
+        return false;
+}

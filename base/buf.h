@@ -31,3 +31,6 @@ char *buf_take(struct buf *b);               /* hands the string over (free()); 
 
 /* Copies src into dst[cap], always terminated; false if it was cut. */
 bool str_copy(char *dst, size_t cap, const char *src);
+
+/* What the field's command lines take for a bool: 1, t, T, true, TRUE, True and their opposites; false: none of them. */
+bool str_bool(const char *s, bool *ret);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/mono.h"
 
 struct flag *flags_find(struct flag *flags, size_t n, const char *name)
@@ -32,19 +33,6 @@ bool flags_any_given(const struct flag *flags, size_t n)
         return false;
 }
 
-static bool parse_bool(const char *s, bool *ret)
-{
-        static const char *const yes[] = {"1", "t", "T", "true", "TRUE", "True"};
-        static const char *const no[] = {"0", "f", "F", "false", "FALSE", "False"};
-        for (size_t i = 0; i < 6; i++) {
-                if (strcmp(s, yes[i]) == 0 || strcmp(s, no[i]) == 0) {
-                        *ret = strcmp(s, yes[i]) == 0;
-                        return true;
-                }
-        }
-        return false;
-}
-
 const char *flags_shown(const char *word)
 {
         static const char *const secret[] = {"tskey-", "hskey-", "auth-key", "authkey"};
@@ -60,7 +48,7 @@ static enum err set_value(struct flag *f, const char *value, char why[FLAGS_WHY_
         int64_t n;
         switch (f->kind) {
         case FLAG_BOOL:
-                if (parse_bool(value, f->to.b))
+                if (str_bool(value, f->to.b))
                         return ERR_NONE;
                 break;
         case FLAG_STRING:

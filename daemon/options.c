@@ -73,19 +73,6 @@ static bool parse_number(const char *s, long max, long *ret)
         return true;
 }
 
-static bool parse_bool(const char *s, bool *ret)
-{
-        static const char *const yes[] = {"1", "t", "T", "true", "TRUE", "True"};
-        static const char *const no[] = {"0", "f", "F", "false", "FALSE", "False"};
-        for (size_t i = 0; i < 6; i++) {
-                if (strcmp(s, yes[i]) == 0 || strcmp(s, no[i]) == 0) {
-                        *ret = strcmp(s, yes[i]) == 0;
-                        return true;
-                }
-        }
-        return false;
-}
-
 struct pending {
         const char *state, *statedir;
 };
@@ -95,7 +82,7 @@ static enum err set_flag(const struct flag *f, const char *value, struct options
 {
         bool on = false;
         long n = 0;
-        if (f->is_bool && !parse_bool(value, &on))
+        if (f->is_bool && !str_bool(value, &on))
                 return complain(ret_why, "invalid value \"%s\" for -%s: want true or false", value, f->name);
         switch (f->id) {
         case FLAG_STATE:

@@ -80,14 +80,6 @@ static void end(struct firewall *f, struct nft_rule *r)
         nft_rule_end(f->nft, r, false);
 }
 
-static struct prefix prefix_const(const char *text)
-{
-        struct prefix p = {0};
-        if (prefix_parse(text, &p) != ERR_NONE)
-                log_err("%s is no prefix", text);
-        return p;
-}
-
 static void accept_from(struct firewall *f, const char *chain, const char *ifname)
 {
         struct nft_rule *r = rule(f, chain);

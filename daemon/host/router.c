@@ -299,14 +299,6 @@ static void want_link(void *arg, int ifindex, struct prefix p)
                 want(b, prefix_masked(p), HOSTNL_THROW, p.ip.family == IP_V6 ? METRIC_THROW6 : 0);
 }
 
-static struct prefix prefix_const(const char *text)
-{
-        struct prefix p = {0};
-        if (prefix_parse(text, &p) != ERR_NONE)
-                log_err("%s is no prefix", text);
-        return p;
-}
-
 static bool build(struct build *b)
 {
         const struct router_config *c = b->c;

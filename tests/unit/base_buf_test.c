@@ -104,6 +104,23 @@ static void test_str_copy(void **state)
         assert_int_equal(dst[0], 'x');
 }
 
+static void test_str_bool(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *text;
+                int want;   /* -1: refused */
+        } rows[] = {{"1", 1}, {"t", 1}, {"T", 1}, {"true", 1}, {"TRUE", 1}, {"True", 1}, {"0", 0}, {"f", 0}, {"F", 0}, {"false", 0},
+                {"FALSE", 0}, {"False", 0}, {"", -1}, {"yes", -1}, {"tRUE", -1}, {"true ", -1}, {"2", -1}};
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                for (int was = 0; was < 2; was++) {
+                        bool got = was;
+                        assert_int_equal(str_bool(rows[i].text, &got), rows[i].want >= 0);
+                        assert_int_equal(got, rows[i].want >= 0 ? rows[i].want : was);
+                }
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -113,6 +130,7 @@ int main(void)
                 cmocka_unit_test(test_consume),
                 cmocka_unit_test(test_take),
                 cmocka_unit_test(test_str_copy),
+                cmocka_unit_test(test_str_bool),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
