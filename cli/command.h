@@ -29,6 +29,8 @@ extern const struct command commands[];   /* ends with name NULL */
 bool command_flags(const struct command *self, struct flag *flags, size_t n, int argc, char **argv, int *ret_rest,
         int *ret_code);
 void command_usage(const struct command *self, const struct flag *flags, size_t n, FILE *out);
+/* The same of a command that takes no words behind its flags. */
+bool command_flags_alone(const struct command *self, struct flag *flags, size_t n, int argc, char **argv, int *ret_code);
 /* No words may be left; false: said so. */
 bool command_no_words(int argc, char **argv, int rest);
 

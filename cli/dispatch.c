@@ -93,6 +93,15 @@ bool command_no_words(int argc, char **argv, int rest)
         return false;
 }
 
+bool command_flags_alone(const struct command *self, struct flag *flags, size_t n, int argc, char **argv, int *ret_code)
+{
+        int rest;
+        if (!command_flags(self, flags, n, argc, argv, &rest, ret_code))
+                return false;
+        *ret_code = 1;
+        return command_no_words(argc, argv, rest);
+}
+
 int cli_main(int argc, char **argv)
 {
         const char *socket = "/var/run/tailscale/tailscaled.sock";

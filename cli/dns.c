@@ -280,11 +280,9 @@ static int dns_status(struct cli *c, const struct command *self, int argc, char 
                 FLAG_BOOL("all", &all, "also fallback resolvers, nameservers, certificate domains and records"),
                 FLAG_BOOL("json", &json, "print JSON"),
         };
-        int rest, code;
-        if (!command_flags(self, flags, 2, argc, argv, &rest, &code))
+        int code;
+        if (!command_flags_alone(self, flags, 2, argc, argv, &code))
                 return code;
-        if (!command_no_words(argc, argv, rest))
-                return 1;
         json_t *d = status_data(c);
         if (d == NULL)
                 return 1;

@@ -135,11 +135,9 @@ int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **arg
                 FLAG_DURATION("every", &every, "repeat, pausing this long"),
                 FLAG_BOOL("verbose", &verbose, "show region numbers"),
         };
-        int rest, code;
-        if (!command_flags(self, flags, 3, argc, argv, &rest, &code))
+        int code;
+        if (!command_flags_alone(self, flags, 3, argc, argv, &code))
                 return code;
-        if (!command_no_words(argc, argv, rest))
-                return 1;
         if (every < 0) {
                 fputs("invalid value for flag -every: want a pause of 0 or more, such as 30s\n", stderr);
                 return 2;

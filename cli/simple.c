@@ -14,11 +14,9 @@ int cmd_down(struct cli *c, const struct command *self, int argc, char **argv)
                 FLAG_STRING("accept-risk", &risk, NULL),
                 FLAG_STRING("reason", &reason, NULL),
         };
-        int rest, code;
-        if (!command_flags(self, flags, 2, argc, argv, &rest, &code))
+        int code;
+        if (!command_flags_alone(self, flags, 2, argc, argv, &code))
                 return code;
-        if (!command_no_words(argc, argv, rest))
-                return 1;
         json_t *status = status_get(c, false);
         if (status == NULL)
                 return 1;
@@ -36,11 +34,9 @@ int cmd_logout(struct cli *c, const struct command *self, int argc, char **argv)
 {
         const char *reason = "";
         struct flag flags[] = {FLAG_STRING("reason", &reason, NULL)};
-        int rest, code;
-        if (!command_flags(self, flags, 1, argc, argv, &rest, &code))
+        int code;
+        if (!command_flags_alone(self, flags, 1, argc, argv, &code))
                 return code;
-        if (!command_no_words(argc, argv, rest))
-                return 1;
         return client_json(c->client, "POST", "logout", NULL, 204, NULL) ? 0 : 1;
 }
 
@@ -237,11 +233,9 @@ int cmd_version(struct cli *c, const struct command *self, int argc, char **argv
                 FLAG_BOOL("daemon", &daemon, "also print the daemon's version"),
                 FLAG_BOOL("json", &json, "print JSON"),
         };
-        int rest, code;
-        if (!command_flags(self, flags, 2, argc, argv, &rest, &code))
+        int code;
+        if (!command_flags_alone(self, flags, 2, argc, argv, &code))
                 return code;
-        if (!command_no_words(argc, argv, rest))
-                return 1;
         json_t *status = NULL;
         if (daemon && (status = status_get(c, false)) == NULL)
                 return 1;

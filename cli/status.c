@@ -178,11 +178,9 @@ int cmd_status(struct cli *c, const struct command *self, int argc, char **argv)
                 FLAG_BOOL("active", &v.active, "only peers with traffic of late"),
                 FLAG_BOOL("header", &v.header, "a header row"),
         };
-        int rest, code;
-        if (!command_flags(self, flags, 5, argc, argv, &rest, &code))
+        int code;
+        if (!command_flags_alone(self, flags, 5, argc, argv, &code))
                 return code;
-        if (!command_no_words(argc, argv, rest))
-                return 1;
         json_t *status = status_get(c, v.peers);
         if (status == NULL)
                 return 1;
