@@ -144,30 +144,28 @@ void filter_state_free(struct filter_state *s)
         free(s);
 }
 
-static struct flow flow_of(const struct packet *p)
+static struct flow flow_between(const struct packet *p, const uint8_t src[16], uint16_t src_port, const uint8_t dst[16],
+        uint16_t dst_port)
 {
         struct flow f = {
                 .proto = p->proto,
                 .version = p->version,
-                .src_port = p->src_port,
-                .dst_port = p->dst_port,
+                .src_port = src_port,
+                .dst_port = dst_port,
         };
-        memcpy(f.src, p->src, 16);
-        memcpy(f.dst, p->dst, 16);
+        memcpy(f.src, src, 16);
+        memcpy(f.dst, dst, 16);
         return f;
+}
+
+static struct flow flow_of(const struct packet *p)
+{
+        return flow_between(p, p->src, p->src_port, p->dst, p->dst_port);
 }
 
 static struct flow flow_back(const struct packet *p)
 {
-        struct flow f = {
-                .proto = p->proto,
-                .version = p->version,
-                .src_port = p->dst_port,
-                .dst_port = p->src_port,
-        };
-        memcpy(f.src, p->dst, 16);
-        memcpy(f.dst, p->src, 16);
-        return f;
+        return flow_between(p, p->dst, p->dst_port, p->src, p->src_port);
 }
 
 static struct flow *open_slot(struct filter_state *s, const struct flow *flow)
