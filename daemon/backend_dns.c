@@ -32,7 +32,7 @@ static void add_names(struct osdns_names *to, char *const *names, size_t n)
 }
 
 /* Here what the host's resolver is to use leaves for the host. */
-void backend_os_dns(struct backend *b, const struct dns_os_config *os)
+static void tell_host(struct backend *b, const struct dns_os_config *os)
 {
         if (b->osdns == NULL)
                 return;
@@ -205,7 +205,7 @@ static void compile_now(struct backend *b)
         }
         dns_os_config_free(&b->os_dns);
         b->os_dns = os;
-        backend_os_dns(b, &b->os_dns);
+        tell_host(b, &b->os_dns);
 }
 
 static void on_timer(struct timer *t, mono_t now)

@@ -110,4 +110,3 @@ void backend_dns_network_changed(struct backend *b);
 void backend_on_service_packet(void *arg, const uint8_t *pkt, size_t len);
 struct dns_config *backend_dns_for_peers(const struct backend *b);   /* NULL: out of memory */
 void backend_dns_health(const struct backend *b, json_t *list);
-void backend_os_dns(struct backend *b, const struct dns_os_config *os);
