@@ -13,8 +13,8 @@
 #include "daemon/state_file.h"
 
 enum {
-        STAMPS_AHEAD_S = 1200,   /* what a bound lies ahead when it is written */
-        STAMPS_LEAST_S = 300,    /* and when the next one is */
+        STAMPS_AHEAD_S = 21600,  /* what a bound lies ahead when it is written */
+        STAMPS_LEAST_S = 3600,   /* and when the next one is */
 };
 
 struct stamps {
