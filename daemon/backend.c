@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/crypto.h"
 #include "base/log.h"
+#include "daemon/backend_net.h"
 
 void backend_set_str(char **dst, const char *src)
 {
@@ -231,9 +232,10 @@ struct backend *backend_new(const struct backend_opts *o)
         backend_set_str(&b->auth_url, "");
         prefs_init(&b->prefs);
         prefs_done(&b->prefs);
-        if (!backend_dns_open(b) || b->auth_url == NULL ||
+        if (!backend_dns_open(b) || !backend_net_open(b) || b->auth_url == NULL ||
                 prefs_copy(profiles_prefs(o->profiles), &b->prefs) != ERR_NONE ||
                 backend_renew_control(b) != ERR_NONE) {
+                backend_net_close(b);
                 backend_dns_close(b);
                 prefs_done(&b->prefs);
                 free(b->auth_url);
@@ -254,6 +256,7 @@ void backend_free(struct backend *b)
         loop_timer_stop(&b->save_timer);
         b->engine = NULL;   /* it is gone before us */
         backend_peerapi_close(b);
+        backend_net_close(b);
         backend_dns_close(b);
         control_free(b->control);
         prefs_done(&b->prefs);
@@ -453,6 +456,11 @@ const struct netcheck_report *backend_report(const struct backend *b)
 const struct hostinfo_os *backend_os(const struct backend *b)
 {
         return &b->os;
+}
+
+bool backend_is_userspace(const struct backend *b)
+{
+        return b->o.userspace;
 }
 
 const char *backend_version(const struct backend *b)

@@ -42,6 +42,7 @@ struct backend_opts {   /* all borrowed for the backend's life */
         struct firewall *firewall;   /* NULL: the host's firewall is not touched */
         uint16_t udp_port;           /* what the firewall lets in; 0: nothing */
         const char *tun_name;        /* the interface on which peers reach our PeerAPI; NULL: there is none */
+        bool userspace;              /* a stack of our own is the host: see backend_net.h */
         struct notify *notify;
         const char *version;
         const char *backend_log_id;   /* NULL: none */
@@ -92,6 +93,7 @@ void backend_forwarding_text(const struct backend *b, char out[FORWARDING_TEXT_M
 json_t *backend_netmap_json(const struct backend *b);
 const struct hostinfo_os *backend_os(const struct backend *b);
 const char *backend_version(const struct backend *b);
+bool backend_is_userspace(const struct backend *b);              /* there is no TUN device */
 uint16_t backend_peerapi_port(const struct backend *b, enum ip_family family);   /* 0: not open */
 /* The resolver, with all that changed so far taken into account. */
 struct dns_service *backend_dns(struct backend *b);

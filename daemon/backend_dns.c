@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "daemon/backend_net.h"
 #include "daemon/host/resolvers.h"
 
 enum { COMPILE_AFTER_MS = 50 };   /* changes of the map come in groups */
@@ -21,7 +22,7 @@ static void to_host(void *arg, const uint8_t *pkt, size_t len)
 {
         struct backend *b = arg;
         if (b->engine != NULL)
-                engine_service_send(b->engine, pkt, len);
+                (void)engine_service_send(b->engine, pkt, len);
 }
 
 static void add_names(struct osdns_names *to, char *const *names, size_t n)
@@ -241,6 +242,10 @@ struct dns_service *backend_dns(struct backend *b)
 void backend_on_service_packet(void *arg, const uint8_t *pkt, size_t len)
 {
         struct backend *b = arg;
+        if (b->o.userspace) {
+                backend_net_packet(b, pkt, len);
+                return;
+        }
         (void)backend_dns(b);
         quad100_in(b->quad100, pkt, len, loop_now(b->o.loop));
 }
@@ -271,7 +276,9 @@ bool backend_dns_open(struct backend *b)
 {
         timer_init(&b->dns_timer, on_timer);
         b->dns = dns_service_new(b->o.loop);
-        b->quad100 = b->dns != NULL ? quad100_new(b->o.loop, b->dns, to_host, b) : NULL;
+        if (b->dns == NULL || b->o.userspace)
+                return b->dns != NULL;
+        b->quad100 = quad100_new(b->o.loop, b->dns, to_host, b);
         return b->quad100 != NULL;
 }
 

@@ -25,7 +25,7 @@ struct netsync_prefs backend_sync_prefs(const struct backend *b)
         };
 }
 
-static bool wants_exit_node(const struct backend *b)
+bool backend_wants_exit_node(const struct backend *b)
 {
         return b->prefs.exit_node_id[0] != '\0' || b->prefs.exit_node_ip[0] != '\0';
 }
@@ -103,7 +103,7 @@ static void apply_routes(struct backend *b)
         /* The user's word counts before the first map and after the login has run out: what was to go through
          * an exit node does not go out in clear meanwhile. */
         struct router_config c = {
-                .exit_node = wants_exit_node(b) && b->prefs.want_running && !b->prefs.logged_out,
+                .exit_node = backend_wants_exit_node(b) && b->prefs.want_running && !b->prefs.logged_out,
                 .allow_lan = b->prefs.exit_node_allow_lan,
         };
         /* The login server has a name, and neither a map nor a new login is to be had before it was looked up. */
@@ -147,7 +147,7 @@ static void apply_firewall(struct backend *b)
                         .masquerade = !p->no_snat,
                         .stateful = p->no_stateful_filtering == PREFS_FALSE,
                         .allow_foreign = netmap_node_has_cap(nm->self, "disable-linux-cgnat-drop-rule"),
-                        .own_routes = wants_exit_node(b) || p->route_all,
+                        .own_routes = backend_wants_exit_node(b) || p->route_all,
                         .port = b->o.udp_port,
                 };
         b->firewall_error[0] = '\0';
@@ -225,7 +225,7 @@ static bool exit_node_text(const struct backend *b, char *out, size_t cap)
 {
         const struct netmap_node *n = backend_exit_node(b);
         const char *way_out = "nothing goes out until it does, or until 'tailscale set --exit-node='";
-        if (!wants_exit_node(b) || !b->prefs.want_running || b->prefs.logged_out)
+        if (!backend_wants_exit_node(b) || !b->prefs.want_running || b->prefs.logged_out)
                 return false;
         if (b->state != IPN_RUNNING && b->state != IPN_STARTING)
                 snprintf(out, cap, "an exit node is chosen, but this node is not connected: %s", way_out);

@@ -41,8 +41,8 @@ void backend_push_hostinfo(struct backend *b)
                 .service_count = service_count,
                 .shields_up = p->shields_up,
                 .no_logs = true,
-                .userspace = TRI_FALSE,
-                .userspace_router = TRI_FALSE,
+                .userspace = b->o.userspace ? TRI_TRUE : TRI_FALSE,
+                .userspace_router = b->o.userspace ? TRI_TRUE : TRI_FALSE,
         };
         control_set_hostinfo(b->control, &h);
 }

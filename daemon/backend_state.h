@@ -5,8 +5,10 @@
 #include "daemon/control/client.h"
 #include "daemon/dns/quad100.h"
 #include "daemon/host/osdns.h"
+#include "daemon/netstack/forward.h"
 #include "daemon/netsync.h"
 #include "daemon/peerapi/server.h"
+#include "daemon/proxy/dialout.h"
 
 struct waiter {
         backend_done_fn fn;
@@ -41,7 +43,7 @@ struct backend {
         struct timer save_timer;   /* armed: the state file could not be written */
         struct hostinfo_os os;
         struct dns_service *dns;
-        struct quad100 *quad100;
+        struct quad100 *quad100;         /* NULL: without a TUN device nobody sends it packets */
         struct timer dns_timer;    /* armed: map or preferences have changed since DNS was compiled */
         struct osdns *osdns;           /* NULL: the host is not told */
         struct dns_os_config os_dns;   /* what the host was told last */
@@ -52,6 +54,9 @@ struct backend {
         struct filter *exit_filter;    /* the filter in use, while we offer to be an exit node */
         struct dns_service *proxy_dns; /* for peers who go out through us; NULL: none has asked yet */
         bool proxy_dns_stale;
+        struct dialout *dialout;
+        struct netstack *netstack;     /* NULL: there is a TUN device */
+        struct forward *forward;
         struct netcheck_report report;
         bool have_report;
 };
@@ -85,6 +90,7 @@ void backend_drop_profile(struct backend *b);   /* the current one is deleted, w
 struct netsync_prefs backend_sync_prefs(const struct backend *b);
 bool backend_update_exit_node(struct backend *b);   /* true: it is another one now */
 void backend_apply_host(struct backend *b);
+bool backend_wants_exit_node(const struct backend *b);   /* one is chosen, there or not */
 bool backend_offers_exit(const struct backend *b);   /* a default route is advertised */
 void backend_apply_filter(struct backend *b);
 void backend_host_changed(struct backend *b);    /* links or addresses of the host */

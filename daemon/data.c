@@ -420,10 +420,9 @@ static void on_tun(struct watch *w, unsigned events, mono_t now)
 static void on_service(struct watch *w, unsigned events, mono_t now)
 {
         (void)events;
-        (void)now;
         struct data *d = container_of(w, struct data, service_watch);
         pktring_drain_fd(d->from_service);
-        if (!datapath_from_service(&d->dp, d->from_service))
+        if (!datapath_from_service(&d->dp, d->from_service, now))
                 pktring_wake(d->from_service);
 }
 
@@ -492,7 +491,7 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
         loop_on_idle(d->loop, on_idle, d);
         if (loop_watch(d->loop, &d->in_watch, ring_fd(d->in), LOOP_READ) != ERR_NONE ||
                 loop_watch(d->loop, &d->service_watch, pktring_fd(d->from_service), LOOP_READ) != ERR_NONE ||
-                loop_watch(d->loop, &d->tun_watch, tun_fd(opts->tun), LOOP_READ) != ERR_NONE)
+                (opts->tun != NULL && loop_watch(d->loop, &d->tun_watch, tun_fd(opts->tun), LOOP_READ) != ERR_NONE))
                 goto fail;
         return d;
 fail:;

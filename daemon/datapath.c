@@ -18,7 +18,7 @@ static inline bool is_for_service(const uint8_t *p, size_t len)
         return len >= 40 && memcmp(p + 24, v6, sizeof(v6)) == 0;
 }
 
-/* They never go to a peer, whatever becomes of them here. */
+/* To the control thread, and nowhere else whatever becomes of them. */
 static void to_service(struct datapath *dp, struct pkt *p)
 {
         if (dp->service == NULL || !pktring_push(dp->service, pkt_cdata(p), p->len))
@@ -43,7 +43,28 @@ static size_t same_peer(struct pkt *const *pkts, size_t n)
         return run;
 }
 
-/* tun -> filter -> peer -> seal -> path */
+/* filter -> peer -> seal -> path */
+static void walk_out(struct datapath *dp, struct pkt **pkts, size_t count, mono_t now)
+{
+        size_t n = 0;
+        for (size_t i = 0; i < count; i++) {
+                struct pkt *p = pkts[i];
+                enum filter_verdict v = filter_out(dp->filter, dp->flows, pkt_cdata(p), p->len);
+                dp->out_verdicts[v]++;
+                p->peer = v == FILTER_ACCEPT ? wg_peer_for(dp->wg, p) : WG_NO_PEER;
+                if (p->peer == WG_NO_PEER) {
+                        dp->out_no_peer += v == FILTER_ACCEPT;
+                        pkt_release(dp->pool, p);
+                        continue;
+                }
+                pkts[n++] = p;
+        }
+        for (size_t i = 0, run; i < n; i += run) {
+                run = same_peer(pkts + i, n - i);
+                send_to_peer(dp, pkts + i, run, now);
+        }
+}
+
 void datapath_out(struct datapath *dp, mono_t now)
 {
         struct pkt *pkts[TUN_BATCH];
@@ -57,20 +78,9 @@ void datapath_out(struct datapath *dp, mono_t now)
                                 diverted = true;
                                 continue;
                         }
-                        enum filter_verdict v = filter_out(dp->filter, dp->flows, pkt_cdata(p), p->len);
-                        dp->out_verdicts[v]++;
-                        p->peer = v == FILTER_ACCEPT ? wg_peer_for(dp->wg, p) : WG_NO_PEER;
-                        if (p->peer == WG_NO_PEER) {
-                                dp->out_no_peer += v == FILTER_ACCEPT;
-                                pkt_release(dp->pool, p);
-                                continue;
-                        }
                         pkts[n++] = p;
                 }
-                for (size_t i = 0, run; i < n; i += run) {
-                        run = same_peer(pkts + i, n - i);
-                        send_to_peer(dp, pkts + i, run, now);
-                }
+                walk_out(dp, pkts, n, now);
                 if (got < TUN_BATCH)
                         break;
         }
@@ -78,23 +88,54 @@ void datapath_out(struct datapath *dp, mono_t now)
                 pktring_wake(dp->service);
 }
 
-bool datapath_from_service(struct datapath *dp, struct pktring *from)
+/* The next packet of the ring; NULL: there is none, or no buffer for it (*ret_short). */
+static struct pkt *pop_packet(struct datapath *dp, struct pktring *from, bool *ret_short)
 {
-        for (int i = 0; i < DP_SERVICE_ROUND; i++) {
-                uint8_t pkt[PKTRING_PACKET_MAX];
-                struct pkt *p = pkt_get(dp->pool);
-                if (p == NULL)
-                        return false;
-                size_t n = pktring_pop(from, pkt);
-                if (n > 0) {
-                        memcpy(pkt_put(p, n), pkt, n);
-                        (void)tun_write(dp->tun, &p, 1);
-                }
+        uint8_t pkt[PKTRING_PACKET_MAX];
+        struct pkt *p = pkt_get(dp->pool);
+        *ret_short = p == NULL;
+        size_t n = p != NULL ? pktring_pop(from, pkt) : 0;
+        if (n > 0)
+                memcpy(pkt_put(p, n), pkt, n);
+        else if (p != NULL)
                 pkt_release(dp->pool, p);
-                if (n == 0)
-                        return true;
+        return n > 0 ? p : NULL;
+}
+
+bool datapath_from_service(struct datapath *dp, struct pktring *from, mono_t now)
+{
+        for (int i = 0; i < DP_SERVICE_ROUND; i += TUN_BATCH) {
+                struct pkt *pkts[TUN_BATCH];
+                bool starved = false;
+                size_t n = 0;
+                while (n < TUN_BATCH && (pkts[n] = pop_packet(dp, from, &starved)) != NULL)
+                        n++;
+                if (dp->tun == NULL) {
+                        walk_out(dp, pkts, n, now);
+                } else {
+                        (void)tun_write(dp->tun, pkts, n);
+                        for (size_t k = 0; k < n; k++)
+                                pkt_release(dp->pool, pkts[k]);
+                }
+                if (n < TUN_BATCH)
+                        return !starved;
         }
         return false;
+}
+
+/* What came in for the host. */
+static void to_host(struct datapath *dp, struct pkt **pkts, size_t n)
+{
+        if (dp->tun != NULL)
+                (void)tun_write(dp->tun, pkts, n);
+        for (size_t i = 0; i < n; i++) {
+                if (dp->tun != NULL)
+                        pkt_release(dp->pool, pkts[i]);
+                else
+                        to_service(dp, pkts[i]);
+        }
+        if (n > 0 && dp->tun == NULL && dp->service != NULL)
+                pktring_wake(dp->service);
 }
 
 static struct wg_source wg_source_of(const struct ms_source *s)
@@ -173,7 +214,7 @@ static void refused(struct datapath *dp, const struct pkt *p, enum filter_verdic
                 tell_refused(dp, p, now);
 }
 
-/* open -> source is the peer's -> filter -> tun */
+/* open -> source is the peer's -> filter -> tun, or the stack */
 void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now)
 {
         struct wg_in in[MS_BATCH_MAX];
@@ -205,9 +246,7 @@ void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source 
                 }
                 pkt_release(dp->pool, p);
         }
-        tun_write(dp->tun, up, up_count);
-        for (size_t i = 0; i < up_count; i++)
-                pkt_release(dp->pool, up[i]);
+        to_host(dp, up, up_count);
 }
 
 void datapath_service(struct datapath *dp, mono_t now)

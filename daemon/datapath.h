@@ -20,7 +20,7 @@
 
 struct datapath {
         struct pkt_pool *pool;
-        struct tun *tun;
+        struct tun *tun;               /* NULL: the control thread's stack is the host */
         struct wg *wg;
         struct ms *ms;
         struct filter *filter;         /* NULL: nothing may come in */
@@ -31,15 +31,15 @@ struct datapath {
         uint64_t rejects_sent, rejects_heard;   /* TSMP: we refused a connection, a peer refused ours */
         mono_t reject_refilled;
         unsigned reject_tokens;
-        struct pktring *service;       /* to the control thread: packets for the service addresses */
+        struct pktring *service;       /* to the control thread: packets for the service addresses, or for its stack */
         uint64_t service_dropped;      /* the queue was full */
         uint64_t handshakes;           /* handshake messages that verified, as a sign of life */
 };
 
 /* The TUN is readable: at most a few batches, so that the sockets get their turn. */
 void datapath_out(struct datapath *dp, mono_t now);
-/* Packets from the service addresses, for the host.  False: there are more. */
-bool datapath_from_service(struct datapath *dp, struct pktring *from);
+/* Packets from the service addresses, for the host, or from the stack, for peers.  False: there are more. */
+bool datapath_from_service(struct datapath *dp, struct pktring *from, mono_t now);
 /* WireGuard packets from the network, consumed. */
 void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now);
 /* Timers that are due, and what WireGuard itself wants to send.  Call after every batch and at

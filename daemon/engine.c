@@ -33,7 +33,7 @@ struct engine {
         struct ring *to_data, *from_data;
         struct pktring *to_service, *from_service;   /* as the data thread sees them */
         struct watch from_watch, service_watch;
-        bool in_service;       /* answers of this round share one wake-up */
+        struct timer service_wake;   /* packets of one round share one wake-up */
         struct data *data;
         pthread_t thread;
         struct slots *slots;
@@ -191,20 +191,24 @@ static void on_service(struct watch *w, unsigned events, mono_t now)
         uint8_t pkt[PKTRING_PACKET_MAX];
         size_t n = 1;
         pktring_drain_fd(e->to_service);
-        e->in_service = true;
         for (int i = 0; i < DP_SERVICE_ROUND && (n = pktring_pop(e->to_service, pkt)) > 0; i++)
                 if (e->cb.on_service_packet != NULL)
                         e->cb.on_service_packet(e->arg, pkt, n);
-        e->in_service = false;
-        pktring_wake(e->from_service);
         if (n > 0)
                 pktring_wake(e->to_service);
 }
 
-void engine_service_send(struct engine *e, const uint8_t *pkt, size_t len)
+bool engine_service_send(struct engine *e, const uint8_t *pkt, size_t len)
 {
-        if (pktring_push(e->from_service, pkt, len) && !e->in_service)
-                pktring_wake(e->from_service);
+        if (!timer_is_armed(&e->service_wake))
+                loop_timer_in(e->loop, &e->service_wake, 0);
+        return pktring_push(e->from_service, pkt, len);
+}
+
+static void on_service_wake(struct timer *t, mono_t now)
+{
+        (void)now;
+        pktring_wake(container_of(t, struct engine, service_wake)->from_service);
 }
 
 static void *thread_main(void *arg)
@@ -228,6 +232,7 @@ static void release(struct engine *e)
 {
         loop_unwatch(&e->from_watch);
         loop_unwatch(&e->service_watch);
+        loop_timer_stop(&e->service_wake);
         data_free(e->data);
         slots_free(e->slots);
         ring_free(e->to_data);
@@ -248,11 +253,13 @@ struct engine *engine_new(struct loop *control, const struct engine_opts *opts,
         e->arg = arg;
         watch_init(&e->from_watch, on_readable);
         watch_init(&e->service_watch, on_service);
+        timer_init(&e->service_wake, on_service_wake);
         e->to_data = ring_new(DP_RING, sizeof(struct dp_msg));
         e->from_data = ring_new(DP_RING, sizeof(struct dp_msg));
         e->slots = slots_new();
-        e->to_service = pktring_new(DP_SERVICE_BYTES);
-        e->from_service = pktring_new(DP_SERVICE_BYTES);
+        size_t ring = opts->tun != NULL ? DP_SERVICE_BYTES : DP_STACK_BYTES;
+        e->to_service = pktring_new(ring);
+        e->from_service = pktring_new(ring);
         if (e->to_data == NULL || e->from_data == NULL || e->slots == NULL || e->to_service == NULL ||
                 e->from_service == NULL)
                 goto fail;

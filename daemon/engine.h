@@ -78,14 +78,15 @@ struct engine_callbacks {
         void (*on_live)(void *arg, int sessions, int relays);
         /* A relay connection came up or failed; text is empty when up. */
         void (*on_relay)(void *arg, int region, bool connected, const char *text);
-        /* The host sent an IP packet to one of the service addresses; borrowed for the call. */
+        /* The host sent an IP packet to one of the service addresses, or without a TUN device a peer sent one that the
+         * filter let in; borrowed for the call. */
         void (*on_service_packet)(void *arg, const uint8_t *pkt, size_t len);
         /* Somebody deleted the interface: no packet goes in or out any more. */
         void (*on_tun_gone)(void *arg);
 };
 
 struct engine_opts {
-        struct tun *tun;                   /* borrowed until engine_free() */
+        struct tun *tun;                   /* borrowed until engine_free(); NULL: on_service_packet gets all packets */
         const char *tun_name;              /* never offered as an endpoint's interface */
         uint16_t port;                     /* UDP; 0 = any */
         uint32_t mark;                     /* SO_MARK of every socket; 0 = none */
@@ -116,9 +117,9 @@ void engine_peers_clear(struct engine *e);
 
 void engine_set_filter(struct engine *e, struct filter *f);   /* consumes; swapped in between packets */
 
-/* An IP packet for the host, as if it came through the tunnel.  Dropped if the bounded queue is full, as a network
- * would. */
-void engine_service_send(struct engine *e, const uint8_t *pkt, size_t len);
+/* An IP packet for the host, as if it came through the tunnel; without a TUN device one for a peer.  Dropped if the bounded
+ * queue is full, as a network would: then false. */
+bool engine_service_send(struct engine *e, const uint8_t *pkt, size_t len);
 
 /* The host's addresses or default route changed. */
 void engine_link_changed(struct engine *e);

@@ -14,6 +14,7 @@
 #include "base/loop.h"
 #include "daemon/api.h"
 #include "daemon/backend.h"
+#include "daemon/backend_net.h"
 #include "daemon/control/client.h"
 #include "daemon/engine.h"
 #include "daemon/harden.h"
@@ -27,6 +28,7 @@
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/profile.h"
+#include "daemon/proxy/proxy.h"
 #include "daemon/sdnotify.h"
 #include "daemon/stamps.h"
 #include "daemon/state_file.h"
@@ -54,6 +56,7 @@ struct daemon {
         struct monitor *monitor;
         struct clockwatch *clocks;
         struct osdns *osdns;
+        struct proxy *proxy;
         bool stopping;
         const char *failed;   /* why it stops without being asked to */
         bool wait_for_logout;
@@ -125,6 +128,10 @@ static int clean_up(const struct options *o)
 {
         struct hostfile *host = NULL;
         const char *why = NULL;
+        if (o->userspace) {   /* such a daemon leaves nothing but its socket */
+                lapi_socket_remove_dead(o->socket);
+                return 0;
+        }
         enum err e = hostfile_open(RUN_FOLDER, &host, &why);
         if (e == ERR_STATE) {
                 log_err("nothing is cleaned up: %s", why);
@@ -183,7 +190,7 @@ static void on_clock_stepped(void *arg, int64_t ms)
 static void on_removed(void *arg)
 {
         struct daemon *d = arg;
-        size_t n = router_repair(d->router);
+        size_t n = d->router != NULL ? router_repair(d->router) : 0;
         if (n > 0)
                 log_info("another program removed %zu of our routes, rules or addresses: put back", n);
 }
@@ -266,7 +273,8 @@ static const char *open_back(struct daemon *d)
                 .router = d->router,
                 .firewall = d->firewall,
                 .udp_port = d->opt.port,
-                .tun_name = tun_name(d->tun),
+                .tun_name = d->opt.userspace ? NULL : tun_name(d->tun),
+                .userspace = d->opt.userspace,
                 .notify = d->notify,
                 .version = PRODUCT_VERSION,
                 .on_tun_gone = on_tun_gone,
@@ -278,9 +286,9 @@ static const char *open_back(struct daemon *d)
         stamps_start(&d->stamps, d->loop, d->state, wall_now_ns());
         struct engine_opts eo = {
                 .tun = d->tun,
-                .tun_name = tun_name(d->tun),
+                .tun_name = d->opt.userspace ? NULL : tun_name(d->tun),
                 .port = d->opt.port,
-                .mark = ROUTER_MARK,
+                .mark = d->opt.userspace ? 0 : ROUTER_MARK,
                 .stamp_floor_ns = d->stamps.floor_ns,
         };
         d->engine = engine_new(d->loop, &eo, &backend_engine_callbacks, d->backend);
@@ -288,11 +296,13 @@ static const char *open_back(struct daemon *d)
                 return strerror(errno);
         d->api = (struct api){d->backend, d->notify, d->profiles};
         backend_run(d->backend, d->engine);
-        d->osdns = osdns_open(d->loop, tun_name(d->tun), &osdns_cb, d);
-        if (d->osdns == NULL)
-                log_warn("the host's DNS is left as it is: %s", strerror(errno));
-        backend_set_osdns(d->backend, d->osdns);
-        d->monitor = monitor_new(d->loop, tun_name(d->tun), &monitor_cb, d);
+        if (!d->opt.userspace) {
+                d->osdns = osdns_open(d->loop, tun_name(d->tun), &osdns_cb, d);
+                if (d->osdns == NULL)
+                        log_warn("the host's DNS is left as it is: %s", strerror(errno));
+                backend_set_osdns(d->backend, d->osdns);
+        }
+        d->monitor = monitor_new(d->loop, d->opt.userspace ? "" : tun_name(d->tun), &monitor_cb, d);
         if (d->monitor == NULL)
                 log_warn("network changes will go unnoticed: %s", strerror(errno));
         d->clocks = clockwatch_new(d->loop, &clocks_cb, d);
@@ -301,18 +311,52 @@ static const char *open_back(struct daemon *d)
         return NULL;
 }
 
+static const char *listen_for(struct daemon *d, struct addr at, const char *flag, bool socks5, bool http)
+{
+        static char why[256];
+        char text[ADDR_STR_MAX];
+        struct addr got;
+        if (!addr_is_set(at))
+                return NULL;
+        if (proxy_listen(d->proxy, at, socks5, http, &got) == ERR_NONE) {
+                log_info("%s proxy listening on %s", socks5 ? http ? "SOCKS5 and HTTP" : "SOCKS5" : "HTTP", addr_str(got, text));
+                return NULL;
+        }
+        snprintf(why, sizeof(why), "--%s=%s: %s", flag, addr_str(at, text), strerror(errno));
+        return why;
+}
+
+/* One listener serves both where they are to be at the same place. */
+static const char *open_proxies(struct daemon *d)
+{
+        const struct options *o = &d->opt;
+        bool one = addr_is_set(o->socks5) && addr_eq(o->socks5, o->http_proxy) && o->socks5.port != 0;
+        if (!addr_is_set(o->socks5) && !addr_is_set(o->http_proxy))
+                return NULL;
+        d->proxy = proxy_new(d->loop, backend_dialout(d->backend));
+        if (d->proxy == NULL)
+                return "out of memory";
+        const char *why = listen_for(d, o->socks5, "socks5-server", true, one);
+        if (why == NULL && !one)
+                why = listen_for(d, o->http_proxy, "outbound-http-proxy-listen", false, true);
+        return why;
+}
+
 static const char *open_all(struct daemon *d)
 {
         if ((d->loop = loop_new()) == NULL || watch_signals(d) != ERR_NONE)
                 return strerror(errno);
         if ((d->dialer = dialer_new(d->loop)) == NULL)
                 return "out of memory";
-        dialer_set_mark(d->dialer, ROUTER_MARK);
+        if (!d->opt.userspace)
+                dialer_set_mark(d->dialer, ROUTER_MARK);
         const char *why = open_front(d);
-        if (why == NULL)
+        if (why == NULL && !d->opt.userspace)
                 why = open_host(d);
         if (why == NULL)
                 why = open_back(d);
+        if (why == NULL)
+                why = open_proxies(d);
         return why;
 }
 
@@ -322,6 +366,7 @@ static void close_all(struct daemon *d)
         monitor_free(d->monitor);
         if (d->backend != NULL)
                 backend_set_osdns(d->backend, NULL);
+        proxy_free(d->proxy);
         osdns_free(d->osdns);   /* the host has its own DNS back */
         lapi_server_free(d->server);
         engine_free(d->engine);
@@ -367,7 +412,9 @@ int main(int argc, char **argv)
         sdnotify_init();
         signal(SIGPIPE, SIG_IGN);
         why = harden();
-        if (why != NULL)
+        if (why != NULL && d.opt.userspace)
+                log_debug(1, "keys may get into the swap, as memory cannot be locked: %s", why);
+        else if (why != NULL)
                 log_warn("keys may get into the swap, as memory cannot be locked: %s", why);
         want_descriptors();
         if (crypto_init() != ERR_NONE) {

@@ -9,7 +9,7 @@
 
 enum flag_id {
         FLAG_STATE, FLAG_STATEDIR, FLAG_SOCKET, FLAG_TUN, FLAG_PORT, FLAG_VERBOSE, FLAG_CLEANUP, FLAG_VERSION,
-        FLAG_HELP, FLAG_NO_LOGS, FLAG_ENCRYPT_STATE, FLAG_ATTESTATION, FLAG_MISSING,
+        FLAG_HELP, FLAG_SOCKS5, FLAG_HTTP_PROXY, FLAG_NO_LOGS, FLAG_ENCRYPT_STATE, FLAG_ATTESTATION, FLAG_MISSING,
 };
 
 static const struct flag {
@@ -30,8 +30,8 @@ static const struct flag {
         {"no-logs-no-support", FLAG_NO_LOGS, true},
         {"encrypt-state", FLAG_ENCRYPT_STATE, true},
         {"hardware-attestation", FLAG_ATTESTATION, true},
-        {"socks5-server", FLAG_MISSING, false},
-        {"outbound-http-proxy-listen", FLAG_MISSING, false},
+        {"socks5-server", FLAG_SOCKS5, false},
+        {"outbound-http-proxy-listen", FLAG_HTTP_PROXY, false},
         {"debug", FLAG_MISSING, false},
         {"config", FLAG_MISSING, false},
 };
@@ -43,7 +43,12 @@ const char *options_usage(void)
                "  --state PATH     state file, or mem: to keep nothing (default /var/lib/tailscale/tailscaled.state)\n"
                "  --statedir DIR   folder of the state file, when --state is not given\n"
                "  --socket PATH    socket of the local API (default /var/run/tailscale/tailscaled.sock)\n"
-               "  --tun NAME       name of the tunnel interface (default tailscale0)\n"
+               "  --tun NAME       name of the tunnel interface (default tailscale0), or userspace-networking\n"
+               "                   for none: needs no root, others are reached by the two proxies below\n"
+               "  --socks5-server [HOST]:PORT\n"
+               "                   serve SOCKS5 there, such as localhost:1055\n"
+               "  --outbound-http-proxy-listen [HOST]:PORT\n"
+               "                   serve as an HTTP proxy there; may be the same as for SOCKS5\n"
                "  --port N         UDP port for peers; 0 takes any free one (default $PORT or 0)\n"
                "  --verbose N      more log lines: 1 or 2\n"
                "  --cleanup        remove what a crashed daemon left behind, and exit\n"
@@ -73,6 +78,25 @@ static bool parse_number(const char *s, long max, long *ret)
         return true;
 }
 
+/* [HOST]:PORT; no host is every address, as it is for whoever listens. */
+static bool parse_listen(const char *s, struct addr *ret)
+{
+        struct addr a;
+        long port;
+        if (addr_parse(s, &a) == ERR_NONE) {
+                *ret = a;
+                return true;
+        }
+        const char *colon = strrchr(s, ':');
+        size_t host = colon != NULL ? (size_t)(colon - s) : 0;
+        bool local = host == 9 && strncmp(s, "localhost", host) == 0;
+        if (colon == NULL || (host > 0 && !local) || !parse_number(colon + 1, 65535, &port))
+                return false;
+        static const uint8_t any[16];
+        *ret = (struct addr){local ? ip_v4(127, 0, 0, 1) : ip_from_bytes16(any), (uint16_t)port};
+        return true;
+}
+
 struct pending {
         const char *state, *statedir;
 };
@@ -96,9 +120,7 @@ static enum err set_flag(const struct flag *f, const char *value, struct options
                         return complain(ret_why, "--socket needs a path of 1 to 107 characters%s%s", "", "");
                 break;
         case FLAG_TUN:
-                if (strcmp(value, "userspace-networking") == 0)
-                        return complain(ret_why, "--tun=%s is not there yet: this build needs a TUN device%s",
-                                value, "");
+                o->userspace = strcmp(value, "userspace-networking") == 0;
                 if (value[0] == '\0' || !str_copy(o->tun, sizeof(o->tun), value))
                         return complain(ret_why, "--tun needs an interface name%s%s", "", "");
                 break;
@@ -120,6 +142,12 @@ static enum err set_flag(const struct flag *f, const char *value, struct options
                 break;
         case FLAG_HELP:
                 o->help = on;
+                break;
+        case FLAG_SOCKS5:
+        case FLAG_HTTP_PROXY:
+                if (value[0] != '\0' && !parse_listen(value, f->id == FLAG_SOCKS5 ? &o->socks5 : &o->http_proxy))
+                        return complain(ret_why, "invalid value \"%s\" for -%s: want [HOST]:PORT with an address of this "
+                                "machine, localhost or nothing as the host, such as localhost:1055", value, f->name);
                 break;
         case FLAG_NO_LOGS:
                 break;   /* nothing is ever uploaded */

@@ -4,12 +4,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/addr.h"
 #include "base/err.h"
 
 struct options {
         char state[512];       /* path of the state file, or "mem:" */
         char socket[108];
         char tun[64];
+        bool userspace;        /* --tun=userspace-networking: no device */
+        struct addr socks5, http_proxy;   /* to listen at; port 0: any; no IP: not wanted */
         uint16_t port;
         int verbose;
         bool cleanup, version, help;

@@ -162,7 +162,7 @@ json_t *view_status(const struct backend *b, const struct engine_status *st, boo
                 fill_peer(b, &sorted, nm->peers[i], &p[i]);
         struct status s = {
                 .version = backend_version(b),
-                .tun = true,
+                .tun = !backend_is_userspace(b),
                 .state = ipn_state_str(backend_state(b)),
                 .have_node_key = backend_has_node_key(b),
                 .auth_url = backend_auth_url(b),

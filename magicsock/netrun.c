@@ -7,7 +7,7 @@
 #include "base/crypto.h"
 #include "base/fetch.h"
 #include "base/log.h"
-#include "magicsock/lookup.h"
+#include "base/lookup.h"
 
 enum { FETCH_BODY_MAX = 4096 };
 

@@ -5,7 +5,7 @@
 
 #include "base/buf.h"
 #include "base/reader.h"
-#include "daemon/dns/tcpstack.h"
+#include "daemon/netstack/netstack.h"
 
 struct conn;
 
@@ -17,9 +17,10 @@ struct asked {                   /* a question on its way to an upstream */
 
 struct conn {
         struct tcp53 *owner;
-        struct tcpstack_conn *stack;
+        struct stack_conn *stack;
         struct timer idle;
         struct asked *asked;
+        struct conn *next, **prev;
         struct buf backlog;      /* answers that found no room */
         bool busy;               /* its bytes are being taken in: it is closed afterwards, not now */
         bool broken;
@@ -33,34 +34,16 @@ struct tcp53 {
         struct dns_service *service;
         tcp53_send_fn send;
         void *arg;
-        struct timer tick;
+        struct netstack *stack;
         size_t count;
-        bool in_stack;           /* called by the stack, which must not be entered again */
+        struct conn *conns;
 };
 
-static void run_stack(struct tcp53 *t)
-{
-        if (t->in_stack)
-                return;
-        t->in_stack = true;
-        int ms = tcpstack_tick();
-        t->in_stack = false;
-        if (ms >= 0)
-                loop_timer_in(t->loop, &t->tick, ms > 0 ? ms : 1);
-        else
-                loop_timer_stop(&t->tick);
-}
-
-static void on_tick(struct timer *timer, mono_t now)
-{
-        (void)now;
-        run_stack(container_of(timer, struct tcp53, tick));
-}
-
-static void send_packet(void *arg, const uint8_t *pkt, size_t len)
+static bool send_packet(void *arg, const uint8_t *pkt, size_t len)
 {
         struct tcp53 *t = arg;
         t->send(t->arg, pkt, len);
+        return true;
 }
 
 /* ---- a connection ---- */
@@ -82,6 +65,9 @@ static void conn_free(struct conn *c)
         loop_timer_stop(&c->idle);
         buf_done(&c->backlog);
         c->owner->count--;
+        *c->prev = c->next;
+        if (c->next != NULL)
+                c->next->prev = c->prev;
         free(c);
 }
 
@@ -91,24 +77,21 @@ static void conn_close(struct conn *c)
                 c->broken = true;
                 return;
         }
-        tcpstack_close(c->stack);
+        stack_close(c->stack);
         conn_free(c);
 }
 
 static void on_idle(struct timer *timer, mono_t now)
 {
         (void)now;
-        struct conn *c = container_of(timer, struct conn, idle);
-        struct tcp53 *t = c->owner;
-        conn_close(c);
-        run_stack(t);
+        conn_close(container_of(timer, struct conn, idle));
 }
 
 /* May close the connection. */
 static void flush(struct conn *c)
 {
         while (c->backlog.len > 0) {
-                size_t n = tcpstack_write(c->stack, c->backlog.data, c->backlog.len);
+                size_t n = stack_write(c->stack, c->backlog.data, c->backlog.len);
                 if (n == 0)
                         return;
                 buf_consume(&c->backlog, n);
@@ -135,13 +118,11 @@ static void on_answer(void *arg, const uint8_t *msg, size_t len, mono_t now)
         (void)now;
         struct asked *a = arg;
         struct conn *c = a->conn;
-        struct tcp53 *t = c->owner;
         drop_asked(a);
         if (len > 0)
                 answer(c, msg, len);
         else
                 flush(c);
-        run_stack(t);
 }
 
 static void ask(struct conn *c, const uint8_t *msg, size_t len)
@@ -185,57 +166,59 @@ static void take_in(struct conn *c, const uint8_t *data, size_t len)
         }
 }
 
-static void on_data(void *conn, const uint8_t *data, size_t len)
+static void on_change(void *user)
 {
-        struct conn *c = conn;
-        loop_timer_in(c->owner->loop, &c->idle, TCP53_IDLE_MS);
+        struct conn *c = user;
+        struct iovec v[2];
+        int n = stack_peek(c->stack, v);
+        if (stack_state(c->stack) > STACK_OPEN) {
+                stack_abort(c->stack);
+                conn_free(c);
+                return;
+        }
         c->busy = true;
-        take_in(c, data, len);
+        for (int i = 0; i < n; i++) {
+                take_in(c, v[i].iov_base, v[i].iov_len);
+                stack_consume(c->stack, v[i].iov_len);
+        }
         c->busy = false;
+        if (n > 0)
+                loop_timer_in(c->owner->loop, &c->idle, TCP53_IDLE_MS);
+        c->ending |= stack_eof(c->stack);
         if (c->broken)
                 conn_close(c);
+        else
+                flush(c);
 }
 
-static void on_eof(void *conn)
-{
-        struct conn *c = conn;
-        c->ending = true;
-        flush(c);
-}
-
-static void on_room(void *conn)
-{
-        flush(conn);
-}
-
-static void on_closed(void *conn)
-{
-        conn_free(conn);
-}
-
-static void *on_accept(void *arg, struct tcpstack_conn *s)
+static void on_syn(void *arg, struct stack_syn *s)
 {
         struct tcp53 *t = arg;
-        struct conn *c = t->count < TCP53_CONNECTIONS_MAX ? calloc(1, sizeof(*c)) : NULL;
-        if (c == NULL)
-                return NULL;
+        struct addr from, to;
+        netstack_syn_ends(s, &from, &to);
+        struct conn *c = to.port == 53 && t->count < TCP53_CONNECTIONS_MAX ? calloc(1, sizeof(*c)) : NULL;
+        if (c == NULL) {
+                stack_refuse(s);
+                return;
+        }
+        c->stack = stack_accept(s, on_change, c);
+        if (c->stack == NULL) {
+                free(c);
+                return;
+        }
         c->owner = t;
-        c->stack = s;
         buf_init(&c->backlog, TCP53_BACKLOG_MAX);
         timer_init(&c->idle, on_idle);
         loop_timer_in(t->loop, &c->idle, TCP53_IDLE_MS);
+        c->next = t->conns;
+        c->prev = &t->conns;
+        if (c->next != NULL)
+                c->next->prev = &c->next;
+        t->conns = c;
         t->count++;
-        return c;
 }
 
-static const struct tcpstack_ops ops = {
-        .send = send_packet,
-        .accept = on_accept,
-        .data = on_data,
-        .eof = on_eof,
-        .room = on_room,
-        .closed = on_closed,
-};
+static const struct netstack_ops ops = {.send = send_packet, .syn = on_syn};
 
 /* ---- life ---- */
 
@@ -248,8 +231,8 @@ struct tcp53 *tcp53_new(struct loop *l, struct dns_service *s, tcp53_send_fn sen
         t->service = s;
         t->send = send;
         t->arg = arg;
-        timer_init(&t->tick, on_tick);
-        if (tcpstack_start(dns_service4().b, dns_service6().b, 53, &ops, t))
+        t->stack = netstack_new(l, &ops, t);
+        if (t->stack != NULL)
                 return t;
         free(t);
         return NULL;
@@ -259,15 +242,14 @@ void tcp53_free(struct tcp53 *t)
 {
         if (t == NULL)
                 return;
-        tcpstack_stop();
-        loop_timer_stop(&t->tick);
+        netstack_free(t->stack);
+        while (t->conns != NULL)
+                conn_free(t->conns);
         free(t);
 }
 
 void tcp53_in(struct tcp53 *t, const uint8_t *pkt, size_t len)
 {
-        t->in_stack = true;
-        tcpstack_in(pkt, len);
-        t->in_stack = false;
-        run_stack(t);
+        netstack_in(t->stack, pkt, len);
+        netstack_run(t->stack);
 }

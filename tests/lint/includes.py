@@ -21,11 +21,13 @@ MAY_INCLUDE = {
     "magicsock": {"base", "netcheck", "magicsock"},
     "daemon/control": {"base", "daemon/control"},
     "daemon/host": {"base", "daemon/host"},
-    "daemon/dns": {"base", "daemon/dns"},
+    "daemon/netstack": {"base", "daemon/netstack"},
+    "daemon/dns": {"base", "daemon/netstack", "daemon/dns"},
     "daemon/localapi": {"base", "daemon/localapi"},
     "daemon/peerapi": {"base", "daemon/peerapi"},
+    "daemon/proxy": {"base", "daemon/dns", "daemon/netstack", "daemon/proxy"},
     "daemon": {"base", "wg", "tun", "netcheck", "magicsock", "daemon", "daemon/control", "daemon/host",
-               "daemon/dns", "daemon/localapi", "daemon/peerapi"},
+               "daemon/dns", "daemon/localapi", "daemon/netstack", "daemon/peerapi", "daemon/proxy"},
     "cli": {"base", "daemon/localapi", "cli"},
 }
 TESTS = "tests"  # may include anything

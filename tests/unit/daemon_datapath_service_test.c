@@ -104,8 +104,8 @@ static void answers_reach_the_host(void **state)
         uint8_t pkt[100] = {0x45};
         for (int i = 0; i < 300; i++)
                 assert_true(pktring_push(from, pkt, 28 + (size_t)i % 50));
-        assert_false(datapath_from_service(&f->dp, from));   /* a bounded number at once */
-        assert_true(datapath_from_service(&f->dp, from));
+        assert_false(datapath_from_service(&f->dp, from, mono_now()));   /* a bounded number at once */
+        assert_true(datapath_from_service(&f->dp, from, mono_now()));
         assert_int_equal(tun_counters(f->dp.tun).written, 300);
         size_t n = tun_read(f->host, f->dp.pool, got, TUN_BATCH);
         assert_int_equal(n, 64);

@@ -209,13 +209,14 @@ void engine_set_filter(struct engine *e, struct filter *f)
         filter_free(f);
 }
 
-void engine_service_send(struct engine *e, const uint8_t *pkt, size_t len)
+bool engine_service_send(struct engine *e, const uint8_t *pkt, size_t len)
 {
         (void)e;
         assert_true(len <= sizeof(fe.service_packet));
         memcpy(fe.service_packet, pkt, len);
         fe.service_len = len;
         fe.service_packets++;
+        return true;
 }
 
 void engine_link_changed(struct engine *e)

@@ -105,6 +105,27 @@ static void values(void **state)
         assert_false(o.cleanup);
 }
 
+static void without_a_device(void **state)
+{
+        (void)state;
+        struct options o;
+        const char *why;
+        char text[ADDR_STR_MAX];
+        int code;
+        assert_int_equal(parse(&o, &why, &code, true, "--tun=userspace-networking", "--socks5-server=localhost:1055"),
+                ERR_NONE);
+        assert_true(o.userspace);
+        assert_string_equal(addr_str(o.socks5, text), "127.0.0.1:1055");
+        assert_false(addr_is_set(o.http_proxy));
+        assert_int_equal(parse(&o, &why, &code, true, "--socks5-server=:0", "--outbound-http-proxy-listen=[::1]:80"), ERR_NONE);
+        assert_false(o.userspace);
+        assert_true(addr_is_set(o.socks5));
+        assert_string_equal(addr_str(o.socks5, text), "[::]:0");
+        assert_string_equal(addr_str(o.http_proxy, text), "[::1]:80");
+        assert_int_equal(parse(&o, &why, &code, true, "--socks5-server=", NULL), ERR_NONE);
+        assert_false(addr_is_set(o.socks5));
+}
+
 static void mistakes_are_named(void **state)
 {
         (void)state;
@@ -122,8 +143,12 @@ static void mistakes_are_named(void **state)
                 {"--cleanup=perhaps", NULL, 2, "perhaps"},
                 {"--socket=", NULL, 2, "--socket"},
                 {"--tun=", NULL, 2, "--tun"},
-                {"--tun=userspace-networking", NULL, 2, "not there yet"},
-                {"--socks5-server=localhost:1080", NULL, 2, "--socks5-server is not there yet"},
+                {"--socks5-server=1080", NULL, 2, "-socks5-server: want [HOST]:PORT"},
+                {"--socks5-server=:", NULL, 2, "localhost:1055"},
+                {"--socks5-server=localhost:65536", NULL, 2, "localhost:65536"},
+                {"--socks5-server=::1:1080", NULL, 2, "::1:1080"},
+                {"--outbound-http-proxy-listen=example.com:80", NULL, 2, "-outbound-http-proxy-listen: want [HOST]:PORT"},
+                {"--outbound-http-proxy-listen=localhost:http", NULL, 2, "localhost:http"},
                 {"--config=x.json", NULL, 2, "--config is not there yet"},
                 {"--state=kube:x", NULL, 2, "not supported"},
                 {"--encrypt-state", NULL, 2, "not supported"},
@@ -146,7 +171,7 @@ static void usage_names_every_flag_of_the_table(void **state)
 {
         (void)state;
         static const char *const shown[] = {"--state ", "--statedir ", "--socket ", "--tun ", "--port ",
-                "--verbose ", "--cleanup", "--version"};
+                "--verbose ", "--cleanup", "--version", "--socks5-server ", "--outbound-http-proxy-listen "};
         for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
                 assert_non_null(strstr(options_usage(), shown[i]));
 }
@@ -158,6 +183,7 @@ int main(void)
                 cmocka_unit_test(no_state_directory_is_refused),
                 cmocka_unit_test(every_way_to_write_a_flag),
                 cmocka_unit_test(values),
+                cmocka_unit_test(without_a_device),
                 cmocka_unit_test(mistakes_are_named),
                 cmocka_unit_test(usage_names_every_flag_of_the_table),
         };

@@ -8,7 +8,7 @@
 #include "base/crypto.h"
 #include "base/loop.h"
 #include "magicsock/localaddr.h"
-#include "magicsock/lookup.h"
+#include "base/lookup.h"
 #include "magicsock/sock.h"
 
 static struct sock v4, v6;

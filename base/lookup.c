@@ -1,4 +1,4 @@
-#include "magicsock/lookup.h"
+#include "base/lookup.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/* magicsock/lookup.h - host names to addresses, without blocking the loop.
+/* base/lookup.h - host names to addresses, without blocking the loop.
  *
  * Each lookup is a short-lived helper thread that answers with one message.  At most LOOKUP_MAX run at a time; the
  * others wait for their turn.

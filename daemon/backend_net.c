@@ -1,0 +1,169 @@
+#include "daemon/backend_net.h"
+
+#include "daemon/backend_state.h"
+#include "daemon/host/hostaddrs.h"
+
+/* ---- where addresses lead ---- */
+
+static struct ip own_address(const struct backend *b, enum ip_family family)
+{
+        const struct netmap_node *self = backend_netmap(b)->self;
+        for (uint32_t i = 0; self != NULL && i < self->address_count; i++)
+                if (self->addresses[i].ip.family == family)
+                        return self->addresses[i].ip;
+        return (struct ip){0};
+}
+
+static bool is_own(const struct backend *b, struct ip ip)
+{
+        const struct netmap_node *self = backend_netmap(b)->self;
+        for (uint32_t i = 0; self != NULL && i < self->address_count; i++)
+                if (ip_eq(self->addresses[i].ip, ip))
+                        return true;
+        return false;
+}
+
+static bool is_in(const struct prefix *list, size_t n, struct ip ip)
+{
+        for (size_t i = 0; i < n; i++)
+                if (prefix_contains(prefix_masked(list[i]), ip))
+                        return true;
+        return false;
+}
+
+/* The longest route of a peer to this address in bits, -1: there is none. */
+static int route_bits(const struct backend *b, struct ip ip)
+{
+        const struct netmap *nm = backend_netmap(b);
+        struct netsync_prefs sp = backend_sync_prefs(b);
+        int best = -1;
+        for (size_t i = 0; i < nm->peer_count; i++) {
+                const struct netmap_node *n = nm->peers[i];
+                for (uint32_t k = 0; k < n->allowed_count && !n->expired; k++)
+                        if (n->allowed[k].bits > best && prefix_contains(n->allowed[k], ip) &&
+                                netsync_allows(n, n->allowed[k], &sp))
+                                best = n->allowed[k].bits;
+        }
+        return best;
+}
+
+static bool is_on_lan(struct ip ip)
+{
+        struct prefix nets[HOSTADDRS_MAX];
+        return is_in(nets, hostaddrs(nets), ip);
+}
+
+static enum dialout_way nowhere(const char **ret_why, const char *why)
+{
+        *ret_why = why;
+        return DIALOUT_NOWHERE;
+}
+
+/* As the routes of a TUN device would have it. */
+static enum dialout_way way(void *arg, struct ip *dst, struct ip *ret_local, const char **ret_why)
+{
+        struct backend *b = arg;
+        bool exit = backend_wants_exit_node(b);
+        if (!b->o.userspace || ip_is_loopback(*dst))
+                return DIALOUT_KERNEL;
+        if (dns_is_service(*dst))
+                return nowhere(ret_why, "without a TUN device nothing is served at this address");
+        if (is_own(b, *dst)) {
+                *dst = ip_v4(127, 0, 0, 1);
+                return DIALOUT_KERNEL;
+        }
+        if (!b->configured)
+                return ip_is_tailnet(*dst) || exit ? nowhere(ret_why, "this node is not connected to the tailnet") : DIALOUT_KERNEL;
+        int bits = route_bits(b, *dst);
+        if ((bits == 0 || exit) && bits <= 0 && b->prefs.exit_node_allow_lan && is_on_lan(*dst))
+                return DIALOUT_KERNEL;
+        if (bits < 0 && ip_is_tailnet(*dst))
+                return nowhere(ret_why, "no node of the tailnet has this address");
+        if (bits < 0 && exit)
+                return nowhere(ret_why, "the chosen exit node is not there, and nothing goes out without it");
+        if (bits < 0)
+                return DIALOUT_KERNEL;
+        *ret_local = own_address(b, dst->family);
+        return ip_is_set(*ret_local) ? DIALOUT_STACK : nowhere(ret_why, "this node has no address of that family");
+}
+
+static struct dns_service *resolver(void *arg)
+{
+        return backend_dns(arg);
+}
+
+static const char *suffix(void *arg)
+{
+        const char *s = backend_netmap(arg)->magic_dns_suffix;
+        return s != NULL ? s : "";
+}
+
+static const struct dialout_ops dialout_ops = {way, resolver, suffix};
+
+struct dialout *backend_dialout(struct backend *b)
+{
+        return b->dialout;
+}
+
+/* ---- what comes in ---- */
+
+/* The filter has let it through; what no route can mean is refused all the same. */
+static bool is_reachable(const struct backend *b, struct ip ip)
+{
+        static const uint8_t broadcast[4] = {255, 255, 255, 255};
+        return is_in(b->prefs.advertise_routes, b->prefs.advertise_route_count, ip) && !ip_is_loopback(ip) &&
+                !ip_is_unspecified(ip) && !ip_is_multicast(ip) && !ip_is_link_local(ip) && !ip_is_tailnet(ip) &&
+                !ip_eq(ip, ip_from_bytes4(broadcast));
+}
+
+static enum forward_way where(void *arg, struct stack_syn *s, struct addr from, struct addr *to)
+{
+        struct backend *b = arg;
+        (void)s;
+        (void)from;
+        if (!b->configured)
+                return FORWARD_REFUSE;
+        if (is_own(b, to->ip)) {
+                to->ip = ip_v4(127, 0, 0, 1);
+                return FORWARD_KERNEL;
+        }
+        return is_reachable(b, to->ip) ? FORWARD_KERNEL : FORWARD_REFUSE;
+}
+
+static void on_syn(void *arg, struct stack_syn *s)
+{
+        struct backend *b = arg;
+        forward_syn(b->forward, s);
+}
+
+static bool to_peer(void *arg, const uint8_t *pkt, size_t len)
+{
+        struct backend *b = arg;
+        return b->engine == NULL || engine_service_send(b->engine, pkt, len);
+}
+
+static const struct netstack_ops stack_ops = {.send = to_peer, .syn = on_syn};
+
+void backend_net_packet(struct backend *b, const uint8_t *pkt, size_t len)
+{
+        netstack_in(b->netstack, pkt, len);
+}
+
+/* ---- life ---- */
+
+bool backend_net_open(struct backend *b)
+{
+        b->dialout = dialout_new(b->o.loop, &dialout_ops, b);
+        if (b->dialout == NULL || !b->o.userspace)
+                return b->dialout != NULL;
+        b->netstack = netstack_new(b->o.loop, &stack_ops, b);
+        b->forward = b->netstack != NULL ? forward_new(b->o.loop, where, b) : NULL;
+        return b->forward != NULL;
+}
+
+void backend_net_close(struct backend *b)
+{
+        dialout_free(b->dialout);
+        forward_free(b->forward);
+        netstack_free(b->netstack);
+}

@@ -1,0 +1,21 @@
+/* daemon/backend_net.h - a host of our own instead of a TUN device (userspace networking), and connections out for programs
+ * of this host.  Part of the backend.  Control thread.
+ *
+ * Inwards, what the packet filter let through becomes sockets of the kernel: our own addresses are 127.0.0.1, others are
+ * what an advertised route leads to.  Outwards, who wants into the tailnet is connected by the stack; on a host with a
+ * TUN device the kernel connects everybody.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct backend;
+struct dialout;
+
+bool backend_net_open(struct backend *b);    /* false: out of memory */
+void backend_net_close(struct backend *b);
+void backend_net_packet(struct backend *b, const uint8_t *pkt, size_t len);
+/* Connections by name or address, as this node sees them. */
+struct dialout *backend_dialout(struct backend *b);

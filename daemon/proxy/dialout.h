@@ -1,0 +1,62 @@
+/* daemon/proxy/dialout.h - connections that somebody on this host asks for by name or address: through the stack, or by the
+ * kernel.  Control thread.
+ *
+ * A name is asked of our own resolver, A and AAAA at once; what it does not find is asked of the host's (/etc/hosts).
+ * Addresses are tried one after the other.  Where each one leads is a function of the daemon.
+ */
+#pragma once
+
+#include "base/addr.h"
+#include "base/loop.h"
+#include "daemon/dns/service.h"
+#include "daemon/netstack/relay.h"
+
+enum { DIALOUT_HOST_MAX = 256, DIALOUT_ADDRESSES_MAX = 8, DIALOUT_TRY_MS = 10000, DIALOUT_CALLS_MAX = 1024 };
+
+enum dialout_way {
+        DIALOUT_KERNEL,
+        DIALOUT_STACK,
+        DIALOUT_NOWHERE,
+};
+
+struct dialout_ops {
+        /* May change *dst (an address of ours is this host).  STACK: *ret_local is the source.  NOWHERE: *ret_why. */
+        enum dialout_way (*way)(void *arg, struct ip *dst, struct ip *ret_local, const char **ret_why);
+        struct dns_service *(*resolver)(void *arg);
+        const char *(*suffix)(void *arg);   /* of the tailnet's names; "" = none */
+};
+
+enum dialout_error {
+        DIALOUT_OK,
+        DIALOUT_NO_NAME,
+        DIALOUT_NO_ROUTE,
+        DIALOUT_REFUSED,
+        DIALOUT_TIMED_OUT,
+        DIALOUT_FAILED,
+};
+
+struct dialout_result {
+        enum dialout_error error;
+        const char *why;           /* a sentence for a person, valid for the call */
+        struct relay_end end;      /* belongs to whoever is called */
+        struct addr local, remote;
+};
+
+struct dialout;
+struct dialout_call;
+
+typedef void (*dialout_fn)(void *arg, const struct dialout_result *r);
+
+struct dialout *dialout_new(struct loop *l, const struct dialout_ops *ops, void *arg);   /* NULL: errno */
+void dialout_free(struct dialout *d);   /* calls under way are forgotten */
+/* fn is called once, never before this returns.  NULL: out of memory, or too many. */
+struct dialout_call *dialout_start(struct dialout *d, const char *host, uint16_t port, dialout_fn fn, void *arg);
+void dialout_cancel(struct dialout_call *c);   /* NULL is fine */
+
+/* Only the addresses of a name, for who decides by them; as above, error OK or not. */
+typedef void (*dialout_resolved_fn)(void *arg, enum dialout_error error, const struct ip *ips, size_t n);
+struct dialout_call *dialout_resolve(struct dialout *d, const char *host, dialout_resolved_fn fn, void *arg);
+/* Where a connection to this address would go; see struct dialout_ops. */
+enum dialout_way dialout_way(struct dialout *d, struct ip dst);
+/* Starts to connect a socket of the kernel; -1: errno. */
+int dialout_socket(struct addr to, int type);
