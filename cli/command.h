@@ -42,6 +42,7 @@ int cmd_down(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_logout(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_status(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_ping(struct cli *c, const struct command *self, int argc, char **argv);
+int cmd_nc(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_ip(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_whois(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_dns(struct cli *c, const struct command *self, int argc, char **argv);

@@ -16,6 +16,7 @@ const struct command commands[] = {
                 .names_endpoint = true},
         {"status", "show this node and its peers", "[flags]", cmd_status},
         {"ping", "ping a peer through the tailnet and show its path", "[flags] HOST-OR-IP", cmd_ping},
+        {"nc", "connect to a port of a host, with standard input and output", "HOST-OR-IP PORT", cmd_nc},
         {"dns", "show the DNS configuration, or ask the resolver", "status|query [flags]", cmd_dns},
         {"netcheck", "look at this network: UDP, NAT, relays", "[flags]", cmd_netcheck},
         {"ip", "print the tailnet addresses of this node or of a peer", "[-1] [-4] [-6] [PEER]", cmd_ip, .names_endpoint = true},

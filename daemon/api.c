@@ -7,6 +7,7 @@
 
 #include "base/crypto.h"
 #include "base/json.h"
+#include "daemon/api_dial.h"
 #include "daemon/api_dns.h"
 #include "daemon/localapi/status.h"
 #include "daemon/view.h"
@@ -524,6 +525,7 @@ const struct lapi_endpoint api_endpoints[] = {
         {"dns-config", LAPI_GET, 405, LAPI_READ, 0, api_dns_config},
         {"dns-osconfig", LAPI_GET, 405, LAPI_WRITE, 0, api_dns_osconfig},
         {"dns-query", LAPI_GET, 405, LAPI_WRITE, 0, api_dns_query},
+        {"dial", LAPI_POST, 405, LAPI_OPEN, 0, api_dial},
         {"profiles/", LAPI_GET | LAPI_PUT | LAPI_POST | LAPI_DELETE, 405, LAPI_WRITE, 0, h_profiles},
         {"serve-config", LAPI_GET, 405, LAPI_READ, 0, h_serve_config},
         {"tka/status", LAPI_GET, 405, LAPI_READ, 0, h_tka_status},

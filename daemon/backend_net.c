@@ -87,6 +87,12 @@ static enum dialout_way way(void *arg, struct ip *dst, struct ip *ret_local, con
         return ip_is_set(*ret_local) ? DIALOUT_STACK : nowhere(ret_why, "this node has no address of that family");
 }
 
+static bool is_outside(void *arg, struct ip dst)
+{
+        const struct backend *b = arg;
+        return !ip_is_tailnet(dst) && !is_own(b, dst) && !backend_wants_exit_node(b) && route_bits(b, dst) < 0;
+}
+
 static struct dns_service *resolver(void *arg)
 {
         return backend_dns(arg);
@@ -98,11 +104,16 @@ static const char *suffix(void *arg)
         return s != NULL ? s : "";
 }
 
-static const struct dialout_ops dialout_ops = {way, resolver, suffix};
+static const struct dialout_ops dialout_ops = {way, is_outside, resolver, suffix};
 
 struct dialout *backend_dialout(struct backend *b)
 {
         return b->dialout;
+}
+
+struct loop *backend_loop(struct backend *b)
+{
+        return b->o.loop;
 }
 
 /* ---- what comes in ---- */

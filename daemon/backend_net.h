@@ -13,9 +13,11 @@
 
 struct backend;
 struct dialout;
+struct loop;
 
 bool backend_net_open(struct backend *b);    /* false: out of memory */
 void backend_net_close(struct backend *b);
 void backend_net_packet(struct backend *b, const uint8_t *pkt, size_t len);
 /* Connections by name or address, as this node sees them. */
 struct dialout *backend_dialout(struct backend *b);
+struct loop *backend_loop(struct backend *b);

@@ -1,7 +1,6 @@
-#include "daemon/localapi/server.h"
+#include "daemon/localapi/request.h"
 
 #include <errno.h>
-#include <microhttpd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,58 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/log.h"
-#include "daemon/localapi/share.h"
 #include "daemon/localapi/socket.h"
 
 #define PREFIX "/localapi/v0/"
-
-struct lapi_stream {
-        struct lapi_req *req;
-        struct buf queue;      /* lines not yet sent */
-        size_t lines;
-        bool suspended;
-        bool closing;          /* hang up when the queue is out */
-};
-
-struct lapi_req {
-        struct lapi_server *server;
-        struct MHD_Connection *conn;
-        const struct lapi_endpoint *endpoint;
-        unsigned method;
-        const char *rest;              /* of the path, behind a prefix endpoint's name */
-        struct lapi_peer peer;
-        struct buf body;
-        bool too_big;
-        bool started;                  /* the endpoint's function was called */
-        bool suspended;
-        bool answered, queued, dead;
-        struct MHD_Response *response; /* until it is queued */
-        unsigned status;
-        void (*on_gone)(void *arg);
-        void *gone_arg;
-        struct watch watch;            /* notices a client that leaves while we think */
-        struct lapi_stream *stream;
-        char path[256];
-        char param[1024];
-        struct lapi_req *next;         /* all requests of the server */
-};
-
-struct lapi_server {
-        struct loop *loop;
-        struct lapi_ops ops;
-        void *arg;
-        struct MHD_Daemon *mhd;
-        struct watch watch;
-        struct timer timer;
-        struct lapi_req *requests;
-        bool closed_one;       /* during this MHD_run() */
-        struct lapi_share share;
-        struct log_limit refusals;
-        bool stopping;         /* no more questions: libmicrohttpd aborts where one waits for its answer at the end */
-        char path[108];
-};
 
 /* ---- driving libmicrohttpd ---- */
 
@@ -78,7 +29,7 @@ static void run(struct lapi_server *s)
                 loop_timer_stop(&s->timer);
 }
 
-static void run_soon(struct lapi_server *s)
+void lapi_run_soon(struct lapi_server *s)
 {
         loop_timer_in(s->loop, &s->timer, 0);
 }
@@ -138,7 +89,7 @@ static bool is_refused(struct MHD_Connection *conn)
 
 /* ---- answers ---- */
 
-static void add_headers(const struct lapi_server *s, struct MHD_Response *r, const char *type)
+void lapi_add_headers(const struct lapi_server *s, struct MHD_Response *r, const char *type)
 {
         char cap[16];
         snprintf(cap, sizeof(cap), "%d", s->ops.cap_version);
@@ -158,10 +109,10 @@ static void resume(struct lapi_req *r)
                 return;
         r->suspended = false;
         MHD_resume_connection(r->conn);
-        run_soon(r->server);
+        lapi_run_soon(r->server);
 }
 
-static void answer(struct lapi_req *r, int status, struct MHD_Response *resp)
+void lapi_answer(struct lapi_req *r, int status, struct MHD_Response *resp)
 {
         if (r->answered || resp == NULL) {
                 if (resp != NULL)
@@ -180,8 +131,8 @@ void lapi_reply_body(struct lapi_req *r, int status, const char *content_type, c
         struct MHD_Response *resp =
                 MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
         if (resp != NULL)
-                add_headers(r->server, resp, content_type);
-        answer(r, status, resp);
+                lapi_add_headers(r->server, resp, content_type);
+        lapi_answer(r, status, resp);
 }
 
 void lapi_reply_text(struct lapi_req *r, int status, const char *fmt, ...)
@@ -342,7 +293,7 @@ static void on_client(struct watch *w, unsigned events, mono_t now)
         if (r->stream != NULL && r->stream->suspended) {
                 r->stream->suspended = false;
                 MHD_resume_connection(r->conn);
-                run_soon(r->server);
+                lapi_run_soon(r->server);
         }
         resume(r);
 }
@@ -390,8 +341,8 @@ struct lapi_stream *lapi_stream_start(struct lapi_req *r, void (*on_gone)(void *
         buf_init(&s->queue, 256 << 20);
         s->req = r;
         r->stream = s;
-        add_headers(r->server, resp, "application/json");
-        answer(r, 200, resp);
+        lapi_add_headers(r->server, resp, "application/json");
+        lapi_answer(r, 200, resp);
         lapi_on_gone(r, on_gone, arg);
         watch_client(r);
         return s;
@@ -422,7 +373,7 @@ bool lapi_stream_send(struct lapi_stream *s, const json_t *v)
         if (s->suspended) {
                 s->suspended = false;
                 MHD_resume_connection(s->req->conn);
-                run_soon(s->req->server);
+                lapi_run_soon(s->req->server);
         }
         return room;
 }
@@ -624,7 +575,7 @@ enum err lapi_server_new(struct loop *l, const char *path, const struct lapi_ops
         (void)str_copy(s->path, sizeof(s->path), path);
         watch_init(&s->watch, on_ready);
         timer_init(&s->timer, on_timer);
-        s->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
+        s->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE, 0, NULL, NULL, on_request, s,
                 MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_STRICT_FOR_CLIENT, 1,
                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)LAPI_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, 120u,
@@ -658,6 +609,7 @@ void lapi_server_free(struct lapi_server *s)
                 }
                 resume(r);
         }
+        lapi_upgraded_stop(s);
         loop_unwatch(&s->watch);
         loop_timer_stop(&s->timer);
         MHD_run(s->mhd);

@@ -81,8 +81,23 @@ void lapi_reply_json(struct lapi_req *r, int status, json_t *v /* consumed; NULL
 void lapi_reply_body(struct lapi_req *r, int status, const char *content_type, const char *text);
 void lapi_reply_text(struct lapi_req *r, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void lapi_reply_empty(struct lapi_req *r, int status);
+void lapi_reply_headers(struct lapi_req *r, int status, const char *const headers[][2], size_t n);   /* no body */
 /* {"error": text} with 500, as some endpoints have it. */
 void lapi_reply_error(struct lapi_req *r, const char *text);
+
+const char *lapi_header(struct lapi_req *r, const char *name);   /* the first of that name; NULL */
+
+/* ---- an answer after which the connection is no HTTP any more (101) ---- */
+struct lapi_upgraded;
+struct lapi_upgrade_ops {
+        /* The connection, to be closed by whoever is called, with what the client has said already.  Once, unless
+         * it goes away first: then gone() alone. */
+        void (*ready)(void *arg, struct lapi_upgraded *u, int fd, const void *early, size_t len);
+        /* The server stops, or the client left before it was ready: u must not be used any more. */
+        void (*gone)(void *arg);
+};
+void lapi_reply_upgrade(struct lapi_req *r, const char *protocol, const struct lapi_upgrade_ops *ops, void *arg);
+void lapi_upgraded_done(struct lapi_upgraded *u);   /* it is over; gone() is not called */
 
 /* ---- an endless answer, one line an event (watch-ipn-bus) ---- */
 struct lapi_stream;

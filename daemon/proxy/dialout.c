@@ -451,11 +451,9 @@ struct dialout_call *dialout_resolve(struct dialout *d, const char *host, dialou
         return c;
 }
 
-enum dialout_way dialout_way(struct dialout *d, struct ip dst)
+bool dialout_is_outside(struct dialout *d, struct ip dst)
 {
-        struct ip local;
-        const char *why;
-        return d->ops->way(d->arg, &dst, &local, &why);
+        return d->ops->is_outside(d->arg, dst);
 }
 
 struct dialout *dialout_new(struct loop *l, const struct dialout_ops *ops, void *arg)

@@ -22,6 +22,7 @@ enum dialout_way {
 struct dialout_ops {
         /* May change *dst (an address of ours is this host).  STACK: *ret_local is the source.  NOWHERE: *ret_why. */
         enum dialout_way (*way)(void *arg, struct ip *dst, struct ip *ret_local, const char **ret_why);
+        bool (*is_outside)(void *arg, struct ip dst);
         struct dns_service *(*resolver)(void *arg);
         const char *(*suffix)(void *arg);   /* of the tailnet's names; "" = none */
 };
@@ -56,7 +57,6 @@ void dialout_cancel(struct dialout_call *c);   /* NULL is fine */
 /* Only the addresses of a name, for who decides by them; as above, error OK or not. */
 typedef void (*dialout_resolved_fn)(void *arg, enum dialout_error error, const struct ip *ips, size_t n);
 struct dialout_call *dialout_resolve(struct dialout *d, const char *host, dialout_resolved_fn fn, void *arg);
-/* Where a connection to this address would go; see struct dialout_ops. */
-enum dialout_way dialout_way(struct dialout *d, struct ip dst);
+bool dialout_is_outside(struct dialout *d, struct ip dst);   /* not in the tailnet, nor reached through it */
 /* Starts to connect a socket of the kernel; -1: errno. */
 int dialout_socket(struct addr to, int type);

@@ -4,13 +4,14 @@
 """
 import hashlib
 import os
+import socket
 import threading
 import time
 
 import pytest
 
-from lab import wait_for
-from userspace import HOME, Userspace, socks5
+from traffic_host import Echo
+from userspace import Userspace, read_exactly, socks5
 
 
 @pytest.fixture
@@ -60,3 +61,117 @@ def test_curl_by_socks5_moves_100_mib(net):
         print(f"SOCKS5 to {name}: 100 MiB in {took:.2f} s, {100 * 8.388608 / took:.0f} Mbit/s")
     assert alpha.status()["TUN"] is False
     assert "tailscale0" not in alpha.sh("ip -o link")
+
+
+class HalfClosed:
+    """Answers with the checksum of all it got, once the client writes no more."""
+
+    def __init__(self, host, address="0.0.0.0", port=8001):
+        self.sock = host.listen(address, port)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            try:
+                c, _ = self.sock.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._one, args=(c,), daemon=True).start()
+
+    @staticmethod
+    def _one(c):
+        with c:
+            c.settimeout(60)
+            digest = hashlib.sha256()
+            while data := c.recv(1 << 16):
+                digest.update(data)
+            c.sendall(digest.hexdigest().encode())
+
+
+def upload(s, mib=8):
+    """Sends, half-closes and returns whether the other side got all of it."""
+    data = os.urandom(1 << 20) * mib
+    s.sendall(data)
+    s.shutdown(socket.SHUT_WR)
+    return read_exactly(s, 64).decode() == hashlib.sha256(data).hexdigest()
+
+
+def test_half_closed_connections_lose_nothing(net):
+    _, alpha, beta = net
+    HalfClosed(beta)
+    code, s, _ = socks5(alpha, beta.ip, 8001)
+    assert code == 0 and upload(s)
+    code, s, _ = socks5(alpha, beta.ip6, 8001)
+    assert code == 5, "nobody listens there on IPv6"
+    text = "x" * 3000000
+    assert alpha.tailscale("nc", "beta", "8001", input=text).stdout == hashlib.sha256(text.encode()).hexdigest()
+    assert beta.tailscale("nc", beta.ip, "8001", input=text).stdout == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_nc_in_both_modes_and_its_mistakes(net):
+    lab, alpha, beta = net
+    Echo(beta)
+    Echo(alpha, 7075)
+    assert alpha.tailscale("nc", "beta", "7070").stdout == alpha.ip
+    assert alpha.tailscale("nc", beta.ip6, "7070").stdout == alpha.ip6
+    assert beta.tailscale("nc", "alpha", "7075").stdout == "127.0.0.1", "a peer is this host"
+    assert alpha.tailscale("nc", alpha.ip, "7075").stdout == "127.0.0.1"
+    web = lab.host("web")
+    Echo(web)
+    assert alpha.tailscale("nc", web.address, "7070").stdout == alpha.router.wan4, "dialled by the client itself"
+    for words, code, says in (
+            (("beta", "9"), 1, 'Dial("beta", 9): unexpected HTTP response: 502 Bad Gateway, dial failure: 100.64.0.2:9: '
+                               'the connection was refused'),
+            (("nobody.mesh.example", "80"), 1, "502 Bad Gateway, resolve failure: no address is known for the name nobody"),
+            (("100.64.9.9", "80"), 1, "no node of the tailnet has this address"),
+            (("beta", "http"), 1, 'invalid port number "http": want 1 to 65535'),
+            (("beta", "0"), 1, 'invalid port number "0"'),
+            (("beta", "65536"), 1, "want 1 to 65535"),
+            (("a b", "1"), 1, 'invalid host "a b"'),
+            (("beta",), 1, "usage: tailscale nc HOST-OR-IP PORT"),
+            (("--udp", "beta", "1"), 2, "udp")):
+        done = alpha.tailscale("nc", *words, check=False)
+        assert done.returncode == code and says in done.stderr and not done.stdout, (words, done)
+    alpha.tailscale("down")
+    done = alpha.tailscale("nc", "beta", "7070", check=False)
+    assert done.returncode == 1 and "stopped" in done.stdout
+
+
+def test_wrong_socks_requests(net):
+    _, alpha, beta = net
+    Echo(beta)
+    code, s, bound = socks5(alpha, "beta", 7070)
+    assert code == 0 and s.recv(99).decode() == alpha.ip
+    assert socket.inet_ntop(socket.AF_INET, bound[:4]) == alpha.ip, "bound to our own address"
+    begin = time.monotonic()
+    assert socks5(alpha, "beta", 9)[0] == 5, "refused"
+    assert socks5(alpha, "127.0.0.1", 9)[0] == 5
+    assert socks5(alpha, "nobody.mesh.example", 80)[0] == 4, "unknown name"
+    assert socks5(alpha, "100.64.9.9", 80)[0] == 3, "nobody has that address"
+    assert time.monotonic() - begin < 10
+    assert socks5(alpha, "beta", 7070, command=2)[0] == 7, "BIND"
+    assert socks5(alpha, "be ta", 7070)[0] == 8
+    for sent, answer in ((b"\4\1\0\x50\1\2\3\4\0", b"\5\xff"), (b"GET / HTTP/1.1\r\n\r\n", b"\5\xff"),
+                         (b"\5\1\2", b"\5\xff"), (b"\5\1\0\4", b"\5\0\5\1\0\1\0\0\0\0\0\0"),
+                         (b"\5\1\0\5\1\0\2", b"\5\0\5\10\0\1\0\0\0\0\0\0")):
+        s = alpha.dial()
+        s.sendall(sent)
+        assert read_exactly(s, len(answer) + 1) == answer, sent
+
+
+def test_peers_reach_this_host_on_loopback(net):
+    lab, alpha, beta = net
+    HalfClosed(alpha, "127.0.0.1", 8002)
+    for address in (alpha.ip, alpha.ip6):
+        s = beta.sock(socket.SOCK_STREAM, socket.AF_INET6 if ":" in address else socket.AF_INET, timeout=30)
+        s.connect((address, 8002))
+        assert upload(s)
+        begin = time.monotonic()
+        with pytest.raises(ConnectionRefusedError):
+            s = beta.sock(socket.SOCK_STREAM, socket.AF_INET6 if ":" in address else socket.AF_INET, timeout=5)
+            s.connect((address, 8003))
+        assert time.monotonic() - begin < 2
+    alpha.tailscale("set", "--shields-up")
+    s = beta.sock(socket.SOCK_STREAM, timeout=1)
+    with pytest.raises(OSError):
+        s.connect((alpha.ip, 8002))
