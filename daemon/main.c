@@ -145,7 +145,7 @@ static int clean_up(const struct options *o)
         } else {
                 osdns_cleanup(o->tun);
                 router_cleanup(o->tun);
-                firewall_cleanup();
+                firewall_cleanup(host);
         }
         lapi_socket_remove_dead(o->socket);
         hostfile_free(host);

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "daemon/host/firewalld.h"
 #include "daemon/host/forwarding.h"
 #include "daemon/host/limiter.h"
 #include "daemon/host/nft.h"
@@ -49,6 +50,7 @@ struct firewall {
         struct timer check;
         struct limiter limit;
         struct hostfile *host;
+        struct firewalld *firewalld;   /* NULL: not to be asked */
         char ifname[IFNAMSIZ];
         struct firewall_config want;
         bool applied;               /* `want` is in force */
@@ -61,6 +63,11 @@ struct firewall {
         struct foreign foreign[FOREIGN_MAX];
         char warning[512], why[256];
 };
+
+static enum firewall_mode mode(const struct firewall *f)
+{
+        return f->want.mode;
+}
 
 /* ---- our table ---- */
 
@@ -186,6 +193,8 @@ static void warn_of(struct firewall *f, const struct foreign *c)
         bool known = false;
         if (f->warning[0] != '\0' || nft_names_interface(f->nft, c->family, c->table, f->ifname, &known) != ERR_NONE || known)
                 return;
+        if (c->firewalld && f->firewalld != NULL && firewalld_is_asking(f->firewalld))
+                return;
         if (c->firewalld) {
                 snprintf(f->warning, sizeof(f->warning), "firewalld rejects what comes out of the tunnel: run 'firewall-cmd "
                         "--permanent --zone=trusted --add-interface=%s' and 'firewall-cmd --reload'", f->ifname);
@@ -218,11 +227,21 @@ static void find_host_chain(void *arg, const struct nft_base_chain *c)
         }
 }
 
+static void ask_firewalld(struct firewall *f)
+{
+        bool there = false;
+        for (size_t i = 0; i < f->foreign_count; i++)
+                there = f->foreign[i].firewalld || there;
+        if (f->firewalld != NULL && there && mode(f) == FIREWALL_ON)
+                firewalld_want(f->firewalld, f->want.port);
+}
+
 static enum err find_host_chains(struct firewall *f)
 {
         f->host_count = f->foreign_count = 0;
         f->warning[0] = '\0';
         enum err e = nft_each_base_chain(f->nft, find_host_chain, f);
+        ask_firewalld(f);
         for (size_t i = 0; e == ERR_NONE && i < f->foreign_count; i++)
                 warn_of(f, &f->foreign[i]);
         return e;
@@ -278,11 +297,6 @@ static size_t count_rules(struct nft *n, struct nft_at at)
 }
 
 /* ---- making it so ---- */
-
-static enum firewall_mode mode(const struct firewall *f)
-{
-        return f->want.mode;
-}
 
 static bool wants_marks(const struct firewall *f)
 {
@@ -356,6 +370,8 @@ static bool same_config(const struct firewall_config *a, const struct firewall_c
 enum err firewall_set(struct firewall *f, const struct firewall_config *c, const char **ret_why)
 {
         *ret_why = "";
+        if (c->mode != FIREWALL_ON && f->firewalld != NULL)
+                firewalld_leave(f->firewalld);
         if (same_config(&f->want, c) && f->applied && f->marks == wants_marks(f))
                 return ERR_NONE;
         f->want = *c;
@@ -410,6 +426,15 @@ static void on_ruleset_changed(struct watch *w, unsigned events, mono_t now)
                 loop_timer_at(f->loop, &f->check, limiter_next(&f->limit, now));
 }
 
+/* firewalld answered: it lets us through, or the administrator has to know that it does not. */
+static void on_firewalld(void *arg)
+{
+        struct firewall *f = arg;
+        f->warning[0] = '\0';
+        for (size_t i = 0; mode(f) == FIREWALL_ON && i < f->foreign_count; i++)
+                warn_of(f, &f->foreign[i]);
+}
+
 /* ---- life ---- */
 
 enum err firewall_new(struct loop *l, const char *ifname, struct hostfile *host, struct firewall **ret,
@@ -433,6 +458,7 @@ enum err firewall_new(struct loop *l, const char *ifname, struct hostfile *host,
                 free(f);
                 return ERR_IO;
         }
+        f->firewalld = firewalld_new(l, ifname, host, on_firewalld, f);
         if (nft_watch_fd(f->nft) < 0 || loop_watch(l, &f->watch, nft_watch_fd(f->nft), LOOP_READ) != ERR_NONE)
                 log_warn("changes of the firewall by others go unnoticed: %s", strerror(errno));
         *ret = f;
@@ -456,12 +482,15 @@ void firewall_free(struct firewall *f)
                 if (e != ERR_NONE)
                         log_warn("%s", reason(f, e));
         }
+        firewalld_free(f->firewalld);
         nft_close(f->nft);
         free(f);
 }
 
-void firewall_cleanup(void)
+void firewall_cleanup(struct hostfile *host)
 {
+        if (host != NULL)
+                firewalld_cleanup(host);
         struct firewall f = {.owner = false, .nft = nft_open()};
         enum err e = f.nft != NULL ? remove_all(&f) : ERR_NONE;
         if (e != ERR_NONE && e != ERR_UNSUPPORTED)

@@ -3,7 +3,8 @@
  * Marks, drops and masquerade live in a table of our own (inet tailscale), which is replaced in one
  * transaction and, from Linux 5.12, cannot be flushed by others and goes with the process.  Only what must be
  * said in the host's own chains is said there: "accept" in INPUT and FORWARD of the iptables tables, because
- * an accept of ours does not overrule a drop of theirs.  These are matches iptables-nft can show.
+ * an accept of ours does not overrule a drop of theirs.  These are matches iptables-nft can show.  firewalld is
+ * asked to let us through (firewalld.h); of others whose word is the last a warning tells.
  *
  * Modes: on, everything; nodivert, marks and masquerade only, so that no packet is dropped or let through
  * against the administrator's rules; off, nothing.  Changes by others are watched and what they flushed is put
@@ -39,5 +40,5 @@ ERR_CHECK enum err firewall_set(struct firewall *f, const struct firewall_config
 const char *firewall_warning(const struct firewall *f);
 /* Removes everything.  NULL is fine. */
 void firewall_free(struct firewall *f);
-/* After a process that died. */
-void firewall_cleanup(void);
+/* After a process that died; host: what it noted, or NULL. */
+void firewall_cleanup(struct hostfile *host);

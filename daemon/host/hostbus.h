@@ -1,16 +1,19 @@
-/* daemon/host/hostbus.h - the system bus, as DNS needs it: systemd-resolved and NetworkManager.
+/* daemon/host/hostbus.h - the system bus, as we need it: systemd-resolved, NetworkManager and firewalld.
  *
  * libsystemd is loaded when there is one, so the same binary runs on hosts without it.  Calls wait for their
- * answer, HOSTBUS_CALL_MS at most, so: the thread of osdns_worker.c, or a start-up that has no loop yet.
- * Source: org.freedesktop.resolve1(5); NetworkManager's D-Bus interface.
+ * answer, HOSTBUS_CALL_MS at most, so: the thread of osdns_worker.c or firewalld.c, or a start-up that has no loop
+ * yet.
+ * Source: org.freedesktop.resolve1(5); NetworkManager's D-Bus interface; firewalld.dbus(5).
  */
 #pragma once
+
+#include <net/if.h>
 
 #include "base/err.h"
 #include "base/loop.h"
 #include "daemon/host/osdns_decide.h"
 
-enum { HOSTBUS_CALL_MS = 1000, HOSTBUS_WHY_MAX = 256 };
+enum { HOSTBUS_CALL_MS = 1000, FIREWALLD_WAIT_MS = 3000, HOSTBUS_WHY_MAX = 256 };
 
 struct hostbus;
 
@@ -36,3 +39,17 @@ ERR_CHECK enum err hostbus_resolved_revert(struct hostbus *b, int ifindex, char 
 ERR_CHECK enum err hostbus_nm_set(struct hostbus *b, const char *ifname, const struct osdns_config *c,
                                   char why[HOSTBUS_WHY_MAX]);
 ERR_CHECK enum err hostbus_nm_revert(struct hostbus *b, const char *ifname, char why[HOSTBUS_WHY_MAX]);
+
+/* An interface in zone "trusted" and a UDP port in another zone; either may be missing: "", 0. */
+struct firewalld_part {
+        char ifname[IFNAMSIZ];
+        uint16_t port;
+        char zone[64];
+};
+/* Each call waits FIREWALLD_WAIT_MS at most: it rebuilds its rules in Python.  p: what is wanted; left in it is what
+ * is missing, and the default zone. */
+ERR_CHECK enum err hostbus_firewalld_look(struct hostbus *b, struct firewalld_part *p, char why[HOSTBUS_WHY_MAX]);
+/* Until it is reloaded. */
+ERR_CHECK enum err hostbus_firewalld_add(struct hostbus *b, const struct firewalld_part *p, char why[HOSTBUS_WHY_MAX]);
+ERR_CHECK enum err hostbus_firewalld_remove(struct hostbus *b, const struct firewalld_part *p,
+                                            char why[HOSTBUS_WHY_MAX]);

@@ -16,6 +16,7 @@
         X(sd_bus_add_match)                                                                                  \
         X(sd_bus_message_new_method_call)                                                                    \
         X(sd_bus_message_append)                                                                             \
+        X(sd_bus_message_set_auto_start)                                                                     \
         X(sd_bus_message_appendv)                                                                            \
         X(sd_bus_message_append_array)                                                                       \
         X(sd_bus_message_open_container)                                                                     \
@@ -43,6 +44,7 @@ struct hostbus {
         struct timer later; /* signals that arrived while a call waited lie in the library's queue */
         void (*on_change)(void *arg);
         void *arg;
+        int64_t call_ms; /* how long a call may wait */
         bool changed;
         bool closed;
 };

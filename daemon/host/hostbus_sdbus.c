@@ -91,6 +91,7 @@ struct hostbus *hostbus_open(struct loop *l, void (*on_change)(void *arg), void 
                 return NULL;
         }
         b->loop = l;
+        b->call_ms = HOSTBUS_CALL_MS;
         b->on_change = on_change;
         b->arg = arg;
         watch_init(&b->watch, on_readable);
@@ -132,7 +133,7 @@ int hostbus_call(struct hostbus *b, sd_bus_message *m, int rc, sd_bus_error *err
         if (rc >= 0 && b->closed)
                 rc = -ENOTCONN;
         if (rc >= 0)
-                rc = b->sd.sd_bus_call(b->bus, m, (uint64_t)HOSTBUS_CALL_MS * 1000, error, ret_reply);
+                rc = b->sd.sd_bus_call(b->bus, m, (uint64_t)b->call_ms * 1000, error, ret_reply);
         b->sd.sd_bus_message_unref(m);
         if (b->loop != NULL && !b->closed)
                 loop_timer_in(b->loop, &b->later, 0);

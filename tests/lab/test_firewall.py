@@ -3,12 +3,15 @@
         alpha --- internet --- gate --- server
 """
 import os
+import re
 import shutil
+import signal
 import time
 
 import pytest
 
-from lab import wait_for
+import debs
+from lab import end, wait_for
 from traffic_host import Echo, ask_tcp, ask_udp
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -192,26 +195,86 @@ def test_beside_ufw_before_and_after_its_reload(net):
     assert "22/tcp" in gate.sh("ufw status")
 
 
-@pytest.mark.skipif(not shutil.which("firewalld") or not shutil.which("dbus-daemon"), reason="firewalld is not installed; ./dev leaves it out, as it would start on this machine")
-def test_beside_firewalld_before_and_after_its_reload(net):
-    """It rejects the tunnel until the administrator says otherwise; health names the commands, which suffice."""
-    lab, alpha, gate = net
-    gate.sh("mkdir -p /run/dbus")
-    gate.spawn(["dbus-daemon", "--system", "--nofork", "--nopidfile"], "dbus.log")
-    wait_for("the bus", lambda: gate.run("test", "-S", "/run/dbus/system_bus_socket", check=False).returncode == 0)
-    gate.spawn(["firewalld", "--nofork", "--nopid"], "firewalld.log")
-    wait_for("firewalld", lambda: gate.run("firewall-cmd", "--state", check=False).returncode == 0, 60, 0.5)
+@pytest.fixture
+def firewalld(net):
+    """The real one, on the gate."""
+    _, _, gate = net
+    debs.overlay(gate, debs.unpack("firewalld"))
+    debs.start_bus(gate)
+    run_firewalld(gate)
+    return net
+
+
+def run_firewalld(gate):
+    gate.firewalld = gate.spawn(["firewalld", "--nofork", "--nopid"], "firewalld.log")
+    wait_for("firewalld", lambda: gate.run("firewall-cmd", "--state", check=False).returncode == 0, 60, 0.2)
+
+
+def told(gate):
+    """All that firewalld was told, and what it made of it, but for the chains of a zone once used: it keeps them."""
+    rules = re.sub(r"\tchain \w+_trusted\w* \{.*?\n\t\}\n\n?", "", gate.sh("nft list table inet firewalld"), flags=re.S)
+    return gate.sh("firewall-cmd --list-all-zones"), rules.replace("\n\n", "\n")
+
+
+def test_beside_firewalld(firewalld):
+    """The tunnel is trusted while we run, over reload and restart, and not a moment longer."""
+    lab, alpha, gate = firewalld
+    before = told(gate)
     join(lab, alpha, gate)
-    assert ask_tcp(alpha, gate.ip, 7080, 1.0) is None
-    said = [h for h in gate.status()["Health"] if "firewall-cmd" in h]
-    assert said
-    for command in said[0].split("'")[1::2]:
-        gate.sh(command)
-    wait_for("traffic", lambda: works(alpha, gate) == ALL, 10)
+    wait_for("the tunnel is let in", lambda: works(alpha, gate) == ALL, 20)
+    wait_for("the port is open", lambda: "41641/udp" in gate.sh("firewall-cmd --list-ports"))
+    assert gate.sh("firewall-cmd --get-zone-of-interface=tailscale0") == "trusted\n"
+    assert gate.status()["Health"] == []
+    assert ask_tcp(lab.net, gate.address, 7080, 1.0) is None, "the host's own rules hold for everybody else"
     gate.sh("firewall-cmd --reload")
     time.sleep(1.0)
-    assert works(alpha, gate) == ALL and gate.status()["Health"] == []
-    assert ask_tcp(lab.net, gate.address, 7080, 1.0) is None, "the host's own rules hold for everybody else"
+    assert works(alpha, gate) == ALL
+    wait_for("the port is open", lambda: "41641/udp" in gate.sh("firewall-cmd --list-ports"))
+    end(gate.firewalld)
+    run_firewalld(gate)
+    wait_for("the tunnel is let in", lambda: works(alpha, gate) == ALL, 20)
+    wait_for("the port is open", lambda: "41641/udp" in gate.sh("firewall-cmd --list-ports"))
+    gate.tailscale("set", "--netfilter-mode=nodivert")
+    wait_for("nothing of ours is left", lambda: told(gate) == before)
+    gate.tailscale("set", "--netfilter-mode=on")
+    wait_for("the tunnel is let in", lambda: works(alpha, gate) == ALL, 20)
+    gate.stop()
+    assert told(gate) == before
+
+
+def test_firewalld_after_a_kill(firewalld):
+    lab, alpha, gate = firewalld
+    before = told(gate)
+    for moment in (0, 0.3, 1, 3):
+        gate.start()
+        gate.up()
+        time.sleep(moment)
+        gate.stop(signal.SIGKILL)
+        time.sleep(0.5)          # firewalld may still be at what it was told
+        gate.run(lab.tailscaled, "--cleanup")
+        assert told(gate) == before, moment
+        assert gate.sh("ls /run/tailscale") == ""
+    # The next one takes over, and gives back what it did not put there itself.
+    gate.start()
+    gate.up()
+    wait_for("it is told", lambda: "41641/udp" in gate.sh("firewall-cmd --list-ports"))
+    gate.stop(signal.SIGKILL)
+    gate.start()
+    gate.up()
+    gate.stop()
+    assert told(gate) == before
+
+
+def test_a_zone_that_the_administrator_chose(firewalld):
+    lab, alpha, gate = firewalld
+    gate.sh("firewall-cmd --zone=internal --add-interface=tailscale0; firewall-cmd --add-port=41641/udp")
+    before = told(gate)
+    join(lab, alpha, gate)
+    time.sleep(2)
+    assert gate.sh("firewall-cmd --get-zone-of-interface=tailscale0") == "internal\n"
+    assert ask_tcp(alpha, gate.ip, 7080, 1.0) is None, "as that zone says"
+    gate.stop()
+    assert told(gate) == before
 
 
 FW4 = """
