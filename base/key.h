@@ -40,6 +40,8 @@ bool node_public_is_zero(const struct node_public *k);
 bool disco_public_eq(const struct disco_public *a, const struct disco_public *b);
 bool disco_public_is_zero(const struct disco_public *k);
 
+enum { AUTH_KEY_MAX = 511 };   /* characters of an auth key, without what follows "--TL" */
+
 /* Parsers want exactly prefix + 64 hex digits of either case; anything else is ERR_FORMAT.  A zero key
  * is legal: it means "none". */
 ERR_CHECK enum err key_private_parse(const char *s, struct key_private *ret);

@@ -23,7 +23,7 @@ enum {
 };
 
 struct client {
-        char socket[108];
+        char socket[CLIENT_SOCKET_MAX + 1];
         CURL *curl;
         struct curl_slist *headers;
         mono_t started;
@@ -199,34 +199,34 @@ void client_complain(const struct client *c, const char *path, const struct answ
 {
         char text[1024];
         if (a->err == ERR_NOT_FOUND && c->names_endpoint) {
-                fprintf(stderr, "Failed to connect to local Tailscale daemon for /localapi/v0/%.*s; not running? "
+                text_print(stderr, "Failed to connect to local Tailscale daemon for /localapi/v0/%.*s; not running? "
                         "(no daemon at %s)\nstart it with 'systemctl start tailscaled', or run 'tailscaled' as root\n",
                         (int)strcspn(path, "?"), path, c->socket);
         } else if (a->err == ERR_NOT_FOUND) {
-                fprintf(stderr, "failed to connect to local tailscaled; it doesn't appear to be running (no daemon at %s)\n"
+                text_print(stderr, "failed to connect to local tailscaled; it doesn't appear to be running (no daemon at %s)\n"
                         "start it with 'systemctl start tailscaled', or run 'tailscaled' as root\n", c->socket);
         } else if (a->err == ERR_PERMISSION) {
-                fprintf(stderr, "failed to connect to local tailscaled: permission denied on %s\n"
+                text_print(stderr, "failed to connect to local tailscaled: permission denied on %s\n"
                         "run the command with sudo\n", c->socket);
         } else if (a->err == ERR_FORMAT) {
-                fprintf(stderr, "failed to connect to local tailscaled: %s is no socket\n"
+                text_print(stderr, "failed to connect to local tailscaled: %s is no socket\n"
                         "give the path of the daemon's own with --socket, or leave the flag out\n", c->socket);
         } else if (a->err == ERR_TIMEOUT) {
-                fprintf(stderr, "the daemon did not answer %s in time\n", path);
+                text_print(stderr, "the daemon did not answer %s in time\n", path);
         } else if (a->err != ERR_NONE) {
-                fprintf(stderr, "the daemon hung up on %s: %s\n", path, c->error[0] ? c->error : "no answer");
+                text_print(stderr, "the daemon hung up on %s: %s\n", path, c->error[0] ? c->error : "no answer");
         } else if (a->status == 403) {
                 const char *why = error_text(a, text, sizeof(text)), said[] = "access denied: ";
-                fprintf(stderr, "Access denied: %s\n", why + (strncmp(why, said, strlen(said)) == 0 ? strlen(said) : 0));
+                text_print(stderr, "Access denied: %s\n", why + (strncmp(why, said, strlen(said)) == 0 ? strlen(said) : 0));
                 if (geteuid() != 0)
                         fputs("\nUse 'sudo' with the same command,\n"
                               "or once 'sudo tailscale up --operator=$USER' to allow it without.\n", stderr);
         } else if (a->status == 200 || a->status == 204) {
-                fprintf(stderr, "the daemon's answer to %s is not what it should be\n", path);
+                text_print(stderr, "the daemon's answer to %s is not what it should be\n", path);
         } else if (c->plain_errors && error_text(a, text, sizeof(text))[0] != '\0') {
-                fprintf(stderr, "%s\n", text);
+                text_print(stderr, "%s\n", text);
         } else {
-                fprintf(stderr, "%ld %s: %s\n", a->status, reason(a->status), error_text(a, text, sizeof(text)));
+                text_print(stderr, "%ld %s: %s\n", a->status, reason(a->status), error_text(a, text, sizeof(text)));
         }
 }
 

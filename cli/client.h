@@ -15,6 +15,8 @@
 
 struct client;
 
+enum { CLIENT_SOCKET_MAX = 107 };   /* characters of its path, as the kernel takes it */
+/* NULL: out of memory, or the path is longer. */
 struct client *client_new(const char *socket_path);
 void client_free(struct client *c);
 const char *client_socket(const struct client *c);

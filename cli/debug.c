@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "cli/command.h"
+#include "cli/text.h"
 
 /* Scripts look for lines like "\t\"RouteAll\": true": indented with tabs, as elsewhere. */
 static void print_tabs(const json_t *j)
@@ -57,9 +58,9 @@ static int subcommand_error(const char *word)
         if (word == NULL)
                 fputs("tailscale debug: missing subcommand; there is:", stderr);
         else
-                fprintf(stderr, "tailscale debug: unknown subcommand: %s; there is:", word);
+                text_print(stderr, "tailscale debug: unknown subcommand: %s; there is:", word);
         for (size_t i = 0; i < SHOWS; i++)
-                fprintf(stderr, "%s %s", i > 0 ? "," : "", shows[i].word);
+                text_print(stderr, "%s %s", i > 0 ? "," : "", shows[i].word);
         fputc('\n', stderr);
         return 1;
 }

@@ -5,6 +5,7 @@
 
 #include "base/crypto.h"
 #include "cli/command.h"
+#include "cli/text.h"
 
 const struct command commands[] = {
         {"up", "connect to the tailnet, logging in if needed", "[flags]", cmd_up},
@@ -31,7 +32,7 @@ static void usage(void)
 {
         fputs("usage: tailscale [--socket PATH] COMMAND [flags]\n\n", stderr);
         for (const struct command *k = commands; k->name != NULL; k++)
-                fprintf(stderr, "  %-10s %s\n", k->name, k->summary);
+                text_print(stderr, "  %-10s %s\n", k->name, k->summary);
         fputs("\n'tailscale COMMAND --help' shows the flags of a command.\n", stderr);
 }
 
@@ -43,6 +44,8 @@ static const char *default_of(const struct flag *f, char *out, size_t cap)
                 return *f->to.b ? "true" : "false";
         case FLAG_STRING:
                 return *f->to.s;
+        case FLAG_SECRET:
+                return "";
         case FLAG_INT:
                 snprintf(out, cap, "%lld", (long long)*f->to.i);
                 return out;
@@ -78,7 +81,7 @@ bool command_flags(const struct command *self, struct flag *flags, size_t n, int
         }
         enum err e = flags_parse(flags, n, argc, argv, ret_rest, why);
         if (e != ERR_NONE) {
-                fprintf(stderr, "%s%s%s", e != ERR_NOT_FOUND ? why : "", e != ERR_NOT_FOUND ? "\n" : "",
+                text_print(stderr, "%s%s%s", e != ERR_NOT_FOUND ? why : "", e != ERR_NOT_FOUND ? "\n" : "",
                         usage_text != NULL ? usage_text : "");
                 *ret_code = e == ERR_NOT_FOUND ? 0 : 2;
         }
@@ -90,7 +93,8 @@ bool command_no_words(int argc, char **argv, int rest)
 {
         if (rest >= argc)
                 return true;
-        fprintf(stderr, "too many non-flag arguments: [\"%s\"]\n", flags_shown(argv[rest]));
+        text_print(stderr, "too many non-flag arguments: [\"%s\"]\nonly flags are allowed here\n",
+                flags_shown(argv[rest]));
         return false;
 }
 
@@ -116,7 +120,7 @@ int cli_main(int argc, char **argv)
         int rest;
         enum err e = flags_parse(flags, 3, argc, argv, &rest, why);
         if (e == ERR_FORMAT) {
-                fprintf(stderr, "%s\n", why);
+                text_print(stderr, "%s\n", why);
                 usage();
                 return 2;
         }
@@ -137,16 +141,19 @@ int cli_main(int argc, char **argv)
         while (k->name != NULL && strcmp(k->name, name) != 0)
                 k++;
         if (k->name == NULL) {
-                fprintf(stderr, "tailscale: unknown subcommand: %s\n'tailscale --help' lists them\n", flags_shown(name));
+                text_print(stderr, "tailscale: unknown subcommand: %s\n'tailscale --help' lists them\n", flags_shown(name));
                 return 1;
+        }
+        if (socket[0] == '\0' || strlen(socket) > CLIENT_SOCKET_MAX) {
+                text_print(stderr, "invalid value \"%.120s\" for flag -socket: want a path of 1 to %d characters\n", socket,
+                        CLIENT_SOCKET_MAX);
+                return 2;
         }
         if (crypto_init() != ERR_NONE || curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
                 return 1;
         struct cli c = {.client = client_new(socket), .socket = socket};
-        if (c.client == NULL) {
-                fprintf(stderr, "the path of the socket is too long: %s\n", socket);
+        if (c.client == NULL)
                 return 1;
-        }
         if (k->names_endpoint)
                 client_name_endpoints(c.client);
         int code = help ? k->run(&c, k, 2, help_argv) : version || version_short ? k->run(&c, k, 1, argv) : k->run(&c, k, argc - rest, argv + rest);

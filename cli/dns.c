@@ -398,19 +398,19 @@ static int dns_query(struct cli *c, const struct command *self, int argc, char *
         if (!command_flags(self, flags, 1, argc, argv, &rest, &code))
                 return code;
         if (argc - rest < 1) {
-                fputs("missing required argument: name\n", stderr);
+                fputs("missing required argument: name\nusage: tailscale dns query [--json] NAME [TYPE]\n", stderr);
                 return 1;
         }
         if (argc - rest > 2) {
                 fputs("unexpected extra arguments:", stderr);
                 for (int i = rest + 2; i < argc; i++)
-                        fprintf(stderr, " %s", argv[i]);
-                fputs("\n", stderr);
+                        text_print(stderr, " %s", argv[i]);
+                fputs("\nusage: tailscale dns query [--json] NAME [TYPE]\n", stderr);
                 return 1;
         }
         char type[16] = "A";
         if (argc - rest == 2 && !str_copy(type, sizeof(type), argv[rest + 1])) {
-                fprintf(stderr, "unknown DNS message type: %s\n", argv[rest + 1]);
+                text_print(stderr, "unknown DNS message type: %s\nwant a name such as A, AAAA, TXT or PTR\n", argv[rest + 1]);
                 return 1;
         }
         for (char *p = type; *p != '\0'; p++)
@@ -448,6 +448,6 @@ int cmd_dns(struct cli *c, const struct command *self, int argc, char **argv)
         for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++)
                 if (strcmp(subcommands[i].name + strlen("dns "), argv[rest]) == 0)
                         return subcommands[i].run(c, &subcommands[i], argc - rest, argv + rest);
-        fprintf(stderr, "tailscale dns: unknown subcommand: %s\n", argv[rest]);
+        text_print(stderr, "tailscale dns: unknown subcommand: %s; there is: status, query\n", argv[rest]);
         return 1;
 }

@@ -85,7 +85,7 @@ int cmd_exit_node(struct cli *c, const struct command *self, int argc, char **ar
                 return 1;
         }
         if (strcmp(argv[rest], "list") != 0) {
-                fprintf(stderr, "tailscale exit-node: unknown subcommand: %s; there is: list\n", argv[rest]);
+                text_print(stderr, "tailscale exit-node: unknown subcommand: %s; there is: list\n", argv[rest]);
                 return 1;
         }
         int after;

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/mono.h"
+#include "cli/text.h"
 
 struct flag *flags_find(struct flag *flags, size_t n, const char *name)
 {
@@ -52,6 +53,11 @@ static enum err set_value(struct flag *f, const char *value, char why[FLAGS_WHY_
                         return ERR_NONE;
                 break;
         case FLAG_STRING:
+                if (!text_is_clean(value))
+                        break;
+                *f->to.s = value;
+                return ERR_NONE;
+        case FLAG_SECRET:
                 *f->to.s = value;
                 return ERR_NONE;
         case FLAG_INT:
@@ -68,7 +74,7 @@ static enum err set_value(struct flag *f, const char *value, char why[FLAGS_WHY_
                 break;
         }
         static const char *const want[] = {
-                [FLAG_BOOL] = "true or false", [FLAG_STRING] = "text", [FLAG_INT] = "a whole number",
+                [FLAG_BOOL] = "true or false", [FLAG_STRING] = "text in UTF-8 without control characters", [FLAG_INT] = "a whole number",
                 [FLAG_DURATION] = "a duration such as 5s, 200ms or 1m30s",
         };
         snprintf(why, FLAGS_WHY_MAX, "invalid value \"%.80s\" for flag -%s: want %s", value, f->name,

@@ -1,7 +1,8 @@
 /* cli/flags.h - command-line flags as the reference's programs read them.
  *
  * -x and --x are the same; a value follows after '=' or as the next word; booleans take one only after '='.
- * Parsing stops at the first word that is no flag, or behind "--".  A flag given twice is an error.
+ * Parsing stops at the first word that is no flag, or behind "--".  A flag given twice is an error, as are control
+ * characters in a text.
  */
 #pragma once
 
@@ -11,7 +12,7 @@
 
 #include "base/err.h"
 
-enum flag_kind { FLAG_BOOL, FLAG_STRING, FLAG_INT, FLAG_DURATION };
+enum flag_kind { FLAG_BOOL, FLAG_STRING, FLAG_SECRET, FLAG_INT, FLAG_DURATION };
 
 struct flag {
         const char *name;
@@ -28,6 +29,7 @@ struct flag {
 
 #define FLAG_BOOL(n, var, h)     {.name = (n), .kind = FLAG_BOOL, .help = (h), .to.b = (var)}
 #define FLAG_STRING(n, var, h)   {.name = (n), .kind = FLAG_STRING, .help = (h), .to.s = (var)}
+#define FLAG_SECRET(n, var, h)   {.name = (n), .kind = FLAG_SECRET, .help = (h), .to.s = (var)}   /* never shown */
 #define FLAG_INT(n, var, h)      {.name = (n), .kind = FLAG_INT, .help = (h), .to.i = (var)}
 #define FLAG_DURATION(n, var, h) {.name = (n), .kind = FLAG_DURATION, .help = (h), .to.ns = (var)}
 

@@ -7,6 +7,7 @@
 #include "base/mono.h"
 #include "cli/command.h"
 #include "cli/table.h"
+#include "cli/text.h"
 
 enum { LATENCY_WIDTH = 7 };
 
@@ -143,7 +144,7 @@ int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **arg
                 return 2;
         }
         if (format[0] != '\0' && strcmp(format, "json") != 0 && strcmp(format, "json-line") != 0) {
-                fprintf(stderr, "unknown output format \"%s\": use json or json-line\n", format);
+                text_print(stderr, "unknown output format \"%s\" for flag -format: use json or json-line\n", format);
                 return 1;
         }
         if (format[0] != '\0')
@@ -152,6 +153,7 @@ int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **arg
         json_t *map = NULL;
         if (!client_json(c->client, "GET", "derpmap", NULL, 200, &map))
                 return 1;
+        text_clean_json(map);   /* is looked at for the text alone */
         do {
                 json_t *r = NULL;
                 if (!client_json(c->client, "POST", "netcheck", NULL, 200, &r)) {
@@ -162,8 +164,10 @@ int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **arg
                         json_print(r, 1, true);
                 else if (format[0] != '\0')
                         json_print(r, 0, true);
-                else
+                else {
+                        text_clean_json(r);
                         netcheck_print(r, map, verbose, stdout);
+                }
                 fflush(stdout);
                 json_decref(r);
                 struct timespec ts = {.tv_sec = every / NS_PER_SEC, .tv_nsec = every % NS_PER_SEC};

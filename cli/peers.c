@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "cli/command.h"
+#include "cli/text.h"
 
 json_t *status_get(struct cli *c, bool peers)
 {
@@ -104,7 +105,7 @@ bool status_resolve(const json_t *status, const char *word, char *out, size_t ca
         const json_t *self = json_obj(status, "Self");
         if (self != NULL && name_matches(status, self, word) && take_first_ip(self, out, cap))
                 return true;
-        fprintf(stderr, "error looking up IP of \"%s\": no peer has that name; 'tailscale status' lists them\n",
+        text_print(stderr, "error looking up IP of \"%s\": no peer has that name; 'tailscale status' lists them\n",
                 word);
         return false;
 }

@@ -28,9 +28,9 @@ enum ping_outcome ping_print(const char *ip, const json_t *r, FILE *out)
         }
         if (err[0] != '\0') {
                 if (strcmp(err, "no matching peer") == 0)
-                        fprintf(stderr, "no matching peer with address %s\n'tailscale status' lists them\n", ip);
+                        text_print(stderr, "no matching peer with address %s\n'tailscale status' lists them\n", ip);
                 else
-                        fprintf(stderr, "%s\n", err);
+                        text_print(stderr, "%s\n", err);
                 return PING_FATAL;
         }
         (void)str_copy(node, sizeof(node), json_str(r, "NodeIP", ip));
@@ -122,14 +122,14 @@ int cmd_ping(struct cli *c, const struct command *self, int argc, char **argv)
                 return 2;
         }
         if (o.size < 0 || o.size > PKT_DATA_MAX) {   /* what is larger is not received */
-                fprintf(stderr, "invalid value for flag -size: want 0 to %d bytes, the largest packet carried\n", PKT_DATA_MAX);
+                text_print(stderr, "invalid value for flag -size: want 0 to %d bytes, the largest packet carried\n", PKT_DATA_MAX);
                 return 2;
         }
         if (o.count < 0) {
                 fputs("invalid value for flag -c: want how many pings at most, or 0 for no end\n", stderr);
                 return 2;
         }
-        if (argc - rest != 1) {
+        if (argc - rest != 1 || argv[rest][0] == '\0') {
                 fputs("usage: tailscale ping [flags] HOST-OR-IP\n", stderr);
                 return 1;
         }
@@ -143,6 +143,6 @@ int cmd_ping(struct cli *c, const struct command *self, int argc, char **argv)
         if (!ok)
                 return 1;
         if (o.verbose && strcmp(ip, argv[rest]) != 0)
-                fprintf(stderr, "lookup \"%s\" => \"%s\"\n", argv[rest], ip);
+                text_print(stderr, "lookup \"%s\" => \"%s\"\n", argv[rest], ip);
         return ping_loop(c, ip, &o);
 }

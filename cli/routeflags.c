@@ -73,7 +73,8 @@ json_t *routes_parse(const char *list, bool exit_node, char *why, size_t cap)
         size_t n = 0;
         if (prefix_parse("fd7a:115c:a1e0:b1a::/64", &via) != ERR_NONE)
                 return NULL;
-        for (const char *s = list; *s != '\0';) {
+        const char *s = list;
+        for (bool more = *s != '\0'; more;) {
                 size_t len = strcspn(s, ",");
                 if (n == ROUTES_MAX) {
                         snprintf(why, cap, "--advertise-routes: more than %d networks", ROUTES_MAX);
@@ -87,7 +88,8 @@ json_t *routes_parse(const char *list, bool exit_node, char *why, size_t cap)
                         return NULL;
                 }
                 n++;
-                s += len + (s[len] == ',');
+                more = s[len] == ',';
+                s += len + more;
         }
         if (!exit_pair_whole(at, n, why, cap))
                 return NULL;

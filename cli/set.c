@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "cli/command.h"
+#include "cli/text.h"
 #include "cli/upflags.h"
 
 static bool given(const struct up *u, const char *name)
@@ -28,7 +29,7 @@ static char *request(struct cli *c, struct up *u)
                 text = json_dumps(masked, JSON_COMPACT);
         }
         if (text == NULL)
-                fprintf(stderr, "%s\n", why);
+                text_print(stderr, "%s\n", why);
         json_decref(masked);
         json_decref(prefs);
         json_decref(status);
@@ -50,7 +51,7 @@ int cmd_set(struct cli *c, const struct command *self, int argc, char **argv)
                 return 0;
         }
         if (!up_check(&u, why)) {
-                fprintf(stderr, "%s\n", why);
+                text_print(stderr, "%s\n", why);
                 return 1;
         }
         char *body = request(c, &u);

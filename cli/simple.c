@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/addr.h"
 #include "base/json.h"
 #include "cli/command.h"
 #include "cli/text.h"
+#include "cli/upflags.h"
 
 int cmd_down(struct cli *c, const struct command *self, int argc, char **argv)
 {
@@ -15,8 +17,13 @@ int cmd_down(struct cli *c, const struct command *self, int argc, char **argv)
                 FLAG_STRING("reason", &reason, NULL),
         };
         int code;
+        char why[UP_WHY_MAX];
         if (!command_flags_alone(self, flags, 2, argc, argv, &code))
                 return code;
+        if (!up_risks_ok(risk, why)) {
+                text_print(stderr, "%s\n", why);
+                return 1;
+        }
         json_t *status = status_get(c, false);
         if (status == NULL)
                 return 1;
@@ -73,15 +80,15 @@ int ip_print(const json_t *ips, bool first, bool v4, bool v6, FILE *out)
                 shown++;
         }
         if (shown == 0)
-                fprintf(stderr, "no Tailscale IP%s found\n", v4 ? "v4 address" : v6 ? "v6 address" : " address");
+                text_print(stderr, "no Tailscale IP%s found\n", v4 ? "v4 address" : v6 ? "v6 address" : " address");
         return shown > 0 ? 0 : 1;
 }
 
 static void complain_assert(const json_t *ips, const char *wanted)
 {
-        fprintf(stderr, "assertion failed: IP \"%s\" not found among [", wanted);
+        text_print(stderr, "assertion failed: IP \"%s\" not found among [", wanted);
         for (size_t i = 0; i < json_array_size(ips); i++)
-                fprintf(stderr, "%s%s", i > 0 ? " " : "", json_string_value(json_array_get(ips, i)));
+                text_print(stderr, "%s%s", i > 0 ? " " : "", json_string_value(json_array_get(ips, i)));
         fputs("]\n", stderr);
 }
 
@@ -102,6 +109,15 @@ int cmd_ip(struct cli *c, const struct command *self, int argc, char **argv)
                 fputs("usage: tailscale ip [-1] [-4] [-6] [PEER]\n", stderr);
                 return 1;
         }
+        if (assert_ip[0] != '\0' && (rest < argc || first || v4 || v6)) {
+                fputs("tailscale ip: --assert is about this node's addresses, all of them: no PEER, -1, -4 or -6 with it\n", stderr);
+                return 1;
+        }
+        struct ip wanted;
+        if (flags_given(flags, 4, "assert") && ip_parse(assert_ip, &wanted) != ERR_NONE) {
+                text_print(stderr, "invalid value \"%s\" for flag -assert: want an IP address\n", assert_ip);
+                return 2;
+        }
         if (first + v4 + v6 > 1) {
                 fputs("tailscale ip: -1, -4 and -6 exclude each other\n", stderr);
                 return 1;
@@ -113,7 +129,7 @@ int cmd_ip(struct cli *c, const struct command *self, int argc, char **argv)
         const json_t *ips = json_arr(status, "TailscaleIPs");
         code = 1;
         if (json_array_size(ips) == 0) {
-                fprintf(stderr, "no current Tailscale IPs; state: %s\nlog in with 'tailscale up' first\n",
+                text_print(stderr, "no current Tailscale IPs; state: %s\nlog in with 'tailscale up' first\n",
                         json_str(status, "BackendState", ""));
         } else if (rest < argc) {
                 char ip[256];
@@ -122,7 +138,7 @@ int cmd_ip(struct cli *c, const struct command *self, int argc, char **argv)
                         if (node != NULL)
                                 code = ip_print(json_arr(node, "TailscaleIPs"), first, v4, v6, stdout);
                         else
-                                fprintf(stderr, "no peer or service found with IP %s\n'tailscale status' lists them\n", ip);
+                                text_print(stderr, "no peer or service found with IP %s\n'tailscale status' lists them\n", ip);
                 }
         } else if (assert_ip[0] != '\0') {
                 code = node_with_ip(status, assert_ip) == json_obj(status, "Self") ? 0 : 1;
@@ -174,9 +190,11 @@ void whois_print(const json_t *w, FILE *out)
         }
 }
 
-static bool is_plain_address(const char *s)
+static bool is_address(const char *s)
 {
-        return strspn(s, "0123456789abcdefABCDEF.:[]") == strlen(s) && s[0] != '\0';
+        struct ip ip;
+        struct addr with_port;
+        return ip_parse(s, &ip) == ERR_NONE || addr_parse(s, &with_port) == ERR_NONE;
 }
 
 int cmd_whois(struct cli *c, const struct command *self, int argc, char **argv)
@@ -191,15 +209,15 @@ int cmd_whois(struct cli *c, const struct command *self, int argc, char **argv)
         if (!command_flags(self, flags, 2, argc, argv, &rest, &code))
                 return code;
         if (proto[0] != '\0' && strcmp(proto, "tcp") != 0 && strcmp(proto, "udp") != 0) {
-                fprintf(stderr, "invalid value \"%s\" for flag -proto: want tcp or udp\n", proto);
+                text_print(stderr, "invalid value \"%s\" for flag -proto: want tcp or udp\n", proto);
                 return 2;
         }
         if (argc - rest != 1) {
                 fputs("usage: tailscale whois [--json] IP[:PORT]\n", stderr);
                 return 1;
         }
-        if (!is_plain_address(argv[rest])) {
-                fputs("invalid 'addr' parameter: give an address, not a name\n", stderr);
+        if (!is_address(argv[rest])) {
+                text_print(stderr, "invalid 'addr' parameter \"%s\": want IP, IPv4:PORT or [IPv6]:PORT, no name\n", argv[rest]);
                 return 1;
         }
         client_plain_errors(c->client);

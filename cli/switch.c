@@ -90,7 +90,7 @@ static int wait_for_state(struct cli *c)
                 if (!waiting)
                         return code;
                 if (mono_diff_ms(mono_now(), start) > PATIENCE_MS) {
-                        fprintf(stderr, "switched, but not connected yet (%s): 'tailscale status --json' shows why\n", state);
+                        text_print(stderr, "switched, but not connected yet (%s): 'tailscale status --json' shows why\n", state);
                         return 1;
                 }
                 struct timespec pause = {.tv_nsec = PAUSE_MS * NS_PER_MS};
@@ -101,7 +101,7 @@ static int wait_for_state(struct cli *c)
 static int switch_to(struct cli *c, const char *id, const char *word)
 {
         char path[64];
-        printf("Switching to account \"%s\"\n", word);
+        text_print(stdout, "Switching to account \"%s\"\n", word);
         fflush(stdout);
         snprintf(path, sizeof(path), "profiles/%s", id);
         return client_json(c->client, "POST", path, NULL, 204, NULL) ? wait_for_state(c) : 1;
@@ -118,11 +118,11 @@ static int act(struct cli *c, const json_t *list, const char *current, const cha
 {
         const char *id = switch_find(list, word);
         if (id == NULL) {
-                fprintf(stderr, "No profile named \"%s\"\n'tailscale switch --list' shows those there are\n", word);
+                text_print(stderr, "No profile named \"%s\"\n'tailscale switch --list' shows those there are\n", word);
                 return 1;
         }
         if (strcmp(id, current) == 0) {
-                printf("Already on account \"%s\"\n", word);
+                text_print(stdout, "Already on account \"%s\"\n", word);
                 if (removing)
                         puts("To remove it, switch to another one first, or use 'tailscale logout'.");
                 return 0;

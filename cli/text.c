@@ -1,5 +1,6 @@
 #include "cli/text.h"
 
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,9 +30,9 @@ static void clean(char *s, bool lines)
         uint8_t *to = (uint8_t *)s;
         for (const uint8_t *p = to; *p != '\0';) {
                 size_t n = printable(p);
-                if (*p == '\n') {
+                if (*p == '\n' || (lines && *p == '\t')) {
+                        *to++ = lines ? *p : ' ';
                         p++;
-                        *to++ = lines ? '\n' : ' ';
                         continue;
                 }
                 if (n == 0) {
@@ -99,4 +100,26 @@ void text_clean_json(json_t *j)
                 for (size_t i = 0; i < json_array_size(j); i++)
                         text_clean_json(json_array_get(j, i));
         }
+}
+
+void text_print(FILE *to, const char *fmt, ...)
+{
+        va_list ap;
+        char *s = NULL;
+        va_start(ap, fmt);
+        if (vasprintf(&s, fmt, ap) < 0)
+                abort();
+        va_end(ap);
+        text_clean_lines(s);
+        fputs(s, to);
+        free(s);
+}
+
+bool text_is_clean(const char *s)
+{
+        size_t n;
+        for (const uint8_t *p = (const uint8_t *)s; *p != '\0'; p += n)
+                if ((n = printable(p)) == 0)
+                        return false;
+        return true;
 }

@@ -7,10 +7,15 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 /* Each control character (C0, DEL, C1) and each byte that is no UTF-8 becomes '?', the end of a line a blank; in place. */
 void text_clean(char *s);
-/* The same, but lines stay lines. */
+/* The same, but lines stay lines, and tabs stay. */
 void text_clean_lines(char *s);
 /* All strings and the names of all members, however deep, in place; for what is to be printed as text. */
 void text_clean_json(json_t *j);
+/* fprintf() for what may hold words that others chose: cleaned, with its lines and tabs. */
+void text_print(FILE *to, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* No control characters, and UTF-8 throughout. */
+bool text_is_clean(const char *s);

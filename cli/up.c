@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/mono.h"
 #include "cli/command.h"
+#include "cli/text.h"
 #include "cli/upflags.h"
 
 enum { STATE_NEEDS_MACHINE_AUTH = 3, STATE_STARTING = 5, STATE_RUNNING = 6 };
@@ -58,7 +59,7 @@ static void show_url(struct run *r, const char *url)
                 json_decref(o);
                 fflush(stdout);
         } else {
-                fprintf(stderr, "\nTo authenticate, visit:\n\n\t%s\n\n", url);
+                text_print(stderr, "\nTo authenticate, visit:\n\n\t%s\n\n", url);
         }
 }
 
@@ -69,7 +70,7 @@ static void show_reason(struct run *r, const char *text)
                 return;
         memcpy(r->reason_before, r->reason, sizeof(r->reason));
         (void)str_copy(r->reason, sizeof(r->reason), text);
-        fprintf(stderr, "%s\n", text);
+        text_print(stderr, "%s\n", text);
         if (r->give_up.ns == INT64_MAX)
                 fputs("trying again; Ctrl-C ends this\n", stderr);
 }
@@ -94,13 +95,13 @@ static void say_timeout(const struct run *r)
         duration_str(r->u->timeout_ns, after);
         snprintf(since, sizeof(since), "for %s", after);
         if (r->reason[0] != '\0') {
-                fprintf(stderr, "gave up after %s; the daemon goes on trying\n", after);
+                text_print(stderr, "gave up after %s; the daemon goes on trying\n", after);
                 return;
         }
         fputs("timeout waiting for Tailscale service to enter a Running state; "
               "check health with \"tailscale status\"\n", stderr);
         if (waits_for(r, since, text, sizeof(text)))
-                fprintf(stderr, "%s\n", text);
+                text_print(stderr, "%s\n", text);
         else if (r->state != STATE_NEEDS_MACHINE_AUTH)
                 fputs("the login URL above stays valid: the node is in once it was visited\n", stderr);
 }
@@ -123,7 +124,7 @@ static bool on_event(void *arg, const json_t *e)
         if (err != NULL || why != NULL || url != NULL || json_int(e, "State", 0) != 0)
                 r->stall = mono_add_ms(mono_now(), STALL_MS);
         if (err != NULL) {
-                fprintf(stderr, "backend error: %s\n", err);
+                text_print(stderr, "backend error: %s\n", err);
                 return finish(r, 1);
         }
         if (why != NULL)
@@ -138,7 +139,7 @@ static bool on_event(void *arg, const json_t *e)
                 r->state = state;
         if (state == STATE_NEEDS_MACHINE_AUTH && !r->told_admin) {
                 r->told_admin = r->printed = true;
-                fprintf(stderr, "\nThis machine needs the approval of an administrator:\n\n\t%s/admin\n\n",
+                text_print(stderr, "\nThis machine needs the approval of an administrator:\n\n\t%s/admin\n\n",
                         r->u->login_server);
         }
         if (state == STATE_RUNNING && r->asked && !r->u->force_reauth)
@@ -231,7 +232,7 @@ static bool revert_check(const struct up *u, const json_t *status, const json_t 
         bool ok = up_reverted(u, shown, &line) == 0;
         json_decref(shown);
         if (!ok)
-                fprintf(stderr, "Error: changing settings via 'tailscale up' requires mentioning all\n"
+                text_print(stderr, "Error: changing settings via 'tailscale up' requires mentioning all\n"
                         "non-default flags. To proceed, type this line, or add --reset to let the\n"
                         "settings not mentioned go back to their defaults:\n\n\ttailscale up%s\n\n",
                         line.data != NULL ? line.data : "");
@@ -272,7 +273,7 @@ static int run_up(struct run *r, const json_t *prefs, const char *key)
         const char *state = json_str(r->status, "BackendState", "");
         bool running = strcmp(state, "Running") == 0;
         if (running && !u->force_reauth && !same_server(u, prefs)) {
-                fprintf(stderr, "can't change --login-server without --force-reauth\n"
+                text_print(stderr, "can't change --login-server without --force-reauth\n"
                         "this node is logged in to %s: mention it with --login-server, or log out first\n",
                         json_str(prefs, "ControlURL", ""));
                 return 1;
@@ -301,7 +302,7 @@ void warn_of_unsaved(const json_t *status)
         for (size_t i = 0; i < json_array_size(h); i++) {
                 const char *text = json_string_value(json_array_get(h, i));
                 if (text != NULL && strncmp(text, "the state file ", 15) == 0)
-                        fprintf(stderr, "Warning: %s\n", text);
+                        text_print(stderr, "Warning: %s\n", text);
         }
 }
 
@@ -310,6 +311,7 @@ static void show_warnings(struct cli *c)
 {
         static const char *const wanted[] = {"SSH", "advertising routes", "update available"};
         json_t *status = status_get(c, false);
+        text_clean_json(status);
         const json_t *h = json_arr(status, "Health");
         for (size_t i = 0; i < json_array_size(h); i++)
                 for (size_t k = 0; k < 3; k++)
@@ -324,7 +326,7 @@ static bool resolve(struct up *u, const json_t *status)
         char why[UP_WHY_MAX];
         if (up_resolve(u, status, why))
                 return true;
-        fprintf(stderr, "%s\n", why);
+        text_print(stderr, "%s\n", why);
         return false;
 }
 
@@ -334,7 +336,7 @@ void warn_of_forwarding(struct cli *c)
         for (size_t i = 0; i < 2; i++) {
                 json_t *j = NULL;
                 if (client_json(c->client, "GET", checks[i], NULL, 200, &j) && json_str(j, "Warning", "")[0] != '\0')
-                        printf("Warning: %s\n", json_str(j, "Warning", ""));
+                        text_print(stdout, "Warning: %s\n", json_str(j, "Warning", ""));
                 json_decref(j);
         }
 }
@@ -356,13 +358,15 @@ static int up_with(struct cli *c, struct up *u)
 {
         char why[UP_WHY_MAX], *key = NULL;
         if (!up_check(u, why) || !up_auth_key(u, &key, why)) {
-                fprintf(stderr, "%s\n", why);
+                text_print(stderr, "%s\n", why);
                 free(key);
                 return 1;
         }
         struct run r = {.c = c, .u = u, .code = 1, .calls = client_new(c->socket)};
-        json_t *prefs = NULL;
-        if (u->login && !client_json(c->client, "PUT", "profiles/", NULL, 201, NULL))
+        json_t *prefs = NULL, *nobody = json_object();
+        if (u->login && !resolve(u, nobody))
+                ;   /* the new login knows no peers yet: better said before there is one */
+        else if (u->login && !client_json(c->client, "PUT", "profiles/", NULL, 201, NULL))
                 ;   /* said why */
         else if (r.calls != NULL && (r.status = status_get(c, u->exit_node[0] != '\0')) != NULL && resolve(u, r.status) &&
                 client_json(c->client, "GET", "prefs", NULL, 200, &prefs) && revert_check(u, r.status, prefs)) {
@@ -381,6 +385,7 @@ static int up_with(struct cli *c, struct up *u)
         free(key);
         free(r.start_body);
         free(r.patch_body);
+        json_decref(nobody);
         json_decref(prefs);
         json_decref(r.status);
         client_free(r.calls);

@@ -1,43 +1,52 @@
 #include "cli/upflags.h"
 
-#include <curl/curl.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/addr.h"
-#include "base/crypto.h"
 #include "base/json.h"
 #include "cli/routeflags.h"
 
 #define DEFAULT_SERVER "https://controlplane.tailscale.com"
 #define OTHER_DEFAULT_SERVER "https://login.tailscale.com"
 
-/* Of `up` alone; of `login` alone. */
-static bool belongs(const char *name, bool login)
+static const char *const not_login[] = {"force-reauth", "reset", "json", "accept-risk"};
+static const char *const not_up[] = {"nickname"};
+static const char *const not_set[] = {"login-server", "auth-key", "force-reauth", "reset", "timeout", "advertise-tags",
+        "json", "qr", "qr-format", "host-routes", "unattended"};
+static const char *const set_only[] = {"update-check", "auto-update", "webclient", "relay-server-port",
+        "relay-server-static-endpoints"};
+
+static bool among(const char *name, const char *const *list, size_t n)
 {
-        static const char *const up_only[] = {"force-reauth", "reset", "json", "accept-risk"};
-        for (size_t i = 0; i < sizeof(up_only) / sizeof(up_only[0]); i++)
-                if (strcmp(name, up_only[i]) == 0)
-                        return !login;
-        return login || strcmp(name, "nickname") != 0;
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(name, list[i]) == 0)
+                        return true;
+        return false;
+}
+#define AMONG(name, list) among(name, list, sizeof(list) / sizeof(list[0]))
+
+enum verb { VERB_UP, VERB_LOGIN, VERB_SET };
+
+static bool belongs(const char *name, enum verb verb)
+{
+        if (verb == VERB_SET)
+                return !AMONG(name, not_set);
+        return !AMONG(name, set_only) && !(verb == VERB_UP ? AMONG(name, not_up) : AMONG(name, not_login));
 }
 
-void up_init(struct up *u, bool login)
+static void init(struct up *u, enum verb verb)
 {
         *u = (struct up){
                 .login_server = DEFAULT_SERVER, .hostname = "", .operator = "", .exit_node = "",
                 .advertise_routes = "", .advertise_tags = "", .netfilter_mode = "on", .accept_dns = true,
                 .snat_subnet_routes = true, .auth_key = "", .accept_risk = "", .qr_format = "auto",
-                .nickname = "", .host_routes = true, .login = login,
+                .nickname = "", .host_routes = true, .update_check = true, .relay_port = "", .relay_endpoints = "",
+                .login = verb == VERB_LOGIN, .set = verb == VERB_SET,
         };
         struct flag all[] = {
                 FLAG_STRING("login-server", &u->login_server, "URL of the control server"),
-                FLAG_STRING("auth-key", &u->auth_key, "log in with this key; file:PATH reads it"),
+                FLAG_SECRET("auth-key", &u->auth_key, "log in with this key; file:PATH reads it"),
                 FLAG_STRING("hostname", &u->hostname, "name to show instead of the host's"),
                 FLAG_BOOL("force-reauth", &u->force_reauth, "log in again although logged in"),
                 FLAG_BOOL("reset", &u->reset, "settings not mentioned go back to their default"),
@@ -64,137 +73,26 @@ void up_init(struct up *u, bool login)
                 FLAG_STRING("netfilter-mode", &u->netfilter_mode, "rules in the host's firewall: on, nodivert, off"),
                 FLAG_BOOL("host-routes", &u->host_routes, NULL),
                 FLAG_BOOL("unattended", &u->unattended, NULL),
+                FLAG_BOOL("update-check", &u->update_check, NULL),
+                FLAG_BOOL("auto-update", &u->auto_update, NULL),
+                FLAG_BOOL("webclient", &u->webclient, NULL),
+                FLAG_STRING("relay-server-port", &u->relay_port, NULL),
+                FLAG_STRING("relay-server-static-endpoints", &u->relay_endpoints, NULL),
         };
         _Static_assert(sizeof(all) / sizeof(all[0]) <= UP_FLAGS, "the table has room");
         for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-                if (belongs(all[i].name, login))
+                if (belongs(all[i].name, verb))
                         memcpy(&u->flags[u->flag_count++], &all[i], sizeof(all[i]));
+}
+
+void up_init(struct up *u, bool login)
+{
+        init(u, login ? VERB_LOGIN : VERB_UP);
 }
 
 void up_init_set(struct up *u)
 {
-        static const char *const not_here[] = {"login-server", "auth-key", "force-reauth", "reset", "timeout",
-                "advertise-tags", "json", "qr", "qr-format", "host-routes", "unattended"};
-        struct flag nickname = FLAG_STRING("nickname", &u->nickname, "name of this login");
-        size_t kept = 0;
-        up_init(u, false);
-        for (size_t i = 0; i < u->flag_count; i++) {
-                bool drop = false;
-                for (size_t k = 0; k < sizeof(not_here) / sizeof(not_here[0]); k++)
-                        drop |= strcmp(u->flags[i].name, not_here[k]) == 0;
-                if (!drop)
-                        u->flags[kept++] = u->flags[i];
-        }
-        u->flags[kept++] = nickname;
-        u->flag_count = kept;
-        u->set = true;
-}
-
-/* ---- checks ---- */
-
-static bool say(char why[UP_WHY_MAX], const char *text)
-{
-        snprintf(why, UP_WHY_MAX, "%s", text);
-        return false;
-}
-
-static bool hostname_ok(const char *s)
-{
-        if (s[0] == '\0')
-                return true;
-        if (strlen(s) > 253)
-                return false;
-        for (;;) {
-                size_t n = strcspn(s, ".");
-                if (n == 0 || n > 63 || s[0] == '-' || s[n - 1] == '-')
-                        return false;
-                if (strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") < n)
-                        return false;
-                if (s[n] == '\0')
-                        return true;
-                s += n + 1;
-        }
-}
-
-static bool tags_ok(const char *s, char why[UP_WHY_MAX])
-{
-        while (*s != '\0') {
-                size_t n = strcspn(s, ",");
-                const char *name = strncmp(s, "tag:", 4) == 0 ? s + 4 : s;
-                size_t len = n - (size_t)(name - s);
-                size_t ok = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-");
-                bool letter = (name[0] | 32) >= 'a' && (name[0] | 32) <= 'z';
-                if (len == 0 || ok < len || !letter) {
-                        snprintf(why, UP_WHY_MAX,
-                                "tag \"%.*s\": a tag is tag: and a name that starts with a letter, then letters, digits, dashes",
-                                (int)(n < 80 ? n : 80), s);
-                        return false;
-                }
-                s += n + (s[n] == ',');
-        }
-        return true;
-}
-
-static bool not_yet(char why[UP_WHY_MAX], const char *flag, const char *what)
-{
-        snprintf(why, UP_WHY_MAX, "--%s: %s is not there yet in this program; leave the flag out", flag, what);
-        return false;
-}
-
-static bool server_ok(const char *url, char why[UP_WHY_MAX])
-{
-        CURLU *u = curl_url();
-        CURLUcode rc = u != NULL ? curl_url_set(u, CURLUPART_URL, url, 0) : CURLUE_OUT_OF_MEMORY;
-        curl_url_cleanup(u);
-        if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
-                snprintf(why, UP_WHY_MAX, "--login-server \"%.100s\" is no URL: it must begin with https:// or http://", url);
-        else if (rc != CURLUE_OK)
-                snprintf(why, UP_WHY_MAX, "--login-server \"%.100s\": %s; it must look like https://HOST or http://HOST:PORT",
-                        url, rc == CURLUE_BAD_PORT_NUMBER ? "the port is not a number from 1 to 65535" :
-                        "no usable host name in it");
-        else
-                return true;
-        return false;
-}
-
-bool up_check(const struct up *u, char why[UP_WHY_MAX])
-{
-        if (!server_ok(u->login_server, why))
-                return false;
-        if (!hostname_ok(u->hostname)) {
-                snprintf(why, UP_WHY_MAX,
-                        "--hostname \"%.100s\": letters, digits and inner dashes, at most 63 in each part", u->hostname);
-                return false;
-        }
-        if (u->operator[0] != '\0' && getpwnam(u->operator) == NULL) {
-                snprintf(why, UP_WHY_MAX, "--operator \"%.100s\": this host has no user of that name", u->operator);
-                return false;
-        }
-        json_t *routes = routes_parse(u->advertise_routes, u->advertise_exit_node, why, UP_WHY_MAX);
-        if (routes == NULL)
-                return false;
-        json_decref(routes);
-        if (u->exit_node[0] != '\0' && u->advertise_exit_node)
-                return say(why, "--exit-node and --advertise-exit-node exclude each other: a node cannot send its traffic "
-                        "through another one and be the way out for others");
-        if (!u->set && u->exit_node_allow_lan && u->exit_node[0] == '\0')
-                return say(why, "--exit-node-allow-lan-access needs --exit-node");
-        if (u->ssh)
-                return not_yet(why, "ssh", "the SSH server");
-        if (u->advertise_connector)
-                return not_yet(why, "advertise-connector", "being an app connector");
-        if (u->report_posture)
-                return not_yet(why, "report-posture", "posture reporting");
-        if (strcmp(u->netfilter_mode, "on") != 0 && strcmp(u->netfilter_mode, "off") != 0 &&
-                strcmp(u->netfilter_mode, "nodivert") != 0) {
-                snprintf(why, UP_WHY_MAX, "--netfilter-mode \"%.100s\": must be on, nodivert or off", u->netfilter_mode);
-                return false;
-        }
-        if (!u->host_routes)
-                return say(why, "--host-routes=false is not possible: peers could not be reached");
-        if (u->timeout_ns < 0)
-                return say(why, "--timeout must not be negative");
-        return tags_ok(u->advertise_tags, why);
+        init(u, VERB_SET);
 }
 
 /* ---- preferences ---- */
@@ -230,6 +128,8 @@ enum row_kind {
         ROW_ROUTES, ROW_EXIT_ROUTES,   /* two halves of one preference */
         ROW_EXIT_NODE,                 /* address; goes with the id that replaces it */
         ROW_EXIT_NODE_ID,              /* no flag's value: emptied when an address is set */
+        ROW_OFF,                       /* a bool that up_check() wants to be false: another program may have set it */
+        ROW_UPDATE_CHECK, ROW_AUTO_UPDATE,   /* two members of one preference */
 };
 
 static const struct row {
@@ -241,6 +141,7 @@ static const struct row {
         {"advertise-exit-node", "AdvertiseRoutes", ROW_EXIT_ROUTES},
         {"advertise-routes", "AdvertiseRoutes", ROW_ROUTES},
         {"advertise-tags", "AdvertiseTags", ROW_TAGS},
+        {"auto-update", "AutoUpdate", ROW_AUTO_UPDATE},
         {"exit-node", "ExitNodeIP", ROW_EXIT_NODE},
         {"exit-node", "ExitNodeID", ROW_EXIT_NODE_ID},
         {"exit-node-allow-lan-access", "ExitNodeAllowLANAccess", ROW_BOOL},
@@ -249,9 +150,13 @@ static const struct row {
         {"netfilter-mode", "NetfilterMode", ROW_NETFILTER},
         {"nickname", "ProfileName", ROW_STRING},
         {"operator", "OperatorUser", ROW_STRING},
+        {"report-posture", "PostureChecking", ROW_OFF},
         {"shields-up", "ShieldsUp", ROW_BOOL},
         {"snat-subnet-routes", "NoSNAT", ROW_BOOL_NOT},
+        {"ssh", "RunSSH", ROW_OFF},
         {"stateful-filtering", "NoStatefulFiltering", ROW_BOOL_NOT},
+        {"update-check", "AutoUpdate", ROW_UPDATE_CHECK},
+        {"webclient", "RunWebClient", ROW_OFF},
 };
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
@@ -269,6 +174,7 @@ static json_t *row_value(const struct up *u, const struct row *r)
         char why[UP_WHY_MAX];
         switch (r->kind) {
         case ROW_BOOL:
+        case ROW_OFF:
                 return json_boolean(*f->to.b);
         case ROW_BOOL_NOT:
                 return json_boolean(!*f->to.b);
@@ -285,6 +191,9 @@ static json_t *row_value(const struct up *u, const struct row *r)
                 return json_string(u->exit_node_ip);
         case ROW_EXIT_NODE_ID:
                 return json_string("");
+        case ROW_UPDATE_CHECK:
+        case ROW_AUTO_UPDATE:
+                return json_pack("{s:b, s:b}", "Check", u->update_check, "Apply", u->auto_update);
         }
         return NULL;
 }
@@ -293,6 +202,15 @@ static bool is_given(const struct up *u, const struct row *r)
 {
         const struct flag *f = flag_of(u, r->flag);
         return f != NULL && f->given;
+}
+
+/* What is to be set of the row's preference. */
+static json_t *row_mask(const struct up *u, const struct row *r)
+{
+        if (r->kind != ROW_UPDATE_CHECK && r->kind != ROW_AUTO_UPDATE)
+                return json_true();
+        return json_pack("{s:b, s:b}", "CheckSet", flags_given(u->flags, u->flag_count, "update-check"), "ApplySet",
+                flags_given(u->flags, u->flag_count, "auto-update"));
 }
 
 json_t *up_prefs(const struct up *u, const json_t *base)
@@ -319,7 +237,7 @@ json_t *up_masked(const struct up *u, bool all)
                         continue;
                 snprintf(set, sizeof(set), "%sSet", rows[i].pref);
                 json_object_set_new(o, rows[i].pref, row_value(u, &rows[i]));
-                json_object_set_new(o, set, json_true());
+                json_object_set_new(o, set, row_mask(u, &rows[i]));
         }
         json_object_set_new(o, "WantRunning", json_true());
         json_object_set_new(o, "WantRunningSet", json_true());
@@ -403,6 +321,10 @@ static void put_current(struct buf *b, const struct row *r, const json_t *v)
         case ROW_EXIT_ROUTES:
                 put_bool(b, r->flag, routes_have_exit(v));
                 break;
+        case ROW_OFF:
+        case ROW_UPDATE_CHECK:
+        case ROW_AUTO_UPDATE:
+                break;   /* never reverted */
         case ROW_EXIT_NODE:
         case ROW_EXIT_NODE_ID:
                 buf_printf(b, " --%s=%s", r->flag, json_is_string(v) ? json_string_value(v) : "");
@@ -419,8 +341,11 @@ static void put_given(struct buf *b, const struct flag *f)
                 break;
         case FLAG_STRING:
                 buf_printf(b, " --%s=", f->name);
-                /* A line that people paste into tickets must not carry the key. */
-                put_quoted(b, strcmp(f->name, "auth-key") == 0 && **f->to.s != '\0' && strncmp(*f->to.s, "file:", 5) != 0 ? "..." : *f->to.s);
+                put_quoted(b, *f->to.s);
+                break;
+        case FLAG_SECRET:   /* a line that people paste into tickets must not carry the key */
+                buf_printf(b, " --%s=", f->name);
+                put_quoted(b, **f->to.s != '\0' && strncmp(*f->to.s, "file:", 5) != 0 ? "..." : *f->to.s);
                 break;
         case FLAG_INT:
                 buf_printf(b, " --%s=%lld", f->name, (long long)*f->to.i);
@@ -459,7 +384,7 @@ static bool reverts(const struct up *u, const struct row *r, const json_t *curre
 {
         const json_t *now = json_object_get(current, r->pref);
         const char *user = getenv("USER");
-        if (flag_of(u, r->flag) == NULL || is_given(u, r))
+        if (flag_of(u, r->flag) == NULL || is_given(u, r) || r->kind == ROW_OFF)
                 return false;
         if (r->kind == ROW_ROUTES || r->kind == ROW_EXIT_ROUTES)
                 return routes_revert(u, r, now);
@@ -499,39 +424,4 @@ size_t up_reverted(const struct up *u, const json_t *current, struct buf *line)
                 if (reverts(u, &rows[i], current))
                         put_current(line, &rows[i], json_object_get(current, rows[i].pref));
         return missing;
-}
-
-/* ---- the key ---- */
-
-bool up_auth_key(const struct up *u, char **ret, char why[UP_WHY_MAX])
-{
-        enum { KEY_MAX = 4096 };
-        char text[KEY_MAX + 1];
-        const char *start = u->auth_key;
-        if (strcmp(u->auth_key, "file:") == 0)
-                return say(why, "--auth-key=file: names no file; it must look like --auth-key=file:/path/to/key");
-        if (strncmp(u->auth_key, "file:", 5) == 0) {
-                int fd = open(u->auth_key + 5, O_RDONLY | O_CLOEXEC);
-                ssize_t n = fd >= 0 ? read(fd, text, KEY_MAX) : -1;
-                int error = errno;
-                if (fd >= 0)
-                        close(fd);
-                if (n < 0) {
-                        snprintf(why, UP_WHY_MAX, "the auth key file %.200s cannot be read: %s", u->auth_key + 5,
-                                strerror(error));
-                        return false;
-                }
-                text[n] = '\0';
-                start = text;
-        }
-        start += strspn(start, " \t\r\n");
-        size_t len = strcspn(start, " \t\r\n");
-        bool empty = len == 0 && u->auth_key[0] != '\0';
-        *ret = strndup(start, len);
-        crypto_wipe(text, sizeof(text));
-        if (empty && strncmp(u->auth_key, "file:", 5) == 0)
-                snprintf(why, UP_WHY_MAX, "the auth key file %.200s is empty", u->auth_key + 5);
-        else if (empty)
-                (void)say(why, "the auth key is empty");
-        return !empty && (*ret != NULL || say(why, "out of memory"));
 }

@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "cli/flags.h"
 
-enum { UP_FLAGS = 32, UP_WHY_MAX = 512 };
+enum { UP_FLAGS = 40, UP_WHY_MAX = 512 };
 
 struct up {
         /* With a preference behind them. */
@@ -21,6 +21,8 @@ struct up {
         const char *netfilter_mode;
         bool accept_routes, accept_dns, shields_up, ssh, advertise_exit_node, exit_node_allow_lan, advertise_connector;
         bool report_posture, snat_subnet_routes, stateful_filtering;
+        bool update_check, auto_update, webclient;                       /* `set` only, as the next two */
+        const char *relay_port, *relay_endpoints;
         char exit_node_ip[64];     /* what exit_node stands for, see up_resolve() */
         char routes_now[8192];     /* see up_keep_other_routes() */
         /* Of this run only. */
@@ -37,9 +39,18 @@ void up_init(struct up *u, bool login);   /* defaults, and the flag table that p
 
 void up_init_set(struct up *u);   /* the same for `set`, which has fewer */
 
+/* ---- cli/upcheck.c ---- */
+
 /* Values that need more than their type: routes, tags, host name, and what this program cannot do yet.
  * False: why says so. */
 bool up_check(const struct up *u, char why[UP_WHY_MAX]);
+/* The value of --accept-risk.  False: why. */
+bool up_risks_ok(const char *risks, char why[UP_WHY_MAX]);
+/* The auth key, out of its file for "file:PATH".  False: why.  *ret is malloc'ed. */
+bool up_auth_key(const struct up *u, char **ret, char why[UP_WHY_MAX]);
+
+/* ---- cli/upflags.c ---- */
+
 /* --exit-node by the names of a status with peers.  False: why. */
 bool up_resolve(struct up *u, const json_t *status, char why[UP_WHY_MAX]);
 /* Of --advertise-routes and --advertise-exit-node one alone changes only its half.  False: why. */
@@ -52,5 +63,3 @@ json_t *up_masked(const struct up *u, bool all);
 /* Settings that are not default now, were not mentioned, and would go back: appends the flags of the line the
  * user should have typed to line and returns how many there are. */
 size_t up_reverted(const struct up *u, const json_t *current, struct buf *line);
-/* The auth key, out of its file for "file:PATH".  False: why.  *ret is malloc'ed. */
-bool up_auth_key(const struct up *u, char **ret, char why[UP_WHY_MAX]);

@@ -150,11 +150,11 @@ void api_dns_query(void *arg, struct lapi_req *r)
         struct dns_name name;
         uint16_t type;
         if (name_text == NULL || dns_name_parse(name_text, &name) != ERR_NONE) {
-                lapi_reply_text(r, 400, "missing or impossible 'name' parameter");
+                lapi_reply_text(r, 400, "missing or impossible 'name' parameter: want a domain name, up to 63 characters between dots and 253 in all");
                 return;
         }
         if (!parse_type(type_text != NULL ? type_text : "", &type)) {
-                lapi_reply_text(r, 400, "unknown DNS message type: %s", type_text != NULL ? type_text : "");
+                lapi_reply_text(r, 400, "unknown DNS message type: %.40s; want a name such as A, AAAA, TXT or PTR", type_text != NULL ? type_text : "");
                 return;
         }
         struct asked *q = calloc(1, sizeof(*q));

@@ -7,8 +7,10 @@
 
 #include "base/buf.h"
 #include "base/crypto.h"
+#include "base/key.h"
 #include "base/log.h"
 #include "daemon/backend_net.h"
+#include "daemon/control/register.h"
 
 void backend_set_str(char **dst, const char *src)
 {
@@ -278,11 +280,21 @@ void backend_run(struct backend *b, struct engine *e)
 
 /* ---- what a client asks ---- */
 
+static bool key_too_long(const char *auth_key)
+{
+        char room[AUTH_KEY_MAX + 1];
+        enum err e = register_trim_key(auth_key, room, sizeof(room));
+        crypto_wipe(room, sizeof(room));
+        return e != ERR_NONE;
+}
+
 const char *backend_start(struct backend *b, const struct prefs *update, const char *auth_key)
 {
         struct prefs next;
         if (b->logouts != NULL)   /* its end is waited for, and deletes the profile */
                 return backend_busy;
+        if (auth_key != NULL && key_too_long(auth_key))
+                return "the auth key is too long: no server makes such a key, give one and nothing else";
         if (update != NULL) {
                 const char *why = prefs_check_new(&b->prefs, update);
                 if (why != NULL)

@@ -1,6 +1,7 @@
 #include "daemon/options.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,9 @@ static enum err complain(const char **ret_why, const char *fmt, const char *a, c
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
         snprintf(why_text, sizeof(why_text), fmt, a, b);
 #pragma GCC diagnostic pop
+        for (char *p = why_text; *p != '\0'; p++)   /* nothing that a terminal would act upon */
+                if (*p < ' ' || *p > '~')
+                        *p = '?';
         *ret_why = why_text;
         return ERR_FORMAT;
 }
@@ -97,6 +101,14 @@ static bool parse_listen(const char *s, struct addr *ret)
         return true;
 }
 
+/* What the kernel takes, and nft and ip without quotes. */
+static bool is_interface_name(const char *s)
+{
+        size_t len = strlen(s);
+        return len > 0 && len < IFNAMSIZ && strcmp(s, ".") != 0 && strcmp(s, "..") != 0 &&
+                strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == len;
+}
+
 struct pending {
         const char *state, *statedir;
 };
@@ -107,7 +119,7 @@ static enum err set_flag(const struct flag *f, const char *value, struct options
         bool on = false;
         long n = 0;
         if (f->is_bool && !str_bool(value, &on))
-                return complain(ret_why, "invalid value \"%s\" for -%s: want true or false", value, f->name);
+                return complain(ret_why, "invalid value \"%.40s\" for -%s: want true or false", value, f->name);
         switch (f->id) {
         case FLAG_STATE:
                 p->state = value;
@@ -117,21 +129,23 @@ static enum err set_flag(const struct flag *f, const char *value, struct options
                 break;
         case FLAG_SOCKET:
                 if (value[0] == '\0' || !str_copy(o->socket, sizeof(o->socket), value))
-                        return complain(ret_why, "--socket needs a path of 1 to 107 characters%s%s", "", "");
+                        return complain(ret_why, "--socket \"%.40s\": want a path of 1 to 107 characters%s", value,
+                                "");
                 break;
         case FLAG_TUN:
                 o->userspace = strcmp(value, "userspace-networking") == 0;
-                if (value[0] == '\0' || !str_copy(o->tun, sizeof(o->tun), value))
-                        return complain(ret_why, "--tun needs an interface name%s%s", "", "");
+                if ((!o->userspace && !is_interface_name(value)) || !str_copy(o->tun, sizeof(o->tun), value))
+                        return complain(ret_why, "--tun \"%.40s\": want userspace-networking or an interface name of 1 to 15 "
+                                                 "letters, digits, dashes, dots or underscores%s", value, "");
                 break;
         case FLAG_PORT:
                 if (!parse_number(value, 65535, &n))
-                        return complain(ret_why, "invalid value \"%s\" for -%s: want 0 to 65535", value, f->name);
+                        return complain(ret_why, "invalid value \"%.40s\" for -%s: want 0 to 65535", value, f->name);
                 o->port = (uint16_t)n;
                 break;
         case FLAG_VERBOSE:
                 if (!parse_number(value, 9, &n))
-                        return complain(ret_why, "invalid value \"%s\" for -%s: want 0 to 9", value, f->name);
+                        return complain(ret_why, "invalid value \"%.40s\" for -%s: want 0 to 9", value, f->name);
                 o->verbose = (int)n;
                 break;
         case FLAG_CLEANUP:
@@ -146,7 +160,7 @@ static enum err set_flag(const struct flag *f, const char *value, struct options
         case FLAG_SOCKS5:
         case FLAG_HTTP_PROXY:
                 if (value[0] != '\0' && !parse_listen(value, f->id == FLAG_SOCKS5 ? &o->socks5 : &o->http_proxy))
-                        return complain(ret_why, "invalid value \"%s\" for -%s: want [HOST]:PORT with an address of this "
+                        return complain(ret_why, "invalid value \"%.40s\" for -%s: want [HOST]:PORT with an address of this "
                                 "machine, localhost or nothing as the host, such as localhost:1055", value, f->name);
                 break;
         case FLAG_NO_LOGS:
@@ -193,7 +207,7 @@ static enum err resolve_state(const struct pending *p, const char *(*env)(const 
 {
         if (p->state != NULL && p->state[0] != '\0') {
                 if (strncmp(p->state, "kube:", 5) == 0 || strncmp(p->state, "arn:", 4) == 0)
-                        return complain(ret_why, "--state=%s is not supported: give a file path or mem:%s",
+                        return complain(ret_why, "--state=%.80s is not supported: give a file path or mem:%s",
                                 p->state, "");
                 if (str_copy(o->state, sizeof(o->state), p->state))
                         return ERR_NONE;
@@ -209,7 +223,7 @@ static enum err resolve_state(const struct pending *p, const char *(*env)(const 
                 if (e == ERR_NONE || e == ERR_NOT_FOUND)
                         return e;
         }
-        return complain(ret_why, "the path of the state file is too long%s%s", "", "");
+        return complain(ret_why, "the path of the state file, from --state or --statedir, is too long: want up to 511 characters%s%s", "", "");
 }
 
 enum err options_parse(int argc, char *const *argv, const char *(*env)(const char *), bool root,
@@ -229,13 +243,13 @@ enum err options_parse(int argc, char *const *argv, const char *(*env)(const cha
                 const char *a = argv[i];
                 if (a[0] != '-' || a[1] == '\0' || strcmp(a, "--") == 0) {
                         *ret_exit = 1;
-                        return complain(ret_why, "tailscaled takes no words, only flags: \"%s\"%s", a, "");
+                        return complain(ret_why, "tailscaled takes no words, only flags: \"%.80s\"%s", a, "");
                 }
                 const char *name = a + (a[1] == '-' ? 2 : 1);
                 size_t len = strcspn(name, "=");
                 const struct flag *f = find_flag(name, len);
                 if (f == NULL)
-                        return complain(ret_why, "flag provided but not defined: %s%s", a, "");
+                        return complain(ret_why, "flag provided but not defined: %.80s%s", a, "");
                 const char *value = name[len] == '=' ? name + len + 1 : f->is_bool ? "true" : NULL;
                 if (value == NULL && (i + 1 >= argc || (value = argv[++i]) == NULL))
                         return complain(ret_why, "flag needs an argument: -%s%s", f->name, "");

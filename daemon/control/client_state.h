@@ -81,7 +81,7 @@ struct control {
         enum register_purpose purpose;
         mono_t reg_sent; /* the one that is under way */
         struct backoff reg_backoff;
-        char auth_key[512];
+        char auth_key[AUTH_KEY_MAX + 1];
         bool ephemeral;
         int64_t expiry_ns;
         char followup[1024]; /* the URL that waits for the user; "" = none */

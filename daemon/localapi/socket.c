@@ -24,7 +24,8 @@ static enum err complain_errno(const char **ret_why, const char *path, int error
 {
         char text[200];
         snprintf(text, sizeof(text), "%s%s", strerror(error), error == EACCES || error == EPERM ?
-                ": run as root (or give --socket and --statedir where this user may write)" : "");
+                ": run as root (or give --socket and --statedir where this user may write)" :
+                ": the socket cannot be made there, give a path in a folder with --socket");
         return complain(ret_why, path, text);
 }
 

@@ -256,7 +256,7 @@ def test_status_and_query_of_the_command(lab, mesh):
         done = alpha.tailscale("dns", "query", *args, check=False)
         assert done.returncode == 1 and words in done.stderr, done
     done = alpha.tailscale("dns", "nonsense", check=False)
-    assert done.returncode == 1 and done.stderr == "tailscale dns: unknown subcommand: nonsense\n"
+    assert done.returncode == 1 and done.stderr == "tailscale dns: unknown subcommand: nonsense; there is: status, query\n"
     alpha.tailscale("down")
     assert "RCodeSuccess" in alpha.tailscale("dns", "query", "beta.mesh.example").stdout
 

@@ -220,7 +220,7 @@ static void commands_ask_and_say(void **state)
                 {"ip -4 -6", 1, "", "exclude each other", ""},
                 {"whois 100.64.0.2", 0, NULL, "", "GET whois?addr=100.64.0.2&proto=tcp\n"},
                 {"whois 100.64.0.9", 1, "", "peer not found", NULL},
-                {"whois host", 1, "", "=invalid 'addr' parameter: give an address, not a name\n", ""},
+                {"whois host", 1, "", "=invalid 'addr' parameter \"host\": want IP, IPv4:PORT or [IPv6]:PORT, no name\n", ""},
                 {"whois 100.64.0.3", 1, "", "=no such port\n", NULL},
                 {"dns query a..b", 1, "", "=failed to query DNS: bad 'name'\n", NULL},
                 {"whois --proto=icmp 100.64.0.2", 2, "", "for flag -proto: want tcp or udp", ""},

@@ -28,6 +28,13 @@ static void clean_strings(void **state)
         char lines[] = "cause\x1b\nwhat to do\n";
         text_clean_lines(lines);
         assert_string_equal(lines, "cause?\nwhat to do\n");
+        char printed[64] = "";
+        FILE *f = fmemopen(printed, sizeof(printed), "w");
+        assert_non_null(f);
+        text_print(f, "\t%s: %d\n", "a\x1b[2J\xff", 7);
+        fclose(f);
+        assert_string_equal(printed, "\ta?[2J?: 7\n");
+        assert_true(text_is_clean("M\xc3\xbcller") && !text_is_clean("a\n") && !text_is_clean("\xff") && text_is_clean(""));
 }
 
 static void clean_json(void **state)

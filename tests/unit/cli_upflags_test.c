@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/key.h"
 #include "cli/upflags.h"
 
 /* A flag's value points into its word: no test gives more of them than there is room for. */
@@ -194,6 +195,81 @@ static void the_key_comes_from_the_line_or_a_file(void **state)
         free(key);
 }
 
+static void a_key_is_taken_whole_or_not_at_all(void **state)
+{
+        (void)state;
+        char why[UP_WHY_MAX] = "", text[AUTH_KEY_MAX + 40], *key = NULL;
+        struct up u;
+        up_init(&u, false);
+        u.auth_key = text;
+        memset(text, 'k', sizeof(text));
+        text[AUTH_KEY_MAX] = '\0';
+        assert_true(up_auth_key(&u, &key, why));
+        assert_int_equal(strlen(key), AUTH_KEY_MAX);
+        free(key);
+        memset(text, 'k', sizeof(text));
+        text[AUTH_KEY_MAX + 1] = '\0';
+        assert_false(up_auth_key(&u, &key, why));
+        assert_non_null(strstr(why, "--auth-key: 512 characters are too long, 511 at most"));
+        snprintf(text + AUTH_KEY_MAX, sizeof(text) - AUTH_KEY_MAX, "--TLsecret\r\n");
+        assert_true(up_auth_key(&u, &key, why));
+        assert_int_equal(strlen(key), AUTH_KEY_MAX + strlen("--TLsecret"));
+        free(key);
+        static const char *const bad[] = {"a b", "a\nb", "a\033b", "a\x7f", "\xff", " "};
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                u.auth_key = bad[i];
+                assert_false(up_auth_key(&u, &key, why));
+                assert_non_null(strstr(why, "--auth-key"));
+        }
+}
+
+static json_t *set_masked(struct up *u, const char *flag, const char *value)
+{
+        char why[UP_WHY_MAX];
+        up_init_set(u);
+        give(u, flag, value);
+        assert_true(up_check(u, why));
+        return up_masked(u, false);
+}
+
+/* What other programs can do and this one cannot may be switched off, and is refused otherwise. */
+static void what_is_missing_can_be_off(void **state)
+{
+        (void)state;
+        static const char *const rows[][3] = {
+                {"ssh", "RunSSH", "true"}, {"webclient", "RunWebClient", "true"}, {"report-posture", "PostureChecking", "true"},
+        };
+        struct up u;
+        char why[UP_WHY_MAX];
+        for (size_t i = 0; i < 3; i++) {
+                json_t *m = set_masked(&u, rows[i][0], "false");
+                char set[40];
+                snprintf(set, sizeof(set), "%sSet", rows[i][1]);
+                assert_true(json_is_false(json_object_get(m, rows[i][1])) && json_bool(m, set, false));
+                json_decref(m);
+                up_init_set(&u);
+                give(&u, rows[i][0], rows[i][2]);
+                assert_false(up_check(&u, why));
+        }
+        json_t *m = set_masked(&u, "update-check", "false");
+        assert_false(json_bool(json_obj(m, "AutoUpdate"), "Check", true));
+        assert_true(json_bool(json_obj(m, "AutoUpdateSet"), "CheckSet", false));
+        assert_false(json_bool(json_obj(m, "AutoUpdateSet"), "ApplySet", true));
+        json_decref(m);
+        m = set_masked(&u, "relay-server-port", "");
+        assert_null(json_object_get(m, "RelayServerPort"));
+        json_decref(m);
+        /* A profile of another program has one of them on: that `up` does not ask for it is no surprise. */
+        json_t *now = json_pack("{s:s, s:b, s:b, s:i}", "ControlURL", "http://h", "RunSSH", 1, "CorpDNS", 1, "NetfilterMode", 2);
+        struct buf line;
+        up_init(&u, false);
+        give(&u, "login-server", "http://h");
+        buf_init(&line, 4096);
+        assert_int_equal(up_reverted(&u, now, &line), 0);
+        buf_done(&line);
+        json_decref(now);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -204,6 +280,8 @@ int main(void)
                 cmocka_unit_test(set_changes_its_half_of_the_routes),
                 cmocka_unit_test(values_are_checked),
                 cmocka_unit_test(the_key_comes_from_the_line_or_a_file),
+                cmocka_unit_test(a_key_is_taken_whole_or_not_at_all),
+                cmocka_unit_test(what_is_missing_can_be_off),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,6 +113,22 @@ static void every_state_and_condition(void **state)
 
 /* ---- lives ---- */
 
+static void a_key_that_no_server_makes_is_refused(void **state)
+{
+        (void)state;
+        char key[AUTH_KEY_MAX + 8];
+        struct prefs p;
+        prefs_init(&p);
+        backend_set_str(&p.control_url, "http://other");
+        memset(key, 'k', sizeof(key));
+        key[AUTH_KEY_MAX + 1] = '\0';
+        assert_non_null(strstr(backend_start(w.b, &p, key), "auth key is too long"));
+        assert_string_not_equal(prefs_control_url(&w.b->prefs), "http://other");   /* nothing else was taken over */
+        memcpy(&key[AUTH_KEY_MAX], "--TLx", 6);
+        assert_null(backend_start(w.b, &p, key));   /* what follows --TL never goes out */
+        prefs_done(&p);
+}
+
 static void from_fresh_to_running_and_back(void **state)
 {
         (void)state;
@@ -519,7 +535,8 @@ int main(void)
         if (crypto_init() != ERR_NONE)
                 return 1;
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(every_state_and_condition), TEST(from_fresh_to_running_and_back), TEST(a_person_logs_in),
+                cmocka_unit_test(every_state_and_condition), TEST(a_key_that_no_server_makes_is_refused),
+                TEST(from_fresh_to_running_and_back), TEST(a_person_logs_in),
                 TEST(refusals), TEST(the_server_no_longer_wants_us), TEST(logout_ends_in_an_empty_profile),
                 TEST(a_logout_is_not_broken_off), cmocka_unit_test(a_key_is_used_in_one_login),
                 TEST(a_login_broken_off_by_down_can_be_asked_for_again),
