@@ -8,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/crypto.h"
+#include "base/buf.h"
+#include "base/file.h"
 #include "base/key.h"
 #include "cli/routeflags.h"
 #include "cli/upflags.h"
@@ -210,21 +211,22 @@ static bool take_key(const char *text, char **ret, char why[UP_WHY_MAX])
 static bool key_from_file(const char *path, char **ret, char why[UP_WHY_MAX])
 {
         enum { FILE_MAX = 4096 };
-        char text[FILE_MAX + 1];
+        struct buf text;
+        buf_init(&text, FILE_MAX);
         if (path[0] == '\0')
                 return say(why, "--auth-key=file: names no file; it must look like --auth-key=file:/path/to/key");
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t n = fd >= 0 ? read(fd, text, FILE_MAX) : -1;
+        int fd = open(path, O_RDONLY | O_CLOEXEC);   /* also what <(a command) gives, so it may wait */
+        enum err e = fd >= 0 ? file_read_fd(fd, &text) : ERR_IO;
         int error = errno;
         if (fd >= 0)
                 close(fd);
-        if (n < 0) {
+        if (e != ERR_NONE) {
+                buf_done(&text);
                 snprintf(why, UP_WHY_MAX, "--auth-key: the file %.200s cannot be read: %s", path, strerror(error));
                 return false;
         }
-        text[n] = '\0';
-        bool ok = take_key(text, ret, why);
-        crypto_wipe(text, sizeof(text));
+        bool ok = take_key(text.data != NULL ? text.data : "", ret, why);
+        buf_done(&text);
         if (ok && (*ret)[0] == '\0') {
                 snprintf(why, UP_WHY_MAX, "--auth-key: the file %.200s is empty; it must hold the key", path);
                 return false;

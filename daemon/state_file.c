@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/crypto.h"
+#include "base/file.h"
 #include "base/json.h"
 
 enum { STATE_MAX = 16 << 20, PATH_BYTES = 512, TEMP_MAX = PATH_BYTES + 8, VALUE_VARIANT = sodium_base64_VARIANT_ORIGINAL };
@@ -110,16 +111,10 @@ static enum err read_all(const struct state_file *s, struct buf *ret, const char
                 close(fd);
                 return ERR_IO;
         }
-        char chunk[8192];
-        ssize_t n = 0;
-        int error = EFBIG;   /* or no memory for it */
-        while (buf_ok(ret) && (n = read(fd, chunk, sizeof(chunk))) > 0)
-                buf_add(ret, chunk, (size_t)n);
-        if (n < 0)
-                error = errno;
-        crypto_wipe(chunk, sizeof(chunk));
+        enum err e = file_read_fd(fd, ret);
+        int error = errno;
         close(fd);
-        return n == 0 && buf_ok(ret) ? ERR_NONE : unreadable(s, error, ret_why);
+        return e == ERR_NONE ? ERR_NONE : unreadable(s, error, ret_why);
 }
 
 static bool is_base64(const char *text)
@@ -204,11 +199,9 @@ static enum err make_folder(const struct state_file *s, const char **ret_why)
         return ERR_IO;
 }
 
-/* What a writer left that was killed half-way: it has our keys in it. */
-static void remove_temp(const struct state_file *s, char ret_path[TEMP_MAX])
+static void temp_path(const struct state_file *s, char ret[TEMP_MAX])
 {
-        snprintf(ret_path, TEMP_MAX, "%s.tmp", s->path);
-        (void)unlink(ret_path);
+        snprintf(ret, TEMP_MAX, "%s.tmp", s->path);
 }
 
 static enum err load(struct state_file *s, const char **ret_why)
@@ -229,8 +222,9 @@ static enum err load(struct state_file *s, const char **ret_why)
                 if (is_faulty(s, ret_why))
                         e = ERR_FORMAT;
         }
+        temp_path(s, temp);
         if (e == ERR_NONE)
-                remove_temp(s, temp);
+                (void)unlink(temp);   /* of a writer that was killed half-way: it has our keys in it */
         buf_done(&text);
         return e;
 }
@@ -318,58 +312,6 @@ enum err state_file_set(struct state_file *s, const char *key, const void *value
         return rc == 0 ? ERR_NONE : ERR_FULL;
 }
 
-static bool write_all(int fd, const char *data, size_t len)
-{
-        while (len > 0) {
-                ssize_t n = write(fd, data, len);
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return false;
-                data += n;
-                len -= (size_t)n;
-        }
-        return true;
-}
-
-static void sync_folder(const char *path)
-{
-        char dir[512];
-        (void)str_copy(dir, sizeof(dir), path);
-        char *slash = strrchr(dir, '/');
-        if (slash == NULL)
-                (void)str_copy(dir, sizeof(dir), ".");
-        else
-                slash[slash == dir] = '\0';
-        int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return;
-        (void)fsync(fd);
-        close(fd);
-}
-
-/* A reader sees the old file or the new one, never a part, whenever the power goes. */
-static enum err replace(const struct state_file *s, const char *text, size_t len)
-{
-        char temp[TEMP_MAX];
-        remove_temp(s, temp);
-        int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return ERR_IO;
-        bool ok = write_all(fd, text, len) && fsync(fd) == 0;
-        int error = errno;
-        close(fd);
-        if (ok && rename(temp, s->path) == 0) {
-                sync_folder(s->path);
-                return ERR_NONE;
-        }
-        if (ok)
-                error = errno;
-        unlink(temp);
-        errno = error;
-        return ERR_IO;
-}
-
 enum err state_file_save(struct state_file *s)
 {
         if (!s->dirty || s->path[0] == '\0')
@@ -379,7 +321,9 @@ enum err state_file_save(struct state_file *s)
                 snprintf(s->trouble, sizeof(s->trouble), "the state file %s cannot be written: out of memory", s->path);
                 return ERR_FULL;
         }
-        enum err e = replace(s, text, strlen(text));
+        char temp[TEMP_MAX];
+        temp_path(s, temp);
+        enum err e = file_replace(s->path, temp, text, strlen(text), 0600);
         int error = errno;
         crypto_wipe(text, strlen(text));
         free(text);

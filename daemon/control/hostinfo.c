@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 
 /* --- facts about the machine --- */
 
@@ -47,16 +48,6 @@ void hostinfo_parse_os_release(struct hostinfo_os *h, const char *text, size_t l
                                sizeof(h->distro_code_name));
 }
 
-static size_t read_file(const char *path, char *out, size_t cap)
-{
-        FILE *f = fopen(path, "re");
-        if (f == NULL)
-                return 0;
-        size_t n = fread(out, 1, cap, f);
-        fclose(f);
-        return n;
-}
-
 static const char *go_arch(const char *machine)
 {
         static const char *const NAMES[][2] = {
@@ -82,9 +73,9 @@ void hostinfo_os_read(struct hostinfo_os *ret)
                 u.nodename[strcspn(u.nodename, ".")] = '\0';
                 (void)str_copy(ret->hostname, sizeof(ret->hostname), u.nodename);
         }
-        size_t n = read_file("/etc/os-release", text, sizeof(text));
+        size_t n = file_head("/etc/os-release", text, sizeof(text));
         if (n == 0)
-                n = read_file("/usr/lib/os-release", text, sizeof(text));
+                n = file_head("/usr/lib/os-release", text, sizeof(text));
         hostinfo_parse_os_release(ret, text, n);
         ret->container = access("/.dockerenv", F_OK) == 0 || access("/run/.containerenv", F_OK) == 0 ||
                          getenv("container") != NULL;

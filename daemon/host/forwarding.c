@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -14,16 +13,13 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 
 /* First digit of a setting; -1: not there. */
 static int setting(const char *path)
 {
-        char c = 0;
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t n = fd >= 0 ? read(fd, &c, 1) : -1;
-        if (fd >= 0)
-                close(fd);
-        return n == 1 && c >= '0' && c <= '9' ? c - '0' : -1;
+        char text[16];
+        return file_head(path, text, sizeof(text)) > 0 && text[0] >= '0' && text[0] <= '9' ? text[0] - '0' : -1;
 }
 
 static int interface_setting(const char *ifname, const char *name)
@@ -118,11 +114,7 @@ bool forwarding_default_interface(const char *text, char *out, size_t cap)
 static bool default_interface(char out[IFNAMSIZ])
 {
         char text[4096];
-        int fd = open("/proc/net/route", O_RDONLY | O_CLOEXEC);
-        ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
-        if (fd >= 0)
-                close(fd);
-        text[n > 0 ? n : 0] = '\0';
+        (void)file_head("/proc/net/route", text, sizeof(text));
         return forwarding_default_interface(text, out, IFNAMSIZ);
 }
 

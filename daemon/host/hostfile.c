@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/log.h"
 
 enum { SETTINGS_MAX = 8, NAME_MAX_LEN = 96, VALUE_MAX = HOSTFILE_NOTE_MAX };
@@ -32,15 +33,9 @@ static bool read_setting(const char *name, char out[VALUE_MAX])
 {
         char path[NAME_MAX_LEN + 16];
         snprintf(path, sizeof(path), "/proc/sys/%s", name);
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t n = fd >= 0 ? read(fd, out, VALUE_MAX - 1) : -1;
-        if (fd >= 0)
-                close(fd);
-        if (n <= 0)
-                return false;
-        out[n] = '\0';
+        bool is_there = file_head(path, out, VALUE_MAX) > 0;
         out[strcspn(out, "\n")] = '\0';
-        return true;
+        return is_there;
 }
 
 static enum err write_setting(const char *name, const char *value)

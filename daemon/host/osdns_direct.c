@@ -8,6 +8,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 const struct direct_paths direct_default_paths = {
         .file = "/etc/resolv.conf",
         .backup = "/etc/resolv.pre-tailscale-backup.conf",
@@ -23,17 +25,6 @@ struct look {
         struct stat st;  /* of the name itself */
 };
 
-static enum err read_all(int fd, struct buf *text)
-{
-        char chunk[4096];
-        ssize_t n = 0;
-        while (buf_ok(text) && (n = read(fd, chunk, sizeof(chunk))) > 0)
-                buf_add(text, chunk, (size_t)n);
-        if (n == 0 && !buf_ok(text))
-                errno = EFBIG;
-        return n == 0 && buf_ok(text) ? ERR_NONE : ERR_IO;
-}
-
 static enum err look_at(const char *path, struct look *k)
 {
         memset(k, 0, sizeof(*k));
@@ -42,12 +33,12 @@ static enum err look_at(const char *path, struct look *k)
                 return errno == ENOENT ? ERR_NONE : ERR_IO;
         k->exists = true;
         k->regular = S_ISREG(k->st.st_mode);
-        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (fd < 0)
-                return errno == ENOENT ? ERR_NONE : ERR_IO; /* a link to nowhere */
-        enum err e = read_all(fd, &k->text);
-        close(fd);
-        return e;
+        enum err e = file_read(path, &k->text);
+        if (e == ERR_NOT_FOUND) /* a link to nowhere */
+                return ERR_NONE;
+        if (e == ERR_FORMAT && errno != EISDIR) /* /dev/null and the like: nothing is configured */
+                return ERR_NONE;
+        return e == ERR_NONE ? ERR_NONE : ERR_IO;
 }
 
 static void look_done(struct look *k)
@@ -110,29 +101,21 @@ out:
 }
 
 /* A file under SELinux keeps the label of the one it replaces, or confined programs cannot read it. */
-static void copy_label(const char *from, int fd)
+static void copy_label(const char *from, const char *to)
 {
         char label[256];
         ssize_t n = getxattr(from, "security.selinux", label, sizeof(label));
         if (n > 0)
-                (void)fsetxattr(fd, "security.selinux", label, (size_t)n, 0);
+                (void)lsetxattr(to, "security.selinux", label, (size_t)n, 0);
 }
 
 static enum err write_new(const struct direct_paths *p, const struct buf *text, mode_t mode)
 {
         (void)unlink(p->temp); /* of a process that was killed */
-        int fd = open(p->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return ERR_IO;
-        copy_label(p->file, fd);
-        bool ok = (text->len == 0 || write(fd, text->data, text->len) == (ssize_t)text->len) &&
-                  fchmod(fd, mode) == 0 && fsync(fd) == 0;
-        int saved = errno;
-        close(fd);
-        if (!ok)
-                (void)unlink(p->temp);
-        errno = saved;
-        return ok ? ERR_NONE : ERR_IO;
+        enum err e = file_write_new(p->temp, text->data, text->len, mode);
+        if (e == ERR_NONE)
+                copy_label(p->file, p->temp);
+        return e;
 }
 
 /* The original under a second name; then nothing is ever missing.  Across mounts and on file systems

@@ -3,31 +3,17 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "daemon/host/runprog.h"
 
 enum { TEXT_MAX = 128 * 1024, RESTART_MS = 20000 };
-
-/* Whoever runs a program of that name says which file this is: it may have no end. */
-static bool read_file(const char *path, struct buf *text)
-{
-        char chunk[4096];
-        ssize_t n = 0;
-        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (fd < 0)
-                return false;
-        while (buf_ok(text) && (n = read(fd, chunk, sizeof(chunk))) > 0)
-                buf_add(text, chunk, (size_t)n);
-        close(fd);
-        return n == 0 && buf_ok(text);
-}
 
 static bool is_dir(const char *path)
 {
@@ -117,7 +103,7 @@ static bool is_dnsmasq(const char *pid)
         struct buf comm;
         snprintf(path, sizeof(path), "/proc/%s/comm", pid);
         buf_init(&comm, 64);
-        bool is = read_file(path, &comm) && comm.data != NULL && strcmp(comm.data, "dnsmasq\n") == 0;
+        bool is = file_read(path, &comm) == ERR_NONE && comm.data != NULL && strcmp(comm.data, "dnsmasq\n") == 0;
         buf_done(&comm);
         return is;
 }
@@ -127,7 +113,7 @@ static void read_conf_file(const char *path, struct dnsmasq_setup *s)
 {
         struct buf text;
         buf_init(&text, TEXT_MAX);
-        if (read_file(path, &text))
+        if (file_read(path, &text) == ERR_NONE)
                 dnsmasq_read_conf(text.data, text.len, s);
         buf_done(&text);
 }
@@ -154,7 +140,7 @@ static bool find_setup(const char *pid, struct dnsmasq_setup *s)
         memset(s, 0, sizeof(*s));
         snprintf(path, sizeof(path), "/proc/%s/cmdline", pid);
         buf_init(&text, TEXT_MAX);
-        if (read_file(path, &text))
+        if (file_read(path, &text) == ERR_NONE)
                 dnsmasq_read_args(text.data, text.len, s);
         buf_done(&text);
         if (s->conf_file[0] != '\0')
@@ -196,7 +182,7 @@ bool dnsmasq_is_set(const char *dir, const struct osdns_config *c)
         buf_init(&want, TEXT_MAX);
         buf_init(&have, TEXT_MAX);
         dnsmasq_write(&want, c);
-        bool is = file_path(dir, path) && read_file(path, &have) && want.len == have.len &&
+        bool is = file_path(dir, path) && file_read(path, &have) == ERR_NONE && want.len == have.len &&
                   memcmp(want.data, have.data, want.len) == 0;
         buf_done(&want);
         buf_done(&have);
@@ -212,18 +198,8 @@ static enum err write_file(const char *dir, const struct osdns_config *c)
         snprintf(temp, sizeof(temp), "%s/.tailscale-new", dir);
         buf_init(&text, TEXT_MAX);
         dnsmasq_write(&text, c);
-        (void)unlink(temp);
-        int fd = buf_ok(&text) && file_path(dir, path)
-                         ? open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644)
-                         : -1;
-        if (fd >= 0) {
-                bool ok = write(fd, text.data, text.len) == (ssize_t)text.len && fchmod(fd, 0644) == 0;
-                close(fd);
-                if (ok && rename(temp, path) == 0)
-                        e = ERR_NONE;
-                else
-                        (void)unlink(temp);
-        }
+        if (buf_ok(&text) && file_path(dir, path))
+                e = file_replace(path, temp, text.data, text.len, 0644);
         buf_done(&text);
         return e;
 }
@@ -273,7 +249,7 @@ static bool is_left_in(const char *dir)
         char path[DNSMASQ_PATH_MAX + 32];
         struct buf text;
         buf_init(&text, TEXT_MAX);
-        bool is = file_path(dir, path) && read_file(path, &text) && text.len >= strlen(DNSMASQ_MARK) &&
+        bool is = file_path(dir, path) && file_read(path, &text) == ERR_NONE && text.len >= strlen(DNSMASQ_MARK) &&
                   memcmp(text.data, DNSMASQ_MARK, strlen(DNSMASQ_MARK)) == 0;
         buf_done(&text);
         return is;

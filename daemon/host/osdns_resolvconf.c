@@ -1,7 +1,6 @@
 #include "daemon/host/osdns_resolvconf.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "daemon/host/runprog.h"
 
 enum { PROBE_MS = 2000, RUN_MS = 15000, OUTPUT_MAX = 16 * 1024, TEXT_MAX = 64 * 1024 };
@@ -108,16 +108,9 @@ enum resolvconf_kind resolvconf_probe(void)
 
 static bool append_file(const char *path, struct buf *text)
 {
-        char chunk[4096];
-        ssize_t n = 0;
-        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (fd < 0)
-                return false;
-        while (buf_ok(text) && (n = read(fd, chunk, sizeof(chunk))) > 0)
-                buf_add(text, chunk, (size_t)n);
-        close(fd);
+        enum err e = file_read(path, text);
         buf_puts(text, "\n");
-        return n == 0;
+        return e == ERR_NONE;
 }
 
 /* list-records prints the names in order of precedence, for the folder it is run in. */
@@ -206,14 +199,7 @@ static enum err install_hook(char why[RESOLVCONF_WHY_MAX])
         static const char temp[] = HOOK_FOLDER "/.tailscale-new"; /* run-parts passes over a dot */
         if (mkdir(HOOK_FOLDER, 0755) != 0 && errno != EEXIST)
                 goto fail;
-        (void)unlink(temp);
-        int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
-        if (fd < 0)
-                goto fail;
-        bool ok = write(fd, hook_text, sizeof(hook_text) - 1) == (ssize_t)sizeof(hook_text) - 1 &&
-                  fchmod(fd, 0755) == 0;
-        close(fd);
-        if (ok && rename(temp, HOOK) == 0)
+        if (file_replace(HOOK, temp, hook_text, sizeof(hook_text) - 1, 0755) == ERR_NONE)
                 return ERR_NONE;
 fail:
         snprintf(why, RESOLVCONF_WHY_MAX, "cannot install %s: %s", HOOK, strerror(errno));

@@ -1,7 +1,6 @@
 #include "daemon/host/osdns_worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "daemon/host/hostbus.h"
@@ -124,11 +124,8 @@ static bool is_intact(struct worker *w)
 static bool nss_asks_resolved(void)
 {
         char text[16384];
-        int fd = open("/etc/nsswitch.conf", O_RDONLY | O_CLOEXEC);
-        ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
-        if (fd >= 0)
-                close(fd);
-        return n > 0 && nsswitch_asks_resolved(text, (size_t)n);
+        size_t n = file_head("/etc/nsswitch.conf", text, sizeof(text));
+        return n > 0 && nsswitch_asks_resolved(text, n);
 }
 
 static void on_bus_change(void *arg)

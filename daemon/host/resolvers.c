@@ -1,9 +1,9 @@
 #include "daemon/host/resolvers.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "base/file.h"
 
 size_t resolvers_parse(const char *text, struct ip out[RESOLVERS_MAX], size_t n)
 {
@@ -23,13 +23,7 @@ size_t resolvers_parse(const char *text, struct ip out[RESOLVERS_MAX], size_t n)
 static size_t read_file(const char *path, struct ip out[RESOLVERS_MAX], size_t n)
 {
         char text[8192];
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t got = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
-        if (fd >= 0)
-                close(fd);
-        if (got <= 0)
-                return n;
-        text[got] = '\0';
+        (void)file_head(path, text, sizeof(text));
         return resolvers_parse(text, out, n);
 }
 

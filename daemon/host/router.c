@@ -1,7 +1,6 @@
 #include "daemon/host/router.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "daemon/host/hostnl.h"
 
@@ -48,23 +48,11 @@ enum { RULES = sizeof(rules) / sizeof(rules[0]) };
 
 /* ---- is IPv6 there ---- */
 
-/* First byte of a small file, -1 if it cannot be read. */
-static int first_byte(const char *path)
-{
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return -1;
-        char c;
-        ssize_t n = read(fd, &c, 1);
-        close(fd);
-        return n == 1 ? c : -1;
-}
-
 static bool ipv6_usable(const char *ifname)
 {
-        char path[128];
+        char path[128], text[16];
         snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", ifname);
-        return first_byte(path) == '0';
+        return file_head(path, text, sizeof(text)) > 0 && text[0] == '0';
 }
 
 /* Looked at each time: where IPv6 is turned on later, traffic would go beside the tunnel. */
