@@ -6,7 +6,7 @@
 #include "daemon/localapi/request.h"
 
 struct lapi_upgraded {
-        struct lapi_server *server;
+        struct httpd *httpd;
         struct MHD_UpgradeResponseHandle *urh;   /* NULL: not ready yet */
         const struct lapi_upgrade_ops *ops;
         void *arg;
@@ -23,18 +23,20 @@ static void forget(struct lapi_upgraded *u)
 
 void lapi_upgraded_done(struct lapi_upgraded *u)
 {
-        struct lapi_server *s = u->server;
         (void)MHD_upgrade_action(u->urh, MHD_UPGRADE_ACTION_CLOSE);
+        httpd_run_soon(u->httpd);
         forget(u);
-        lapi_run_soon(s);
 }
 
-void lapi_upgraded_stop(struct lapi_server *s)
+/* Those that are not ready yet are told by the end of their requests. */
+void lapi_upgraded_stop(struct lapi_upgraded *first)
 {
-        for (struct lapi_upgraded *u; (u = s->upgraded) != NULL;) {
+        for (struct lapi_upgraded *u = first, *next; u != NULL; u = next) {
+                next = u->next;
+                if (u->urh == NULL)
+                        continue;
                 u->ops->gone(u->arg);
-                if (u->urh != NULL)
-                        (void)MHD_upgrade_action(u->urh, MHD_UPGRADE_ACTION_CLOSE);
+                (void)MHD_upgrade_action(u->urh, MHD_UPGRADE_ACTION_CLOSE);
                 forget(u);
         }
 }
@@ -43,12 +45,12 @@ static void on_upgrade(void *cls, struct MHD_Connection *conn, void *req, const 
         struct MHD_UpgradeResponseHandle *urh)
 {
         (void)conn;
-        struct lapi_upgraded *u = cls;
-        struct lapi_req *r = req;
-        if (r->dead) {   /* and u is gone */
+        struct lapi_req *r = container_of((struct httpd_req *)req, struct lapi_req, http);
+        if (r->http.dead) {   /* and the rest is gone, or will be with the request */
                 (void)MHD_upgrade_action(urh, MHD_UPGRADE_ACTION_CLOSE);
                 return;
         }
+        struct lapi_upgraded *u = cls;
         int fd = fcntl(sock, F_DUPFD_CLOEXEC, 0);
         r->on_gone = NULL;   /* from now on the socket says it */
         u->urh = urh;
@@ -70,7 +72,7 @@ static void on_gone(void *arg)
 
 void lapi_reply_upgrade(struct lapi_req *r, const char *protocol, const struct lapi_upgrade_ops *ops, void *arg)
 {
-        struct lapi_server *s = r->server;
+        struct lapi_upgraded **all = lapi_req_upgraded(r);
         struct lapi_upgraded *u = calloc(1, sizeof(*u));
         struct MHD_Response *resp = u != NULL ? MHD_create_response_for_upgrade(on_upgrade, u) : NULL;
         if (resp == NULL) {
@@ -79,27 +81,11 @@ void lapi_reply_upgrade(struct lapi_req *r, const char *protocol, const struct l
                 lapi_reply_text(r, 500, "out of memory");
                 return;
         }
-        *u = (struct lapi_upgraded){.server = s, .ops = ops, .arg = arg, .next = s->upgraded, .prev = &s->upgraded};
+        *u = (struct lapi_upgraded){.httpd = r->http.server, .ops = ops, .arg = arg, .next = *all, .prev = all};
         if (u->next != NULL)
                 u->next->prev = &u->next;
-        s->upgraded = u;
-        lapi_add_headers(s, resp, NULL);
+        *all = u;
         MHD_add_response_header(resp, "Upgrade", protocol);
-        lapi_answer(r, 101, resp);
+        lapi_answer(r, 101, NULL, resp);
         lapi_on_gone(r, on_gone, u);
-}
-
-const char *lapi_header(struct lapi_req *r, const char *name)
-{
-        return MHD_lookup_connection_value(r->conn, MHD_HEADER_KIND, name);
-}
-
-void lapi_reply_headers(struct lapi_req *r, int status, const char *const headers[][2], size_t n)
-{
-        struct MHD_Response *resp = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-        for (size_t i = 0; resp != NULL && i < n; i++)
-                MHD_add_response_header(resp, headers[i][0], headers[i][1]);
-        if (resp != NULL)
-                lapi_add_headers(r->server, resp, NULL);
-        lapi_answer(r, status, resp);
 }

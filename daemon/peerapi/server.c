@@ -1,7 +1,6 @@
 #include "daemon/peerapi/server.h"
 
 #include <errno.h>
-#include <microhttpd.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "daemon/http/httpd.h"
 #include "daemon/peerapi/listen.h"
 
 enum { ACCEPTS_A_ROUND = 32, ACCEPT_PAUSE_MS = 200, CONNECTION_BYTES = 16384 };
@@ -24,71 +24,19 @@ struct peerapi {
         struct loop *loop;
         const struct peerapi_ops *ops;
         void *arg;
-        struct MHD_Daemon *mhd;
-        struct watch watch;
-        struct timer timer;
+        struct httpd *httpd;
         struct door doors[2];      /* IPv4, IPv6 */
         struct timer pause;        /* armed: out of descriptors, nobody is let in for a moment */
-        struct peerapi_req *requests;
-        bool stopping;             /* no more queries: libmicrohttpd aborts where one waits for its answer at the end */
 };
 
 struct peerapi_req {
+        struct httpd_req http;     /* first */
         struct peerapi *p;
-        struct MHD_Connection *conn;
         struct addr self, peer;    /* the two ends */
-        struct buf body;
-        bool too_big, started, suspended, answered, queued, dead;
         void *query;               /* what resolve() returned */
-        struct MHD_Response *response;
-        unsigned status;
-        struct peerapi_req *next;
 };
 
-/* ---- driving libmicrohttpd ---- */
-
-static void run(struct peerapi *p)
-{
-        MHD_UNSIGNED_LONG_LONG ms;
-        MHD_run(p->mhd);
-        if (MHD_get_timeout(p->mhd, &ms) == MHD_YES)
-                loop_timer_in(p->loop, &p->timer, (int64_t)(ms < 60000 ? ms : 60000));
-        else
-                loop_timer_stop(&p->timer);
-}
-
-static void on_ready(struct watch *w, unsigned events, mono_t now)
-{
-        (void)events;
-        (void)now;
-        run(container_of(w, struct peerapi, watch));
-}
-
-static void on_timer(struct timer *t, mono_t now)
-{
-        (void)now;
-        run(container_of(t, struct peerapi, timer));
-}
-
 /* ---- answers ---- */
-
-static void answer(struct peerapi_req *r, unsigned status, struct MHD_Response *resp)
-{
-        if (r->answered || resp == NULL) {
-                if (resp != NULL)
-                        MHD_destroy_response(resp);
-                r->dead |= !r->answered;   /* out of memory: the connection ends */
-        } else {
-                r->answered = true;
-                r->status = status;
-                r->response = resp;
-        }
-        if (!r->suspended)
-                return;
-        r->suspended = false;
-        MHD_resume_connection(r->conn);
-        loop_timer_in(r->p->loop, &r->p->timer, 0);
-}
 
 static void say(struct peerapi_req *r, unsigned status, const char *type, const char *text)
 {
@@ -96,11 +44,9 @@ static void say(struct peerapi_req *r, unsigned status, const char *type, const 
                 MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
         if (resp != NULL) {
                 MHD_add_response_header(resp, "Content-Type", type);
-                MHD_add_response_header(resp, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
-                MHD_add_response_header(resp, "X-Frame-Options", "DENY");
-                MHD_add_response_header(resp, "X-Content-Type-Options", "nosniff");
+                httpd_add_guards(resp);
         }
-        answer(r, status, resp);
+        httpd_answer(&r->http, status, resp);
 }
 
 static void say_text(struct peerapi_req *r, unsigned status, const char *text)
@@ -119,7 +65,7 @@ void peerapi_answer(struct peerapi_req *r, const uint8_t *msg, size_t len)
                 MHD_create_response_from_buffer(len, (void *)(uintptr_t)msg, MHD_RESPMEM_MUST_COPY);
         if (resp != NULL)
                 MHD_add_response_header(resp, "Content-Type", "application/dns-message");
-        answer(r, 200, resp);
+        httpd_answer(&r->http, 200, resp);
 }
 
 /* ---- who is heard ---- */
@@ -149,7 +95,7 @@ static bool is_meant_for_us(struct peerapi_req *r)
 {
         struct heads h = {0};
         struct addr a;
-        (void)MHD_get_connection_values(r->conn, MHD_HEADER_KIND, look, &h);
+        (void)MHD_get_connection_values(r->http.conn, MHD_HEADER_KIND, look, &h);
         return h.hosts == 1 && !h.browser && addr_parse(h.host, &a) == ERR_NONE && addr_eq(a, r->self);
 }
 
@@ -157,13 +103,13 @@ static bool is_meant_for_us(struct peerapi_req *r)
 
 static bool body_is_query(struct peerapi_req *r)
 {
-        const char *type = MHD_lookup_connection_value(r->conn, MHD_HEADER_KIND, "Content-Type");
+        const char *type = MHD_lookup_connection_value(r->http.conn, MHD_HEADER_KIND, "Content-Type");
         return type != NULL && strcasecmp(type, "application/dns-message") == 0;
 }
 
 static bool query_from_url(struct peerapi_req *r, uint8_t out[PEERAPI_QUERY_MAX], size_t *ret_len)
 {
-        const char *text = MHD_lookup_connection_value(r->conn, MHD_GET_ARGUMENT_KIND, "dns");
+        const char *text = MHD_lookup_connection_value(r->http.conn, MHD_GET_ARGUMENT_KIND, "dns");
         return text != NULL && text[0] != '\0' &&
                 sodium_base642bin(out, PEERAPI_QUERY_MAX, text, strlen(text), NULL, ret_len, NULL,
                         sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0;
@@ -180,24 +126,24 @@ static void resolve(struct peerapi_req *r, bool post)
                 say_text(r, 403, "DNS access denied\n");
                 return;
         }
-        if (r->too_big) {
+        if (r->http.too_big) {
                 say_text(r, 413, "the query is too long\n");
                 return;
         }
         if (post) {
-                msg = (const uint8_t *)r->body.data;
-                len = r->body.len;
+                msg = (const uint8_t *)r->http.body.data;
+                len = r->http.body.len;
         }
         if (post ? !body_is_query(r) || len == 0 : !query_from_url(r, from_url, &len)) {
                 say_text(r, 400, "a query comes in 'dns', as base64url, or is posted as application/dns-message\n");
                 return;
         }
         void *query = p->ops->resolve(p->arg, r, msg, len);
-        if (!r->answered)
+        if (!r->http.answered)
                 r->query = query;
 }
 
-static void route(struct peerapi_req *r, const char *url, const char *method)
+static void serve(struct peerapi_req *r, const char *url, const char *method)
 {
         bool get = strcmp(method, "GET") == 0, head = strcmp(method, "HEAD") == 0, post = strcmp(method, "POST") == 0;
         if (!is_meant_for_us(r) || !r->p->ops->is_peer(r->p->arg, r->peer.ip)) {
@@ -222,83 +168,22 @@ static struct addr end_of(int fd, int (*get)(int, struct sockaddr *, socklen_t *
         return get(fd, (struct sockaddr *)&sa, &len) == 0 ? addr_from_sockaddr((struct sockaddr *)&sa) : (struct addr){0};
 }
 
-static struct peerapi_req *request_new(struct peerapi *p, struct MHD_Connection *conn)
+static void route(void *arg, struct httpd_req *http, const char *url, const char *method)
 {
-        const union MHD_ConnectionInfo *ci = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
-        struct peerapi_req *r = ci != NULL ? calloc(1, sizeof(*r)) : NULL;
-        if (r == NULL)
-                return NULL;
-        r->p = p;
-        r->conn = conn;
-        r->self = end_of(ci->connect_fd, getsockname);
-        r->peer = end_of(ci->connect_fd, getpeername);
-        buf_init(&r->body, PEERAPI_QUERY_MAX);
-        r->next = p->requests;
-        p->requests = r;
-        return r;
+        struct peerapi_req *r = container_of(http, struct peerapi_req, http);
+        int fd = httpd_fd(http);
+        r->p = arg;
+        r->self = end_of(fd, getsockname);
+        r->peer = end_of(fd, getpeername);
+        serve(r, url, method);
 }
 
-static enum MHD_Result queue_answer(struct peerapi_req *r)
+static void on_end(void *arg, struct httpd_req *http)
 {
-        struct MHD_Response *resp = r->response;
-        r->response = NULL;
-        r->queued = true;
-        enum MHD_Result ok = MHD_queue_response(r->conn, r->status, resp);
-        MHD_destroy_response(resp);
-        return ok;
-}
-
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
-        const char *version, const char *data, size_t *len, void **state)
-{
-        (void)version;
-        struct peerapi_req *r = *state;
-        if (r == NULL) {
-                *state = request_new(cls, conn);
-                return *state != NULL ? MHD_YES : MHD_NO;
-        }
-        if (*len > 0) {
-                r->too_big |= r->body.len + *len > PEERAPI_QUERY_MAX;
-                if (!r->too_big)
-                        buf_add(&r->body, data, *len);
-                *len = 0;
-                return buf_ok(&r->body) ? MHD_YES : MHD_NO;
-        }
-        r->dead |= !r->started && r->p->stopping;
-        if (!r->started && !r->dead) {
-                r->started = true;
-                route(r, url, method);
-        }
-        if (r->dead)
-                return MHD_NO;
-        if (r->response != NULL)
-                return queue_answer(r);
-        if (r->queued)
-                return MHD_YES;
-        r->suspended = true;
-        MHD_suspend_connection(conn);
-        return MHD_YES;
-}
-
-static void on_completed(void *cls, struct MHD_Connection *conn, void **state, enum MHD_RequestTerminationCode why)
-{
-        (void)conn;
-        (void)why;
-        struct peerapi *p = cls;
-        struct peerapi_req *r = *state;
-        if (r == NULL)
-                return;
-        *state = NULL;
+        struct peerapi *p = arg;
+        struct peerapi_req *r = container_of(http, struct peerapi_req, http);
         if (r->query != NULL)
                 p->ops->cancel(p->arg, r->query);
-        struct peerapi_req **at = &p->requests;
-        while (*at != r)
-                at = &(*at)->next;
-        *at = r->next;
-        if (r->response != NULL)
-                MHD_destroy_response(r->response);
-        buf_done(&r->body);
-        free(r);
 }
 
 /* ---- the doors ---- */
@@ -316,7 +201,7 @@ static void on_pause_over(struct timer *t, mono_t now)
         watch_doors(container_of(t, struct peerapi, pause), LOOP_READ);
 }
 
-/* Who is no peer is not even read from.  libmicrohttpd closes what it has no room for. */
+/* Who is no peer is not even read from. */
 static void on_knock(struct watch *w, unsigned events, mono_t now)
 {
         (void)events;
@@ -333,11 +218,11 @@ static void on_knock(struct watch *w, unsigned events, mono_t now)
                 if (fd < 0)
                         break;
                 if (p->ops->is_peer(p->arg, addr_from_sockaddr((struct sockaddr *)&sa).ip))
-                        (void)MHD_add_connection(p->mhd, fd, (struct sockaddr *)&sa, len);
+                        httpd_add(p->httpd, fd, (struct sockaddr *)&sa, len);
                 else
                         close(fd);
         }
-        run(p);
+        httpd_run(p->httpd);
 }
 
 enum err peerapi_listen(struct peerapi *p, struct ip ip, const char *ifname, uint16_t *ret_port)
@@ -356,40 +241,40 @@ enum err peerapi_listen(struct peerapi *p, struct ip ip, const char *ifname, uin
 
 struct peerapi *peerapi_new(struct loop *l, const struct peerapi_ops *ops, void *arg)
 {
+        static const struct httpd_config config = {
+                .listen_fd = -1,
+                .connections_max = PEERAPI_CONNECTIONS_MAX,
+                .connections_each = PEERAPI_CONNECTIONS_EACH,
+                .connection_bytes = CONNECTION_BYTES,
+                .idle_s = PEERAPI_IDLE_S,
+                .body_max = PEERAPI_QUERY_MAX,
+                .req_size = sizeof(struct peerapi_req),
+                .route = route,
+                .on_end = on_end,
+        };
         struct peerapi *p = calloc(1, sizeof(*p));
         if (p == NULL)
                 return NULL;
         p->loop = l;
         p->ops = ops;
         p->arg = arg;
-        watch_init(&p->watch, on_ready);
-        timer_init(&p->timer, on_timer);
         timer_init(&p->pause, on_pause_over);
         for (size_t i = 0; i < 2; i++) {
                 p->doors[i].p = p;
                 watch_init(&p->doors[i].watch, on_knock);
         }
-        p->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-                on_request, p, MHD_OPTION_NOTIFY_COMPLETED, on_completed, p, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-                MHD_OPTION_CONNECTION_LIMIT, (unsigned)PEERAPI_CONNECTIONS_MAX,
-                MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)PEERAPI_CONNECTIONS_EACH,
-                MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-                MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)PEERAPI_IDLE_S, MHD_OPTION_END);
-        const union MHD_DaemonInfo *info =
-                p->mhd != NULL ? MHD_get_daemon_info(p->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
-        if (info != NULL && loop_watch(l, &p->watch, info->epoll_fd, LOOP_READ) == ERR_NONE)
-                return p;
-        if (p->mhd != NULL)
-                MHD_stop_daemon(p->mhd);
-        free(p);
-        return NULL;
+        p->httpd = httpd_new(l, &config, p);
+        if (p->httpd == NULL) {
+                free(p);
+                return NULL;
+        }
+        return p;
 }
 
 void peerapi_free(struct peerapi *p)
 {
         if (p == NULL)
                 return;
-        p->stopping = true;
         loop_timer_stop(&p->pause);
         for (size_t i = 0; i < 2; i++) {
                 int fd = p->doors[i].watch.fd;
@@ -397,16 +282,6 @@ void peerapi_free(struct peerapi *p)
                 if (fd >= 0)
                         close(fd);
         }
-        /* Nobody may stay suspended when libmicrohttpd stops. */
-        for (struct peerapi_req *r = p->requests; r != NULL; r = r->next) {
-                r->dead = true;
-                if (r->suspended)
-                        MHD_resume_connection(r->conn);
-                r->suspended = false;
-        }
-        loop_unwatch(&p->watch);
-        MHD_run(p->mhd);
-        loop_timer_stop(&p->timer);
-        MHD_stop_daemon(p->mhd);
+        httpd_free(p->httpd);
         free(p);
 }

@@ -23,8 +23,9 @@ MAY_INCLUDE = {
     "daemon/host": {"base", "daemon/host"},
     "daemon/netstack": {"base", "daemon/netstack"},
     "daemon/dns": {"base", "daemon/netstack", "daemon/dns"},
-    "daemon/localapi": {"base", "daemon/localapi"},
-    "daemon/peerapi": {"base", "daemon/peerapi"},
+    "daemon/http": {"base", "daemon/http"},
+    "daemon/localapi": {"base", "daemon/http", "daemon/localapi"},
+    "daemon/peerapi": {"base", "daemon/http", "daemon/peerapi"},
     "daemon/proxy": {"base", "daemon/dns", "daemon/netstack", "daemon/proxy"},
     "daemon": {"base", "wg", "tun", "netcheck", "magicsock", "daemon", "daemon/control", "daemon/host",
                "daemon/dns", "daemon/localapi", "daemon/netstack", "daemon/peerapi", "daemon/proxy"},
@@ -126,6 +127,9 @@ PLANTS = [
     ("magicsock/a.c", '#include "wg/noise.h"', "magicsock may not include"),
     ("daemon/control/a.c", '#include "daemon/host/if.h"', "daemon/control may not include"),
     ("daemon/localapi/a.c", '#include "daemon/main.h"', "daemon/localapi may not include"),
+    ("daemon/http/a.c", '#include "daemon/localapi/api.h"', "daemon/http may not include"),
+    ("daemon/localapi/a.c", '#include "daemon/http/h.h"', None),
+    ("cli/a.c", '#include "daemon/http/h.h"', "cli may not include"),
     ("daemon/dns/a.c", '#include "magicsock/peer.h"', "daemon/dns may not include"),
     ("cli/a.c", '#include "daemon/main.h"', "cli may not include"),
     ("cli/a.c", '#  include "wg/noise.h"', "cli may not include"),
@@ -158,7 +162,8 @@ PLANTS = [
     ("base/a.c", "/* system(x) */ // popen(x)\nchar c = '\"';", None),
 ]
 TARGETS = ["base/b.h", "wg/noise.h", "tun/dev.h", "netcheck/stun.h", "magicsock/peer.h", "daemon/main.h",
-           "daemon/control/c.h", "daemon/host/if.h", "daemon/dns/d.h", "daemon/localapi/api.h"]
+           "daemon/control/c.h", "daemon/host/if.h", "daemon/dns/d.h", "daemon/http/h.h",
+           "daemon/localapi/api.h"]
 
 
 def plant(text, path):
