@@ -62,8 +62,8 @@ void whois_print(const json_t *whois, FILE *out);
 /* The addresses that the selectors of `ip` choose; 0 when there is one, else 1 and a complaint on stderr. */
 int ip_print(const json_t *ips, bool first, bool v4, bool v6, FILE *out);
 void netcheck_print(const json_t *report, const json_t *derpmap, bool verbose, FILE *out);
-enum ping_outcome { PING_RELAY, PING_DIRECT, PING_LOST, PING_SELF, PING_FATAL };
-enum ping_outcome ping_print(const char *ip, const json_t *result, FILE *out);
+enum ping_outcome { PING_RELAY, PING_DIRECT, PING_INSIDE, PING_LOST, PING_SELF, PING_FATAL };
+enum ping_outcome ping_print(const char *ip, const char *type, const json_t *result, FILE *out);
 
 /* ---- cli/switch.c, the parts without a daemon; list is an array of LoginProfile ---- */
 

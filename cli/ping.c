@@ -10,11 +10,12 @@
 #include "cli/text.h"
 
 struct ping_opts {
+        const char *type;   /* as the daemon calls it */
         bool until_direct, verbose;
         int64_t count, timeout_ns, size;
 };
 
-enum ping_outcome ping_print(const char *ip, const json_t *r, FILE *out)
+enum ping_outcome ping_print(const char *ip, const char *type, const json_t *r, FILE *out)
 {
         const char *err = json_str(r, "Err", ""), *direct = json_str(r, "Endpoint", "");
         char lat[DURATION_STR_MAX], node[64];
@@ -35,12 +36,22 @@ enum ping_outcome ping_print(const char *ip, const json_t *r, FILE *out)
         }
         (void)str_copy(node, sizeof(node), json_str(r, "NodeIP", ip));
         duration_str(duration_round((int64_t)(json_num(r, "LatencySeconds", 0) * 1e9), NS_PER_MS), lat);
-        fprintf(out, "pong from %s (%s) via ", json_str(r, "NodeName", ""), node);
+        if (json_str(r, "PeerAPIURL", "")[0] != '\0') {
+                fprintf(out, "hit peerapi of %s (%s) at %s in %s\n", node, json_str(r, "NodeName", ""), json_str(r, "PeerAPIURL", ""),
+                        lat);
+                return PING_INSIDE;
+        }
+        fprintf(out, "pong from %s (%s", json_str(r, "NodeName", ""), node);
+        if (json_int(r, "PeerAPIPort", 0) != 0)
+                fprintf(out, ", %lld", (long long)json_int(r, "PeerAPIPort", 0));
+        fputs(") via ", out);
         if (direct[0] != '\0')
                 fprintf(out, "%s in %s\n", direct, lat);
-        else
+        else if (json_int(r, "DERPRegionID", 0) != 0)
                 fprintf(out, "DERP(%s) in %s\n", json_str(r, "DERPRegionCode", ""), lat);
-        return direct[0] != '\0' ? PING_DIRECT : PING_RELAY;
+        else
+                fprintf(out, "%s in %s\n", type, lat);
+        return direct[0] != '\0' ? PING_DIRECT : json_int(r, "DERPRegionID", 0) != 0 ? PING_RELAY : PING_INSIDE;
 }
 
 static enum ping_outcome ping_once(struct cli *c, const char *ip, const struct ping_opts *o)
@@ -48,7 +59,7 @@ static enum ping_outcome ping_once(struct cli *c, const char *ip, const struct p
         char path[160];
         struct answer a;
         enum ping_outcome out = PING_FATAL;
-        snprintf(path, sizeof(path), "ping?ip=%s&type=disco&size=%lld", ip, (long long)o->size);
+        snprintf(path, sizeof(path), "ping?ip=%s&type=%s&size=%lld", ip, o->type, (long long)o->size);
         client_call(c->client, "POST", path, NULL, o->timeout_ns, &a);
         if (a.err == ERR_TIMEOUT) {
                 printf("ping \"%s\" timed out\n", ip);
@@ -57,7 +68,7 @@ static enum ping_outcome ping_once(struct cli *c, const char *ip, const struct p
                 json_t *r = a.err == ERR_NONE && a.status == 200 ? answer_json(&a) : NULL;
                 text_clean_json(r);
                 if (r != NULL)
-                        out = ping_print(ip, r, stdout);
+                        out = ping_print(ip, o->type, r, stdout);
                 else
                         client_complain(c->client, "ping", &a);
                 json_decref(r);
@@ -74,7 +85,7 @@ static int ping_loop(struct cli *c, const char *ip, const struct ping_opts *o)
                 enum ping_outcome r = ping_once(c, ip, o);
                 if (r == PING_FATAL)
                         return 1;
-                if (r == PING_SELF)
+                if (r == PING_SELF || r == PING_INSIDE)
                         return 0;
                 any |= r != PING_LOST;
                 direct |= r == PING_DIRECT;
@@ -98,7 +109,7 @@ static int ping_loop(struct cli *c, const char *ip, const struct ping_opts *o)
 
 int cmd_ping(struct cli *c, const struct command *self, int argc, char **argv)
 {
-        struct ping_opts o = {.until_direct = true, .count = 10, .timeout_ns = 5 * NS_PER_SEC};
+        struct ping_opts o = {.type = "disco", .until_direct = true, .count = 10, .timeout_ns = 5 * NS_PER_SEC};
         bool tsmp = false, icmp = false, peerapi = false;
         struct flag flags[] = {
                 FLAG_INT("c", &o.count, "how many pings at most; 0 = for ever"),
@@ -106,17 +117,22 @@ int cmd_ping(struct cli *c, const struct command *self, int argc, char **argv)
                 FLAG_BOOL("until-direct", &o.until_direct, "stop when the path is direct"),
                 FLAG_BOOL("verbose", &o.verbose, "say more"),
                 FLAG_INT("size", &o.size, "bytes of the ping packet; 0 = as small as it is"),
-                FLAG_BOOL("tsmp", &tsmp, NULL),
-                FLAG_BOOL("icmp", &icmp, NULL),
-                FLAG_BOOL("peerapi", &peerapi, NULL),
+                FLAG_BOOL("tsmp", &tsmp, "through the tunnel, answered by the agent there"),
+                FLAG_BOOL("icmp", &icmp, "through the tunnel, answered by the host there"),
+                FLAG_BOOL("peerapi", &peerapi, "ask the HTTP service of the agent there"),
         };
         int rest, code;
         if (!command_flags(self, flags, 8, argc, argv, &rest, &code))
                 return code;
-        if (tsmp || icmp || peerapi) {
-                fputs("only disco pings are there; for ICMP use the system's ping with the node's address\n", stderr);
+        if (tsmp + icmp + peerapi > 1) {
+                fputs("--tsmp, --icmp and --peerapi exclude each other\n", stderr);
                 return 1;
         }
+        if (o.size != 0 && (tsmp || icmp || peerapi)) {
+                fputs("--size is of disco pings alone: not with --tsmp, --icmp or --peerapi\n", stderr);
+                return 1;
+        }
+        o.type = tsmp ? "TSMP" : icmp ? "ICMP" : peerapi ? "peerapi" : o.type;
         if (o.timeout_ns <= 0) {
                 fputs("invalid value for flag -timeout: want more than 0, such as 5s\n", stderr);
                 return 2;

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "daemon/api_dial.h"
 #include "daemon/api_dns.h"
+#include "daemon/api_ping.h"
 #include "daemon/localapi/status.h"
 #include "daemon/view.h"
 
@@ -34,8 +35,6 @@ struct late {
         bool peers;              /* status */
         bool watch;              /* status as the first message of a watcher */
         uint64_t mask;
-        struct ip ip;            /* ping */
-        int64_t node_id;
 };
 
 static void on_client_gone(void *arg)
@@ -231,84 +230,6 @@ static void h_whois(void *arg, struct lapi_req *r)
                 lapi_reply_text(r, 400, "invalid dst_ip");
         else
                 lapi_reply_json(r, 200, view_whois(a->backend, n, to_one ? &dst : NULL), LAPI_TABS_NO_NEWLINE);
-}
-
-/* ---- ping ---- */
-
-static void reply_ping(const struct api *a, struct lapi_req *r, struct ip ip, const struct netmap_node *n,
-        const struct engine_ping_result *res)
-{
-        char name[256] = "";
-        const struct netmap *nm = backend_netmap(a->backend);
-        const struct derp_region *region =
-                nm->derpmap != NULL ? derpmap_region(nm->derpmap, res->relay_region) : NULL;
-        struct status_ping p = {
-                .ip = ip,
-                .node_ip = n != NULL && n->address_count > 0 ? n->addresses[0].ip : (struct ip){0},
-                .node_name = n != NULL ? view_node_name(n, name, sizeof(name)) : "",
-                .error = res->error,
-                .latency_ns = res->latency_ns,
-                .endpoint = res->direct,
-                .region_id = ip_is_set(res->direct.ip) ? 0 : res->relay_region,
-                .region_code = region != NULL ? region->code : "",
-                .is_local = n != NULL && n == nm->self,
-        };
-        lapi_reply_json(r, 200, status_ping_json(&p), LAPI_COMPACT);
-}
-
-static void on_ping(void *arg, const struct engine_ping_result *res)
-{
-        struct late *l = arg;
-        if (l->req != NULL)
-                reply_ping(l->api, l->req, l->ip, netmap_peer(backend_netmap(l->api->backend), l->node_id), res);
-        free(l);
-}
-
-static void start_ping(struct api *a, struct lapi_req *r, struct ip ip, const struct netmap_node *n, size_t size)
-{
-        struct late *l = late_new(a, r);
-        if (l == NULL)
-                return;
-        l->ip = ip;
-        l->node_id = n->id;
-        engine_ping(backend_engine(a->backend), n->id, size, on_ping, l);
-}
-
-static void h_ping(void *arg, struct lapi_req *r)
-{
-        enum { SIZE_MAX_BYTES = 65467 };
-        struct api *a = arg;
-        const char *ip_text = lapi_param(r, "ip"), *type = lapi_param(r, "type"), *size_text = lapi_param(r, "size");
-        struct ip ip;
-        uint64_t size = 0;
-        if (ip_text == NULL || ip_parse(ip_text, &ip) != ERR_NONE) {
-                lapi_reply_text(r, 400, "invalid 'ip' parameter");
-                return;
-        }
-        if (type == NULL || strcmp(type, "disco") != 0) {
-                lapi_reply_text(r, 400, "invalid 'type' parameter: this daemon answers only 'disco'");
-                return;
-        }
-        if (size_text != NULL && (!parse_u64(size_text, &size) || size > SIZE_MAX_BYTES)) {
-                lapi_reply_text(r, 400, "invalid 'size' parameter: 0 to %d", SIZE_MAX_BYTES);
-                return;
-        }
-        const struct netmap *nm = backend_netmap(a->backend);
-        const struct netmap_node *n = view_node_for_ip(a->backend, ip);
-        struct engine_ping_result none = {0};
-        char text[IP_STR_MAX], local[IP_STR_MAX + 32];
-        if (backend_state(a->backend) == IPN_STOPPED) {
-                none.error = "Tailscale is stopped: run 'tailscale up'";
-        } else if (n == NULL) {
-                none.error = "no matching peer";
-        } else if (n == nm->self) {
-                snprintf(local, sizeof(local), "%s is local Tailscale IP", ip_str(ip, text));
-                none.error = local;
-        } else {
-                start_ping(a, r, ip, n, (size_t)size);
-                return;
-        }
-        reply_ping(a, r, ip, n, &none);
 }
 
 /* ---- netcheck and relay map ---- */
@@ -517,7 +438,7 @@ const struct lapi_endpoint api_endpoints[] = {
         {"login-interactive", LAPI_POST, 400, LAPI_WRITE, 0, h_login_interactive},
         {"logout", LAPI_POST, 400, LAPI_WRITE, 0, h_logout},
         {"whois", 0, 405, LAPI_READ, 0, h_whois},
-        {"ping", LAPI_POST, 400, LAPI_OPEN, 0, h_ping},
+        {"ping", LAPI_POST, 400, LAPI_OPEN, 0, api_ping},
         {"netcheck", LAPI_POST, 400, LAPI_READ, 0, h_netcheck},
         {"watch-ipn-bus", 0, 405, LAPI_READ, 0, h_watch},
         {"derpmap", LAPI_GET, 400, LAPI_OPEN, 0, h_derpmap},

@@ -8,6 +8,7 @@ struct api {
         struct backend *backend;
         struct notify *notify;
         struct profiles *profiles;
+        struct dialer *inside;   /* its connections go through the tunnel; NULL: there are none */
 };
 
 extern const struct lapi_endpoint api_endpoints[];

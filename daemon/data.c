@@ -182,6 +182,12 @@ static void on_ping(void *arg, const struct ms_ping_result *res, mono_t now)
         post_ping(arg, (uint32_t)res->cookie, &r);
 }
 
+static void on_inside_ping(void *arg, const struct meshping *p, uint16_t service_port, mono_t now)
+{
+        struct dp_ping_reply r = {.latency_ns = mono_diff_ns(now, p->sent), .service_port = service_port};
+        post_ping(arg, p->id, &r);
+}
+
 static void on_relay_state(void *arg, int region, enum ms_relay_state st, const char *detail, mono_t now)
 {
         (void)now;
@@ -326,6 +332,18 @@ static void ping(struct data *d, const struct dp_msg *m, mono_t now)
                 post_ping(d, m->id, &(struct dp_ping_reply){.error = ping_error(e)});
 }
 
+static void ping_inside(struct data *d, const struct meshping *ask, mono_t now)
+{
+        if (!datapath_ping(&d->dp, ask, now))
+                post_ping(d, ask->id, &(struct dp_ping_reply){.error = "too many pings are on their way"});
+}
+
+static void expire_pings(struct data *d, mono_t now)
+{
+        for (struct meshping p; meshping_expired(&d->dp.pings, now, &p);)
+                post_ping(d, p.id, &(struct dp_ping_reply){.error = ping_error(ERR_TIMEOUT)});
+}
+
 static void netcheck(struct data *d, uint32_t id, mono_t now)
 {
         struct netcheck_report none = {0};
@@ -373,6 +391,9 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
                 break;
         case DP_PING:
                 ping(d, m, now);
+                break;
+        case DP_PING_INSIDE:
+                ping_inside(d, m->ptr, now);
                 break;
         case DP_NETCHECK:
                 netcheck(d, m->id, now);
@@ -437,7 +458,8 @@ static void on_idle(void *arg, mono_t now)
 {
         struct data *d = arg;
         datapath_service(&d->dp, now);
-        mono_t next = wg_deadline(d->dp.wg);
+        expire_pings(d, now);
+        mono_t next = mono_min(wg_deadline(d->dp.wg), meshping_deadline(&d->dp.pings));
         if (d->spill_count > 0)
                 flush_spill(d);
         if (d->spill_count > 0)
@@ -464,6 +486,8 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
         d->from_service = rings->from_service;
         d->dp.service = rings->to_service;
         d->dp.tun = opts->tun;
+        d->dp.on_ping = on_inside_ping;
+        d->dp.arg = d;
         watch_init(&d->in_watch, on_ring);
         watch_init(&d->tun_watch, on_tun);
         watch_init(&d->service_watch, on_service);

@@ -205,6 +205,25 @@ static void take_message(struct datapath *dp, const struct pkt *p, mono_t now)
         }
 }
 
+bool datapath_ping(struct datapath *dp, const struct meshping *ask, mono_t now)
+{
+        uint8_t msg[MESHPING_PACKET_MAX];
+        size_t len = meshping_start(&dp->pings, ask, now, msg);
+        send_message(dp, ask->peer, msg, len, now);
+        return len > 0;
+}
+
+/* The answer to a ping of ours is nobody else's: the filter need not know of it. */
+static bool take_answer(struct datapath *dp, const struct pkt *p, mono_t now)
+{
+        struct meshping ping;
+        uint16_t port;
+        if (!meshping_answered(&dp->pings, p->peer, pkt_cdata(p), p->len, &ping, &port))
+                return false;
+        dp->on_ping(dp->arg, &ping, port, now);
+        return true;
+}
+
 /* Not for the host; *p stays the caller's. */
 static void refused(struct datapath *dp, const struct pkt *p, enum filter_verdict v, mono_t now)
 {
@@ -235,7 +254,7 @@ void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source 
                         ms_heard(dp->ms, heard, &srcs[i], now);
                 }
                 dp->handshakes += in[i].verdict == WG_HANDSHAKE;
-                if (in[i].verdict == WG_DATA) {
+                if (in[i].verdict == WG_DATA && !(dp->pings.count > 0 && take_answer(dp, p, now))) {
                         enum filter_verdict v = filter_in(dp->filter, dp->flows, pkt_cdata(p), p->len);
                         dp->in_verdicts[v]++;
                         if (v == FILTER_ACCEPT) {

@@ -14,6 +14,7 @@
 #include "base/pkt.h"
 #include "base/pktring.h"
 #include "magicsock/magicsock.h"
+#include "daemon/meshping.h"
 #include "tun/device.h"
 #include "tun/filter.h"
 #include "wg/device.h"
@@ -34,6 +35,9 @@ struct datapath {
         struct pktring *service;       /* to the control thread: packets for the service addresses, or for its stack */
         uint64_t service_dropped;      /* the queue was full */
         uint64_t handshakes;           /* handshake messages that verified, as a sign of life */
+        struct meshpings pings;        /* on their way through the tunnel */
+        void (*on_ping)(void *arg, const struct meshping *p, uint16_t service_port, mono_t now);   /* answered */
+        void *arg;
 };
 
 /* The TUN is readable: at most a few batches, so that the sockets get their turn. */
@@ -42,6 +46,8 @@ void datapath_out(struct datapath *dp, mono_t now);
 bool datapath_from_service(struct datapath *dp, struct pktring *from, mono_t now);
 /* WireGuard packets from the network, consumed. */
 void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now);
+/* Sends a ping through the tunnel; false: too many are on their way. */
+bool datapath_ping(struct datapath *dp, const struct meshping *ask, mono_t now);
 /* Timers that are due, and what WireGuard itself wants to send.  Call after every batch and at
  * wg_deadline(). */
 void datapath_service(struct datapath *dp, mono_t now);

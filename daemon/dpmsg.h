@@ -25,6 +25,7 @@ enum dp_msg_kind {
         DP_RESTUN,
         DP_STATUS,        /* id */
         DP_PING,          /* id, slot, num: size */
+        DP_PING_INSIDE,   /* id, slot, ptr: struct meshping */
         DP_NETCHECK,      /* id */
         DP_POLLING,       /* num: 1 while control listens to us */
         DP_STOP,
@@ -94,4 +95,5 @@ struct dp_ping_reply {
         int64_t latency_ns;
         struct addr direct;
         int relay_region;
+        uint16_t service_port;
 };

@@ -101,6 +101,7 @@ static void reply_ping(struct request *r, const struct dp_ping_reply *p)
                 .latency_ns = p->latency_ns,
                 .direct = p->direct,
                 .relay_region = p->relay_region,
+                .service_port = p->service_port,
         };
         r->fn.ping(r->arg, &res);
 }
@@ -162,6 +163,7 @@ static void on_message(struct engine *e, struct dp_msg *m)
         case DP_RESTUN:
         case DP_STATUS:
         case DP_PING:
+        case DP_PING_INSIDE:
         case DP_NETCHECK:
         case DP_POLLING:
         case DP_STOP:
@@ -416,23 +418,41 @@ void engine_status(struct engine *e, engine_status_fn fn, void *arg)
         post(e, (struct dp_msg){.kind = DP_STATUS, .id = r->id});
 }
 
-uint32_t engine_ping(struct engine *e, int64_t node_id, size_t size, engine_ping_fn fn, void *arg)
+/* NULL: answered that it cannot be. */
+static struct request *ping_request(struct engine *e, int64_t node_id, uint32_t *ret_slot, engine_ping_fn fn, void *arg)
 {
-        uint32_t slot;
-        struct request *r = slots_find(e->slots, node_id, &slot) ? request_new(e, DP_PING, arg) : NULL;
+        struct request *r = slots_find(e->slots, node_id, ret_slot) ? request_new(e, DP_PING, arg) : NULL;
         if (r == NULL) {
                 struct engine_ping_result res = {.error = "unknown peer"};
                 fn(arg, &res);
-                return 0;
+                return NULL;
         }
         r->fn.ping = fn;
-        post(e, (struct dp_msg){.kind = DP_PING, .id = r->id, .slot = slot, .num = (int64_t)size});
-        return r->id;
+        return r;
 }
 
-void engine_ping_cancel(struct engine *e, uint32_t id)
+void engine_ping(struct engine *e, int64_t node_id, size_t size, engine_ping_fn fn, void *arg)
 {
-        free(request_take(e, id));
+        uint32_t slot;
+        struct request *r = ping_request(e, node_id, &slot, fn, arg);
+        if (r != NULL)
+                post(e, (struct dp_msg){.kind = DP_PING, .id = r->id, .slot = slot, .num = (int64_t)size});
+}
+
+void engine_ping_inside(struct engine *e, int64_t node_id, enum meshping_kind kind, struct ip from, struct ip to,
+        engine_ping_fn fn, void *arg)
+{
+        uint32_t slot;
+        struct request *r = ping_request(e, node_id, &slot, fn, arg);
+        struct meshping *ask = r != NULL ? calloc(1, sizeof(*ask)) : NULL;
+        if (ask != NULL) {
+                *ask = (struct meshping){.id = r->id, .peer = slot, .kind = kind, .src = from, .dst = to};
+                post(e, (struct dp_msg){.kind = DP_PING_INSIDE, .id = r->id, .slot = slot, .ptr = ask});
+        } else if (r != NULL) {
+                struct dp_ping_reply none = {.error = "out of memory"};
+                reply_ping(request_take(e, r->id), &none);
+                free(r);
+        }
 }
 
 void engine_netcheck(struct engine *e, engine_netcheck_fn fn, void *arg)

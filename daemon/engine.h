@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/key.h"
 #include "base/loop.h"
+#include "daemon/meshping.h"
 #include "netcheck/report.h"
 
 struct engine;
@@ -67,6 +68,7 @@ struct engine_ping_result {
         int64_t latency_ns;
         struct addr direct;                /* none: by relay */
         int relay_region;
+        uint16_t service_port;             /* of the peer's PeerAPI, as it answers to a TSMP ping; 0: not said */
 };
 
 struct engine_callbacks {
@@ -130,9 +132,11 @@ typedef void (*engine_status_fn)(void *arg, const struct engine_status *st);
 void engine_status(struct engine *e, engine_status_fn fn, void *arg);
 
 typedef void (*engine_ping_fn)(void *arg, const struct engine_ping_result *res);
-/* Disco ping; size pads it (0 = none).  Returns an id for engine_ping_cancel(). fn is called once. */
-uint32_t engine_ping(struct engine *e, int64_t node_id, size_t size, engine_ping_fn fn, void *arg);
-void engine_ping_cancel(struct engine *e, uint32_t id);   /* fn is not called any more */
+/* Disco ping; size pads it (0 = none).  fn is called once. */
+void engine_ping(struct engine *e, int64_t node_id, size_t size, engine_ping_fn fn, void *arg);
+/* Ping through the tunnel, from an address of ours to one behind the node, both of one family.  fn is called once. */
+void engine_ping_inside(struct engine *e, int64_t node_id, enum meshping_kind kind, struct ip from, struct ip to,
+        engine_ping_fn fn, void *arg);
 
 typedef void (*engine_netcheck_fn)(void *arg, const struct netcheck_report *report);
 /* A full netcheck over the current relay map; fn is called once, with an all-zero report if there is none. */

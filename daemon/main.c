@@ -41,6 +41,7 @@ struct daemon {
         struct loop *loop;
         struct watch signals;
         struct dialer *dialer;
+        struct dialer *inside;   /* its connections go through the tunnel, the others' past it */
         struct state_file *state;
         struct profiles *profiles;
         struct stamps stamps;
@@ -294,7 +295,7 @@ static const char *open_back(struct daemon *d)
         d->engine = engine_new(d->loop, &eo, &backend_engine_callbacks, d->backend);
         if (d->engine == NULL)
                 return strerror(errno);
-        d->api = (struct api){d->backend, d->notify, d->profiles};
+        d->api = (struct api){d->backend, d->notify, d->profiles, d->inside};
         backend_run(d->backend, d->engine);
         if (!d->opt.userspace) {
                 d->osdns = osdns_open(d->loop, tun_name(d->tun), &osdns_cb, d);
@@ -346,7 +347,7 @@ static const char *open_all(struct daemon *d)
 {
         if ((d->loop = loop_new()) == NULL || watch_signals(d) != ERR_NONE)
                 return strerror(errno);
-        if ((d->dialer = dialer_new(d->loop)) == NULL)
+        if ((d->dialer = dialer_new(d->loop)) == NULL || (d->inside = dialer_new(d->loop)) == NULL)
                 return "out of memory";
         if (!d->opt.userspace)
                 dialer_set_mark(d->dialer, ROUTER_MARK);
@@ -380,6 +381,7 @@ static void close_all(struct daemon *d)
         profiles_free(d->profiles);
         state_file_free(d->state);
         dialer_free(d->dialer);
+        dialer_free(d->inside);
         if (d->loop != NULL) {
                 int fd = d->signals.fd;
                 loop_unwatch(&d->signals);

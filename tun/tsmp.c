@@ -2,10 +2,11 @@
 
 #include <string.h>
 
+#include "base/ipmake.h"
 #include "base/reader.h"
 #include "base/writer.h"
 
-enum { MAYBE_BROKEN = 1, TTL = 64 };
+enum { MAYBE_BROKEN = 1 };
 
 const char *tsmp_reason_str(uint8_t reason)
 {
@@ -74,37 +75,22 @@ enum err tsmp_parse(const uint8_t *pkt, size_t len, struct tsmp *ret)
         return ERR_NONE;
 }
 
-static uint16_t header_sum(const uint8_t *h)
+static struct ip address(const struct packet *p, const uint8_t *bytes)
 {
-        uint32_t sum = 0;
-        for (size_t i = 0; i < 20; i += 2)
-                sum += load_be16(h + i);
-        sum = (sum & 0xffff) + (sum >> 16);
-        return (uint16_t) ~(sum + (sum >> 16));
+        return p->version == 4 ? ip_from_bytes4(bytes) : ip_from_bytes16(bytes);
 }
 
-/* The IP header of an answer to p with n bytes behind it. */
-static struct wr answer(const struct packet *p, size_t n, uint8_t out[TSMP_PACKET_MAX])
+/* A message with the IP header of a packet that has n bytes behind it. */
+static struct wr message(struct ip from, struct ip to, size_t n, uint8_t out[TSMP_PACKET_MAX])
 {
         struct wr w = wr_init(out, TSMP_PACKET_MAX);
-        if (p->version == 4) {
-                wr_be16(&w, 0x4500);
-                wr_be16(&w, (uint16_t)(20 + n));
-                wr_zero(&w, 4);
-                wr_u8(&w, TTL);
-                wr_u8(&w, PROTO_TSMP);
-                wr_zero(&w, 2);
-        } else {
-                wr_be32(&w, 0x60000000);
-                wr_be16(&w, (uint16_t)n);
-                wr_u8(&w, PROTO_TSMP);
-                wr_u8(&w, TTL);
-        }
-        wr_copy(&w, p->dst, p->ip_len);
-        wr_copy(&w, p->src, p->ip_len);
-        if (p->version == 4)
-                store_be16(out + 10, header_sum(out));
+        (void)wr_take(&w, ip_make_header(out, from, to, PROTO_TSMP, n));
         return w;
+}
+
+static struct wr answer(const struct packet *p, size_t n, uint8_t out[TSMP_PACKET_MAX])
+{
+        return message(address(p, p->dst), address(p, p->src), n, out);
 }
 
 size_t tsmp_reject(const uint8_t *refused, size_t len, uint8_t reason, uint8_t out[TSMP_PACKET_MAX])
@@ -119,6 +105,14 @@ size_t tsmp_reject(const uint8_t *refused, size_t len, uint8_t reason, uint8_t o
         wr_u8(&w, reason);
         wr_be16(&w, p.src_port);
         wr_be16(&w, p.dst_port);
+        return wr_ok(&w) ? w.len : 0;
+}
+
+size_t tsmp_ping(struct ip from, struct ip to, const uint8_t data[8], uint8_t out[TSMP_PACKET_MAX])
+{
+        struct wr w = message(from, to, 9, out);
+        wr_u8(&w, 'p');
+        wr_copy(&w, data, 8);
         return wr_ok(&w) ? w.len : 0;
 }
 

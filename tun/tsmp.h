@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/addr.h"
 #include "base/err.h"
 #include "tun/packet.h"
 
@@ -40,5 +41,7 @@ ERR_CHECK enum err tsmp_parse(const uint8_t *pkt, size_t len, struct tsmp *ret);
 /* The answer to a packet that the filter refused: only to the opening of a TCP connection over IPv4.  Returns its
  * length, 0 if there is none to give. */
 size_t tsmp_reject(const uint8_t *refused, size_t len, uint8_t reason, uint8_t out[TSMP_PACKET_MAX]);
+/* Both addresses of one family; returns its length. */
+size_t tsmp_ping(struct ip from, struct ip to, const uint8_t data[8], uint8_t out[TSMP_PACKET_MAX]);
 /* The answer to a ping, which says where our service is (0 = nowhere). */
 size_t tsmp_pong(const uint8_t *ping, size_t len, uint16_t service_port, uint8_t out[TSMP_PACKET_MAX]);

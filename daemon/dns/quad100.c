@@ -3,12 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ipmake.h"
 #include "base/reader.h"
 #include "daemon/dns/tcp53.h"
 
 enum {
-        IP4_HEADER = 20,
-        IP6_HEADER = 40,
         UDP_HEADER = 8,
         P_ICMP = 1,
         P_TCP = 6,
@@ -17,7 +16,6 @@ enum {
         ECHO_REQUEST = 8,
         ECHO_REQUEST6 = 128,
         ECHO_REPLY6 = 129,
-        HOPS = 64,
 };
 
 /* Who asked, and so where the answer goes. */
@@ -74,65 +72,20 @@ void quad100_free(struct quad100 *q)
 
 /* ---- packets ---- */
 
-static uint32_t sum(uint32_t s, const uint8_t *p, size_t n)
-{
-        for (; n > 1; n -= 2, p += 2)
-                s += load_be16(p);
-        return n > 0 ? s + ((uint32_t)*p << 8) : s;
-}
-
-static uint16_t fold(uint32_t s)
-{
-        while (s >> 16)
-                s = (s & 0xffff) + (s >> 16);
-        return (uint16_t)~s;
-}
-
-static size_t ip_header(uint8_t *pkt, struct ip from, struct ip to, uint8_t proto, size_t payload)
-{
-        if (from.family == IP_V4) {
-                memset(pkt, 0, IP4_HEADER);
-                pkt[0] = 0x45;
-                store_be16(pkt + 2, (uint16_t)(IP4_HEADER + payload));
-                pkt[6] = 0x40;   /* don't fragment */
-                pkt[8] = HOPS;
-                pkt[9] = proto;
-                memcpy(pkt + 12, from.b, 4);
-                memcpy(pkt + 16, to.b, 4);
-                store_be16(pkt + 10, fold(sum(0, pkt, IP4_HEADER)));
-                return IP4_HEADER;
-        }
-        memset(pkt, 0, IP6_HEADER);
-        pkt[0] = 0x60;
-        store_be16(pkt + 4, (uint16_t)payload);
-        pkt[6] = proto;
-        pkt[7] = HOPS;
-        memcpy(pkt + 8, from.b, 16);
-        memcpy(pkt + 24, to.b, 16);
-        return IP6_HEADER;
-}
-
-/* The checksum over a payload with its pseudo header; the field itself must be zero. */
-static uint16_t checksum(struct ip from, struct ip to, uint8_t proto, const uint8_t *payload, size_t len)
-{
-        size_t n = from.family == IP_V4 ? 4 : 16;
-        uint16_t c = fold(sum(sum(sum(proto + (uint32_t)len, from.b, n), to.b, n), payload, len));
-        return proto == P_UDP && c == 0 ? 0xffff : c;   /* zero means none */
-}
-
 static void send_udp(struct quad100 *q, const struct client *c, const uint8_t *data, size_t len)
 {
         uint8_t pkt[QUAD100_PACKET_MAX];
         if (IP6_HEADER + UDP_HEADER + len > sizeof(pkt))
                 return;
-        size_t n = UDP_HEADER + len, at = ip_header(pkt, c->service, c->addr, P_UDP, n);
+        size_t n = UDP_HEADER + len, at = ip_make_header(pkt, c->service, c->addr, P_UDP, n);
         uint8_t *udp = pkt + at;
         store_be16(udp, 53);
         store_be16(udp + 2, c->port);
         store_be16(udp + 4, (uint16_t)n);
         store_be16(udp + 6, 0);
         memcpy(udp + UDP_HEADER, data, len);
-        store_be16(udp + 6, checksum(c->service, c->addr, P_UDP, udp, n));
+        uint16_t check = ip_checksum_pseudo(c->service, c->addr, P_UDP, udp, n);
+        store_be16(udp + 6, check != 0 ? check : 0xffff);   /* zero means none */
         q->send(q->arg, pkt, at + n);
 }
 
@@ -172,12 +125,12 @@ static void echo_in(struct quad100 *q, struct ip from, struct ip to, uint8_t pro
         uint8_t request = proto == P_ICMP ? ECHO_REQUEST : ECHO_REQUEST6;
         if (r->left < 8 || r->at[0] != request || r->at[1] != 0 || IP6_HEADER + r->left > sizeof(pkt))
                 return;
-        size_t at = ip_header(pkt, to, from, proto, r->left);
+        size_t at = ip_make_header(pkt, to, from, proto, r->left);
         uint8_t *icmp = pkt + at;
         memcpy(icmp, r->at, r->left);
         icmp[0] = proto == P_ICMP ? 0 : ECHO_REPLY6;
         store_be16(icmp + 2, 0);
-        store_be16(icmp + 2, proto == P_ICMP ? fold(sum(0, icmp, r->left)) : checksum(to, from, proto, icmp, r->left));
+        store_be16(icmp + 2, proto == P_ICMP ? ip_checksum(icmp, r->left) : ip_checksum_pseudo(to, from, proto, icmp, r->left));
         q->send(q->arg, pkt, at + r->left);
 }
 

@@ -357,6 +357,10 @@ json_t *status_ping_json(const struct status_ping *p)
         json_object_set_new(o, "PeerRelay", json_string(""));
         json_object_set_new(o, "DERPRegionID", json_integer(p->region_id));
         json_object_set_new(o, "DERPRegionCode", str(p->region_id != 0 ? p->region_code : ""));
+        if (p->peerapi_port != 0)
+                json_object_set_new(o, "PeerAPIPort", json_integer(p->peerapi_port));
+        if (p->peerapi_url != NULL && p->peerapi_url[0] != '\0')
+                json_object_set_new(o, "PeerAPIURL", json_string(p->peerapi_url));
         if (p->is_local)
                 json_object_set_new(o, "IsLocalIP", json_true());
         return o;

@@ -113,6 +113,8 @@ struct status_ping {
         struct addr endpoint;              /* none: by relay */
         int region_id;                     /* 0: direct */
         const char *region_code;
+        uint16_t peerapi_port;             /* as the answer to TSMP says; 0: left out */
+        const char *peerapi_url;           /* NULL or "": left out */
         bool is_local;                     /* the address is ours */
 };
 json_t *status_ping_json(const struct status_ping *p);

@@ -136,6 +136,8 @@ OWN = [                               # of one verb: the line, the exit code, wh
     (["ping", "--timeout=-1s", "h"], 2, "invalid value for flag -timeout: want more than 0, such as 5s"),
     (["ping", "--size=-1", "h"], 2, r"invalid value for flag -size: want 0 to \d+ bytes"),
     (["ping", "--size=65536", "h"], 2, r"invalid value for flag -size: want 0 to \d+ bytes"),
+    (["ping", "--icmp", "--tsmp", "h"], 1, "--tsmp, --icmp and --peerapi exclude each other"),
+    (["ping", "--size=100", "--icmp", "h"], 1, "--size is of disco pings alone: not with --tsmp, --icmp or --peerapi"),
     (["netcheck", "word"], 1, NO_WORDS), (["netcheck", "--format=xml"], 1, 'output format "xml" for flag -format: use json or json-line'),
     (["netcheck", "--format=" + LONG], 1, 'output format "x+" for flag -format: use json or json-line'),
     (["netcheck", "--every=-1s"], 2, "invalid value for flag -every: want a pause of 0 or more, such as 30s"),

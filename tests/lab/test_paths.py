@@ -164,6 +164,29 @@ def test_direct_path_dies_and_comes_back(lab):
     echo.stop()
 
 
+def test_pings_through_the_tunnel(lab):
+    """The agent, the host and the PeerAPI answer; what nobody answers is given up, and says so."""
+    lab.servers()
+    alpha, beta = joined(lab)
+
+    def ping(*args, code=0):
+        done = alpha.tailscale("ping", *args, check=False)
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    for name in ("beta", beta.ip6):
+        assert re.match(r"pong from beta \(100\.64\.0\.2, \d+\) via TSMP in \d+m?s\n$", ping("--tsmp", name))
+        assert re.match(r"pong from beta \(100\.64\.0\.2\) via ICMP in \d+m?s\n$", ping("--icmp", name))
+    for url in beta.status()["Self"]["PeerAPIURL"]:
+        out = ping("--peerapi", re.sub(r"^http://\[?|\]?:\d+$", "", url))
+        assert re.match(rf"hit peerapi of 100\.64\.0\.2 \(beta\) at {re.escape(url)} in \d+m?s\n$", out)
+    assert alpha.ping(beta.ip) == 1             # the host's own are its own, also while ours are out
+    beta.tailscale("down")
+    alpha.wait_peer(beta, test=lambda p: not p["Online"])
+    for kind in ("--tsmp", "--icmp", "--peerapi"):
+        assert ping(kind, "--c=1", "--timeout=1s", "beta", code=1) == 'ping "100.64.0.2" timed out\n'
+
+
 def test_two_regions(lab):
     """Each host has another relay as its home; both speak through whichever the other sits on."""
     lab.servers(regions=2)

@@ -45,7 +45,7 @@ static void print_case(const json_t *c)
         } else if (strcmp(kind, "whois") == 0) {
                 whois_print(j, out);
         } else if (strcmp(kind, "ping") == 0) {
-                (void)ping_print(json_str(j, "IP", ""), j, out);
+                (void)ping_print(json_str(j, "IP", ""), "disco", j, out);
         } else if (strcmp(kind, "netcheck") == 0) {
                 netcheck_print(json_obj(j, "report"), json_obj(j, "map"), false, out);
         } else if (strcmp(kind, "switch") == 0) {
@@ -171,13 +171,17 @@ static void pongs(void **state)
                 {"{\"Err\":\"no matching peer\"}", "", PING_FATAL},
                 {"{\"NodeName\":\"b\",\"NodeIP\":\"100.64.0.2\",\"LatencySeconds\":1.2044,\"Endpoint\":\"[2001:db8::1]:9\"}",
                         "pong from b (100.64.0.2) via [2001:db8::1]:9 in 1.204s\n", PING_DIRECT},
-                {"{\"NodeName\":\"b\",\"NodeIP\":\"100.64.0.2\",\"LatencySeconds\":0.0235,\"DERPRegionCode\":\"fra\"}",
+                {"{\"NodeName\":\"b\",\"NodeIP\":\"100.64.0.2\",\"LatencySeconds\":0.0235,\"DERPRegionID\":9,\"DERPRegionCode\":\"fra\"}",
                         "pong from b (100.64.0.2) via DERP(fra) in 24ms\n", PING_RELAY},
+                {"{\"NodeName\":\"b\",\"NodeIP\":\"100.64.0.2\",\"LatencySeconds\":0.002,\"PeerAPIPort\":4242}",
+                        "pong from b (100.64.0.2, 4242) via TSMP in 2ms\n", PING_INSIDE},
+                {"{\"NodeName\":\"b\",\"NodeIP\":\"100.64.0.2\",\"LatencySeconds\":0.002,\"PeerAPIURL\":\"http://100.64.0.2:42\"}",
+                        "hit peerapi of 100.64.0.2 (b) at http://100.64.0.2:42 in 2ms\n", PING_INSIDE},
         };
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
                 json_t *j = json_parse(rows[i].json, strlen(rows[i].json));
                 begin();
-                assert_int_equal(ping_print("100.64.0.1", j, out), rows[i].outcome);
+                assert_int_equal(ping_print("100.64.0.1", "TSMP", j, out), rows[i].outcome);
                 printed(rows[i].want);
                 json_decref(j);
         }

@@ -250,6 +250,31 @@ static void pings_are_answered_later_or_not_at_all(void **state)
         expect("GET", "status?peers=false", "", 200, "Running");
 }
 
+static void pings_through_the_tunnel(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *type;
+                enum meshping_kind kind;
+        } rows[] = {{"TSMP", MESHPING_TSMP}, {"ICMP", MESHPING_ICMP}};
+        run_node();
+        for (size_t i = 0; i < 2; i++) {
+                char ask[64];
+                struct answer a = {0};
+                snprintf(ask, sizeof(ask), "ping?ip=100.64.0.2&type=%s", rows[i].type);
+                int fd = say("POST", ask, "");
+                hear(fd, &a, 20);
+                assert_int_equal(fe.inside.kind, rows[i].kind);
+                assert_true(ip_eq(fe.inside.src, ip_v4(100, 64, 0, 1)) && ip_eq(fe.inside.dst, ip_v4(100, 64, 0, 2)));
+                fe.ping_fn(fe.ping_arg, &(struct engine_ping_result){.latency_ns = 5, .service_port = 77});
+                hear(fd, &a, 200);
+                assert_non_null(strstr(a.body, "\"DERPRegionID\":0,\"DERPRegionCode\":\"\",\"PeerAPIPort\":77}"));
+                close(fd);
+        }
+        expect("POST", "ping?ip=100.64.0.2&type=tsmp", "", 400, "want disco, TSMP, ICMP or peerapi");
+        expect("POST", "ping?ip=100.64.0.3&type=peerapi", "", 200, "\"Err\":\"the peer has no PeerAPI at that address\"");
+}
+
 /* ---- view.c ---- */
 
 static void status_joins_map_and_engine(void **state)
@@ -441,7 +466,7 @@ int main(void)
         if (crypto_init() != ERR_NONE)
                 return 1;
         const struct CMUnitTest tests[] = {
-                TEST(logged_out_answers), TEST(a_running_node), TEST(pings_are_answered_later_or_not_at_all),
+                TEST(logged_out_answers), TEST(a_running_node), TEST(pings_are_answered_later_or_not_at_all), TEST(pings_through_the_tunnel),
                 TEST(status_joins_map_and_engine), TEST(a_netcheck_report_is_shown_whole),
                 TEST(each_watcher_hears_what_it_asked_for), cmocka_unit_test(masks),
         };

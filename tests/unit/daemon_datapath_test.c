@@ -222,12 +222,53 @@ static void test_messages_are_taken(void **state)
         let_go();
 }
 
+static struct {
+        int answers;
+        uint32_t id;
+        uint16_t port;
+} heard;
+
+static void on_ping(void *arg, const struct meshping *p, uint16_t port, mono_t now)
+{
+        (void)now;
+        assert_ptr_equal(arg, &heard);
+        heard.answers++;
+        heard.id = p->id;
+        heard.port = port;
+}
+
+static void test_pings_are_answered_to_us(void **state)
+{
+        (void)state;
+        uint8_t pong[11] = "o";
+        let_nothing_in(true);
+        connect_both();
+        w.dp.on_ping = on_ping;
+        w.dp.arg = &heard;
+        uint64_t before = sent_bytes();
+        struct meshping ask = {.id = 9, .peer = SLOT, .kind = MESHPING_TSMP, .src = ip_v4(10, 0, 0, 1), .dst = ip_v4(10, 0, 0, 2)};
+        assert_true(datapath_ping(&w.dp, &ask, w.now));
+        assert_true(sent_bytes() > before);
+        memcpy(pong + 1, w.dp.pings.at[0].data, 8);
+        pong[9] = 0x12;
+        pong[10] = 0x34;
+        peer_sends(ip_packet("10.0.0.2", "10.0.0.1", PROTO_TSMP, "o12345678", 9));   /* somebody else's */
+        assert_int_equal(heard.answers, 0);
+        peer_sends(ip_packet("10.0.0.2", "10.0.0.1", PROTO_TSMP, pong, sizeof(pong)));
+        peer_sends(ip_packet("10.0.0.2", "10.0.0.1", PROTO_TSMP, pong, sizeof(pong)));
+        assert_int_equal(heard.answers, 1);
+        assert_int_equal(heard.id, 9);
+        assert_int_equal(heard.port, 0x1234);
+        let_go();
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_cookie_reply_is_not_the_peer, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refusals_are_told_and_bounded, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_messages_are_taken, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_pings_are_answered_to_us, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,6 +44,7 @@ static struct {
         void *ping_arg;
         int64_t ping_node;
         size_t ping_size;
+        struct meshping inside;
 } fe;
 
 struct control *control_new(struct loop *l, struct dialer *d, const struct control_callbacks *cb, void *arg)
@@ -237,21 +238,23 @@ void engine_status(struct engine *e, engine_status_fn fn, void *arg)
         fn(arg, &fe.status);
 }
 
-uint32_t engine_ping(struct engine *e, int64_t node_id, size_t size, engine_ping_fn fn, void *arg)
+void engine_ping(struct engine *e, int64_t node_id, size_t size, engine_ping_fn fn, void *arg)
 {
         (void)e;
         fe.ping_fn = fn;
         fe.ping_arg = arg;
         fe.ping_node = node_id;
         fe.ping_size = size;
-        return 1;
 }
 
-void engine_ping_cancel(struct engine *e, uint32_t id)
+void engine_ping_inside(struct engine *e, int64_t node_id, enum meshping_kind kind, struct ip from, struct ip to,
+        engine_ping_fn fn, void *arg)
 {
         (void)e;
-        (void)id;
-        fe.ping_fn = NULL;
+        fe.ping_fn = fn;
+        fe.ping_arg = arg;
+        fe.ping_node = node_id;
+        fe.inside = (struct meshping){.kind = kind, .src = from, .dst = to};
 }
 
 void engine_netcheck(struct engine *e, engine_netcheck_fn fn, void *arg)
