@@ -1,243 +1,5 @@
-/* The whole client against a small control server on the loopback: logging in in every way, the map, updates,
- * restarts of the server, a deleted node, logging out. */
-#include "daemon/control/client_state.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "tests/unit/control_fake_server.h"
-
-#define SELF                                                                                                 \
-        "\"Node\":{\"ID\":1,\"Name\":\"alpha.x.\",\"Key\":\"nodekey:"                                        \
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}"
-#define OK                                                                                                   \
-        "{\"User\":{\"ID\":7},\"Login\":{\"LoginName\":\"alice\",\"DisplayName\":\"Alice\"},"                \
-        "\"MachineAuthorized\":true}"
-
-struct world {
-        struct loop *loop;
-        struct dialer *dialer;
-        struct fake fake;
-        struct control *c;
-        struct key_private machine, node;
-        /* What the client said. */
-        unsigned keys, urls, registered, need_login, maps, online, offline, errors, logged_out;
-        char url[256];
-        enum control_need_login why;
-        struct control_error error;
-        char server_text[128];
-        size_t peers;
-        /* What the server saw. */
-        unsigned registers, streams, lites, endpoints, c2n;
-        char node_key[KEY_TEXT_MAX], followup[256], auth_key[64], expiry[64];
-        const char *script[8]; /* answers to register, in order; the last one stays; NULL: none yet */
-        unsigned step;
-        const char *map_status; /* NULL: a map comes */
-        bool slow_map;          /* it comes when the test says so */
-        bool mute_updates;      /* they are taken and not answered */
-        struct fake_stream *held_register, *held_map;
-};
-
-static struct world *w;
-
-/* --- the client's callbacks --- */
-
-static void on_node_key(void *arg, const struct key_private *candidate, const struct key_private *old)
-{
-        (void)arg;
-        (void)old;
-        assert_int_equal(w->registered, 0); /* before the server hears of it */
-        w->keys++;
-        w->node = *candidate;
-}
-
-static void on_auth_url(void *arg, const char *url)
-{
-        (void)arg;
-        w->urls++;
-        (void)snprintf(w->url, sizeof(w->url), "%s", url);
-}
-
-static void on_registered(void *arg, const struct control_registered *r)
-{
-        (void)arg;
-        w->registered++;
-        assert_int_equal(r->user_id, 7);
-        assert_string_equal(r->login_name, "alice");
-        assert_true(r->machine_authorized);
-        w->node = r->node_key;
-}
-
-static void on_need_login(void *arg, enum control_need_login why)
-{
-        (void)arg;
-        w->need_login++;
-        w->why = why;
-}
-
-static void on_netmap(void *arg, const struct netmap *nm, const struct netmap_delta *d)
-{
-        (void)arg;
-        (void)d;
-        w->maps++;
-        w->peers = nm->peer_count;
-}
-
-static void on_online(void *arg, bool online)
-{
-        (void)arg;
-        if (online)
-                w->online++;
-        else
-                w->offline++;
-}
-
-static void on_error(void *arg, const struct control_error *e)
-{
-        (void)arg;
-        w->errors++;
-        w->error = *e;
-        assert_true(e->message[0] != '\0');
-        (void)snprintf(w->server_text, sizeof(w->server_text), "%s", e->server_text);
-}
-
-static void on_logged_out(void *arg, const struct control_error *e)
-{
-        (void)arg;
-        assert_null(e);
-        w->logged_out++;
-}
-
-static void on_browser_url(void *arg, const char *url)
-{
-        (void)arg;
-        (void)url;
-}
-
-/* --- the server's part --- */
-
-static void on_register(struct fake_stream *s, json_t *body)
-{
-        w->registers++;
-        (void)snprintf(w->node_key, sizeof(w->node_key), "%s", json_str(body, "NodeKey", ""));
-        (void)snprintf(w->followup, sizeof(w->followup), "%s", json_str(body, "Followup", ""));
-        (void)snprintf(w->expiry, sizeof(w->expiry), "%s", json_str(body, "Expiry", ""));
-        (void)snprintf(w->auth_key, sizeof(w->auth_key), "%s",
-                       json_str(json_obj(body, "Auth"), "AuthKey", ""));
-        assert_true(json_has(body, "Hostinfo"));
-        const char *answer = w->script[w->step];
-        if (w->script[w->step + 1] != NULL || answer == NULL)
-                w->step++;
-        if (answer == NULL)
-                w->held_register = s;
-        else
-                fake_answer(s, "200", answer, strlen(answer), false);
-}
-
-static void on_request(struct fake *f, struct fake_stream *s, json_t *body)
-{
-        (void)f;
-        if (strcmp(s->path, "/machine/register") == 0) {
-                on_register(s, body);
-                return;
-        }
-        if (strcmp(s->path, "/c2n/token") == 0) {
-                w->c2n++;
-                assert_string_equal(s->body.data, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
-                fake_answer(s, "204", "", 0, false);
-                return;
-        }
-        assert_string_equal(s->path, "/machine/map");
-        assert_true(json_has(body, "DiscoKey"));
-        bool stream = json_bool(body, "Stream", false);
-        if (stream)
-                w->streams++;
-        else
-                w->lites++;
-        w->endpoints = (unsigned)json_array_size(json_arr(body, "Endpoints"));
-        if (w->map_status != NULL) {
-                fake_answer(s, w->map_status, "node not found\n", 15, false);
-        } else if (stream) {
-                w->held_map = s;
-                if (!w->slow_map)
-                        fake_map(s, "{" SELF "}");
-        } else if (!w->mute_updates) {
-                fake_answer(s, "200", "", 0, false);
-        }
-}
-
-/* --- the frame --- */
-
-static int setup(void **state)
-{
-        static const struct control_callbacks CB = {on_node_key,   on_auth_url,   on_registered,
-                                                    on_need_login, on_netmap,     on_online,
-                                                    on_error,      on_logged_out, on_browser_url};
-        struct key_private disco;
-        char url[64];
-        w = calloc(1, sizeof(*w));
-        w->loop = loop_new();
-        w->dialer = dialer_new(w->loop);
-        fake_start(&w->fake, w->loop);
-        w->fake.on_request = on_request;
-        w->c = control_new(w->loop, w->dialer, &CB, NULL);
-        key_generate(&w->machine);
-        key_generate(&disco);
-        struct disco_public pub = key_disco_public(&disco);
-        control_set_keys(w->c, &w->machine, NULL, NULL, &pub);
-        (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u", w->fake.port);
-        assert_int_equal(control_set_server(w->c, url), ERR_NONE);
-        control_set_hostinfo(w->c, &(struct hostinfo){.hostname = "alpha"});
-        *state = w;
-        return 0;
-}
-
-static int teardown(void **state)
-{
-        (void)state;
-        control_free(w->c);
-        fake_stop(&w->fake);
-        dialer_free(w->dialer);
-        loop_free(w->loop);
-        free(w);
-        return 0;
-}
-
-/* Runs until *counter reaches n; a test that waits for nothing fails after ten seconds. */
-static void until(const unsigned *counter, unsigned n)
-{
-        mono_t end = mono_add_ms(mono_now(), 60000);
-        while (*counter < n && !mono_reached(mono_now(), end))
-                loop_once(w->loop, 50);
-        assert_true(*counter >= n);
-}
-
-static void run_ms(int64_t ms)
-{
-        mono_t end = mono_add_ms(mono_now(), ms);
-        while (!mono_reached(mono_now(), end))
-                loop_once(w->loop, 20);
-}
-
-static void login(const char *key, bool force)
-{
-        control_login(w->c, &(struct control_login){.auth_key = key, .force = force});
-        control_set_poll(w->c, true);
-}
-
-static void logged_in(void)
-{
-        w->script[0] = OK;
-        login("k", false);
-        until(&w->online, 1);
-        until(&w->lites, 1); /* the one that goes with every stream */
-}
-
-/* --- tests --- */
+/* Logging in in every way, the map that comes before the answer, logging out. */
+#include "tests/unit/control_world.h"
 
 static void test_login_and_map(void **state)
 {
@@ -258,25 +20,6 @@ static void test_login_and_map(void **state)
         assert_int_equal(w->peers, 1);
         assert_int_equal(w->errors, 0);
         assert_int_equal(w->fake.dials, 2); /* the key, and one connection for everything */
-}
-
-/* The others are told of us while the server still prepares our map. */
-static void test_update_beside_the_stream(void **state)
-{
-        (void)state;
-        w->script[0] = OK;
-        w->slow_map = true;
-        login("k", false);
-        until(&w->lites, 1);
-        assert_int_equal(w->streams, 1);
-        assert_int_equal(w->online, 0);
-        run_ms(300);
-        fake_map(w->held_map, "{" SELF "}");
-        until(&w->online, 1);
-        run_ms(300);
-        assert_int_equal(w->lites, 1); /* nothing new, nothing said */
-        assert_int_equal(w->streams, 1);
-        assert_int_equal(w->errors, 0);
 }
 
 /* Headscale stores a node before it answers the registration: the map is asked for meanwhile. */
@@ -357,122 +100,6 @@ static void test_no_early_payload(void **state)
         w->fake.no_early = true;
         logged_in();
         assert_int_equal(w->errors, 0);
-}
-
-/* What changes together goes out once; what does not change goes out never. */
-static void test_updates(void **state)
-{
-        (void)state;
-        logged_in();
-        struct control_endpoint eps[2] = {
-                {{ip_v4(192, 0, 2, 1), 1}, CONTROL_ENDPOINT_LOCAL},
-                {{ip_v4(192, 0, 2, 2), 2}, CONTROL_ENDPOINT_STUN},
-        };
-        control_set_endpoints(w->c, eps, 1);
-        control_set_endpoints(w->c, eps, 2);
-        control_set_netinfo(w->c, &(struct netinfo){.preferred_derp = 5});
-        until(&w->lites, 2);
-        assert_int_equal(w->endpoints, 2);
-        struct control_endpoint swapped[2] = {eps[1], eps[0]};
-        struct netinfo_latency l = {5, false, 0.1};
-        control_set_endpoints(w->c, swapped, 2);
-        control_set_netinfo(w->c, &(struct netinfo){.preferred_derp = 5, .latency = &l, .latency_count = 1});
-        control_set_hostinfo(w->c, &(struct hostinfo){.hostname = "alpha"});
-        run_ms(400);
-        assert_int_equal(w->lites, 2);
-        assert_int_equal(w->streams, 1);
-        control_set_endpoints(w->c, NULL, 0);
-        until(&w->lites, 3);
-        assert_int_equal(w->endpoints, 0);
-}
-
-/* An update without an answer holds the next ones up for half a minute, not for the life of the stream. */
-static void test_update_unanswered(void **state)
-{
-        (void)state;
-        logged_in();
-        w->mute_updates = true;
-        control_set_endpoints(w->c, &(struct control_endpoint){{ip_v4(192, 0, 2, 1), 1}, CONTROL_ENDPOINT_LOCAL}, 1);
-        until(&w->lites, 2);
-        run_ms(300);
-        assert_int_equal(w->lites, 2);
-        w->mute_updates = false;
-        w->c->lite_sent = mono_add_ms(w->c->lite_sent, -30000);
-        control_kick(w->c);
-        until(&w->lites, 3);
-        assert_int_equal(w->endpoints, 1);
-        assert_int_equal(w->streams, 1);
-}
-
-static void pass_half_a_minute(void)
-{
-        w->c->reg_sent = mono_add_ms(w->c->reg_sent, -30000);
-        control_kick(w->c);
-}
-
-/* A registration without an answer is told of, and asked again with the same keys. */
-static void test_register_unanswered(void **state)
-{
-        (void)state;
-        char node_key[KEY_TEXT_MAX];
-        w->script[1] = OK; /* after the one that is held */
-        w->map_status = "404";
-        login("k", false);
-        until(&w->registers, 1);
-        run_ms(300);
-        assert_int_equal(w->errors, 0);
-        (void)snprintf(node_key, sizeof(node_key), "%s", w->node_key);
-        w->map_status = NULL;
-        pass_half_a_minute();
-        until(&w->errors, 1);
-        assert_int_equal(w->error.kind, CONTROL_ERROR_SERVER);
-        assert_true(w->error.retry_ms > 0);
-        until(&w->online, 1);
-        assert_int_equal(w->registers, 2);
-        assert_string_equal(w->node_key, node_key);
-        assert_string_equal(w->auth_key, "k");
-        assert_int_equal(w->keys, 1);
-        assert_int_equal(w->errors, 1);
-}
-
-/* The map that runs beside it shows that the connection is good: it stays. */
-static void test_login_unanswered_beside_the_map(void **state)
-{
-        (void)state;
-        logged_in();
-        w->registered = 0;
-        w->script[0] = NULL;
-        w->script[1] = OK;
-        w->step = 0;
-        login("k", false);
-        until(&w->registers, 2);
-        pass_half_a_minute();
-        until(&w->errors, 1);
-        until(&w->registered, 1);
-        assert_int_equal(w->registers, 3);
-        assert_int_equal(w->streams, 1);
-        assert_int_equal(w->offline, 0);
-        assert_int_equal(w->fake.dials, 2);
-}
-
-/* A probe that is not answered is no news, and holds up neither the next one nor a login. */
-static void test_probe_unanswered(void **state)
-{
-        (void)state;
-        logged_in();
-        w->script[0] = NULL;
-        w->script[1] = OK;
-        w->step = 0;
-        w->c->probe_at = mono_now();
-        control_kick(w->c);
-        until(&w->registers, 2);
-        pass_half_a_minute();
-        run_ms(100);
-        assert_null(w->c->reg.stream);
-        assert_int_equal(w->errors + w->offline, 0);
-        w->c->probe_at = mono_now();
-        control_kick(w->c);
-        until(&w->registers, 3);
 }
 
 /* A follow-up is answered when the user has been to the URL. */
@@ -598,88 +225,6 @@ static void test_quiet_restart(void **state)
         assert_memory_equal(w->node.b, stored.b, KEY_LEN);
 }
 
-static void test_deleted_node(void **state)
-{
-        (void)state;
-        logged_in();
-        w->map_status = "404";
-        w->script[0] = "{\"AuthURL\":\"http://h/register/9\"}";
-        control_set_endpoints(
-                w->c, &(struct control_endpoint){{ip_v4(192, 0, 2, 1), 1}, CONTROL_ENDPOINT_LOCAL}, 1);
-        until(&w->need_login, 1);
-        assert_int_equal(w->why, CONTROL_NEED_NODE_DELETED);
-        until(&w->urls, 1);
-        assert_int_equal(w->offline, 1);
-}
-
-static void test_server_restart(void **state)
-{
-        (void)state;
-        logged_in();
-        fake_stop(&w->fake);
-        until(&w->offline, 1);
-        until(&w->errors, 2);
-        assert_int_equal(w->error.kind, CONTROL_ERROR_REFUSED);
-        assert_false(w->error.fatal);
-        fake_listen(&w->fake);
-        until(&w->online, 2);
-        assert_int_equal(w->registers, 1); /* the same node: only the stream is opened anew */
-}
-
-static void test_new_server_key(void **state)
-{
-        (void)state;
-        logged_in();
-        fake_stop(&w->fake);
-        key_generate(&w->fake.key);
-        fake_listen(&w->fake);
-        until(&w->online, 2); /* after one failed handshake the key was asked for again */
-}
-
-static void test_wrong_version(void **state)
-{
-        (void)state;
-        w->fake.hang_up_on_101 = true;
-        login("k", false);
-        until(&w->errors, 1);
-        assert_int_equal(w->error.kind, CONTROL_ERROR_SERVER_KEY);
-        until(&w->errors, 2);
-        assert_int_equal(w->error.kind, CONTROL_ERROR_VERSION);
-}
-
-static void test_broken_map(void **state)
-{
-        (void)state;
-        logged_in();
-        fake_map(w->held_map, "{\"Peers\":3}");
-        until(&w->errors, 1);
-        assert_int_equal(w->error.kind, CONTROL_ERROR_PROTOCOL);
-        until(&w->online, 2);
-}
-
-static void test_self_expired(void **state)
-{
-        (void)state;
-        logged_in();
-        fake_map(w->held_map, "{\"Node\":{\"ID\":1,\"Name\":\"alpha.x.\",\"Expired\":true,\"Key\":\"nodekey:"
-                              "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}}");
-        until(&w->need_login, 1);
-        assert_int_equal(w->why, CONTROL_NEED_KEY_EXPIRED);
-        assert_int_equal(w->offline, 0); /* the poll goes on: the server may extend the key */
-}
-
-static void test_ping_inside(void **state)
-{
-        (void)state;
-        logged_in();
-        /* A request to /echo with the body "abc". */
-        fake_map(w->held_map,
-                 "{\"PingRequest\":{\"URL\":\"https://unused/c2n/token\",\"Types\":\"c2n\",\"Payload\":"
-                 "\"UE9TVCAvZWNobyBIVFRQLzEuMQ0KDQphYmM=\"}}");
-        until(&w->c2n, 1);
-        assert_int_equal(w->errors, 0);
-}
-
 static void test_logout(void **state)
 {
         (void)state;
@@ -728,22 +273,25 @@ static void test_free_any_time(void **state)
         }
 }
 
-#define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                ROW(test_login_and_map), ROW(test_no_early_payload), ROW(test_updates),
-                ROW(test_update_unanswered), ROW(test_register_unanswered),
-                ROW(test_login_unanswered_beside_the_map), ROW(test_probe_unanswered), ROW(test_followup_waits),
-                ROW(test_wrong_key),     ROW(test_interactive),      ROW(test_new_url),
-                ROW(test_bad_url),       ROW(test_expired_key),      ROW(test_quiet_restart),
-                ROW(test_deleted_node),  ROW(test_server_restart),   ROW(test_new_server_key),
-                ROW(test_wrong_version), ROW(test_broken_map),       ROW(test_self_expired),
-                ROW(test_ping_inside),   ROW(test_logout),           ROW(test_stop_and_again),
-                ROW(test_free_any_time), ROW(test_update_beside_the_stream),
-                ROW(test_map_before_the_answer), ROW(test_early_map_is_not_believed),
-                ROW(test_early_map_of_a_failed_login), ROW(test_early_map_is_for_keys_alone),
+                ROW(test_login_and_map),
+                ROW(test_map_before_the_answer),
+                ROW(test_early_map_is_not_believed),
+                ROW(test_early_map_of_a_failed_login),
+                ROW(test_early_map_is_for_keys_alone),
+                ROW(test_no_early_payload),
+                ROW(test_followup_waits),
+                ROW(test_wrong_key),
+                ROW(test_interactive),
+                ROW(test_new_url),
+                ROW(test_bad_url),
+                ROW(test_expired_key),
+                ROW(test_quiet_restart),
+                ROW(test_logout),
+                ROW(test_stop_and_again),
+                ROW(test_free_any_time),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;
