@@ -220,3 +220,9 @@ struct addr stream_remote_addr(const struct stream *s)
 {
         return socket_name(s, getpeername);
 }
+
+void stream_remember(const struct stream *s)
+{
+        if (s->t.may_remember)
+                dialer_remember(s->t.dialer, s->t.host, stream_remote_addr(s).ip);
+}

@@ -16,6 +16,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "base/lastgood.h"
 #include "base/loop.h"
 
 struct dialer;
@@ -24,6 +25,11 @@ struct dialer *dialer_new(struct loop *l);
 void dialer_free(struct dialer *d);   /* all its streams must be closed */
 /* Mark every socket with SO_MARK so that policy routing lets it past the tunnel; 0 = none. */
 void dialer_set_mark(struct dialer *d, uint32_t mark);
+/* Where a server was reached lately.  Its name is looked up all the same; these addresses are dialed when the look-up
+ * fails or takes longer than DIAL_LOOKUP_MS, unless a proxy is set. */
+enum { DIAL_LOOKUP_MS = 2500 };
+void dialer_remember(struct dialer *d, const char *host, struct ip ip);
+size_t dialer_remembered(const struct dialer *d, const char *host, struct ip ret[LASTGOOD_ADDRS]);
 
 enum dial_tls { DIAL_PLAIN, DIAL_TLS };
 
@@ -66,3 +72,5 @@ enum err stream_error_code(const struct stream *s);   /* ERR_AUTH = TLS, ERR_TIM
 size_t stream_peer_cert(struct stream *s, unsigned i, const uint8_t **ret_der);
 struct addr stream_local_addr(const struct stream *s);
 struct addr stream_remote_addr(const struct stream *s);
+/* The other end has proven to be the server we wanted: dialer_remember() it.  Not if a proxy stands in between. */
+void stream_remember(const struct stream *s);

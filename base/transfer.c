@@ -9,6 +9,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/buf.h"
+#include "base/log.h"
+
 struct transfer_sock {
         struct transfer_sock *next;
         struct transfer *owner;
@@ -53,6 +56,16 @@ void dialer_free(struct dialer *d)
 void dialer_set_mark(struct dialer *d, uint32_t mark)
 {
         d->mark = mark;
+}
+
+void dialer_remember(struct dialer *d, const char *host, struct ip ip)
+{
+        lastgood_put(&d->known, host, ip);
+}
+
+size_t dialer_remembered(const struct dialer *d, const char *host, struct ip ret[LASTGOOD_ADDRS])
+{
+        return lastgood_get(&d->known, host, ret);
 }
 
 /* --- what went wrong, in words --- */
@@ -127,6 +140,47 @@ static void translate(struct transfer *t, CURLcode code)
         }
 }
 
+/* --- without a name server --- */
+
+static bool add_entry(struct curl_slist **list, const char *text)
+{
+        struct curl_slist *longer = curl_slist_append(*list, text);
+        if (longer == NULL)
+                return false;
+        *list = longer;
+        return true;
+}
+
+/* Starts over with the addresses remembered, if there are any and it was not done before. */
+static bool fall_back(struct transfer *t)
+{
+        struct ip ips[LASTGOOD_ADDRS];
+        char text[LASTGOOD_HOST_MAX + LASTGOOD_ADDRS * (IP_STR_MAX + 3) + 16], ip[IP_STR_MAX];
+        size_t n = t->may_remember && !t->fell_back ? dialer_remembered(t->dialer, t->host, ips) : 0;
+        if (n == 0)
+                return false;
+        int len = snprintf(text, sizeof(text), "%s:%u:", t->host, t->port);
+        for (size_t i = 0; i < n; i++)
+                len += snprintf(text + len, sizeof(text) - (size_t)len, "%s[%s]", i > 0 ? "," : "", ip_str(ips[i], ip));
+        t->fell_back = true;
+        (void)curl_multi_remove_handle(t->multi, t->easy);
+        t->detail[0] = '\0';
+        if (!add_entry(&t->resolve, text) || curl_easy_setopt(t->easy, CURLOPT_RESOLVE, t->resolve) != CURLE_OK ||
+                curl_multi_add_handle(t->multi, t->easy) != CURLM_OK)
+                return false;
+        log_info("the name %s cannot be looked up: its last known address is tried", t->host);
+        return true;
+}
+
+static void patience_expired(struct timer *timer, mono_t now)
+{
+        (void)now;
+        struct transfer *t = container_of(timer, struct transfer, patience);
+        curl_off_t us = 0;
+        if (curl_easy_getinfo(t->easy, CURLINFO_NAMELOOKUP_TIME_T, &us) == CURLE_OK && us == 0)
+                (void)fall_back(t);
+}
+
 /* --- libcurl on the loop --- */
 
 /* May end the transfer: the caller touches nothing afterwards. */
@@ -138,6 +192,9 @@ static void drive(struct transfer *t, curl_socket_t fd, int what, mono_t now)
         CURLMsg *msg = curl_multi_info_read(t->multi, &left);
         if (msg == NULL || msg->msg != CURLMSG_DONE)
                 return;
+        if (msg->data.result == CURLE_COULDNT_RESOLVE_HOST && fall_back(t))
+                return;
+        loop_timer_stop(&t->patience);
         translate(t, msg->data.result);
         t->on_done(t, now);
 }
@@ -251,15 +308,6 @@ static enum pick pick_family(const char *literal, enum ip_family family)
         return ip_parse(literal, &ip) == ERR_NONE && ip.family == family ? PICK_LITERAL : PICK_OFF;
 }
 
-static bool add_entry(struct curl_slist **list, const char *text)
-{
-        struct curl_slist *longer = curl_slist_append(*list, text);
-        if (longer == NULL)
-                return false;
-        *list = longer;
-        return true;
-}
-
 /* The literals take the place of a look-up.  A host that is an IPv6 literal cannot stand in a RESOLVE
  * entry; the connection is then sent to the literal, one of them. */
 static bool set_literals(struct transfer *t, const struct transfer_target *to, const char *ip4, const char *ip6)
@@ -276,6 +324,20 @@ static bool set_literals(struct transfer *t, const struct transfer_target *to, c
                 curl_easy_setopt(t->easy, CURLOPT_RESOLVE, t->resolve) == CURLE_OK;
 }
 
+/* A proxy, of whatever kind and for whatever hosts: who looks names up then, and whom we see at the other end, is not
+ * for us to tell. */
+static bool has_proxy(void)
+{
+        static const char *const names[] = {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy",
+                "ALL_PROXY"};
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+                const char *v = getenv(names[i]);
+                if (v != NULL && v[0] != '\0')
+                        return true;
+        }
+        return false;
+}
+
 /* Where to connect: see connect_ip4 and connect_ip6 in dial.h. */
 static bool set_addresses(struct transfer *t, const struct transfer_target *to, const struct dial_opts *opts)
 {
@@ -288,8 +350,10 @@ static bool set_addresses(struct transfer *t, const struct transfer_target *to, 
         long family = p4 == PICK_OFF ? CURL_IPRESOLVE_V6 : p6 == PICK_OFF ? CURL_IPRESOLVE_V4 : CURL_IPRESOLVE_WHATEVER;
         if (curl_easy_setopt(t->easy, CURLOPT_IPRESOLVE, family) != CURLE_OK)
                 return false;
-        if (p4 != PICK_LITERAL && p6 != PICK_LITERAL)
+        if (p4 != PICK_LITERAL && p6 != PICK_LITERAL) {
+                t->may_remember = !has_proxy() && str_copy(t->host, sizeof(t->host), to->host);
                 return true;
+        }
         return set_literals(t, to, p4 == PICK_LITERAL ? opts->connect_ip4 : NULL,
                 p6 == PICK_LITERAL ? opts->connect_ip6 : NULL);
 }
@@ -370,10 +434,11 @@ static bool set_multi(struct transfer *t)
 bool transfer_init(struct transfer *t, struct dialer *d, const struct transfer_target *to,
         const struct dial_opts *opts, void (*on_done)(struct transfer *t, mono_t now))
 {
-        *t = (struct transfer){.loop = d->loop, .mark = d->mark, .on_done = on_done};
+        *t = (struct transfer){.loop = d->loop, .dialer = d, .port = to->port, .mark = d->mark, .on_done = on_done};
         t->timeout_ms = opts->timeout_ms != 0 ? opts->timeout_ms : TRANSFER_TIMEOUT_MS;
         timer_init(&t->timer, timer_expired);
         timer_init(&t->refusal, refusal_expired);
+        timer_init(&t->patience, patience_expired);
         t->easy = curl_easy_init();
         t->multi = curl_multi_init();
         if (t->easy == NULL || t->multi == NULL || !set_multi(t)) {
@@ -397,6 +462,8 @@ void transfer_start(struct transfer *t)
                 return;
         if (curl_multi_add_handle(t->multi, t->easy) != CURLM_OK)
                 transfer_refuse(t, ERR_FULL, "out of memory");
+        if (t->may_remember)
+                loop_timer_in(t->loop, &t->patience, DIAL_LOOKUP_MS);
 }
 
 void transfer_refuse(struct transfer *t, enum err err, const char *why)
@@ -425,6 +492,7 @@ void transfer_end(struct transfer *t)
                 sock_free(t, t->socks);
         loop_timer_stop(&t->timer);
         loop_timer_stop(&t->refusal);
+        loop_timer_stop(&t->patience);
         curl_slist_free_all(t->resolve);
         curl_slist_free_all(t->connect_to);
         tls_check_done(&t->tls);

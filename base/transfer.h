@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/dial.h"
+#include "base/lastgood.h"
 #include "base/loop.h"
 #include "base/tlscheck.h"
 
@@ -19,6 +20,7 @@ enum { TRANSFER_ERROR_MAX = 320, TRANSFER_TIMEOUT_MS = 10000 /* when the caller 
 struct dialer {
         struct loop *loop;
         uint32_t mark;   /* SO_MARK; 0 = none */
+        struct lastgood known;
 };
 
 struct transfer_sock;
@@ -29,6 +31,12 @@ struct transfer {
         CURL *easy;
         struct timer timer;             /* libcurl's */
         struct timer refusal;           /* delivers a failure found before the start */
+        struct timer patience;          /* with the look-up of the name */
+        struct dialer *dialer;
+        char host[LASTGOOD_HOST_MAX];
+        uint16_t port;
+        bool may_remember;              /* the name is looked up here, and is the server's */
+        bool fell_back;                 /* to addresses remembered */
         struct transfer_sock *socks;
         struct curl_slist *resolve;
         struct curl_slist *connect_to;

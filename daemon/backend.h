@@ -38,6 +38,7 @@ struct backend_opts {   /* all borrowed for the backend's life */
         struct loop *loop;
         struct dialer *dialer;
         struct profiles *profiles;
+        struct state_file *store;    /* what profiles is kept in; NULL: addresses of servers are not kept */
         struct router *router;       /* NULL: the host is not touched */
         struct firewall *firewall;   /* NULL: the host's firewall is not touched */
         uint16_t udp_port;           /* what the firewall lets in; 0: nothing */

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/crypto.h"
 #include "base/log.h"
+#include "daemon/servers.h"
 
 enum { LOGOUT_PATIENCE_MS = 5000 };
 
@@ -163,6 +164,8 @@ static void on_online(void *arg, bool online)
         b->online = online;
         if (online)
                 b->login_error[0] = '\0';
+        if (online && b->o.store != NULL)
+                servers_save(b->o.store, b->o.dialer, control_server_host(b->control));
         engine_set_polling(b->engine, online);
 }
 

@@ -30,6 +30,7 @@
 #include "daemon/profile.h"
 #include "daemon/proxy/proxy.h"
 #include "daemon/sdnotify.h"
+#include "daemon/servers.h"
 #include "daemon/stamps.h"
 #include "daemon/state_file.h"
 #include "tun/device.h"
@@ -241,6 +242,7 @@ static const char *open_front(struct daemon *d)
                 return why;
         if (profiles_open(d->state, &d->profiles, &why) != ERR_NONE)
                 return why;
+        servers_load(d->state, d->dialer);
         return NULL;
 }
 
@@ -271,6 +273,7 @@ static const char *open_back(struct daemon *d)
                 .loop = d->loop,
                 .dialer = d->dialer,
                 .profiles = d->profiles,
+                .store = d->state,
                 .router = d->router,
                 .firewall = d->firewall,
                 .udp_port = d->opt.port,

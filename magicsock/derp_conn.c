@@ -183,6 +183,7 @@ static void on_health(struct derp_conn *c, const struct derp_msg *msg, mono_t no
 static void on_up(struct derp_conn *c, mono_t now)
 {
         c->state = CONN_UP;
+        stream_remember(c->stream);
         c->up_at = now;
         c->mgr->accepted = true;
         c->reported_down = false;

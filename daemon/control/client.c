@@ -506,6 +506,11 @@ void control_clock_stepped(struct control *c, int64_t step_ns)
         control_kick(c);
 }
 
+const char *control_server_host(const struct control *c)
+{
+        return c->url.host;
+}
+
 const struct netmap *control_netmap(const struct control *c)
 {
         return mapsession_map(c->session);

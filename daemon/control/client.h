@@ -132,5 +132,6 @@ void control_stop(struct control *c);
 void control_network_changed(struct control *c);
 /* The host's wall clock was set: keys run out at other moments of ours than we thought. */
 void control_clock_stepped(struct control *c, int64_t step_ns);
+const char *control_server_host(const struct control *c);   /* "": none yet */
 /* For peers whose expiry passed: called by itself; the map as it is. */
 const struct netmap *control_netmap(const struct control *c);

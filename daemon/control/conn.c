@@ -179,6 +179,7 @@ static void step_handshake(struct conn *c, mono_t now)
                 return;
         }
         c->state = CONN_OPEN;
+        stream_remember(c->stream);
         loop_timer_stop(&c->timer);
         c->fns.on_open(c->arg, now);
 }

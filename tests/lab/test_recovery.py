@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from lab import wait_for
+from lab import CONTROL, WAN4, wait_for
+from nameserver import A, Nameserver
 from traffic import Echo, Flow
 
 SLOW = float(os.environ.get("LAB_SLOW", "1"))
@@ -131,6 +132,37 @@ def test_server_away_for_long_at_start(lab, pair):
     lab.control.start()
     wait_for("alpha is back", lambda: lab.control.call("nodes")[0]["Streams"], 40)
     wait_for("traffic", lambda: alpha.ping("100.64.0.2", timeout=1), 15)
+
+
+@pytest.mark.parametrize("how", ["silent", "closed"])
+def test_server_comes_back_while_the_name_server_is_away(lab, how):
+    """Its last good address is dialed, also by the next daemon; when names are answered again they count again."""
+    names = Nameserver(lab.net, WAN4 + "1", CONTROL)
+    lab.servers("--gather", "0.1")
+    lab.url = "http://login.test:8090"
+    alpha = lab.host("alpha")
+    alpha.join()
+    assert ("login.test", A) in names.asked
+    if how == "silent":
+        names.silent = True
+    else:
+        names.stop()
+    lab.control.restart(1.0)
+
+    def back():
+        return lab.control.call("nodes")[0]["Streams"]
+    wait_for("alpha is back", back, 40 * SLOW)
+    alpha.stop()
+    wait_for("alpha is gone", lambda: not back(), 10)
+    alpha.start()
+    wait_for("alpha is back", back, 40 * SLOW)
+    if how == "silent":
+        names.silent, names.asked[:] = False, []
+        lab.control.restart(0.5)
+        wait_for("alpha is back", back, 40 * SLOW)
+        assert ("login.test", A) in names.asked
+    assert "the name login.test cannot be looked up" in alpha.log()
+    names.stop()
 
 
 def test_relay_restart_recovers(lab):

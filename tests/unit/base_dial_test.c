@@ -1,7 +1,9 @@
 #include "base/dial.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdatomic.h>
 
 #include "tests/unit/tls_server.h"
@@ -273,6 +275,80 @@ static void test_addresses(void **state)
         assert_int_equal(remote.port, s.port);
         assert_true(ip_eq(local.ip, ip_v4(127, 0, 0, 1)));
         assert_true(local.port != 0);
+        stream_close(c->stream);
+        c->stream = NULL;
+        server_stop(&s);
+}
+
+/* libcurl's look-ups in this program come here: below "lost." there is no such name, below "slow." the answer takes
+ * longer than anybody waits. */
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **ret)
+{
+        int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+        *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+        if (strncmp(name, "slow.", 5) == 0)
+                usleep(DIAL_LOOKUP_MS * 1000 + 1500000);
+        if (strncmp(name, "lost.", 5) == 0 || strncmp(name, "slow.", 5) == 0)
+                return EAI_NONAME;
+        return real(name, service, hints, ret);
+}
+
+/* A server that was reached before is reached without a name server; one that was not, is not. */
+static void test_remembered_address(void **state)
+{
+        struct client *c = *state;
+        static const char *const hosts[] = {"lost.example", "slow.example"};
+        for (size_t i = 0; i < 2; i++) {
+                struct server s = {0};
+                struct ip got[LASTGOOD_ADDRS];
+                char other[64];
+                server_start(&s, 1, serve_until_close);
+                struct dial_opts opts = {.host = hosts[i], .port = s.port, .timeout_ms = 60000};
+                dialer_remember(c->dialer, hosts[i], ip_v4(127, 0, 0, 1));
+                dial(c, &opts);
+                run_while(c, connecting);
+                assert_int_equal(c->connected, 1);
+                stream_remember(c->stream);
+                assert_int_equal(dialer_remembered(c->dialer, hosts[i], got), 1);
+                stream_close(c->stream);
+                c->stream = NULL;
+                c->connected = 0;
+                server_stop(&s);
+
+                snprintf(other, sizeof(other), "%.5sother.example", hosts[i]);
+                opts.host = other;
+                dial(c, &opts);
+                run_while(c, connecting);
+                assert_int_equal(c->failed, 1);
+                assert_int_equal(stream_error_code(c->stream), ERR_NOT_FOUND);
+                stream_close(c->stream);
+                c->stream = NULL;
+                c->failed = 0;
+        }
+}
+
+/* What a proxy answers for is not taken for the server's address, and nothing goes past the proxy. */
+static void test_remembered_address_and_a_proxy(void **state)
+{
+        struct client *c = *state;
+        struct ip got[LASTGOOD_ADDRS];
+        struct server s = {0};
+        server_start(&s, 1, serve_until_close);
+        setenv("all_proxy", "socks5h://127.0.0.1:9", 1);
+        struct dial_opts opts = {.host = "lost.example", .port = s.port, .timeout_ms = 60000, .no_proxy = true};
+        dialer_remember(c->dialer, "lost.example", ip_v4(127, 0, 0, 1));
+        dial(c, &opts);
+        run_while(c, connecting);
+        assert_int_equal(c->failed, 1);
+        stream_close(c->stream);
+        c->failed = 0;
+        opts.host = "localhost";
+        dial(c, &opts);
+        run_while(c, connecting);
+        assert_int_equal(c->connected, 1);
+        stream_remember(c->stream);
+        assert_int_equal(dialer_remembered(c->dialer, "localhost", got), 0);
+        unsetenv("all_proxy");
         stream_close(c->stream);
         c->stream = NULL;
         server_stop(&s);
@@ -656,6 +732,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_plain_echo, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_tls_echo, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_remembered_address, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_remembered_address_and_a_proxy, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_tls_greeting_and_rude_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unread_input_survives_other_dials, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_close_in_callbacks_and_before, setup, teardown),
