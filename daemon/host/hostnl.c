@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <linux/fib_rules.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netlink/errno.h>
 #include <netlink/netlink.h>
@@ -11,6 +13,7 @@
 #include <netlink/route/rule.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 struct hostnl {
         struct nl_sock *sk;
@@ -256,31 +259,78 @@ static bool route_of(struct rtnl_route *r, struct hostnl_route *ret)
         return ip_of(dst, &ret->dst.ip);
 }
 
-void hostnl_each_route(struct hostnl *n, uint32_t table, hostnl_route_fn fn, void *arg)
+/* The kernel picks the table out where it can (since 4.20): a router may hold a million routes in another one.
+ * Only this one request is to be taken at its word, as libnl's own are not made for that. */
+static int request_table(struct hostnl *n, int family, uint32_t table)
+{
+        struct rtmsg rt = {.rtm_family = (unsigned char)family, .rtm_table = (unsigned char)table};
+        int fd = nl_socket_get_fd(n->sk), on = 1, off = 0;
+        (void)setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
+        int rc = nl_send_simple(n->sk, RTM_GETROUTE, NLM_F_DUMP, &rt, sizeof(rt));
+        (void)setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &off, sizeof(off));
+        return rc;
+}
+
+/* NULL: none, or the kernel does not say. */
+static struct nl_cache *dump_table(struct hostnl *n, int family, uint32_t table)
 {
         struct nl_cache *cache;
-        struct hostnl_route out;
-        if (rtnl_route_alloc_cache(n->sk, AF_UNSPEC, 0, &cache) < 0)
-                return;
-        for (struct nl_object *o = nl_cache_get_first(cache); o != NULL; o = nl_cache_get_next(o)) {
-                struct rtnl_route *r = (struct rtnl_route *)o;
-                if (rtnl_route_get_table(r) == table && route_of(r, &out))
-                        fn(arg, &out);
+        if (nl_cache_alloc_name("route/route", &cache) < 0)
+                return NULL;
+        if (request_table(n, family, table) >= 0 && nl_cache_pickup(n->sk, cache) >= 0)
+                return cache;
+        nl_cache_free(cache);   /* the table does not exist */
+        return NULL;
+}
+
+typedef void (*table_fn)(struct hostnl *n, struct rtnl_route *r, void *arg);
+
+/* table: below 256. */
+static void each_in_table(struct hostnl *n, uint32_t table, table_fn fn, void *arg)
+{
+        static const int families[] = {AF_INET, AF_INET6};
+        for (size_t i = 0; i < 2; i++) {
+                struct nl_cache *cache = dump_table(n, families[i], table);
+                if (cache == NULL)
+                        continue;
+                for (struct nl_object *o = nl_cache_get_first(cache); o != NULL; o = nl_cache_get_next(o)) {
+                        struct rtnl_route *r = (struct rtnl_route *)o;
+                        if (rtnl_route_get_table(r) == table && rtnl_route_get_family(r) == families[i])
+                                fn(n, r, arg);
+                }
+                nl_cache_free(cache);
         }
-        nl_cache_free(cache);
+}
+
+struct route_call {
+        hostnl_route_fn fn;
+        void *arg;
+};
+
+static void call_with_route(struct hostnl *n, struct rtnl_route *r, void *arg)
+{
+        (void)n;
+        const struct route_call *c = arg;
+        struct hostnl_route out;
+        if (route_of(r, &out))
+                c->fn(c->arg, &out);
+}
+
+void hostnl_each_route(struct hostnl *n, uint32_t table, hostnl_route_fn fn, void *arg)
+{
+        struct route_call c = {fn, arg};
+        each_in_table(n, table, call_with_route, &c);
+}
+
+static void delete_route(struct hostnl *n, struct rtnl_route *r, void *arg)
+{
+        (void)arg;
+        (void)rtnl_route_delete(n->sk, r, 0);
 }
 
 void hostnl_flush_table(struct hostnl *n, uint32_t table)
 {
-        struct nl_cache *cache;
-        if (rtnl_route_alloc_cache(n->sk, AF_UNSPEC, 0, &cache) < 0)
-                return;
-        for (struct nl_object *o = nl_cache_get_first(cache); o != NULL; o = nl_cache_get_next(o)) {
-                struct rtnl_route *r = (struct rtnl_route *)o;
-                if (rtnl_route_get_table(r) == table)
-                        (void)rtnl_route_delete(n->sk, r, 0);
-        }
-        nl_cache_free(cache);
+        each_in_table(n, table, delete_route, NULL);
 }
 
 void hostnl_each_addr(struct hostnl *n, hostnl_addr_fn fn, void *arg)

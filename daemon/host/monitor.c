@@ -39,8 +39,14 @@ static void note_removed(struct monitor *m)
 
 enum whose { OURS, THE_HOSTS, NOBODYS };
 
+/* Asked each time: somebody may have deleted it. */
+static int own_index(const struct monitor *m)
+{
+        return (int)if_nametoindex(m->ifname);
+}
+
 /* The local table only repeats what the addresses say; for our own interface the kernel adds routes itself. */
-static enum whose whose_route(struct nlmsghdr *h, int own)
+static enum whose whose_route(const struct monitor *m, struct nlmsghdr *h)
 {
         const struct rtmsg *rt = nlmsg_data(h);
         struct nlattr *table = nlmsg_find_attr(h, sizeof(*rt), RTA_TABLE);
@@ -48,7 +54,7 @@ static enum whose whose_route(struct nlmsghdr *h, int own)
         uint32_t id = table != NULL ? nla_get_u32(table) : rt->rtm_table;
         if (id == ROUTER_TABLE)
                 return OURS;
-        return id == RT_TABLE_LOCAL || (oif != NULL && (int)nla_get_u32(oif) == own) ? NOBODYS : THE_HOSTS;
+        return id == RT_TABLE_LOCAL || (oif != NULL && (int)nla_get_u32(oif) == own_index(m)) ? NOBODYS : THE_HOSTS;
 }
 
 static bool is_own_rule(struct nlmsghdr *h)
@@ -84,11 +90,15 @@ static void on_link(struct monitor *m, struct nlmsghdr *h, int own)
                 note_removed(m);
 }
 
-static void on_route(struct monitor *m, struct nlmsghdr *h, int own)
+/* A routing daemon may change thousands a second, hardly one of which is of interest. */
+static void on_route(struct monitor *m, struct nlmsghdr *h)
 {
         if (!holds(h, sizeof(struct rtmsg)))
                 return;
-        enum whose w = whose_route(h, own);
+        const struct rtmsg *rt = nlmsg_data(h);
+        if (rt->rtm_table != ROUTER_TABLE && !netchange_route(h))
+                return;
+        enum whose w = whose_route(m, h);
         if (w == THE_HOSTS && netchange_route(h))
                 note_change(m);
         else if (w == OURS && h->nlmsg_type == RTM_DELROUTE)
@@ -99,19 +109,18 @@ static int on_message(struct nl_msg *msg, void *arg)
 {
         struct monitor *m = arg;
         struct nlmsghdr *h = nlmsg_hdr(msg);
-        int own = (int)if_nametoindex(m->ifname);
         switch (h->nlmsg_type) {
         case RTM_NEWADDR:
         case RTM_DELADDR:
-                on_addr(m, h, own);
+                on_addr(m, h, own_index(m));
                 break;
         case RTM_NEWLINK:
         case RTM_DELLINK:
-                on_link(m, h, own);
+                on_link(m, h, own_index(m));
                 break;
         case RTM_NEWROUTE:
         case RTM_DELROUTE:
-                on_route(m, h, own);
+                on_route(m, h);
                 break;
         case RTM_DELRULE:
                 if (holds(h, sizeof(struct fib_rule_hdr)) && is_own_rule(h))

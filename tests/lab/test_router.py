@@ -2,12 +2,13 @@
 
         alpha --- internet
 """
+import re
 import signal
 import time
 
 import pytest
 
-from lab import wait_for
+from lab import PYTHON, wait_for
 from traffic_host import Wire, ask_udp
 
 
@@ -55,6 +56,33 @@ def test_what_others_remove_is_back_within_a_second(lab, alpha, what):
     time.sleep(1.0)
     assert ours(alpha) == good
     assert alpha.ping(beta.ip) == 1
+
+
+def peak_kib(host):
+    with open(f"/proc/{host.daemon.pid}/status") as f:
+        return int(re.search(r"VmHWM:\s+(\d+) kB", f.read()).group(1))
+
+
+def test_a_full_table_of_a_routing_daemon_is_not_read(lab):
+    """200,000 routes in a table that is none of our business: neither start, repair nor cleanup goes through them."""
+    lab.servers("--gather", "0.1")
+    alpha, beta = lab.host("alpha", v6=True), lab.host("beta")
+    beta.join()
+    alpha.sh("""awk 'BEGIN { for (i = 0; i < 200000; i++) printf "route add 10.%d.%d.%d/32 dev lo table 100\\n",
+             i / 65536, i / 256 % 256, i % 256 }' > /run/lab/routes; ip -batch /run/lab/routes; rm /run/lab/routes""")
+    alpha.join()
+    alpha.wait_peer(beta)
+    good = settled(alpha)
+    alpha.sh("ip route flush table 52; ip -6 route flush table 52")
+    wait_for("they are back", lambda: ours(alpha) == good, 10)
+    peak = peak_kib(alpha)
+    print(f"peak {peak} KiB, beta {peak_kib(beta)} KiB")
+    assert peak < peak_kib(beta) + 8192
+    alpha.stop(signal.SIGKILL)
+    done = alpha.run(PYTHON, "-c", "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+                     "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)", lab.tailscaled, "--cleanup")
+    assert int(done.stdout) < peak_kib(beta) + 8192
+    assert alpha.sh("ip route show table 52; ip -6 route show table 52") == ""
 
 
 def test_two_that_undo_each_other_do_not_race(alpha):
