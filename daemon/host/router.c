@@ -275,6 +275,19 @@ static void want(struct build *b, struct prefix dst, enum hostnl_route_type type
         b->ok &= list_add(&b->routes, (struct hostnl_route){dst, (uint8_t)type, metric});
 }
 
+bool router_is_lan(struct prefix p)
+{
+        static const char *const blocks[] = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
+                "fc00::/7", "fe80::/10"};
+        enum { LEAST4 = 16, LEAST6 = 48 };   /* the widest that is one place's, where addresses are the world's */
+        for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++) {
+                struct prefix block = prefix_const(blocks[i]);
+                if (p.bits >= block.bits && prefix_contains(block, p.ip))
+                        return true;
+        }
+        return p.bits >= (p.ip.family == IP_V6 ? LEAST6 : LEAST4);
+}
+
 /* A network the host is connected to itself. */
 static void want_link(void *arg, int ifindex, struct prefix p)
 {
@@ -282,6 +295,11 @@ static void want_link(void *arg, int ifindex, struct prefix p)
         if (ifindex == b->r->ifindex || prefix_is_host(p) || ip_is_loopback(p.ip))
                 return;
         bool in_mesh = ip_is_tailnet(p.ip);
+        if (b->c->exit_node && b->c->allow_lan && !in_mesh && !router_is_lan(p)) {
+                char text[PREFIX_STR_MAX];
+                log_debug(1, "%s is no local network: it goes to the exit node", prefix_str(prefix_masked(p), text));
+                return;
+        }
         /* A provider that uses 100.64.0.0/10 itself must stay reachable. */
         if (b->c->exit_node ? b->c->allow_lan && !in_mesh : b->c->keep_mesh && in_mesh && p.ip.family == IP_V4)
                 want(b, prefix_masked(p), HOSTNL_THROW, p.ip.family == IP_V6 ? METRIC_THROW6 : 0);

@@ -50,6 +50,10 @@ size_t router_repair(struct router *r);
 /* Removes routes, addresses and rules, takes the interface down.  NULL is fine. */
 void router_free(struct router *r);
 
+/* Whether a prefix on one of the host's links may be a local network that LAN access is meant for.  Whoever hands out
+ * addresses there could else call half the internet local and have it beside the exit node. */
+bool router_is_lan(struct prefix p);
+
 /* Whether a process that died has left the host closed beside an exit node. */
 bool router_is_closed(void);
 

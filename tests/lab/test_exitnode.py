@@ -203,6 +203,12 @@ def test_local_network_as_asked(net):
     far = lab.lan(alpha, "printer", 78)
     Echo(far, 7074)
     wait_for("it is reached", lambda: ask_tcp(alpha, far.address, 7074, 0.5) == "10.78.0.1", 5)
+    # Half the internet is no local network, whatever an access point says.
+    alpha.sh("ip addr add 20.0.0.1/1 dev lan78; ip addr add 4000::1/2 dev lan78 nodad")
+    time.sleep(1)
+    for address in ("20.9.9.9", "4001::9"):
+        assert "dev tailscale0" in alpha.sh(f"ip route get {address}")
+    alpha.sh("ip addr del 20.0.0.1/1 dev lan78; ip addr del 4000::1/2 dev lan78")
     alpha.tailscale("set", "--exit-node-allow-lan-access=false")
     assert ask_tcp(alpha, neighbour.address, 7073, 1.0) is None and ask_tcp(alpha, far.address, 7074, 0.5) is None
     alpha.tailscale("set", "--exit-node=")
