@@ -167,6 +167,8 @@ func (p *pinger) missing() int {
 	return p.res.missing()
 }
 
+func (r *pingResult) replies() int { return len(r.Reply) - r.missing() }
+
 func (r *pingResult) missing() int {
 	n := 0
 	for _, at := range r.Reply {
