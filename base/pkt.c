@@ -1,11 +1,15 @@
 #include "base/pkt.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct pkt_pool {
         struct pkt *free;
         size_t free_count;
-        struct pkt slab[];
+        struct pooled {
+                struct pkt p;
+                uint8_t bytes[PKT_STORAGE];
+        } slab[];
 };
 
 void pkt_reset(struct pkt *p)
@@ -15,7 +19,17 @@ void pkt_reset(struct pkt *p)
         p->len = 0;
         p->peer = 0;
         p->src = (struct addr){0};
-        p->ecn = 0;
+}
+
+void pkt_view(struct pkt *p, uint8_t *storage, size_t cap, size_t off, size_t len)
+{
+        *p = (struct pkt){
+                .storage = storage,
+                .cap = (uint16_t)cap,
+                .off = (uint16_t)off,
+                .len = (uint16_t)len,
+                .view = true,
+        };
 }
 
 uint8_t *pkt_push(struct pkt *p, size_t n)
@@ -39,7 +53,7 @@ bool pkt_pull(struct pkt *p, size_t n)
 uint8_t *pkt_put(struct pkt *p, size_t n)
 {
         size_t end = (size_t)p->off + p->len;
-        if (n > sizeof(p->storage) - end)
+        if (n > p->cap - end)
                 return NULL;
         p->len = (uint16_t)(p->len + n);
         return p->storage + end;
@@ -55,13 +69,17 @@ bool pkt_trim(struct pkt *p, size_t len)
 
 struct pkt_pool *pkt_pool_new(size_t count)
 {
-        if (count > (SIZE_MAX - sizeof(struct pkt_pool)) / sizeof(struct pkt))
+        if (count > (SIZE_MAX - sizeof(struct pkt_pool)) / sizeof(struct pooled))
                 return NULL;
-        struct pkt_pool *pool = calloc(1, sizeof(*pool) + count * sizeof(struct pkt));
+        struct pkt_pool *pool = calloc(1, sizeof(*pool) + count * sizeof(struct pooled));
         if (pool == NULL)
                 return NULL;
-        while (count-- > 0)   /* backwards, so that they come out in order of address */
-                pkt_release(pool, &pool->slab[count]);
+        while (count-- > 0) {   /* backwards, so that they come out in order of address */
+                struct pooled *at = &pool->slab[count];
+                at->p.storage = at->bytes;
+                at->p.cap = PKT_STORAGE;
+                pkt_release(pool, &at->p);
+        }
         return pool;
 }
 
@@ -83,11 +101,25 @@ struct pkt *pkt_get(struct pkt_pool *pool)
 
 void pkt_release(struct pkt_pool *pool, struct pkt *p)
 {
-        if (p == NULL)
+        if (p == NULL || p->view)
                 return;
         p->next = pool->free;
         pool->free = p;
         pool->free_count++;
+}
+
+struct pkt *pkt_keep(struct pkt_pool *pool, struct pkt *p)
+{
+        if (!p->view)
+                return p;
+        struct pkt *own = p->len <= PKT_DATA_MAX + PKT_TAILROOM ? pkt_get(pool) : NULL;
+        if (own == NULL)
+                return NULL;
+        memcpy(pkt_data(own), pkt_cdata(p), p->len);
+        own->len = p->len;
+        own->peer = p->peer;
+        own->src = p->src;
+        return own;
 }
 
 size_t pkt_pool_free_count(const struct pkt_pool *pool)

@@ -501,6 +501,8 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
                 goto fail;
         wg_set_mtu(d->dp.wg, TUN_MTU);
         wg_set_stamp_floor(d->dp.wg, opts->stamp_floor_ns);
+        if (opts->tun != NULL)
+                (void)tun_set_offloads(opts->tun, TUN_OFFLOADS);
         if ((d->dp.flows = filter_state_new()) == NULL)
                 goto fail;
         struct ms_opts mo = {

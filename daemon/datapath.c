@@ -5,8 +5,13 @@
 #include "base/log.h"
 #include "daemon/dpmsg.h"
 #include "tun/tsmp.h"
+#include "wg/message.h"
 
-enum { OUT_ROUNDS = 4, REJECTS_PER_S = 50 };
+enum {
+        OUT_UNITS = 256,        /* reads, and ... */
+        OUT_BURSTS = 4,         /* ... bursts in one round */
+        REJECTS_PER_S = 50,
+};
 
 /* To 100.100.100.100 or fd7a:115c:a1e0::53?  Every packet out is asked this. */
 static inline bool is_for_service(const uint8_t *p, size_t len)
@@ -18,12 +23,20 @@ static inline bool is_for_service(const uint8_t *p, size_t len)
         return len >= 40 && memcmp(p + 24, v6, sizeof(v6)) == 0;
 }
 
-/* To the control thread, and nowhere else whatever becomes of them. */
-static void to_service(struct datapath *dp, struct pkt *p)
+/* To the control thread, and nowhere else whatever becomes of it. */
+static void to_service(struct datapath *dp, const uint8_t *packet, size_t len)
 {
-        if (dp->service == NULL || !pktring_push(dp->service, pkt_cdata(p), p->len))
+        if (dp->service == NULL || !pktring_push(dp->service, packet, len))
                 dp->service_dropped++;
-        pkt_release(dp->pool, p);
+}
+
+static void unit_to_service(struct datapath *dp, struct gso *unit)
+{
+        uint8_t packet[PKT_DATA_MAX];
+        for (size_t len; (len = gso_next_len(unit)) > 0;) {
+                gso_cut(unit, packet);
+                to_service(dp, packet, len);
+        }
 }
 
 /* Neighbours for the same peer share one path decision and one burst of sealing. */
@@ -43,99 +56,95 @@ static size_t same_peer(struct pkt *const *pkts, size_t n)
         return run;
 }
 
-/* filter -> peer -> seal -> path */
-static void walk_out(struct datapath *dp, struct pkt **pkts, size_t count, mono_t now)
+static void flush_out(struct datapath *dp, mono_t now)
 {
-        size_t n = 0;
-        for (size_t i = 0; i < count; i++) {
-                struct pkt *p = pkts[i];
-                enum filter_verdict v = filter_out(dp->filter, dp->flows, pkt_cdata(p), p->len);
-                dp->out_verdicts[v]++;
-                p->peer = v == FILTER_ACCEPT ? wg_peer_for(dp->wg, p) : WG_NO_PEER;
-                if (p->peer == WG_NO_PEER) {
-                        dp->out_no_peer += v == FILTER_ACCEPT;
-                        pkt_release(dp->pool, p);
-                        continue;
-                }
-                pkts[n++] = p;
-        }
-        for (size_t i = 0, run; i < n; i += run) {
-                run = same_peer(pkts + i, n - i);
+        struct pkt *pkts[SOCK_TRAIN_MAX];
+        struct out_burst *o = &dp->out;
+        for (size_t i = 0; i < o->count; i++)
+                pkts[i] = &o->view[i];
+        for (size_t i = 0, run; i < o->count; i += run) {
+                run = same_peer(pkts + i, o->count - i);
                 send_to_peer(dp, pkts + i, run, now);
         }
+        o->count = o->used = 0;
+}
+
+/* Room for an inner packet of len bytes; NULL: the burst is full. */
+static struct pkt *out_room(struct out_burst *o, size_t len)
+{
+        size_t padded = (len + MSG_PAD - 1) / MSG_PAD * MSG_PAD, size = MSG_DATA_HEADER_LEN + padded + MSG_TAG_LEN;
+        if (o->count == SOCK_TRAIN_MAX || size > sizeof(o->room) - o->used)
+                return NULL;
+        struct pkt *p = &o->view[o->count++];
+        pkt_view(p, o->room + o->used, size, MSG_DATA_HEADER_LEN, len);
+        o->used += size;
+        return p;
+}
+
+/* The peer that a unit goes to, all of it; WG_NO_PEER: none. */
+static uint32_t judge_out(struct datapath *dp, const struct gso *unit)
+{
+        enum filter_verdict v = filter_out(dp->filter, dp->flows, unit->data, unit->len);
+        size_t n = gso_count(unit);
+        dp->out_verdicts[v] += n;
+        if (v != FILTER_ACCEPT)
+                return WG_NO_PEER;
+        uint32_t peer = wg_peer_for(dp->wg, unit->data, unit->len);
+        dp->out_no_peer += peer == WG_NO_PEER ? n : 0;
+        return peer;
+}
+
+/* filter -> peer -> cut -> seal -> path.  What of it is not sent yet, flush_out() sends.  Returns how many bursts went. */
+static int walk_out(struct datapath *dp, struct gso *unit, mono_t now)
+{
+        int bursts = 0;
+        uint32_t peer = judge_out(dp, unit);
+        for (size_t len; peer != WG_NO_PEER && (len = gso_next_len(unit)) > 0;) {
+                struct pkt *p = out_room(&dp->out, len);
+                if (p == NULL) {
+                        flush_out(dp, now);
+                        bursts++;
+                        continue;
+                }
+                gso_cut(unit, pkt_data(p));
+                p->peer = peer;
+        }
+        return bursts;
 }
 
 void datapath_out(struct datapath *dp, mono_t now)
 {
-        struct pkt *pkts[TUN_BATCH];
+        struct gso unit;
         bool diverted = false;
-        for (int round = 0; round < OUT_ROUNDS; round++) {
-                size_t got = tun_read(dp->tun, dp->pool, pkts, TUN_BATCH), n = 0;
-                for (size_t i = 0; i < got; i++) {
-                        struct pkt *p = pkts[i];
-                        if (is_for_service(pkt_cdata(p), p->len)) {
-                                to_service(dp, p);
-                                diverted = true;
-                                continue;
-                        }
-                        pkts[n++] = p;
+        for (int units = 0, bursts = 0; units < OUT_UNITS && bursts < OUT_BURSTS && tun_next(dp->tun, &unit); units++) {
+                if (is_for_service(unit.data, unit.len)) {
+                        unit_to_service(dp, &unit);
+                        diverted = true;
+                } else {
+                        bursts += walk_out(dp, &unit, now);
                 }
-                walk_out(dp, pkts, n, now);
-                if (got < TUN_BATCH)
-                        break;
         }
+        flush_out(dp, now);
         if (diverted && dp->service != NULL)
                 pktring_wake(dp->service);
 }
 
-/* The next packet of the ring; NULL: there is none, or no buffer for it (*ret_short). */
-static struct pkt *pop_packet(struct datapath *dp, struct pktring *from, bool *ret_short)
-{
-        uint8_t pkt[PKTRING_PACKET_MAX];
-        struct pkt *p = pkt_get(dp->pool);
-        *ret_short = p == NULL;
-        size_t n = p != NULL ? pktring_pop(from, pkt) : 0;
-        if (n > 0)
-                memcpy(pkt_put(p, n), pkt, n);
-        else if (p != NULL)
-                pkt_release(dp->pool, p);
-        return n > 0 ? p : NULL;
-}
-
 bool datapath_from_service(struct datapath *dp, struct pktring *from, mono_t now)
 {
-        for (int i = 0; i < DP_SERVICE_ROUND; i += TUN_BATCH) {
-                struct pkt *pkts[TUN_BATCH];
-                bool starved = false;
-                size_t n = 0;
-                while (n < TUN_BATCH && (pkts[n] = pop_packet(dp, from, &starved)) != NULL)
-                        n++;
-                if (dp->tun == NULL) {
-                        walk_out(dp, pkts, n, now);
-                } else {
-                        (void)tun_write(dp->tun, pkts, n);
-                        for (size_t k = 0; k < n; k++)
-                                pkt_release(dp->pool, pkts[k]);
-                }
-                if (n < TUN_BATCH)
-                        return !starved;
-        }
-        return false;
-}
-
-/* What came in for the host. */
-static void to_host(struct datapath *dp, struct pkt **pkts, size_t n)
-{
-        if (dp->tun != NULL)
-                (void)tun_write(dp->tun, pkts, n);
-        for (size_t i = 0; i < n; i++) {
+        static const struct vnet plain;
+        uint8_t packet[PKTRING_PACKET_MAX];
+        size_t len = 0;
+        for (int i = 0; i < DP_SERVICE_ROUND && (len = pktring_pop(from, packet)) > 0; i++) {
+                struct pkt p;
+                struct gso unit;
+                pkt_view(&p, packet, len, 0, len);
                 if (dp->tun != NULL)
-                        pkt_release(dp->pool, pkts[i]);
-                else
-                        to_service(dp, pkts[i]);
+                        (void)tun_write_one(dp->tun, &p);
+                else if (gso_begin(&unit, &plain, packet, len) == ERR_NONE)
+                        (void)walk_out(dp, &unit, now);
         }
-        if (n > 0 && dp->tun == NULL && dp->service != NULL)
-                pktring_wake(dp->service);
+        flush_out(dp, now);
+        return len == 0;
 }
 
 static struct wg_source wg_source_of(const struct ms_source *s)
@@ -233,19 +242,51 @@ static void refused(struct datapath *dp, const struct pkt *p, enum filter_verdic
                 tell_refused(dp, p, now);
 }
 
-/* open -> source is the peer's -> filter -> tun, or the stack */
+/* To the host, joined with what it continues: of one flow, what the filter said of the first is said of all. */
+static void host_bound(struct datapath *dp, struct pkt *p, mono_t now)
+{
+        enum filter_verdict v = FILTER_ACCEPT;
+        bool joined = gro_append(&dp->in, p);
+        if (!joined)
+                v = filter_in(dp->filter, dp->flows, pkt_cdata(p), p->len);
+        dp->in_verdicts[v]++;
+        if (joined || (v == FILTER_ACCEPT && gro_start(&dp->in, p)))
+                return;
+        refused(dp, p, v, now);
+        pkt_release(dp->pool, p);
+}
+
+/* To the host, or the stack that takes its place. */
+static void deliver(struct datapath *dp)
+{
+        if (dp->tun != NULL)
+                tun_write(dp->tun, &dp->in);
+        for (size_t i = 0; i < dp->in.count; i++)
+                for (struct pkt *p = dp->in.item[i].first, *next; p != NULL; p = next) {
+                        next = p->next;
+                        if (dp->tun == NULL)
+                                to_service(dp, pkt_cdata(p), p->len);
+                        pkt_release(dp->pool, p);
+                }
+        if (dp->tun == NULL && dp->in.count > 0 && dp->service != NULL)
+                pktring_wake(dp->service);
+        gro_clear(&dp->in);
+}
+
+/* open -> source is the peer's -> join, filter -> tun, or the stack */
 void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now)
 {
         struct wg_in in[MS_BATCH_MAX];
         struct wg_source from[MS_BATCH_MAX];
-        struct pkt *up[MS_BATCH_MAX];
-        size_t up_count = 0;
         for (size_t i = 0; i < n; i++) {
                 from[i] = wg_source_of(&srcs[i]);
                 in[i] = (struct wg_in){.p = pkts[i], .src = &from[i]};
         }
         wg_open(dp->wg, in, n, now);
 
+        unsigned offloads = dp->tun != NULL ? tun_offloads(dp->tun) : 0;
+        dp->in.tcp = offloads & TUN_TCP_GRO;
+        dp->in.udp = offloads & TUN_UDP_GRO;
         uint32_t heard = WG_NO_PEER;
         for (size_t i = 0; i < n; i++) {
                 struct pkt *p = in[i].p;
@@ -254,18 +295,12 @@ void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source 
                         ms_heard(dp->ms, heard, &srcs[i], now);
                 }
                 dp->handshakes += in[i].verdict == WG_HANDSHAKE;
-                if (in[i].verdict == WG_DATA && !(dp->pings.count > 0 && take_answer(dp, p, now))) {
-                        enum filter_verdict v = filter_in(dp->filter, dp->flows, pkt_cdata(p), p->len);
-                        dp->in_verdicts[v]++;
-                        if (v == FILTER_ACCEPT) {
-                                up[up_count++] = p;
-                                continue;
-                        }
-                        refused(dp, p, v, now);
-                }
-                pkt_release(dp->pool, p);
+                if (in[i].verdict == WG_DATA && !(dp->pings.count > 0 && take_answer(dp, p, now)))
+                        host_bound(dp, p, now);
+                else
+                        pkt_release(dp->pool, p);
         }
-        to_host(dp, up, up_count);
+        deliver(dp);
 }
 
 void datapath_service(struct datapath *dp, mono_t now)

@@ -13,11 +13,20 @@
 #include "base/mono.h"
 #include "base/pkt.h"
 #include "base/pktring.h"
-#include "magicsock/magicsock.h"
 #include "daemon/meshping.h"
+#include "magicsock/magicsock.h"
+#include "magicsock/sock.h"
 #include "tun/device.h"
 #include "tun/filter.h"
 #include "wg/device.h"
+
+/* What leaves next: inner packets, each with room around it for what sealing adds, so that sealed neighbours lie back to
+ * back.  As much as the kernel sends at once. */
+struct out_burst {
+        size_t count, used;
+        struct pkt view[SOCK_TRAIN_MAX];
+        uint8_t room[65504];
+};
 
 struct datapath {
         struct pkt_pool *pool;
@@ -38,9 +47,11 @@ struct datapath {
         struct meshpings pings;        /* on their way through the tunnel */
         void (*on_ping)(void *arg, const struct meshping *p, uint16_t service_port, mono_t now);   /* answered */
         void *arg;
+        struct out_burst out;
+        struct gro in;
 };
 
-/* The TUN is readable: at most a few batches, so that the sockets get their turn. */
+/* The TUN is readable: at most a few bursts, so that the sockets get their turn. */
 void datapath_out(struct datapath *dp, mono_t now);
 /* Packets from the service addresses, for the host, or from the stack, for peers.  False: there are more. */
 bool datapath_from_service(struct datapath *dp, struct pktring *from, mono_t now);

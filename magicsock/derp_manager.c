@@ -240,6 +240,9 @@ enum err derp_mgr_send(struct derp_mgr *m, int region, const struct node_public 
 {
         enum err e = ERR_NONE;
         struct derp_conn *c = NULL;
+        pkt = pkt_keep(m->pool, pkt);
+        if (pkt == NULL)
+                return ERR_FULL;
         size_t len = pkt->len;
         uint8_t *head = pkt_push(pkt, DERP_SEND_HEAD_LEN);
         if (m->map == NULL || derpmap_region(m->map, region) == NULL)

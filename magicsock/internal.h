@@ -85,7 +85,7 @@ struct ms {
         mono_t eps_at;                /* built then */
 
         uint64_t drops[MS_DROP_COUNT];
-        struct pkt *rx[SOCK_BATCH];   /* kept filled */
+        struct sock_rx *rx;
         struct ms_actions out;
         struct disco_msg msg;
         uint8_t inner[MS_DISCO_MAX];

@@ -173,30 +173,14 @@ static bool take_datagram(struct ms *ms, const struct pkt *p, mono_t now)
         return false;
 }
 
-static size_t fill_rx(struct ms *ms)
+/* Datagrams of one system call, at most a batch at a time. */
+static void take_batch(struct ms *ms, struct pkt **got, size_t got_count, mono_t now)
 {
+        struct pkt *pkts[SOCK_VIEWS_MAX];
+        struct ms_source srcs[SOCK_VIEWS_MAX];
         size_t n = 0;
-        for (; n < SOCK_BATCH; n++)
-                if (!ms->rx[n] && !(ms->rx[n] = pkt_get(ms->pool)))
-                        break;
-        return n;
-}
-
-static void on_udp(struct watch *w, unsigned events, mono_t now)
-{
-        (void)events;
-        struct ms_udp *u = (struct ms_udp *)(void *)w;
-        struct ms *ms = u->ms;
-        struct pkt *pkts[SOCK_BATCH];
-        struct ms_source srcs[SOCK_BATCH];
-        size_t room = fill_rx(ms), n = 0;
-        if (room == 0) {
-                sock_discard(&u->sock);
-                return;
-        }
-        size_t got = sock_recv(&u->sock, ms->rx, room);
-        for (size_t i = 0; i < got; i++) {
-                struct pkt *p = ms->rx[i];
+        for (size_t i = 0; i < got_count; i++) {
+                struct pkt *p = got[i];
                 if (!ms_can_send(ms)) {
                         ms->drops[MS_DROP_INACTIVE]++;
                         continue;
@@ -206,9 +190,20 @@ static void on_udp(struct watch *w, unsigned events, mono_t now)
                 p->peer = MS_SLOT_NONE;
                 srcs[n] = (struct ms_source){.addr = p->src, .slot = MS_SLOT_NONE};
                 pkts[n++] = p;
-                ms->rx[i] = NULL;
         }
         hand_over(ms, pkts, srcs, n, now);
+}
+
+static void on_udp(struct watch *w, unsigned events, mono_t now)
+{
+        (void)events;
+        struct ms_udp *u = (struct ms_udp *)(void *)w;
+        struct pkt *got[SOCK_VIEWS_MAX];
+        struct ms *ms = u->ms;
+        if (!sock_recv(&u->sock, ms->rx))
+                return;
+        for (size_t n; (n = sock_rx_next(ms->rx, got, SOCK_VIEWS_MAX)) > 0;)
+                take_batch(ms, got, n, now);
 }
 
 static void on_relay_recv(void *arg, int region, uint32_t conn, const struct node_public *src, struct pkt *p,
@@ -538,7 +533,8 @@ static bool init_parts(struct ms *ms, const struct ms_opts *o)
         static const struct derp_mgr_callbacks derp_cb = {on_relay_recv, on_relay_gone, on_relay_state};
         struct derp_mgr_opts derp_opts = {.cb = &derp_cb, .arg = ms, .plain = o->relay_plain};
         ms->derp = derp_mgr_new(ms->loop, ms->dialer, ms->pool, &derp_opts);
-        return ms->derp && ms_reach_init(ms) == ERR_NONE && (ms->no_udp || ms_open_sockets(ms) == ERR_NONE);
+        ms->rx = sock_rx_new();
+        return ms->derp && ms->rx && ms_reach_init(ms) == ERR_NONE && (ms->no_udp || ms_open_sockets(ms) == ERR_NONE);
 }
 
 struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const struct ms_opts *o)
@@ -601,7 +597,7 @@ void ms_free(struct ms *ms)
         }
         for (size_t i = 0; i < ms->slot_cap; i++)
                 free_slot(ms->slots[i]);
-        release_all(ms, ms->rx, SOCK_BATCH);
+        sock_rx_free(ms->rx);
         free(ms->slots);
         keymap_done(&ms->by_key);
         keymap_done(&ms->by_disco);

@@ -1,17 +1,34 @@
 #include "magicsock/sock.h"
 
 #include <errno.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
 
-enum { ANY_PORT_TRIES = 8 };
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+enum {
+        ANY_PORT_TRIES = 8,
+        DATAGRAM_MAX = 65507,     /* payload of IPv4; of IPv6 it is 20 more */
+        TRAIN_BYTES = 1 << 16,
+        TRAINS = 4,               /* received in one system call */
+        SINGLE_BYTES = 4096,      /* without trains, a datagram's share of the same room */
+        SINGLES = TRAINS * TRAIN_BYTES / SINGLE_BYTES,
+};
+_Static_assert((int)SINGLES <= (int)SOCK_BATCH && (int)PKT_DATA_MAX < (int)SINGLE_BYTES, "the room is shared out");
 
 void sock_init(struct sock *s, enum ip_family f)
 {
-        *s = (struct sock){.fd = -1, .family = f};
+        *s = (struct sock){.fd = -1, .family = f, .wanted = SOCK_OFFLOADS};
 }
 
 bool sock_is_open(const struct sock *s)
@@ -47,6 +64,24 @@ static bool set_options(int fd, enum ip_family f, uint32_t mark)
                 return false;
         set_buffers(fd);
         return true;
+}
+
+static void set_offloads(struct sock *s)
+{
+        int gro = (s->wanted & SOCK_GRO) != 0, segment = 0;
+        socklen_t len = sizeof(segment);
+        s->offloads = 0;
+        if (setsockopt(s->fd, SOL_UDP, UDP_GRO, &gro, sizeof(gro)) == 0 && gro)
+                s->offloads |= SOCK_GRO;
+        if (s->wanted & SOCK_GSO && getsockopt(s->fd, SOL_UDP, UDP_SEGMENT, &segment, &len) == 0)
+                s->offloads |= SOCK_GSO;
+}
+
+void sock_want_offloads(struct sock *s, unsigned wanted)
+{
+        s->wanted = wanted;
+        if (sock_is_open(s))
+                set_offloads(s);
 }
 
 static uint16_t bound_port(int fd)
@@ -85,6 +120,7 @@ enum err sock_open(struct sock *s, uint16_t port, uint32_t mark)
         sock_close(s);
         s->fd = fd;
         s->port = bound_port(fd);
+        set_offloads(s);
         return ERR_NONE;
 }
 
@@ -118,68 +154,198 @@ enum err sock_open_both(struct sock *v4, struct sock *v6, const uint16_t *ports,
         return ERR_IO;
 }
 
-/* ---- batches ---- */
+/* ---- in ---- */
 
-size_t sock_recv(struct sock *s, struct pkt *const *pkts, size_t n)
+struct sock_rx {
+        size_t count, at;            /* messages received, and handed out */
+        size_t offset;               /* bytes of the present one handed out */
+        struct rx_message {
+                uint8_t *data;
+                size_t len, size;    /* size: of each datagram but the last */
+                struct addr src;
+                bool cut;
+        } message[SOCK_BATCH];
+        struct pkt view[SOCK_VIEWS_MAX];
+        uint8_t room[TRAINS * TRAIN_BYTES];
+};
+
+struct sock_rx *sock_rx_new(void)
 {
+        return calloc(1, sizeof(struct sock_rx));
+}
+
+void sock_rx_free(struct sock_rx *rx)
+{
+        free(rx);
+}
+
+/* Of each datagram in a message; 0: it is one. */
+static size_t train_size(struct msghdr *h)
+{
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c != NULL; c = CMSG_NXTHDR(h, c)) {
+                int size;
+                if (c->cmsg_level != SOL_UDP || c->cmsg_type != UDP_GRO || c->cmsg_len < CMSG_LEN(sizeof(size)))
+                        continue;
+                memcpy(&size, CMSG_DATA(c), sizeof(size));
+                return size > 0 ? (size_t)size : 0;
+        }
+        return 0;
+}
+
+bool sock_recv(struct sock *s, struct sock_rx *rx)
+{
+        bool trains = s->offloads & SOCK_GRO;
+        size_t n = trains ? TRAINS : SINGLES, each = trains ? TRAIN_BYTES : SINGLE_BYTES;
         struct mmsghdr msgs[SOCK_BATCH];
         struct iovec iov[SOCK_BATCH];
         struct sockaddr_storage from[SOCK_BATCH];
-        if (n > SOCK_BATCH)
-                n = SOCK_BATCH;
+        struct {
+                _Alignas(struct cmsghdr) uint8_t b[CMSG_SPACE(sizeof(int))];
+        } control[TRAINS];
         for (size_t i = 0; i < n; i++) {
-                iov[i] = (struct iovec){pkts[i]->storage + PKT_HEADROOM, PKT_DATA_MAX};
+                iov[i] = (struct iovec){rx->room + i * each, each};
                 msgs[i].msg_hdr = (struct msghdr){
                         .msg_name = &from[i],
                         .msg_namelen = sizeof(from[i]),
                         .msg_iov = &iov[i],
                         .msg_iovlen = 1,
+                        .msg_control = trains ? &control[i] : NULL,
+                        .msg_controllen = trains ? sizeof(control[i]) : 0,
                 };
         }
         int got = recvmmsg(s->fd, msgs, (unsigned)n, MSG_DONTWAIT, NULL);
-        for (int i = 0; i < got; i++) {
-                struct pkt *p = pkts[i];
-                bool cut = msgs[i].msg_hdr.msg_flags & MSG_TRUNC;
-                p->off = PKT_HEADROOM;
-                p->len = cut ? 0 : (uint16_t)msgs[i].msg_len;
-                p->src = addr_from_sockaddr((const struct sockaddr *)&from[i]);
+        rx->count = got > 0 ? (size_t)got : 0;
+        rx->at = rx->offset = 0;
+        for (size_t i = 0; i < rx->count; i++) {
+                size_t len = msgs[i].msg_len, size = train_size(&msgs[i].msg_hdr);
+                rx->message[i] = (struct rx_message){
+                        .data = rx->room + i * each,
+                        .len = len,
+                        .size = size != 0 ? size : len,
+                        .src = addr_from_sockaddr((const struct sockaddr *)&from[i]),
+                        .cut = msgs[i].msg_hdr.msg_flags & MSG_TRUNC,
+                };
         }
-        return got > 0 ? (size_t)got : 0;
+        return rx->count > 0;
 }
 
-void sock_discard(struct sock *s)
+size_t sock_rx_next(struct sock_rx *rx, struct pkt **ret, size_t max)
 {
-        uint8_t byte;
-        for (int i = 0; i < SOCK_BATCH; i++)
-                if (recv(s->fd, &byte, sizeof(byte), MSG_DONTWAIT) < 0)
-                        return;
+        size_t n = 0;
+        while (n < max && n < SOCK_VIEWS_MAX && rx->at < rx->count) {
+                const struct rx_message *m = &rx->message[rx->at];
+                size_t left = m->len - rx->offset, len = left < m->size ? left : m->size;
+                struct pkt *p = &rx->view[n];
+                bool fits = !m->cut && len <= PKT_DATA_MAX;
+                pkt_view(p, m->data + rx->offset, len, 0, fits ? len : 0);
+                p->src = m->src;
+                ret[n++] = p;
+                rx->offset += len;
+                if (rx->offset >= m->len) {
+                        rx->at++;
+                        rx->offset = 0;
+                }
+        }
+        return n;
+}
+
+/* ---- out ---- */
+
+/* What one sendmmsg() takes: packets in their order, neighbours of one size as one message. */
+struct burst {
+        struct mmsghdr msgs[SOCK_BATCH];
+        size_t packets[SOCK_BATCH];   /* in each message */
+        struct iovec iov[SOCK_BATCH];
+        struct {
+                _Alignas(struct cmsghdr) uint8_t b[CMSG_SPACE(sizeof(uint16_t))];
+        } control[SOCK_BATCH];
+        size_t count;
+};
+
+/* How many from the front can be one message: all as long as the first, but for a shorter last. */
+static size_t train_length(struct pkt *const *pkts, size_t n)
+{
+        size_t size = pkts[0]->len, bytes = size, k = 1;
+        while (k < n && k < SOCK_TRAIN_MAX && pkts[k - 1]->len == size && pkts[k]->len <= size &&
+               pkts[k]->len > 0 && bytes + pkts[k]->len <= DATAGRAM_MAX)
+                bytes += pkts[k++]->len;
+        return k;
+}
+
+static void add_segment_size(struct burst *b, struct msghdr *h, uint16_t size)
+{
+        h->msg_control = &b->control[b->count];
+        h->msg_controllen = sizeof(b->control[b->count]);
+        struct cmsghdr *c = CMSG_FIRSTHDR(h);
+        c->cmsg_level = SOL_UDP;
+        c->cmsg_type = UDP_SEGMENT;
+        c->cmsg_len = CMSG_LEN(sizeof(size));
+        memcpy(CMSG_DATA(c), &size, sizeof(size));
+}
+
+/* At most SOCK_BATCH packets, of which the first `plain` are messages of their own. */
+static void burst_fill(struct burst *b, struct sockaddr_storage *to, socklen_t to_len, struct pkt *const *pkts, size_t n,
+                       size_t plain)
+{
+        size_t iovs = 0;
+        b->count = 0;
+        if (n > SOCK_BATCH)
+                n = SOCK_BATCH;
+        for (size_t i = 0, k; i < n; i += k, b->count++) {
+                struct msghdr *h = &b->msgs[b->count].msg_hdr;
+                struct iovec *first = &b->iov[iovs], *v = first;
+                k = i < plain ? 1 : train_length(pkts + i, n - i);
+                *v = (struct iovec){pkt_data(pkts[i]), pkts[i]->len};
+                for (size_t j = i + 1; j < i + k; j++) {
+                        uint8_t *data = pkt_data(pkts[j]);
+                        if (data == (uint8_t *)v->iov_base + v->iov_len)
+                                v->iov_len += pkts[j]->len;   /* it lies right behind */
+                        else
+                                *++v = (struct iovec){data, pkts[j]->len};
+                }
+                *h = (struct msghdr){
+                        .msg_name = to,
+                        .msg_namelen = to_len,
+                        .msg_iov = first,
+                        .msg_iovlen = (size_t)(v - first) + 1,
+                };
+                iovs += h->msg_iovlen;
+                if (k > 1)
+                        add_segment_size(b, h, pkts[i]->len);
+                b->packets[b->count] = k;
+        }
+}
+
+/* Would the packets pass one by one?  A device without checksums (EIO), and some kernels (EINVAL), never take trains; a
+ * path with a small MTU (EMSGSIZE) does not take these. */
+static bool refused_as_train(struct sock *s, int error)
+{
+        if (error == EIO || error == EINVAL)
+                s->offloads &= ~(unsigned)SOCK_GSO;
+        return error == EIO || error == EINVAL || error == EMSGSIZE;
 }
 
 size_t sock_send(struct sock *s, struct addr to, struct pkt *const *pkts, size_t n)
 {
-        struct mmsghdr msgs[SOCK_BATCH];
-        struct iovec iov[SOCK_BATCH];
+        struct burst b;
         struct sockaddr_storage ss;
         socklen_t len = addr_to_sockaddr(to, &ss);
-        size_t sent = 0;
+        size_t sent = 0, plain = 0;   /* packets before `plain` go one by one */
         while (sent < n) {
-                size_t m = n - sent < SOCK_BATCH ? n - sent : SOCK_BATCH;
-                for (size_t i = 0; i < m; i++) {
-                        struct pkt *p = pkts[sent + i];
-                        iov[i] = (struct iovec){pkt_data(p), p->len};
-                        msgs[i].msg_hdr = (struct msghdr){
-                                .msg_name = &ss,
-                                .msg_namelen = len,
-                                .msg_iov = &iov[i],
-                                .msg_iovlen = 1,
-                        };
-                }
-                int took = sendmmsg(s->fd, msgs, (unsigned)m, MSG_DONTWAIT);
+                if (!(s->offloads & SOCK_GSO))
+                        plain = n;
+                burst_fill(&b, &ss, len, pkts + sent, n - sent, plain > sent ? plain - sent : 0);
+                int took = sendmmsg(s->fd, b.msgs, (unsigned)b.count, MSG_DONTWAIT);
                 if (took < 0 && errno == EINTR)
                         continue;
+                if (took < 0 && b.packets[0] > 1 && refused_as_train(s, errno)) {
+                        plain = sent + b.packets[0];
+                        continue;
+                }
                 if (took <= 0)
                         break;
-                sent += (size_t)took;
+                for (int i = 0; i < took; i++)
+                        sent += b.packets[i];
         }
         return sent;
 }

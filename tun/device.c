@@ -7,9 +7,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "tun/packet.h"
+
+/* Of Linux 6.2; older headers lack them. */
+enum { OFFLOAD_USO4 = 0x20, OFFLOAD_USO6 = 0x40 };
 
 /* One direction of a pair in memory: a ring of packets and an eventfd that is readable while it has any. */
 struct mem_queue {
@@ -28,7 +33,11 @@ struct tun {
         struct mem_queue *out;
         char name[IFNAMSIZ];
         bool gone;
+        bool vnet;               /* a virtio header comes with every packet */
+        unsigned offloads;       /* that are on */
         struct tun_counters counters;
+        struct vnet head;        /* of the last read ... */
+        uint8_t unit[VNET_PACKET_MAX + 1];   /* ... and the packet; one byte more shows that it was longer */
 };
 
 static const char *open_advice(int error)
@@ -65,9 +74,13 @@ enum err tun_open(const char *name, struct tun **ret, const char **ret_why)
         t->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
         if (t->fd < 0)
                 goto fail;
-        ifr.ifr_flags = IFF_TUN | IFF_NO_PI;
-        if (ioctl(t->fd, TUNSETIFF, &ifr) < 0)
-                goto fail;
+        ifr.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
+        t->vnet = ioctl(t->fd, TUNSETIFF, &ifr) == 0;
+        if (!t->vnet) {
+                ifr.ifr_flags = IFF_TUN | IFF_NO_PI;
+                if (errno != EINVAL || ioctl(t->fd, TUNSETIFF, &ifr) < 0)
+                        goto fail;
+        }
         (void)str_copy(t->name, sizeof(t->name), ifr.ifr_name);
         *ret = t;
         return ERR_NONE;
@@ -199,34 +212,67 @@ static ssize_t mem_write(struct mem_queue *q, const uint8_t *data, size_t len)
         return (ssize_t)len;
 }
 
-size_t tun_read(struct tun *t, struct pkt_pool *pool, struct pkt **ret_pkts, size_t max)
+/* What the kernel may send us follows from what we say that we can take; every super-packet needs TUN_F_CSUM. */
+static bool set_receive(const struct tun *t, unsigned wanted)
 {
-        size_t n = 0;
-        while (n < max) {
-                struct pkt *p = pkt_get(pool);
-                if (p == NULL)
-                        break;
-                /* One byte more than a packet may have shows that the kernel's was longer. */
-                enum { ROOM = PKT_DATA_MAX + 1 };
-                uint8_t *dst = p->storage + PKT_HEADROOM;
-                ssize_t got = t->in != NULL ? mem_read(t->in, dst, ROOM) : read(t->fd, dst, ROOM);
-                if (got <= 0) {
-                        pkt_release(pool, p);
-                        if (got < 0 && errno == EINTR)
-                                continue;
-                        t->gone = got < 0 && errno != EAGAIN;
-                        break;
-                }
-                if (got > PKT_DATA_MAX) {
-                        t->counters.read_dropped++;
-                        pkt_release(pool, p);
-                        continue;
-                }
-                p->len = (uint16_t)got;
-                t->counters.read++;
-                ret_pkts[n++] = p;
+        unsigned long flags = 0;
+        if (wanted & TUN_TCP_GSO)
+                flags |= TUN_F_TSO4 | TUN_F_TSO6;
+        if (wanted & TUN_UDP_GSO)
+                flags |= OFFLOAD_USO4 | OFFLOAD_USO6;
+        return ioctl(t->fd, TUNSETOFFLOAD, flags ? flags | TUN_F_CSUM : 0) == 0;
+}
+
+/* A kernel that knows USO takes it both ways. */
+static bool knows_uso(const struct tun *t)
+{
+        return ioctl(t->fd, TUNSETOFFLOAD, (unsigned long)(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | OFFLOAD_USO4 | OFFLOAD_USO6)) == 0;
+}
+
+unsigned tun_set_offloads(struct tun *t, unsigned wanted)
+{
+        t->offloads = 0;
+        if (!t->vnet)
+                return 0;
+        if (wanted & (TUN_UDP_GSO | TUN_UDP_GRO) && !knows_uso(t))
+                wanted &= ~(unsigned)(TUN_UDP_GSO | TUN_UDP_GRO);
+        if (!set_receive(t, wanted)) {
+                wanted &= ~(unsigned)(TUN_TCP_GSO | TUN_UDP_GSO);
+                (void)set_receive(t, 0);
         }
-        return n;
+        t->offloads = wanted & TUN_OFFLOADS;
+        return t->offloads;
+}
+
+unsigned tun_offloads(const struct tun *t)
+{
+        return t->offloads;
+}
+
+static ssize_t device_read(struct tun *t)
+{
+        struct iovec iov[2] = {{&t->head, sizeof(t->head)}, {t->unit, sizeof(t->unit)}};
+        if (!t->vnet)
+                return read(t->fd, t->unit, sizeof(t->unit));
+        ssize_t got = readv(t->fd, iov, 2);
+        return got < (ssize_t)sizeof(t->head) ? got : got - (ssize_t)sizeof(t->head);
+}
+
+bool tun_next(struct tun *t, struct gso *ret)
+{
+        for (;;) {
+                ssize_t got = t->in != NULL ? mem_read(t->in, t->unit, sizeof(t->unit)) : device_read(t);
+                if (got < 0 && errno == EINTR)
+                        continue;
+                if (got <= 0) {
+                        t->gone = got < 0 && errno != EAGAIN;
+                        return false;
+                }
+                t->counters.read++;
+                if (gso_begin(ret, &t->head, t->unit, (size_t)got) == ERR_NONE && gso_next_len(ret) <= PKT_DATA_MAX)
+                        return true;
+                t->counters.read_dropped++;
+        }
 }
 
 bool tun_is_gone(const struct tun *t)
@@ -234,21 +280,57 @@ bool tun_is_gone(const struct tun *t)
         return t->gone;
 }
 
-size_t tun_write(struct tun *t, struct pkt *const *pkts, size_t n)
+static bool count_write(struct tun *t, bool taken)
 {
-        size_t taken = 0;
-        for (size_t i = 0; i < n; i++) {
-                const uint8_t *data = pkt_cdata(pkts[i]);
-                size_t len = pkts[i]->len;
-                ssize_t put = t->out != NULL ? mem_write(t->out, data, len) : write(t->fd, data, len);
-                if (put == (ssize_t)len) {
-                        taken++;
-                        t->counters.written++;
-                } else {
-                        t->counters.write_dropped++;
-                }
-        }
+        if (taken)
+                t->counters.written++;
+        else
+                t->counters.write_dropped++;
         return taken;
+}
+
+bool tun_write_one(struct tun *t, const struct pkt *p)
+{
+        struct vnet none = {0};
+        struct iovec iov[2] = {{&none, sizeof(none)}, {p->storage + p->off, p->len}};
+        ssize_t put;
+        if (t->out != NULL)
+                put = mem_write(t->out, pkt_cdata(p), p->len);
+        else
+                put = writev(t->fd, t->vnet ? iov : iov + 1, t->vnet ? 2 : 1);
+        return count_write(t, put >= 0);
+}
+
+static void write_singly(struct tun *t, const struct gro_item *it)
+{
+        for (const struct pkt *p = it->first; p != NULL; p = p->next)
+                (void)tun_write_one(t, p);
+}
+
+static void write_joined(struct tun *t, const struct gro_item *it)
+{
+        struct vnet vnet;
+        uint8_t head[GRO_HEAD_MAX];
+        struct iovec iov[1 + GRO_IOV_MAX] = {{&vnet, sizeof(vnet)}};
+        size_t n = gro_vector(it, &vnet, head, iov + 1);
+        if (writev(t->fd, iov, (int)(n + 1)) >= 0) {
+                (void)count_write(t, true);
+        } else if (errno == EINVAL) {   /* some kernels refuse what they said they could */
+                t->offloads &= it->proto == PROTO_UDP ? ~(unsigned)TUN_UDP_GRO : ~(unsigned)TUN_TCP_GRO;
+                write_singly(t, it);
+        } else {
+                (void)count_write(t, false);
+        }
+}
+
+void tun_write(struct tun *t, const struct gro *g)
+{
+        for (size_t i = 0; i < g->count; i++) {
+                if (g->item[i].count > 1 && t->vnet)
+                        write_joined(t, &g->item[i]);
+                else
+                        write_singly(t, &g->item[i]);
+        }
 }
 
 struct tun_counters tun_counters(const struct tun *t)

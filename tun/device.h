@@ -1,9 +1,9 @@
-/* tun/device.h - the TUN device: IP packets between the kernel and us, in batches.
+/* tun/device.h - the TUN device: IP packets between the kernel and us, many at a time.
  *
  * Opened on the control thread, then owned by the data thread.  The interface is layer 3 without packet
- * information (IFF_TUN | IFF_NO_PI); it goes away when the descriptor closes.  A device in memory with the
- * same calls serves tests.  Interfaces take many packets at a time, so that segmentation offload (one vnet
- * super-packet in, many packets out) fits behind them.
+ * information (IFF_TUN | IFF_NO_PI); it goes away when the descriptor closes.  Where the kernel can, each read and write
+ * carries a virtio header (IFF_VNET_HDR), so that one of them moves up to 64 KiB of a flow.  A device in memory with the
+ * same calls, and without offloads, serves tests.
  */
 #pragma once
 
@@ -14,8 +14,19 @@
 
 #include "base/err.h"
 #include "base/pkt.h"
+#include "tun/gro.h"
+#include "tun/gso.h"
 
-enum { TUN_MTU = 1280, TUN_BATCH = 64 };
+enum { TUN_MTU = 1280 };
+
+/* What is done for many packets at once; a bit each.  Any of them may be missing or switched off. */
+enum {
+        TUN_TCP_GSO = 1,   /* the kernel hands over TCP as super-packets */
+        TUN_UDP_GSO = 2,   /* and UDP; Linux 6.2 */
+        TUN_TCP_GRO = 4,   /* the kernel is given joined TCP */
+        TUN_UDP_GRO = 8,
+        TUN_OFFLOADS = 15,
+};
 
 struct tun;
 
@@ -30,17 +41,24 @@ void tun_close(struct tun *t);          /* NULL is fine */
 int tun_fd(const struct tun *t);        /* to watch for LOOP_READ */
 const char *tun_name(const struct tun *t);
 
-/* Reads up to max packets into packets taken from pool.  Returns how many; 0: nothing to read now.
- * A packet longer than PKT_DATA_MAX is dropped and counted. */
-size_t tun_read(struct tun *t, struct pkt_pool *pool, struct pkt **ret_pkts, size_t max);
+/* Switches on those of the wanted that the kernel has, and the others off.  Returns which are on; none after tun_open(). */
+unsigned tun_set_offloads(struct tun *t, unsigned wanted);
+unsigned tun_offloads(const struct tun *t);
+
+/* The next packet or super-packet from the kernel, to be cut before the next call.  False: nothing to read now.
+ * Packets longer than PKT_DATA_MAX, and what contradicts itself, are dropped and counted. */
+bool tun_next(struct tun *t, struct gso *ret);
 /* The last read found that the interface was deleted (in memory: that the other end was closed).  Its descriptor is
  * readable for ever and good for nothing. */
 bool tun_is_gone(const struct tun *t);
 
-/* Writes n packets; borrows them.  Returns how many the kernel took; the rest are to be dropped. */
-size_t tun_write(struct tun *t, struct pkt *const *pkts, size_t n);
+/* Writes all of g, which may hold joined packets only as far as tun_offloads() says.  What the kernel does not take is
+ * dropped and counted; an offload that it turns out to refuse is switched off, and its packets are written singly. */
+void tun_write(struct tun *t, const struct gro *g);
+bool tun_write_one(struct tun *t, const struct pkt *p);
 
 struct tun_counters {
-        uint64_t read, written, read_dropped, write_dropped;
+        uint64_t read, written;   /* by the kernel's count: joined packets are one */
+        uint64_t read_dropped, write_dropped;
 };
 struct tun_counters tun_counters(const struct tun *t);

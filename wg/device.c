@@ -114,7 +114,12 @@ static void stage(struct wg *wg, struct wg_peer *p, struct pkt *pkt)
                 wg->drops[WG_DROP_STAGED_FULL]++;
                 return;
         }
-        pkt_queue_push(&p->staged, pkt);
+        struct pkt *own = pkt_keep(wg->pool, pkt);
+        if (own == NULL) {
+                wg->drops[WG_DROP_NO_BUFFER]++;
+                return;
+        }
+        pkt_queue_push(&p->staged, own);
         wg->staged_total++;
 }
 

@@ -68,7 +68,7 @@ size_t wg_peer_count(const struct wg *wg);
 uint32_t wg_peer_by_ip(const struct wg *wg, const uint8_t *ip, size_t len /* 4 or 16 */);
 uint32_t wg_peer_by_key(const struct wg *wg, const struct node_public *key);
 /* By the destination of an inner packet; WG_NO_PEER also if it is no IP packet. */
-uint32_t wg_peer_for(const struct wg *wg, const struct pkt *p);
+uint32_t wg_peer_for(const struct wg *wg, const uint8_t *packet, size_t len);
 
 struct wg_peer_stats {
         int64_t last_handshake_ns;   /* wall clock; 0 = never */

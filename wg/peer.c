@@ -383,13 +383,12 @@ uint32_t wg_peer_by_key(const struct wg *wg, const struct node_public *key)
         return p != NULL ? p->slot : WG_NO_PEER;
 }
 
-uint32_t wg_peer_for(const struct wg *wg, const struct pkt *p)
+uint32_t wg_peer_for(const struct wg *wg, const uint8_t *packet, size_t len)
 {
-        const uint8_t *ip = pkt_cdata(p);
-        if (p->len >= 20 && ip[0] >> 4 == 4)
-                return wg_peer_by_ip(wg, ip + 16, 4);
-        if (p->len >= 40 && ip[0] >> 4 == 6)
-                return wg_peer_by_ip(wg, ip + 24, 16);
+        if (len >= 20 && packet[0] >> 4 == 4)
+                return wg_peer_by_ip(wg, packet + 16, 4);
+        if (len >= 40 && packet[0] >> 4 == 6)
+                return wg_peer_by_ip(wg, packet + 24, 16);
         return WG_NO_PEER;
 }
 

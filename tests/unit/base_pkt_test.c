@@ -40,10 +40,10 @@ static void test_moves_refuse_without_change(void **state)
         assert_null(pkt_put(p, 1));
         assert_non_null(pkt_push(p, PKT_HEADROOM));
         assert_null(pkt_push(p, 1));
-        assert_int_equal(p->len, sizeof(p->storage));
-        assert_false(pkt_pull(p, sizeof(p->storage) + 1));
-        assert_false(pkt_trim(p, sizeof(p->storage) + 1));
-        assert_true(pkt_pull(p, sizeof(p->storage)));
+        assert_int_equal(p->len, PKT_STORAGE);
+        assert_false(pkt_pull(p, PKT_STORAGE + 1));
+        assert_false(pkt_trim(p, PKT_STORAGE + 1));
+        assert_true(pkt_pull(p, PKT_STORAGE));
         assert_int_equal(p->len, 0);
         pkt_pool_free(pool);
 }
@@ -63,7 +63,6 @@ static void test_pool_is_bounded(void **state)
         assert_null(pkt_get(pool));
         assert_int_equal(pkt_pool_free_count(pool), 0);
         got[1]->peer = 9;
-        got[1]->ecn = 3;
         got[1]->src.port = 1;
         assert_non_null(pkt_put(got[1], 5));
         pkt_release(pool, got[1]);
@@ -71,7 +70,7 @@ static void test_pool_is_bounded(void **state)
         struct pkt *again = pkt_get(pool);
         assert_ptr_equal(again, got[1]);
         assert_int_equal(again->peer, 0);
-        assert_int_equal(again->ecn, 0);
+        assert_int_equal(again->peer, 0);
         assert_int_equal(again->src.port, 0);
         assert_int_equal(again->len, 0);
         pkt_pool_free(pool);
@@ -100,9 +99,40 @@ static void test_queue_is_first_in_first_out(void **state)
         pkt_pool_free(pool);
 }
 
+static void a_view_is_kept_by_copy(void **state)
+{
+        (void)state;
+        uint8_t room[64] = {[10] = 1, [11] = 2, [12] = 3};
+        static uint8_t large[PKT_STORAGE];
+        struct pkt_pool *pool = pkt_pool_new(1);
+        struct pkt v, big;
+        pkt_view(&v, room, 20, 10, 3);
+        v.peer = 7;
+        assert_null(pkt_push(&v, 11));
+        assert_null(pkt_put(&v, 8));   /* of its room, not of what it lies in */
+        assert_ptr_equal(pkt_put(&v, 7), room + 13);
+        assert_true(pkt_trim(&v, 3));
+        pkt_view(&big, large, sizeof(large), 0, PKT_DATA_MAX + PKT_TAILROOM + 1);
+        assert_null(pkt_keep(pool, &big));
+        struct pkt *own = pkt_keep(pool, &v);
+        assert_non_null(own);
+        assert_false(own->view);
+        assert_int_equal(own->off, PKT_HEADROOM);
+        assert_int_equal(own->len, 3);
+        assert_int_equal(own->peer, 7);
+        assert_memory_equal(pkt_data(own), room + 10, 3);
+        assert_ptr_equal(pkt_keep(pool, own), own);
+        assert_null(pkt_keep(pool, &v));   /* all are out */
+        pkt_release(pool, &v);             /* is nobody's */
+        assert_int_equal(pkt_pool_free_count(pool), 0);
+        pkt_release(pool, own);
+        pkt_pool_free(pool);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_view_is_kept_by_copy),
                 cmocka_unit_test(test_moves),
                 cmocka_unit_test(test_moves_refuse_without_change),
                 cmocka_unit_test(test_pool_is_bounded),

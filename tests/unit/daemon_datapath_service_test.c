@@ -3,6 +3,7 @@
 
 #include "base/crypto.h"
 #include "tests/unit/check.h"
+#include "tests/unit/tun_host.h"
 
 struct fixture {
         struct datapath dp;
@@ -51,7 +52,7 @@ static void send_to(struct fixture *f, const char *dst, size_t len)
                 memcpy(b + 16, ip.b, 4);
         else
                 memcpy(b + 24, ip.b, 16);
-        assert_int_equal(tun_write(f->host, &f->p, 1), 1);
+        assert_int_equal(host_write(f->host, &f->p, 1), 1);
 }
 
 static void only_the_service_turns_off(void **state)
@@ -77,7 +78,7 @@ static void only_the_service_turns_off(void **state)
         assert_int_equal(seen, 4);   /* the filter never saw the others */
         send_to(f, "100.100.100.100", 28);
         pkt_trim(f->p, 19);          /* too short to have an address */
-        assert_int_equal(tun_write(f->host, &f->p, 1), 1);
+        assert_int_equal(host_write(f->host, &f->p, 1), 1);
         datapath_out(&f->dp, mono_now());
         assert_int_equal(pktring_pop(f->dp.service, pkt), 28);
         assert_int_equal(pktring_pop(f->dp.service, pkt), 0);
@@ -100,14 +101,14 @@ static void answers_reach_the_host(void **state)
 {
         struct fixture *f = *state;
         struct pktring *from = pktring_new(65536);
-        struct pkt *got[TUN_BATCH];
+        struct pkt *got[64];
         uint8_t pkt[100] = {0x45};
         for (int i = 0; i < 300; i++)
                 assert_true(pktring_push(from, pkt, 28 + (size_t)i % 50));
         assert_false(datapath_from_service(&f->dp, from, mono_now()));   /* a bounded number at once */
         assert_true(datapath_from_service(&f->dp, from, mono_now()));
         assert_int_equal(tun_counters(f->dp.tun).written, 300);
-        size_t n = tun_read(f->host, f->dp.pool, got, TUN_BATCH);
+        size_t n = host_read(f->host, f->dp.pool, got, 64);
         assert_int_equal(n, 64);
         for (size_t i = 0; i < n; i++) {
                 assert_int_equal(got[i]->len, 28 + (236 + i) % 50);

@@ -200,23 +200,23 @@ static void test_peer_for_packet(void **state)
         assert_int_equal(prefix_parse("10.0.0.2/32", &p[0]), ERR_NONE);
         assert_int_equal(prefix_parse("fd00::2/128", &p[1]), ERR_NONE);
         assert_int_equal(wg_peer_set(wg, 2, &k, p, 2), ERR_NONE);
-        assert_int_equal(wg_peer_for(wg, q), WG_NO_PEER);
+        assert_int_equal(wg_peer_for(wg, pkt_cdata(q), q->len), WG_NO_PEER);
         uint8_t *ip = pkt_put(q, 40);
         memset(ip, 0, 40);
         ip[0] = 0x45;
         memcpy(ip + 16, p[0].ip.b, 4);
-        assert_int_equal(wg_peer_for(wg, q), 2);
+        assert_int_equal(wg_peer_for(wg, pkt_cdata(q), q->len), 2);
         ip[0] = 0x60;
         memcpy(ip + 24, p[1].ip.b, 16);
-        assert_int_equal(wg_peer_for(wg, q), 2);
+        assert_int_equal(wg_peer_for(wg, pkt_cdata(q), q->len), 2);
         ip[39] = 3;
-        assert_int_equal(wg_peer_for(wg, q), WG_NO_PEER);
+        assert_int_equal(wg_peer_for(wg, pkt_cdata(q), q->len), WG_NO_PEER);
         ip[0] = 0x75;
-        assert_int_equal(wg_peer_for(wg, q), WG_NO_PEER);
+        assert_int_equal(wg_peer_for(wg, pkt_cdata(q), q->len), WG_NO_PEER);
         ip[0] = 0x45;
         for (size_t len = 0; len < 20; len++) {
                 q->len = (uint16_t)len;
-                assert_int_equal(wg_peer_for(wg, q), WG_NO_PEER);
+                assert_int_equal(wg_peer_for(wg, pkt_cdata(q), q->len), WG_NO_PEER);
         }
         pkt_release(pool, q);
         wg_free(wg);

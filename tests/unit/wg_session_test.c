@@ -101,7 +101,7 @@ static void test_padding_leaks_nothing(void **state)
         (void)state;
         pair(&a, &b);
         struct pkt *p = packet(NULL, 21);
-        memset(pkt_data(p), 0xaa, sizeof(p->storage) - p->off);
+        memset(pkt_data(p), 0xaa, PKT_STORAGE - p->off);
         assert_int_equal(session_seal(a, &p, 1, 1280), 1);
         session_open(b, &p, 1, &opened);
         for (size_t i = 21; i < 32; i++)
