@@ -1,5 +1,7 @@
 #include "daemon/backend_net.h"
 
+#include <netinet/in.h>
+
 #include "daemon/backend_state.h"
 #include "daemon/host/hostaddrs.h"
 
@@ -127,18 +129,59 @@ static bool is_reachable(const struct backend *b, struct ip ip)
                 !ip_eq(ip, ip_from_bytes4(broadcast));
 }
 
-static enum forward_way where(void *arg, struct stack_syn *s, struct addr from, struct addr *to)
+/* Changes an address of ours to this host's own; false: nowhere. */
+static bool to_kernel(const struct backend *b, struct ip *ip)
 {
-        struct backend *b = arg;
+        if (!b->configured)
+                return false;
+        if (!is_own(b, *ip))
+                return is_reachable(b, *ip);
+        *ip = ip_v4(127, 0, 0, 1);
+        return true;
+}
+
+static enum forward_way where_tcp(void *arg, struct stack_syn *s, struct addr from, struct addr *to)
+{
         (void)s;
         (void)from;
+        return to_kernel(arg, &to->ip) ? FORWARD_KERNEL : FORWARD_REFUSE;
+}
+
+static bool where_udp(void *arg, struct addr from, struct addr *to)
+{
+        (void)from;
+        return to_kernel(arg, &to->ip);
+}
+
+static enum ping_way where_ping(void *arg, struct ip to)
+{
+        const struct backend *b = arg;
         if (!b->configured)
-                return FORWARD_REFUSE;
-        if (is_own(b, to->ip)) {
-                to->ip = ip_v4(127, 0, 0, 1);
-                return FORWARD_KERNEL;
-        }
-        return is_reachable(b, to->ip) ? FORWARD_KERNEL : FORWARD_REFUSE;
+                return PING_NOWHERE;
+        return is_own(b, to) ? PING_HERE : is_reachable(b, to) ? PING_KERNEL : PING_NOWHERE;
+}
+
+static void ask_program(void *arg, uint16_t number, struct ip to)
+{
+        struct backend *b = arg;
+        pingprog_ask(b->pingprog, number, to);
+}
+
+static void on_ping_answered(void *arg, uint16_t number)
+{
+        struct backend *b = arg;
+        ping_answered(b->ping, number);
+}
+
+static const struct ping_ops ping_ops = {where_ping, ask_program};
+
+static void on_datagram(void *arg, uint8_t proto, struct addr from, struct addr to, const uint8_t *data, size_t len)
+{
+        struct backend *b = arg;
+        if (proto == IPPROTO_UDP)
+                udp_datagram(b->udp, from, to, data, len);
+        else
+                ping_datagram(b->ping, from.ip, to.ip, data, len);
 }
 
 static void on_syn(void *arg, struct stack_syn *s)
@@ -153,7 +196,7 @@ static bool to_peer(void *arg, const uint8_t *pkt, size_t len)
         return b->engine == NULL || engine_service_send(b->engine, pkt, len);
 }
 
-static const struct netstack_ops stack_ops = {.send = to_peer, .syn = on_syn};
+static const struct netstack_ops stack_ops = {to_peer, on_syn, on_datagram};
 
 void backend_net_packet(struct backend *b, const uint8_t *pkt, size_t len)
 {
@@ -168,13 +211,19 @@ bool backend_net_open(struct backend *b)
         if (b->dialout == NULL || !b->o.userspace)
                 return b->dialout != NULL;
         b->netstack = netstack_new(b->o.loop, &stack_ops, b);
-        b->forward = b->netstack != NULL ? forward_new(b->o.loop, where, b) : NULL;
-        return b->forward != NULL;
+        b->forward = forward_new(b->o.loop, where_tcp, b);
+        b->udp = udp_new(b->o.loop, where_udp, b);
+        b->ping = ping_new(b->o.loop, &ping_ops, b);
+        b->pingprog = pingprog_new(b->o.loop, on_ping_answered, b);
+        return b->netstack != NULL && b->forward != NULL && b->udp != NULL && b->ping != NULL && b->pingprog != NULL;
 }
 
 void backend_net_close(struct backend *b)
 {
         dialout_free(b->dialout);
+        pingprog_free(b->pingprog);
+        ping_free(b->ping);
+        udp_free(b->udp);
         forward_free(b->forward);
         netstack_free(b->netstack);
 }

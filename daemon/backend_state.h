@@ -6,8 +6,11 @@
 #include "daemon/dns/quad100.h"
 #include "daemon/host/osdns.h"
 #include "daemon/netstack/forward.h"
+#include "daemon/netstack/ping.h"
+#include "daemon/netstack/udp.h"
 #include "daemon/netsync.h"
 #include "daemon/peerapi/server.h"
+#include "daemon/pingprog.h"
 #include "daemon/proxy/dialout.h"
 
 struct waiter {
@@ -56,7 +59,10 @@ struct backend {
         bool proxy_dns_stale;
         struct dialout *dialout;
         struct netstack *netstack;     /* NULL: there is a TUN device */
-        struct forward *forward;
+        struct forward *forward;       /* these four as well */
+        struct udp *udp;
+        struct ping *ping;
+        struct pingprog *pingprog;
         struct netcheck_report report;
         bool have_report;
 };

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from traffic_host import Echo
-from userspace import Userspace, read_exactly, socks5
+from userspace import HOME, Userspace, read_exactly, socks5
 
 
 @pytest.fixture
@@ -175,3 +175,110 @@ def test_peers_reach_this_host_on_loopback(net):
     s = beta.sock(socket.SOCK_STREAM, timeout=1)
     with pytest.raises(OSError):
         s.connect((alpha.ip, 8002))
+
+
+class Http:
+    """Answers each request with what it was, and keeps the connection if it may."""
+
+    def __init__(self, host, port=8010):
+        self.sock = host.listen("0.0.0.0", port)
+        self.heads = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            try:
+                c, _ = self.sock.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._one, args=(c,), daemon=True).start()
+
+    def _one(self, c):
+        with c, c.makefile("rb") as f:
+            while first := f.readline():
+                head, length, chunked = [first.decode().strip()], 0, False
+                while (line := f.readline().strip()):
+                    head.append(line.decode())
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                    chunked |= line.lower() == b"transfer-encoding: chunked"
+                body = f.read(length)
+                while chunked and (n := int(f.readline(), 16)) > 0:
+                    body += f.read(n)
+                    f.readline()
+                if chunked:
+                    f.readline()
+                self.heads.append(head)
+                text = f"{head[0]}|{len(body)}|{hashlib.sha256(body).hexdigest()}".encode()
+                c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
+                if "Connection: close" in head:
+                    return
+
+
+def test_http_proxy(net):
+    lab, alpha, beta = net
+    server = Http(beta)
+    proxy = ("-x", "http://127.0.0.1:1056")
+    empty = hashlib.sha256(b"").hexdigest()
+    assert alpha.curl(*proxy, "http://beta:8010/a?b=c").stdout == f"GET /a?b=c HTTP/1.1|0|{empty}"
+    assert "Connection: close" in server.heads[0] and "Host: beta:8010" in server.heads[0]
+    assert not [h for h in server.heads[0] if h.lower().startswith("proxy-")]
+    alpha.sh("head -c 3000000 /dev/urandom > /run/lab/body")
+    want = alpha.sh("sha256sum /run/lab/body").split()[0]
+    for more in ((), ("-H", "Transfer-Encoding: chunked"), ("-p",)):
+        assert alpha.curl(*proxy, *more, "--data-binary", "@/run/lab/body", f"http://{beta.ip}:8010/up").stdout == \
+            f"POST /up HTTP/1.1|3000000|{want}", more
+    two = alpha.curl(*proxy, "http://beta:8010/1", f"http://{beta.ip}:8010/2").stdout
+    assert two == f"GET /1 HTTP/1.1|0|{empty}GET /2 HTTP/1.1|0|{empty}"
+    # A second request on the same connection would go to whom the first one was for.
+    s = alpha.dial(port=1056)
+    s.sendall(b"GET http://beta:8010/x HTTP/1.1\r\n\r\nGET http://elsewhere/y HTTP/1.1\r\n\r\n")
+    while s.recv(4096):
+        pass
+    assert not [h for h in server.heads if "/y" in h[0]]
+
+
+def test_http_proxy_says_what_is_wrong(net):
+    _, alpha, beta = net
+    for url, status, why in ((f"http://{beta.ip}:9/", 502, f"{beta.ip}:9: the connection was refused"),
+                             ("http://nobody.mesh.example/", 502, "no address is known for the name nobody.mesh.example"),
+                             ("http://100.64.9.9/", 502, "no node of the tailnet has this address"),
+                             ("http://100.100.100.100/", 502, "nothing is served at this address")):
+        got = alpha.curl("-x", "http://127.0.0.1:1056", "-w", "|%{http_code}", url).stdout
+        assert why in got and got.endswith(f"|{status}"), got
+    for request, status in ((b"GET / HTTP/1.1\r\n\r\n", b"400"), (b"CONNECT beta HTTP/1.1\r\n\r\n", b"400"),
+                            (b"GET http://beta/ HTTP/3\r\n\r\n", b"505"), (b"A" * 20000, b"431"),
+                            (b"CONNECT beta:9 HTTP/1.1\r\n\r\n", b"502")):
+        s = alpha.dial(port=1056)
+        s.sendall(request)
+        assert read_exactly(s, 12) == b"HTTP/1.1 " + status, request[:40]
+
+
+def test_proxies_beside_a_device_and_at_one_port(net):
+    lab, alpha, beta = net
+    gamma = lab.host("gamma", lab.router())
+    gamma.start("--socks5-server=127.0.0.1:1080", "--outbound-http-proxy-listen=127.0.0.1:1080")
+    gamma.up()
+    gamma.wait_peer(beta)
+    Http(beta)
+    for proxy in ("socks5h://127.0.0.1:1080", "http://127.0.0.1:1080"):
+        for name in (beta.ip, "beta", "beta.mesh.example"):
+            got = gamma.run("curl", "-sS", "--max-time", "20", "-x", proxy, f"http://{name}:8010/z").stdout
+            assert got.startswith("GET /z HTTP/1.1|0|"), (proxy, name)
+
+
+def test_nothing_of_the_host_is_touched_and_mistakes_are_named(net):
+    _, alpha, _ = net
+    before = alpha.snapshot()
+    alpha.stop()
+    assert alpha.snapshot() == before
+    bad = [("--socks5-server=1080", "invalid value \"1080\" for -socks5-server: want [HOST]:PORT"),
+           ("--outbound-http-proxy-listen=example.com:80", "-outbound-http-proxy-listen: want [HOST]:PORT"),
+           ("--socks5-server=203.0.113.77:1080", "--socks5-server=203.0.113.77:1080: Cannot assign requested address"),
+           ("--socks5-server=localhost:80", "--socks5-server=127.0.0.1:80: Permission denied")]
+    alpha.sh("sysctl -qw net.ipv4.ip_unprivileged_port_start=1024")
+    for flag, says in bad:
+        done = alpha.run(*alpha.argv_as_user([f"{HOME}/bin/tailscaled", "--tun=userspace-networking", f"--statedir={HOME}",
+                                              f"--socket={HOME}/sock", flag]), check=False)
+        assert done.returncode != 0 and says in done.stderr, (flag, done.stderr)
+    assert "root" not in alpha.log() and "permitted" not in alpha.log().lower(), alpha.log()

@@ -1,6 +1,5 @@
 """A host whose daemon runs without TUN and without root: as another user, without a capability, all its files in that
 user's folder."""
-import json
 import os
 import socket
 import struct
@@ -62,13 +61,14 @@ class Userspace(Host):
 
 
 def read_exactly(s, n):
-    data = b""
+    """Fewer bytes where the other side ends before."""
+    data = bytearray()
     while len(data) < n:
-        more = s.recv(n - len(data))
+        more = s.recv(min(n - len(data), 1 << 18))
         if not more:
             break
         data += more
-    return data
+    return bytes(data)
 
 
 def socks5(host, target, port, command=1):
@@ -88,7 +88,3 @@ def socks5(host, target, port, command=1):
     assert head[0] == 5 and head[2] == 0, head
     bound = read_exactly(s, (16 if head[3] == 4 else 4) + 2)
     return head[1], s, bound
-
-
-def status(host):
-    return json.loads(host.tailscale("status", "--json").stdout)
