@@ -28,6 +28,7 @@ static struct {
         int gone;
         struct lapi_stream *stream;
         size_t body_len;
+        void (*extra)(struct lapi_req *r);   /* what the endpoint "extra" does */
 } t;
 
 /* ---- endpoints ---- */
@@ -104,7 +105,15 @@ static inline void ep_float(void *arg, struct lapi_req *r)
         lapi_reply_json(r, 200, json_pack("[f,f,i]", 0.000601045, 0.1, 0), LAPI_COMPACT);
 }
 
+static inline void ep_extra(void *arg, struct lapi_req *r)
+{
+        (void)arg;
+        t.calls++;
+        t.extra(r);
+}
+
 static const struct lapi_endpoint endpoints[] = {
+        {"extra", 0, 0, LAPI_OPEN, 0, ep_extra},
         {"plain", LAPI_GET | LAPI_HEAD | LAPI_PUT, 405, LAPI_READ, LAPI_PUT, ep_plain},
         {"echo", LAPI_GET | LAPI_POST, 400, LAPI_OPEN, 0, ep_echo},
         {"empty", LAPI_POST, 400, LAPI_WRITE, 0, ep_empty},
