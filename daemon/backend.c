@@ -217,6 +217,7 @@ const struct engine_callbacks backend_engine_callbacks = {
         .on_live = on_live,
         .on_relay = on_relay,
         .on_service_packet = backend_on_service_packet,
+        .on_port = backend_on_port,
         .on_tun_gone = on_tun_gone,
 };
 

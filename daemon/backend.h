@@ -41,7 +41,6 @@ struct backend_opts {   /* all borrowed for the backend's life */
         struct state_file *store;    /* what profiles is kept in; NULL: addresses of servers are not kept */
         struct router *router;       /* NULL: the host is not touched */
         struct firewall *firewall;   /* NULL: the host's firewall is not touched */
-        uint16_t udp_port;           /* what the firewall lets in; 0: nothing */
         const char *tun_name;        /* the interface on which peers reach our PeerAPI; NULL: there is none */
         bool userspace;              /* a stack of our own is the host: see backend_net.h */
         struct notify *notify;

@@ -148,13 +148,21 @@ static void apply_firewall(struct backend *b)
                         .stateful = p->no_stateful_filtering == PREFS_FALSE,
                         .allow_foreign = netmap_node_has_cap(nm->self, "disable-linux-cgnat-drop-rule"),
                         .own_routes = backend_wants_exit_node(b) || p->route_all,
-                        .port = b->o.udp_port,
+                        .port = b->udp_port,
                 };
         b->firewall_error[0] = '\0';
         if (firewall_set(b->o.firewall, &c, &why) != ERR_NONE) {
                 log_warn("%s", why);
                 (void)str_copy(b->firewall_error, sizeof(b->firewall_error), why);
         }
+}
+
+void backend_on_port(void *arg, uint16_t port)
+{
+        struct backend *b = arg;
+        b->udp_port = port;
+        if (b->o.firewall != NULL)
+                apply_firewall(b);
 }
 
 void backend_apply_host(struct backend *b)

@@ -40,6 +40,7 @@ struct backend {
         bool filter_forged;              /* the server's rules are not used: see netsync_filter_is_forged() */
         bool filter_needs_peers;         /* the filter in use looked at peers */
         char host_error[256], firewall_error[256];
+        uint16_t udp_port;   /* the engine's: what the firewall lets in; 0: none yet */
         int64_t exit_node;         /* node id; 0: none chosen, or not in the map */
         struct waiter *logouts;
         struct timer logout_timer;
@@ -96,6 +97,7 @@ void backend_drop_profile(struct backend *b);   /* the current one is deleted, w
 struct netsync_prefs backend_sync_prefs(const struct backend *b);
 bool backend_update_exit_node(struct backend *b);   /* true: it is another one now */
 void backend_apply_host(struct backend *b);
+void backend_on_port(void *arg, uint16_t port);
 bool backend_wants_exit_node(const struct backend *b);   /* one is chosen, there or not */
 bool backend_offers_exit(const struct backend *b);   /* a default route is advertised */
 void backend_apply_filter(struct backend *b);

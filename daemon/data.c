@@ -37,6 +37,7 @@ struct data {
         size_t netcheck_count;
         struct dp_msg *spill;             /* what the ring had no room for, oldest first */
         size_t spill_count, spill_cap;
+        uint16_t port;                    /* the one the control thread knows of */
         bool stop;
 };
 
@@ -412,6 +413,7 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
         case DP_STATUS_REPLY:
         case DP_PING_REPLY:
         case DP_TUN_GONE:
+        case DP_PORT:
                 break;   /* never sent this way */
         }
         free(m->ptr);
@@ -459,6 +461,10 @@ static void on_idle(void *arg, mono_t now)
         struct data *d = arg;
         datapath_service(&d->dp, now);
         expire_pings(d, now);
+        if (d->port != ms_port(d->dp.ms, IP_V4)) {
+                d->port = ms_port(d->dp.ms, IP_V4);
+                post(d, (struct dp_msg){.kind = DP_PORT, .num = d->port});
+        }
         mono_t next = mono_min(wg_deadline(d->dp.wg), meshping_deadline(&d->dp.pings));
         if (d->spill_count > 0)
                 flush_spill(d);

@@ -38,6 +38,7 @@ enum dp_msg_kind {
         DP_STATUS_REPLY,  /* id, ptr: struct dp_status */
         DP_PING_REPLY,    /* id, ptr: struct dp_ping_reply */
         DP_TUN_GONE,
+        DP_PORT,          /* num: the UDP port we have now; 0: none */
 };
 
 struct dp_msg {

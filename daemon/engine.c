@@ -153,6 +153,10 @@ static void on_message(struct engine *e, struct dp_msg *m)
                 if (e->cb.on_tun_gone != NULL)
                         e->cb.on_tun_gone(e->arg);
                 break;
+        case DP_PORT:
+                if (e->cb.on_port != NULL)
+                        e->cb.on_port(e->arg, (uint16_t)m->num);
+                break;
         case DP_SET_KEY:
         case DP_SET_UP:
         case DP_SET_DERPMAP:

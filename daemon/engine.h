@@ -83,6 +83,8 @@ struct engine_callbacks {
         /* The host sent an IP packet to one of the service addresses, or without a TUN device a peer sent one that the
          * filter let in; borrowed for the call. */
         void (*on_service_packet)(void *arg, const uint8_t *pkt, size_t len);
+        /* The UDP port is another one, also after a change of network; 0: there is none. */
+        void (*on_port)(void *arg, uint16_t port);
         /* Somebody deleted the interface: no packet goes in or out any more. */
         void (*on_tun_gone)(void *arg);
 };

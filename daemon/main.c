@@ -276,7 +276,6 @@ static const char *open_back(struct daemon *d)
                 .store = d->state,
                 .router = d->router,
                 .firewall = d->firewall,
-                .udp_port = d->opt.port,
                 .tun_name = d->opt.userspace ? NULL : tun_name(d->tun),
                 .userspace = d->opt.userspace,
                 .notify = d->notify,

@@ -123,6 +123,39 @@ table ip6 filter {
 """
 
 
+def udp_port(host):
+    """Of the daemon's own socket for IPv4."""
+    lines = [line.split() for line in host.sh("ss -Hunlp4").splitlines() if "tailscaled" in line]
+    return next(int(f[3].rpartition(":")[2]) for f in lines)
+
+
+def let_in(host):
+    return {int(p) for p in re.findall(r"udp dport (\d+)", host.sh("nft list chain ip filter INPUT"))}
+
+
+@pytest.mark.parametrize("flag", ["--port=0", "--port=41641"])
+def test_the_port_let_in_is_the_one_in_use(lab, flag):
+    """Any port; one that was taken at first and is free at the next change of network."""
+    lab.servers("--gather", "0.1")
+    alpha, gate = lab.host("alpha", lab.router()), lab.host("gate")
+    gate.run("nft", "-f", "-", input=CHAINS)
+    taken = [gate.sock(bind=("0.0.0.0", 41641))]
+    gate.join(flag)
+    alpha.join()
+    port = udp_port(gate)
+    assert port not in (0, 41641) and let_in(gate) == {port}
+    assert f"udp dport {port}" in rules(gate) or "dport" not in rules(gate)
+    alpha.wait_peer(gate)
+    assert alpha.ping(gate.ip) == 1
+    alpha.wait_direct(gate)
+    taken.pop().close()
+    gate.sh("ip addr add 203.0.113.199/24 dev eth0")
+    want = port if flag == "--port=0" else 41641
+    wait_for("the port is the wanted one", lambda: udp_port(gate) == want, 10)
+    wait_for("the rule follows", lambda: let_in(gate) == {want}, 5)
+    alpha.wait_direct(gate, 30)
+
+
 @pytest.mark.parametrize("what", [
     "flush ruleset", "flush ruleset" + CHAINS, "flush table ip filter\ndelete table ip filter" + CHAINS.split("table ip6")[0],
     "flush chain ip filter INPUT\nadd rule ip filter INPUT ct state established,related accept"])
