@@ -23,6 +23,10 @@ struct dialer;
 
 struct dialer *dialer_new(struct loop *l);
 void dialer_free(struct dialer *d);   /* all its streams must be closed */
+/* From now on connections of requests (fetch.h) are kept for the next one to the same server, a few and not for long;
+ * not those with a certificate name of their own.  Several requests share one where both sides speak HTTP/2. */
+void dialer_keep(struct dialer *d);
+void dialer_flush(struct dialer *d);   /* what is kept is not used again: the network is another one */
 /* Mark every socket with SO_MARK so that policy routing lets it past the tunnel; 0 = none. */
 void dialer_set_mark(struct dialer *d, uint32_t mark);
 /* Where a server was reached lately.  Its name is looked up all the same; these addresses are dialed when the look-up

@@ -57,11 +57,14 @@ static void fetch_done(struct transfer *t, mono_t now)
 static bool set_common(struct fetch *f)
 {
         CURL *e = f->t.easy;
+        bool kept = f->t.kept;   /* by HTTP/2 all requests to a server go over one connection at once */
         return curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
+                curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
+                        (long)(kept ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1)) == CURLE_OK &&
+                curl_easy_setopt(e, CURLOPT_PIPEWAIT, kept ? 1L : 0L) == CURLE_OK &&
+                curl_easy_setopt(e, CURLOPT_FORBID_REUSE, kept ? 0L : 1L) == CURLE_OK &&
                 curl_easy_setopt(e, CURLOPT_WRITEDATA, f) == CURLE_OK &&
                 curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)f->t.timeout_ms) == CURLE_OK &&
-                curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
-                curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L) == CURLE_OK &&
                 curl_easy_setopt(e, CURLOPT_USERAGENT, "tailscale-c/" PRODUCT_VERSION) == CURLE_OK;
 }
 
@@ -112,7 +115,7 @@ static struct fetch *fetch_new(struct dialer *d, const char *url, const struct d
         struct transfer_target to = {.url = "http://invalid/", .host = "invalid", .port = 80};
         if (good)
                 to = (struct transfer_target){.url = url, .host = bare_host(p.host),
-                        .port = (uint16_t)strtoul(p.port, NULL, 10), .tls = strcmp(p.scheme, "https") == 0};
+                        .port = (uint16_t)strtoul(p.port, NULL, 10), .tls = strcmp(p.scheme, "https") == 0, .reuse = true};
         f->fn = fn;
         f->arg = arg;
         f->tls = to.tls;

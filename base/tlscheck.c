@@ -154,6 +154,8 @@ void tls_check_install(struct tls_check *c, SSL_CTX *ctx)
 {
         SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
         SSL_CTX_set_cert_verify_callback(ctx, verify, c);
+        /* A kept connection outlives c, which a second handshake would ask. */
+        SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
         /* A write that could not finish is offered again from another place, and longer. */
         SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 }

@@ -33,5 +33,5 @@ struct tls_check {
 /* cert_name may be NULL.  False: a name too long or a malformed pin; c then refuses everything. */
 bool tls_check_init(struct tls_check *c, const char *host, const char *cert_name, bool insecure);
 void tls_check_done(struct tls_check *c);
-/* Makes every handshake of ctx ask c, which must outlive it. */
+/* Makes the handshake of a connection of ctx ask c, which must outlive it; there is no second one. */
 void tls_check_install(struct tls_check *c, struct ssl_ctx_st *ctx);

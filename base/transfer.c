@@ -14,7 +14,7 @@
 
 struct transfer_sock {
         struct transfer_sock *next;
-        struct transfer *owner;
+        struct transfer_multi *owner;
         struct watch watch;
 };
 
@@ -37,35 +37,6 @@ static void global_init(void)
         have_openssl = got == CURLSSLSET_OK || got == CURLSSLSET_TOO_LATE;
         (void)curl_global_init(CURL_GLOBAL_DEFAULT);
         ignore_sigpipe();
-}
-
-struct dialer *dialer_new(struct loop *l)
-{
-        (void)pthread_once(&once, global_init);
-        struct dialer *d = calloc(1, sizeof(*d));
-        if (d != NULL)
-                d->loop = l;
-        return d;
-}
-
-void dialer_free(struct dialer *d)
-{
-        free(d);
-}
-
-void dialer_set_mark(struct dialer *d, uint32_t mark)
-{
-        d->mark = mark;
-}
-
-void dialer_remember(struct dialer *d, const char *host, struct ip ip)
-{
-        lastgood_put(&d->known, host, ip);
-}
-
-size_t dialer_remembered(const struct dialer *d, const char *host, struct ip ret[LASTGOOD_ADDRS])
-{
-        return lastgood_get(&d->known, host, ret);
 }
 
 /* --- what went wrong, in words --- */
@@ -163,10 +134,10 @@ static bool fall_back(struct transfer *t)
         for (size_t i = 0; i < n; i++)
                 len += snprintf(text + len, sizeof(text) - (size_t)len, "%s[%s]", i > 0 ? "," : "", ip_str(ips[i], ip));
         t->fell_back = true;
-        (void)curl_multi_remove_handle(t->multi, t->easy);
+        (void)curl_multi_remove_handle(t->multi->multi, t->easy);
         t->detail[0] = '\0';
         if (!add_entry(&t->resolve, text) || curl_easy_setopt(t->easy, CURLOPT_RESOLVE, t->resolve) != CURLE_OK ||
-                curl_multi_add_handle(t->multi, t->easy) != CURLM_OK)
+                curl_multi_add_handle(t->multi->multi, t->easy) != CURLM_OK)
                 return false;
         log_info("the name %s cannot be looked up: its last known address is tried", t->host);
         return true;
@@ -183,15 +154,17 @@ static void patience_expired(struct timer *timer, mono_t now)
 
 /* --- libcurl on the loop --- */
 
-/* May end the transfer: the caller touches nothing afterwards. */
-static void drive(struct transfer *t, curl_socket_t fd, int what, mono_t now)
+/* May end the transfer, and with it m: the caller touches neither afterwards. */
+static void drive(struct transfer_multi *m, curl_socket_t fd, int what, mono_t now)
 {
-        int running;
-        (void)curl_multi_socket_action(t->multi, fd, what, &running);
-        int left;
-        CURLMsg *msg = curl_multi_info_read(t->multi, &left);
-        if (msg == NULL || msg->msg != CURLMSG_DONE)
+        int running, left;
+        struct transfer *t = NULL;
+        (void)curl_multi_socket_action(m->multi, fd, what, &running);
+        CURLMsg *msg = curl_multi_info_read(m->multi, &left);
+        if (msg == NULL || msg->msg != CURLMSG_DONE || curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &t) != CURLE_OK)
                 return;
+        if (left > 0)
+                loop_timer_in(m->loop, &m->more, 0);
         if (msg->data.result == CURLE_COULDNT_RESOLVE_HOST && fall_back(t))
                 return;
         loop_timer_stop(&t->patience);
@@ -206,9 +179,9 @@ static void sock_ready(struct watch *w, unsigned events, mono_t now)
         drive(s->owner, w->fd, what, now);
 }
 
-static void sock_free(struct transfer *t, struct transfer_sock *s)
+static void sock_free(struct transfer_multi *m, struct transfer_sock *s)
 {
-        for (struct transfer_sock **p = &t->socks; *p != NULL; p = &(*p)->next) {
+        for (struct transfer_sock **p = &m->socks; *p != NULL; p = &(*p)->next) {
                 if (*p == s) {
                         *p = s->next;
                         break;
@@ -221,11 +194,11 @@ static void sock_free(struct transfer *t, struct transfer_sock *s)
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *sock)
 {
         (void)easy;
-        struct transfer *t = arg;
+        struct transfer_multi *m = arg;
         struct transfer_sock *s = sock;
         if (what == CURL_POLL_REMOVE) {
                 if (s != NULL)
-                        sock_free(t, s);
+                        sock_free(m, s);
                 return 0;
         }
         unsigned events = ((what & CURL_POLL_IN) ? (unsigned)LOOP_READ : 0U) |
@@ -238,32 +211,145 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
         if (s == NULL)
                 return -1;
         watch_init(&s->watch, sock_ready);
-        s->owner = t;
-        if (loop_watch(t->loop, &s->watch, fd, events) != ERR_NONE) {
+        s->owner = m;
+        if (loop_watch(m->loop, &s->watch, fd, events) != ERR_NONE) {
                 free(s);
                 return -1;
         }
-        s->next = t->socks;
-        t->socks = s;
-        (void)curl_multi_assign(t->multi, fd, s);
+        s->next = m->socks;
+        m->socks = s;
+        (void)curl_multi_assign(m->multi, fd, s);
         return 0;
 }
 
 static void timer_expired(struct timer *timer, mono_t now)
 {
-        drive(container_of(timer, struct transfer, timer), CURL_SOCKET_TIMEOUT, 0, now);
+        drive(container_of(timer, struct transfer_multi, timer), CURL_SOCKET_TIMEOUT, 0, now);
+}
+
+static void more_expired(struct timer *timer, mono_t now)
+{
+        drive(container_of(timer, struct transfer_multi, more), CURL_SOCKET_TIMEOUT, 0, now);
 }
 
 static int on_timer(CURLM *multi, long ms, void *arg)
 {
         (void)multi;
-        struct transfer *t = arg;
+        struct transfer_multi *m = arg;
         if (ms < 0)
-                loop_timer_stop(&t->timer);
+                loop_timer_stop(&m->timer);
         else
-                loop_timer_at(t->loop, &t->timer, mono_add_ms(mono_now(), ms));
+                loop_timer_at(m->loop, &m->timer, mono_add_ms(mono_now(), ms));
         return 0;
 }
+
+/* --- multi handles, own and kept --- */
+
+static bool set_multi(struct transfer_multi *m)
+{
+        return curl_multi_setopt(m->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+                curl_multi_setopt(m->multi, CURLMOPT_SOCKETDATA, m) == CURLM_OK &&
+                curl_multi_setopt(m->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+                curl_multi_setopt(m->multi, CURLMOPT_TIMERDATA, m) == CURLM_OK &&
+                curl_multi_setopt(m->multi, CURLMOPT_MAXCONNECTS, (long)DIALER_KEPT_MAX) == CURLM_OK &&
+                curl_multi_setopt(m->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)DIALER_KEPT_MAX) == CURLM_OK;
+}
+
+static void multi_unref(struct transfer_multi *m)
+{
+        if (m == NULL || --m->users > 0)
+                return;
+        if (m->multi != NULL)
+                (void)curl_multi_cleanup(m->multi);
+        while (m->socks != NULL)
+                sock_free(m, m->socks);
+        loop_timer_stop(&m->timer);
+        loop_timer_stop(&m->more);
+        free(m);
+}
+
+static struct transfer_multi *multi_new(struct loop *l)
+{
+        struct transfer_multi *m = calloc(1, sizeof(*m));
+        if (m == NULL)
+                return NULL;
+        m->loop = l;
+        m->users = 1;
+        timer_init(&m->timer, timer_expired);
+        timer_init(&m->more, more_expired);
+        m->multi = curl_multi_init();
+        if (m->multi != NULL && set_multi(m))
+                return m;
+        multi_unref(m);
+        return NULL;
+}
+
+/* NULL: out of memory. */
+static struct transfer_multi *multi_for(struct dialer *d, bool kept)
+{
+        if (!kept)
+                return multi_new(d->loop);
+        if (d->kept == NULL)
+                d->kept = multi_new(d->loop);
+        if (d->kept != NULL)
+                d->kept->users++;
+        loop_timer_stop(&d->idle);
+        return d->kept;
+}
+
+static void idle_expired(struct timer *timer, mono_t now)
+{
+        (void)now;
+        dialer_flush(container_of(timer, struct dialer, idle));
+}
+
+struct dialer *dialer_new(struct loop *l)
+{
+        (void)pthread_once(&once, global_init);
+        struct dialer *d = calloc(1, sizeof(*d));
+        if (d == NULL)
+                return NULL;
+        d->loop = l;
+        timer_init(&d->idle, idle_expired);
+        return d;
+}
+
+void dialer_free(struct dialer *d)
+{
+        if (d == NULL)
+                return;
+        dialer_flush(d);
+        free(d);
+}
+
+void dialer_set_mark(struct dialer *d, uint32_t mark)
+{
+        d->mark = mark;
+}
+
+void dialer_remember(struct dialer *d, const char *host, struct ip ip)
+{
+        lastgood_put(&d->known, host, ip);
+}
+
+size_t dialer_remembered(const struct dialer *d, const char *host, struct ip ret[LASTGOOD_ADDRS])
+{
+        return lastgood_get(&d->known, host, ret);
+}
+
+void dialer_keep(struct dialer *d)
+{
+        d->keeps = true;
+}
+
+void dialer_flush(struct dialer *d)
+{
+        loop_timer_stop(&d->idle);
+        multi_unref(d->kept);
+        d->kept = NULL;
+}
+
+/* --- --- */
 
 static void refusal_expired(struct timer *timer, mono_t now)
 {
@@ -423,25 +509,19 @@ static bool set_common(struct transfer *t, const struct transfer_target *to, con
         return !to->tls || set_tls(t);
 }
 
-static bool set_multi(struct transfer *t)
-{
-        return curl_multi_setopt(t->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
-                curl_multi_setopt(t->multi, CURLMOPT_SOCKETDATA, t) == CURLM_OK &&
-                curl_multi_setopt(t->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
-                curl_multi_setopt(t->multi, CURLMOPT_TIMERDATA, t) == CURLM_OK;
-}
-
 bool transfer_init(struct transfer *t, struct dialer *d, const struct transfer_target *to,
         const struct dial_opts *opts, void (*on_done)(struct transfer *t, mono_t now))
 {
-        *t = (struct transfer){.loop = d->loop, .dialer = d, .port = to->port, .mark = d->mark, .on_done = on_done};
+        /* Whether another certificate would do is not asked when a connection is chosen. */
+        bool kept = d->keeps && to->reuse && opts->cert_name == NULL && !opts->insecure;
+        *t = (struct transfer){.loop = d->loop, .dialer = d, .kept = kept, .port = to->port, .mark = d->mark,
+                .on_done = on_done};
         t->timeout_ms = opts->timeout_ms != 0 ? opts->timeout_ms : TRANSFER_TIMEOUT_MS;
-        timer_init(&t->timer, timer_expired);
         timer_init(&t->refusal, refusal_expired);
         timer_init(&t->patience, patience_expired);
         t->easy = curl_easy_init();
-        t->multi = curl_multi_init();
-        if (t->easy == NULL || t->multi == NULL || !set_multi(t)) {
+        t->multi = multi_for(d, kept);
+        if (t->easy == NULL || t->multi == NULL || curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t) != CURLE_OK) {
                 transfer_end(t);
                 return false;
         }
@@ -460,7 +540,7 @@ void transfer_start(struct transfer *t)
 {
         if (timer_is_armed(&t->refusal))
                 return;
-        if (curl_multi_add_handle(t->multi, t->easy) != CURLM_OK)
+        if (curl_multi_add_handle(t->multi->multi, t->easy) != CURLM_OK)
                 transfer_refuse(t, ERR_FULL, "out of memory");
         if (t->may_remember)
                 loop_timer_in(t->loop, &t->patience, DIAL_LOOKUP_MS);
@@ -476,21 +556,26 @@ void transfer_refuse(struct transfer *t, enum err err, const char *why)
 
 void transfer_detach(struct transfer *t)
 {
-        loop_timer_stop(&t->timer);
-        for (struct transfer_sock *s = t->socks; s != NULL; s = s->next)
+        loop_timer_stop(&t->multi->timer);
+        for (struct transfer_sock *s = t->multi->socks; s != NULL; s = s->next)
                 loop_unwatch(&s->watch);
+}
+
+/* The last request of a dialer that keeps connections: they stay for a while. */
+static void start_idling(struct dialer *d)
+{
+        if (d->kept != NULL && d->kept->users == 1)
+                loop_timer_in(d->loop, &d->idle, DIALER_KEPT_MS);
 }
 
 void transfer_end(struct transfer *t)
 {
         if (t->multi != NULL && t->easy != NULL)
-                (void)curl_multi_remove_handle(t->multi, t->easy);
+                (void)curl_multi_remove_handle(t->multi->multi, t->easy);
         curl_easy_cleanup(t->easy);
-        if (t->multi != NULL)
-                (void)curl_multi_cleanup(t->multi);
-        while (t->socks != NULL)
-                sock_free(t, t->socks);
-        loop_timer_stop(&t->timer);
+        multi_unref(t->multi);
+        if (t->kept)
+                start_idling(t->dialer);
         loop_timer_stop(&t->refusal);
         loop_timer_stop(&t->patience);
         curl_slist_free_all(t->resolve);

@@ -2,7 +2,8 @@
  *
  * Each transfer has a multi handle of its own: libcurl looks through the connections of a multi handle whenever
  * another one is made there and closes those that have unread input, which a stream in use always may
- * have; and addresses given by hand would stay in its name cache.  Loop thread only.
+ * have; and addresses given by hand would stay in its name cache.  Only requests of a dialer that keeps connections
+ * share one.  Loop thread only.
  */
 #pragma once
 
@@ -17,27 +18,44 @@
 
 enum { TRANSFER_ERROR_MAX = 320, TRANSFER_TIMEOUT_MS = 10000 /* when the caller gives none */ };
 
-struct dialer {
-        struct loop *loop;
-        uint32_t mark;   /* SO_MARK; 0 = none */
-        struct lastgood known;
+enum {
+        DIALER_KEPT_MAX = 8,            /* connections to a server; what is more than they carry waits */
+        DIALER_KEPT_MS = 30000,         /* without a request */
 };
 
 struct transfer_sock;
 
-struct transfer {
+/* A multi handle with what it watches. */
+struct transfer_multi {
         struct loop *loop;
         CURLM *multi;
-        CURL *easy;
         struct timer timer;             /* libcurl's */
+        struct timer more;              /* another transfer is finished */
+        struct transfer_sock *socks;
+        size_t users;                   /* transfers, and the dialer that keeps it */
+};
+
+struct dialer {
+        struct loop *loop;
+        uint32_t mark;                  /* SO_MARK; 0 = none */
+        bool keeps;
+        struct transfer_multi *kept;    /* NULL: no request since the last flush */
+        struct timer idle;
+        struct lastgood known;
+};
+
+struct transfer {
+        struct loop *loop;
+        struct dialer *dialer;
+        bool kept;                      /* the multi handle is the dialer's */
+        struct transfer_multi *multi;
+        CURL *easy;
         struct timer refusal;           /* delivers a failure found before the start */
         struct timer patience;          /* with the look-up of the name */
-        struct dialer *dialer;
         char host[LASTGOOD_HOST_MAX];
         uint16_t port;
         bool may_remember;              /* the name is looked up here, and is the server's */
         bool fell_back;                 /* to addresses remembered */
-        struct transfer_sock *socks;
         struct curl_slist *resolve;
         struct curl_slist *connect_to;
         struct tls_check tls;
@@ -55,6 +73,7 @@ struct transfer_target {
         const char *host;   /* without brackets */
         uint16_t port;
         bool tls;
+        bool reuse;         /* a kept connection will do, and this one may be kept */
 };
 
 /* Sets all that dial and fetch have in common.  False: out of memory, nothing to end. */

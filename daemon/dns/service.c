@@ -19,8 +19,10 @@ struct dns_service *dns_service_new(struct loop *l)
         if (s == NULL)
                 return NULL;
         s->dialer = dialer_new(l);
-        if (s->dialer != NULL)
+        if (s->dialer != NULL) {
+                dialer_keep(s->dialer);
                 s->forwarder = dns_forwarder_new(l, s->dialer);
+        }
         s->config = dns_compile(&nothing, &os);
         if (s->forwarder != NULL && s->config != NULL)
                 return s;
@@ -53,6 +55,7 @@ const struct dns_config *dns_service_config(const struct dns_service *s)
 
 void dns_service_network_changed(struct dns_service *s)
 {
+        dialer_flush(s->dialer);
         dns_forwarder_flush(s->forwarder);
 }
 

@@ -3,13 +3,14 @@
         alpha --- internet --- beta          203.0.113.1  names of the world     203.0.113.2  names of corp.example
 """
 import json
+import os
 import re
 import signal
 import time
 
 import pytest
 
-from lab import RELAY, WAN4, wait_for
+from lab import HERE, PYTHON, RELAY, WAN4, wait_for
 from nameserver import Nameserver, flood, one_by_one
 from traffic import connects
 
@@ -168,6 +169,32 @@ def test_large_answers_are_cut_and_come_by_tcp(lab, mesh):
     assert "flags: qr tc rd ra" in text and "ANSWER: 0" in text
     assert dig(alpha, "+tcp", "big.public.example", "TXT", server=QUAD6).count("x" * 255) == 11
     world.stop()
+
+
+@pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
+def test_questions_over_https_share_a_connection(lab, protocol):
+    lab.net.spawn([PYTHON, os.path.join(HERE, "doh.py"), lab.dir, NOBODY, "dns.lab.example", protocol], "doh.log")
+
+    def log(what):
+        return [line.split()[1] for line in lab.read("doh.log").splitlines() if line.startswith(what)]
+    wait_for("the server", lambda: "ready" in lab.read("doh.log"))
+    lab.servers("--gather", "0.1")
+    lab.control.call("dns", dns=config(Resolvers=[{"Addr": "https://dns.lab.example/dns-query",
+                                                   "BootstrapResolution": [NOBODY]}]))
+    lab.env["SSL_CERT_FILE"] = os.path.join(lab.dir, "ca.pem")
+    alpha = lab.host("alpha", v6=True)
+    alpha.join()
+    for i in range(20):
+        assert short(alpha, f"n{i}.public.example", "A") == ("NOERROR", "qr rd ra", ["192.0.2.99"])
+    assert log("connection") == [protocol] and len(log("question")) == 20
+    answers, _, _ = flood(alpha, QUAD4, [f"m{i}.public.example" for i in range(200)])
+    assert len(answers) == 200 and all(data[3] & 15 == 0 for data in answers.values())
+    assert len(log("connection")) <= 8, "all at once, too"
+    # The network is another one: what was connected there is not waited for.
+    count = len(log("connection"))
+    alpha.sh(f"ip addr del {alpha.address}/24 dev eth0; ip addr add {WAN4}222/24 dev eth0; ip route add default via {WAN4}1")
+    wait_for("it is asked again", lambda: short(alpha, f"o{time.monotonic_ns()}.public.example", "A")[0] == "NOERROR", 20)
+    assert len(log("connection")) > count
 
 
 def test_answers_are_remembered_as_long_as_they_say(lab, mesh):

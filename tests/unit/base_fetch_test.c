@@ -1,5 +1,7 @@
 #include "base/fetch.h"
 
+#include <stdatomic.h>
+
 #include "tests/unit/tls_server.h"
 
 struct got {
@@ -203,6 +205,146 @@ static void test_cancel(void **state)
         server_stop(&s);
 }
 
+/* ---- kept connections ---- */
+
+static atomic_uint connections;
+
+/* Answers until the client leaves, or hangs up after the first answer. */
+static void serve_many(int fd, SSL *ssl, bool once)
+{
+        size_t n = 0;
+        char in[2048];
+        atomic_fetch_add(&connections, 1);
+        while (n < sizeof(in) && server_read(fd, ssl, in + n, 1) == 1) {
+                n++;
+                if (n < 4 || memcmp(in + n - 4, "\r\n\r\n", 4) != 0)
+                        continue;
+                n = 0;
+                server_write(fd, ssl, answer, strlen(answer));
+                if (once)
+                        break;
+        }
+}
+
+static void serve_on(struct server *s, int fd, SSL *ssl)
+{
+        (void)s;
+        serve_many(fd, ssl, false);
+}
+
+static void serve_once(struct server *s, int fd, SSL *ssl)
+{
+        (void)s;
+        serve_many(fd, ssl, true);
+}
+
+struct site {
+        struct server s;
+        char ca[64], url[64];
+};
+
+/* A server that is trusted. */
+static void site_start(struct site *w, void (*serve)(struct server *, int, SSL *))
+{
+        *w = (struct site){.ca = "/tmp/fetch-ca-XXXXXX"};
+        atomic_store(&connections, 0);
+        answer = ANSWER("200 OK", "2", "ok");
+        server_use_tls(&w->s, "DNS:dns.example", -60, 3600, false);
+        int fd = mkstemp(w->ca);
+        BIO *out = BIO_new_fd(fd, BIO_CLOSE);
+        assert_int_equal(PEM_write_bio_X509(out, w->s.cert), 1);
+        BIO_free(out);
+        setenv("SSL_CERT_FILE", w->ca, 1);
+        server_start(&w->s, 8, serve);
+        snprintf(w->url, sizeof(w->url), "https://dns.example:%u/", w->s.port);
+}
+
+static void site_stop(struct site *w)
+{
+        server_stop(&w->s);
+        unsetenv("SSL_CERT_FILE");
+        unlink(w->ca);
+}
+
+static unsigned connections_of(struct fixture *f, struct site *w, const struct dial_opts *opts, int requests)
+{
+        struct got g = {0};
+        unsigned before = atomic_load(&connections);
+        for (int i = 0; i < requests; i++) {
+                get(f, &g, w->url, opts, 64);
+                assert_int_equal(g.res.err, ERR_NONE);
+                assert_string_equal(g.body, "ok");
+        }
+        return atomic_load(&connections) - before;
+}
+
+static const struct dial_opts at_site = {.connect_ip4 = "127.0.0.1", .connect_ip6 = "none", .timeout_ms = 30000};
+
+static void test_connections_are_kept(void **state)
+{
+        struct fixture *f = *state;
+        struct site w;
+        site_start(&w, serve_on);
+        assert_int_equal(connections_of(f, &w, &at_site, 3), 3);   /* unless somebody asks for it */
+        dialer_keep(f->dialer);
+        assert_int_equal(connections_of(f, &w, &at_site, 5), 1);
+        dialer_flush(f->dialer);
+        assert_int_equal(connections_of(f, &w, &at_site, 2), 1);
+        dialer_flush(f->dialer);
+        dialer_flush(f->dialer);
+        site_stop(&w);
+}
+
+/* The other side may hang up on a kept one at any time: nobody notices. */
+static void test_a_kept_connection_is_gone(void **state)
+{
+        struct fixture *f = *state;
+        struct site w;
+        site_start(&w, serve_once);
+        dialer_keep(f->dialer);
+        assert_int_equal(connections_of(f, &w, &at_site, 4), 4);
+        dialer_flush(f->dialer);
+        site_stop(&w);
+}
+
+/* A certificate of one's own choice is looked at for each request. */
+static void test_pinned_ones_are_not_kept(void **state)
+{
+        struct fixture *f = *state;
+        struct site w;
+        char pin[80];
+        site_start(&w, serve_on);
+        server_pin(&w.s, pin);
+        struct dial_opts pinned = at_site, unchecked = at_site;
+        pinned.cert_name = pin;
+        unchecked.insecure = true;
+        dialer_keep(f->dialer);
+        assert_int_equal(connections_of(f, &w, &pinned, 2), 2);
+        assert_int_equal(connections_of(f, &w, &unchecked, 2), 2);
+        assert_int_equal(connections_of(f, &w, &at_site, 2), 1);
+        dialer_flush(f->dialer);
+        site_stop(&w);
+}
+
+/* Flushed while one is on its way: it comes to its end, and what is next does not use its connection. */
+static void test_flush_in_the_middle(void **state)
+{
+        struct fixture *f = *state;
+        struct site w;
+        struct got g = {0};
+        site_start(&w, serve_on);
+        dialer_keep(f->dialer);
+        assert_non_null(fetch_get(f->dialer, w.url, &at_site, 64, on_fetched, &g));
+        dialer_flush(f->dialer);
+        run(f, &g);
+        assert_int_equal(g.res.err, ERR_NONE);
+        assert_int_equal(connections_of(f, &w, &at_site, 1), 1);
+        fetch_cancel(fetch_get(f->dialer, w.url, &at_site, 64, on_fetched, &g));
+        assert_int_equal(g.calls, 1);
+        dialer_flush(f->dialer);
+        site_stop(&w);
+}
+
 int main(void)
 {
         static const char *const env[] = {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy",
@@ -214,6 +356,10 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_tls_is_checked_as_in_dial, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_connections_are_kept, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_a_kept_connection_is_gone, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_pinned_ones_are_not_kept, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_flush_in_the_middle, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
