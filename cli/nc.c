@@ -11,6 +11,7 @@
 
 #include "base/addr.h"
 #include "cli/command.h"
+#include "cli/text.h"
 
 enum { HEAD_MAX = 16384 };
 
@@ -30,7 +31,7 @@ static int connect_daemon(struct cli *c)
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd >= 0 && connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0)
                 return fd;
-        fprintf(stderr, "tailscaled cannot be asked at %s: %s\n", sa.sun_path, strerror(errno));
+        text_print(stderr, "tailscaled cannot be asked at %s: %s\n", sa.sun_path, strerror(errno));
         if (fd >= 0)
                 close(fd);
         return -1;
@@ -110,7 +111,7 @@ static void complain(int fd, struct reply *r, const char *host, long port)
                 ;
         const char *first = strchr(r->data, ' ');
         const char *body = r->data + r->head;
-        fprintf(stderr, "Dial(\"%s\", %ld): unexpected HTTP response: %.*s, %.*s\n", host, port,
+        text_print(stderr, "Dial(\"%s\", %ld): unexpected HTTP response: %.*s, %.*s\n", host, port,
                 (int)strcspn(first + 1, "\r"), first + 1, (int)strcspn(body, "\n"), body);
 }
 
@@ -120,14 +121,14 @@ static int dial_self(const char *text)
         struct sockaddr_storage sa;
         struct addr a;
         if (addr_parse(text, &a) != ERR_NONE) {
-                fprintf(stderr, "the daemon gave no address to connect to: \"%s\"\n", text);
+                text_print(stderr, "the daemon gave no address to connect to: \"%s\"\n", text);
                 return -1;
         }
         socklen_t len = addr_to_sockaddr(a, &sa);
         int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, len) == 0)
                 return fd;
-        fprintf(stderr, "%s: %s\n", text, strerror(errno));
+        text_print(stderr, "%s: %s\n", text, strerror(errno));
         if (fd >= 0)
                 close(fd);
         return -1;
@@ -216,11 +217,11 @@ int cmd_nc(struct cli *c, const struct command *self, int argc, char **argv)
                 return 1;
         }
         if (!is_host(argv[rest])) {
-                fprintf(stderr, "invalid host \"%s\": want a name or an address\n", argv[rest]);
+                text_print(stderr, "invalid host \"%s\": want a name or an address\n", argv[rest]);
                 return 1;
         }
         if (!parse_port(argv[rest + 1], &port)) {
-                fprintf(stderr, "invalid port number \"%s\": want 1 to 65535\n", argv[rest + 1]);
+                text_print(stderr, "invalid port number \"%s\": want 1 to 65535\n", argv[rest + 1]);
                 return 1;
         }
         signal(SIGPIPE, SIG_IGN);

@@ -138,6 +138,9 @@ OWN = [                               # of one verb: the line, the exit code, wh
     (["ping", "--size=65536", "h"], 2, r"invalid value for flag -size: want 0 to \d+ bytes"),
     (["ping", "--icmp", "--tsmp", "h"], 1, "--tsmp, --icmp and --peerapi exclude each other"),
     (["ping", "--size=100", "--icmp", "h"], 1, "--size is of disco pings alone: not with --tsmp, --icmp or --peerapi"),
+] + [(["nc", *w], 1, "usage: tailscale nc HOST-OR-IP PORT") for w in ([], ["a"], ["a", "80", "b"])] + [
+    (["nc", "a", w], 1, 'invalid port number ".*": want 1 to 65535') for w in ("", "x", "0", "65536", "-1", ESC, LONG)] + [
+    (["nc", w, "80"], 1, 'invalid host ".*": want a name or an address') for w in ("", ESC)] + [
     (["netcheck", "word"], 1, NO_WORDS), (["netcheck", "--format=xml"], 1, 'output format "xml" for flag -format: use json or json-line'),
     (["netcheck", "--format=" + LONG], 1, 'output format "x+" for flag -format: use json or json-line'),
     (["netcheck", "--every=-1s"], 2, "invalid value for flag -every: want a pause of 0 or more, such as 30s"),
@@ -210,7 +213,7 @@ def test_every_flag_and_verb(lab):
 
 ASKING = [["up"], ["login"], ["set", "--shields-up"], ["down"], ["logout"], ["switch", "--list"], ["switch", "x"], ["status"],
           ["ping", "x"], ["dns", "status"], ["dns", "query", "a"], ["netcheck"], ["ip"], ["whois", "100.64.0.1"],
-          ["exit-node", "list"], ["debug", "netmap"], ["debug", "prefs"], ["debug", "derp-map"], ["version", "--daemon"]]
+          ["exit-node", "list"], ["debug", "netmap"], ["debug", "prefs"], ["debug", "derp-map"], ["version", "--daemon"], ["nc", "100.64.0.9", "80"]]
 
 
 def test_every_verb_without_a_daemon(lab):
