@@ -1,4 +1,4 @@
-/* exit-node list: who offers to be one. */
+/* exit-node list: who offers to be one; exit-node suggest: who is the best one from here. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,21 +75,45 @@ static int list(struct cli *c)
         return n == 0 ? 1 : 0;
 }
 
+static int suggest(struct cli *c)
+{
+        json_t *j = NULL;
+        client_plain_errors(c->client);
+        if (!client_json(c->client, "GET", "suggest-exit-node", NULL, 200, &j))
+                return 1;
+        text_clean_json(j);
+        const char *name = json_str(j, "Name", "");
+        if (json_str(j, "ID", "")[0] == '\0')
+                puts("No exit node suggestion is available.");
+        else
+                printf("Suggested exit node: %s\n", name);
+        /* A line to be typed holds a name that a shell takes as one word, or there is none. */
+        if (name[0] != '\0' && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") == strlen(name))
+                printf("To accept this suggestion, use `tailscale set --exit-node=%s`.\n", name);
+        json_decref(j);
+        return 0;
+}
+
 int cmd_exit_node(struct cli *c, const struct command *self, int argc, char **argv)
 {
-        int rest, code;
+        static const struct {
+                const char *word;
+                int (*run)(struct cli *c);
+        } subcommands[] = {{"list", list}, {"suggest", suggest}};
+        int rest, code, after;
         if (!command_flags(self, NULL, 0, argc, argv, &rest, &code))
                 return code;
         if (rest >= argc) {
-                fputs("tailscale exit-node: missing subcommand: list\n", stderr);
+                fputs("tailscale exit-node: missing subcommand; there is: list, suggest\n", stderr);
                 return 1;
         }
-        if (strcmp(argv[rest], "list") != 0) {
-                text_print(stderr, "tailscale exit-node: unknown subcommand: %s; there is: list\n", argv[rest]);
-                return 1;
+        for (size_t i = 0; i < 2; i++) {
+                if (strcmp(argv[rest], subcommands[i].word) != 0)
+                        continue;
+                if (!command_flags(self, NULL, 0, argc - rest, argv + rest, &after, &code))
+                        return code;
+                return command_no_words(argc - rest, argv + rest, after) ? subcommands[i].run(c) : 1;
         }
-        int after;
-        if (!command_flags(self, NULL, 0, argc - rest, argv + rest, &after, &code))
-                return code;
-        return command_no_words(argc - rest, argv + rest, after) ? list(c) : 1;
+        text_print(stderr, "tailscale exit-node: unknown subcommand: %s; there is: list, suggest\n", argv[rest]);
+        return 1;
 }

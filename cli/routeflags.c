@@ -197,6 +197,11 @@ static bool resolve_ip(const json_t *status, struct ip ip, const char *word, cha
         return false;
 }
 
+bool exit_node_is_auto(const char *word)
+{
+        return strcmp(word, "auto:any") == 0;
+}
+
 bool exit_node_resolve(const json_t *status, const char *word, char *out, size_t out_cap, char *why, size_t cap)
 {
         struct ip ip;
@@ -204,9 +209,10 @@ bool exit_node_resolve(const json_t *status, const char *word, char *out, size_t
         out[0] = '\0';
         if (word[0] == '\0')
                 return true;
+        if (exit_node_is_auto(word))
+                return true;
         if (strncmp(word, "auto:", 5) == 0) {
-                snprintf(why, cap, "--exit-node \"%.100s\": this program does not choose by itself; give a name or an address",
-                        word);
+                snprintf(why, cap, "--exit-node \"%.100s\": must be auto:any, a name or an address", word);
                 return false;
         }
         if (ip_parse(word, &ip) == ERR_NONE)

@@ -15,6 +15,7 @@ json_t *routes_parse(const char *list, bool exit_node, char *why, size_t cap);
 bool routes_have_exit(const json_t *routes);
 void routes_list(const json_t *routes, char *out, size_t cap);
 
+bool exit_node_is_auto(const char *word);   /* "auto:any": the daemon chooses */
 /* An address, a name or a stable id -> the address of a peer that offers to be an exit node.  status: with
- * peers.  "" stays "". */
+ * peers.  "" stays "", and so becomes what is automatic. */
 bool exit_node_resolve(const json_t *status, const char *word, char *out, size_t out_cap, char *why, size_t cap);

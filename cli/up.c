@@ -208,6 +208,11 @@ static json_t *with_exit_address(const json_t *status, const json_t *prefs)
         json_t *copy = json_copy((json_t *)(uintptr_t)prefs);
         const json_t *first = json_array_get(json_arr(json_obj(status, "ExitNodeStatus"), "TailscaleIPs"), 0);
         char ip[64];
+        if (copy != NULL && json_str(prefs, "AutoExitNode", "")[0] != '\0') {   /* the daemon's choice, not the user's */
+                json_object_set_new(copy, "ExitNodeIP", json_string(""));
+                json_object_set_new(copy, "ExitNodeID", json_string(""));
+                return copy;
+        }
         if (copy == NULL || !json_is_string(first) || json_str(prefs, "ExitNodeIP", "")[0] != '\0')
                 return copy;
         (void)str_copy(ip, sizeof(ip), json_string_value(first));

@@ -62,7 +62,7 @@ static void init(struct up *u, enum verb verb)
                 FLAG_BOOL("qr", &u->qr, NULL),
                 FLAG_STRING("qr-format", &u->qr_format, NULL),
                 FLAG_STRING("accept-risk", &u->accept_risk, NULL),
-                FLAG_STRING("exit-node", &u->exit_node, "send all traffic through this peer (address or name)"),
+                FLAG_STRING("exit-node", &u->exit_node, "send all traffic through this peer (address, name, or auto:any)"),
                 FLAG_BOOL("exit-node-allow-lan-access", &u->exit_node_allow_lan, "reach the local network directly nevertheless"),
                 FLAG_BOOL("advertise-exit-node", &u->advertise_exit_node, "offer to be an exit node"),
                 FLAG_BOOL("advertise-connector", &u->advertise_connector, NULL),
@@ -128,6 +128,7 @@ enum row_kind {
         ROW_ROUTES, ROW_EXIT_ROUTES,   /* two halves of one preference */
         ROW_EXIT_NODE,                 /* address; goes with the id that replaces it */
         ROW_EXIT_NODE_ID,              /* no flag's value: emptied when an address is set */
+        ROW_AUTO_EXIT,                 /* what stands behind "auto:" */
         ROW_OFF,                       /* a bool that up_check() wants to be false: another program may have set it */
         ROW_UPDATE_CHECK, ROW_AUTO_UPDATE,   /* two members of one preference */
 };
@@ -144,6 +145,7 @@ static const struct row {
         {"auto-update", "AutoUpdate", ROW_AUTO_UPDATE},
         {"exit-node", "ExitNodeIP", ROW_EXIT_NODE},
         {"exit-node", "ExitNodeID", ROW_EXIT_NODE_ID},
+        {"exit-node", "AutoExitNode", ROW_AUTO_EXIT},
         {"exit-node-allow-lan-access", "ExitNodeAllowLANAccess", ROW_BOOL},
         {"hostname", "Hostname", ROW_STRING},
         {"login-server", "ControlURL", ROW_STRING},
@@ -191,6 +193,8 @@ static json_t *row_value(const struct up *u, const struct row *r)
                 return json_string(u->exit_node_ip);
         case ROW_EXIT_NODE_ID:
                 return json_string("");
+        case ROW_AUTO_EXIT:
+                return json_string(exit_node_is_auto(u->exit_node) ? u->exit_node + strlen("auto:") : "");
         case ROW_UPDATE_CHECK:
         case ROW_AUTO_UPDATE:
                 return json_pack("{s:b, s:b}", "Check", u->update_check, "Apply", u->auto_update);
@@ -325,6 +329,9 @@ static void put_current(struct buf *b, const struct row *r, const json_t *v)
         case ROW_UPDATE_CHECK:
         case ROW_AUTO_UPDATE:
                 break;   /* never reverted */
+        case ROW_AUTO_EXIT:
+                buf_printf(b, " --%s=auto:%s", r->flag, json_is_string(v) ? json_string_value(v) : "");
+                break;
         case ROW_EXIT_NODE:
         case ROW_EXIT_NODE_ID:
                 buf_printf(b, " --%s=%s", r->flag, json_is_string(v) ? json_string_value(v) : "");

@@ -10,6 +10,7 @@
 #include "daemon/api_dial.h"
 #include "daemon/api_dns.h"
 #include "daemon/api_ping.h"
+#include "daemon/exitchoice.h"
 #include "daemon/localapi/status.h"
 #include "daemon/view.h"
 
@@ -379,6 +380,22 @@ static void h_profiles(void *arg, struct lapi_req *r)
                 lapi_reply_text(r, 405, "use GET");
 }
 
+static void h_suggest_exit_node(void *arg, struct lapi_req *r)
+{
+        const struct api *a = arg;
+        const struct netmap *nm = backend_netmap(a->backend);
+        const struct netcheck_report *report = backend_report(a->backend);
+        if (report == NULL || report->preferred == 0 || nm->self == NULL || nm->derpmap == NULL) {
+                lapi_reply_error(r, "no preferred DERP, try again later");
+                return;
+        }
+        const struct netmap_node *n = exit_choice(nm, report, backend_prefs(a->backend)->exit_node_id);
+        json_t *o = json_pack("{s:s, s:s}", "ID", n != NULL ? n->stable_id : "", "Name", n != NULL ? n->name : "");
+        if (n != NULL && n->location[0] != '\0')
+                (void)json_object_set_new(o, "Location", json_parse(n->location, strlen(n->location)));
+        lapi_reply_json(r, 200, o, LAPI_COMPACT);
+}
+
 /* Nothing is served from this node; the official `status` asks. */
 static void h_serve_config(void *arg, struct lapi_req *r)
 {
@@ -448,6 +465,7 @@ const struct lapi_endpoint api_endpoints[] = {
         {"dns-query", LAPI_GET, 405, LAPI_WRITE, 0, api_dns_query},
         {"dial", LAPI_POST, 405, LAPI_OPEN, 0, api_dial},
         {"profiles/", LAPI_GET | LAPI_PUT | LAPI_POST | LAPI_DELETE, 405, LAPI_WRITE, 0, h_profiles},
+        {"suggest-exit-node", 0, 405, LAPI_OPEN, 0, h_suggest_exit_node},
         {"serve-config", LAPI_GET, 405, LAPI_READ, 0, h_serve_config},
         {"tka/status", LAPI_GET, 405, LAPI_READ, 0, h_tka_status},
         {"check-ip-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_check_forwarding},

@@ -182,6 +182,10 @@ static void on_report(void *arg, const struct netcheck_report *r)
                 .latency_count = n,
         };
         control_set_netinfo(b->control, &ni);
+        if (b->prefs.auto_exit_node[0] != '\0' && backend_update_exit_node(b)) {
+                backend_apply_host(b);
+                backend_dns_changed(b);
+        }
 }
 
 static void on_live(void *arg, int sessions, int relays)
@@ -374,7 +378,8 @@ static bool differ(const char *a, const char *b)
 
 static bool exit_node_differs(const struct prefs *a, const struct prefs *b)
 {
-        return differ(a->exit_node_id, b->exit_node_id) || differ(a->exit_node_ip, b->exit_node_ip);
+        return differ(a->exit_node_id, b->exit_node_id) || differ(a->exit_node_ip, b->exit_node_ip) ||
+                differ(a->auto_exit_node, b->auto_exit_node);
 }
 
 static void react_to_prefs(struct backend *b, const struct prefs *old)

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "daemon/exitchoice.h"
 #include "daemon/host/forwarding.h"
 #include "daemon/host/hostaddrs.h"
 #include "daemon/host/resolvers.h"
@@ -27,7 +28,7 @@ struct netsync_prefs backend_sync_prefs(const struct backend *b)
 
 bool backend_wants_exit_node(const struct backend *b)
 {
-        return b->prefs.exit_node_id[0] != '\0' || b->prefs.exit_node_ip[0] != '\0';
+        return b->prefs.exit_node_id[0] != '\0' || b->prefs.exit_node_ip[0] != '\0' || b->prefs.auto_exit_node[0] != '\0';
 }
 
 static bool advertises(const struct backend *b, bool exit)
@@ -45,18 +46,39 @@ const struct netmap_node *backend_exit_node(const struct backend *b)
         return b->exit_node != 0 ? netmap_peer(backend_netmap(b), b->exit_node) : NULL;
 }
 
+static void note_exit_node(struct backend *b, const char *stable_id)
+{
+        backend_set_str(&b->prefs.exit_node_id, stable_id);
+        backend_set_str(&b->prefs.exit_node_ip, "");
+        backend_save_prefs(b);
+        backend_post_prefs(b);
+}
+
+/* Where there is none to choose the last one stays, so that nothing goes out another way. */
+static void choose_exit_node(struct backend *b, const struct netmap *nm)
+{
+        const struct netmap_node *n = exit_choice(nm, backend_report(b), b->prefs.exit_node_id);
+        const char *id = n != NULL ? n->stable_id : b->prefs.exit_node_id[0] != '\0' ? b->prefs.exit_node_id : "auto:any";
+        if (strcmp(id, b->prefs.exit_node_id) == 0 && b->prefs.exit_node_ip[0] == '\0')
+                return;
+        log_info("the exit node is now %s", n != NULL ? n->name : "none: no node that offers to be one is online");
+        char *copy = strdup(id);
+        if (copy != NULL)
+                note_exit_node(b, copy);
+        free(copy);
+}
+
 /* An address is a promise of whoever has it first; from then on the node counts, whatever its address. */
 static const struct netmap_node *find_exit_node(struct backend *b, const struct netmap *nm)
 {
         struct ip ip;
+        if (b->prefs.auto_exit_node[0] != '\0' && nm->self != NULL)
+                choose_exit_node(b, nm);
         if (b->prefs.exit_node_ip[0] != '\0' && ip_parse(b->prefs.exit_node_ip, &ip) == ERR_NONE) {
                 const struct netmap_node *n = netmap_by_ip(nm, ip);
                 if (n == NULL || n == nm->self || n->stable_id[0] == '\0')
                         return NULL;
-                backend_set_str(&b->prefs.exit_node_id, n->stable_id);
-                backend_set_str(&b->prefs.exit_node_ip, "");
-                backend_save_prefs(b);
-                backend_post_prefs(b);
+                note_exit_node(b, n->stable_id);
                 return n;
         }
         for (size_t i = 0; i < nm->peer_count && b->prefs.exit_node_id[0] != '\0'; i++)

@@ -183,7 +183,7 @@ void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_d
                 note_prolonged(b, nm->self);
         if (b->configured && ((d->parts & NETMAP_SELF) || (bits & PEER_FOR_ROUTES) || exit_moved))
                 backend_apply_host(b);
-        if ((d->parts & (NETMAP_SELF | NETMAP_DNS | NETMAP_DOMAIN)) || (bits & PEER_FOR_NAMES))
+        if ((d->parts & (NETMAP_SELF | NETMAP_DNS | NETMAP_DOMAIN)) || (bits & PEER_FOR_NAMES) || exit_moved)
                 backend_dns_changed(b);
         post_map(b, nm, d);
         backend_update_state(b);

@@ -317,11 +317,6 @@ static bool uses_exit_node(const struct prefs *p)
         return p->exit_node_id[0] != '\0' || p->exit_node_ip[0] != '\0' || p->auto_exit_node[0] != '\0';
 }
 
-static bool is_automatic(const struct prefs *p)
-{
-        return p->auto_exit_node[0] != '\0' || strncmp(p->exit_node_id, "auto:", 5) == 0;
-}
-
 const char *prefs_check(const struct prefs *p)
 {
         static char why[2 * PREFIX_STR_MAX + 64];
@@ -346,8 +341,6 @@ const char *prefs_check_new(const struct prefs *before, const struct prefs *afte
                 return "this daemon has no SSH server; leave --ssh off and use the host's own";
         if (after->run_web_client && !before->run_web_client)
                 return "this daemon has no web interface; leave --webclient off";
-        if (is_automatic(after) && !is_automatic(before))
-                return "this daemon does not choose an exit node by itself; name one with --exit-node";
         if (after->app_connector && !before->app_connector)
                 return "this daemon cannot be an app connector; leave --advertise-connector off";
         if (after->posture_checking && !before->posture_checking)
@@ -415,7 +408,7 @@ static enum err apply_field(const struct prefs_field *f, struct prefs *p, const 
 }
 
 /* An exit node chosen by hand ends the automatic choice; none at all also forgets the last one. */
-static void apply_exit_node(struct prefs *p, const json_t *folded)
+static enum err apply_exit_node(struct prefs *p, const json_t *folded, const char **ret_why)
 {
         bool id = mask_bit(folded, "ExitNodeID") == 1;
         bool ip = mask_bit(folded, "ExitNodeIP") == 1;
@@ -423,6 +416,10 @@ static void apply_exit_node(struct prefs *p, const json_t *folded)
                 p->auto_exit_node[0] = '\0';
         if (id && p->exit_node_id[0] == '\0')
                 p->internal_exit_node_prior[0] = '\0';
+        if (!id || strncmp(p->exit_node_id, "auto:", 5) != 0 || p->exit_node_id[5] == '\0')
+                return ERR_NONE;
+        *ret_why = "out of memory";
+        return prefs_copy_string(p->exit_node_id + 5, &p->auto_exit_node);
 }
 
 enum err prefs_apply_masked(struct prefs *p, const json_t *masked, bool *ret_changed, const char **ret_why)
@@ -442,8 +439,9 @@ enum err prefs_apply_masked(struct prefs *p, const json_t *masked, bool *ret_cha
         }
         for (size_t i = 0; i < PREFS_FIELDS && err == ERR_NONE; i++)
                 err = apply_field(&prefs_fields[i], &next, &from, folded, ret_why);
+        if (err == ERR_NONE)
+                err = apply_exit_node(&next, folded, ret_why);
         if (err == ERR_NONE) {
-                apply_exit_node(&next, folded);
                 const char *why = prefs_check_new(p, &next);
                 if (why != NULL) {
                         *ret_why = why;

@@ -337,6 +337,9 @@ class Host(Space):
     def status(self):
         return json.loads(self.tailscale("status", "--json").stdout)
 
+    def prefs(self):
+        return json.loads(self.run(self.lab.tailscale, "debug", "prefs").stdout)
+
     @property
     def ip(self):
         return self.tailscale("ip", "-4").stdout.strip()

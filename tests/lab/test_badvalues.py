@@ -88,6 +88,8 @@ LOGIN = [                             # of up and login
 NODES = [                             # where the peers are known
     (["--exit-node=nobody"], f'--exit-node "nobody": no peer has that name; {LIST}'),
     (["--exit-node=" + LONG], f'--exit-node "x+": no peer has that name; {LIST}'),
+    (["--exit-node=auto:"], '--exit-node "auto:": must be auto:any, a name or an address'),
+    (["--exit-node=auto:best"], '--exit-node "auto:best": must be auto:any, a name or an address'),
     (["--exit-node=192.0.2.1"], f"--exit-node 192.0.2.1: no peer has that address; {LIST}"),
     (["--exit-node=100.64.0.1"], "--exit-node 100.64.0.1: that is this node itself; to be an exit node use --advertise-exit-node"),
 ]
@@ -115,7 +117,8 @@ OWN = [                               # of one verb: the line, the exit code, wh
     (["switch", "remove", "a", "b"], 1, "usage: tailscale switch NAME"), (["switch", "--list", "word"], 1, NO_WORDS),
 ] + [(["switch", *more, w], 1, 'No profile named ".*"\n\'tailscale switch --list\' shows those there are')
      for more in ([], ["remove"]) for w in ("", "nobody", ESC, LONG)] + [
-    (["exit-node"], 1, "tailscale exit-node: missing subcommand: list"),
+    (["exit-node"], 1, "tailscale exit-node: missing subcommand; there is: list, suggest"),
+    (["exit-node", "suggest", "word"], 1, NO_WORDS),
     (["exit-node", "list", "word"], 1, NO_WORDS), (["exit-node", "list", "--x"], 2, "not defined: -x"),
     (["exit-node", "list"], 1, "no exit nodes found"),
     (["dns"], 1, "tailscale dns: missing subcommand: status, query"),
@@ -213,7 +216,7 @@ def test_every_flag_and_verb(lab):
 
 ASKING = [["up"], ["login"], ["set", "--shields-up"], ["down"], ["logout"], ["switch", "--list"], ["switch", "x"], ["status"],
           ["ping", "x"], ["dns", "status"], ["dns", "query", "a"], ["netcheck"], ["ip"], ["whois", "100.64.0.1"],
-          ["exit-node", "list"], ["debug", "netmap"], ["debug", "prefs"], ["debug", "derp-map"], ["version", "--daemon"], ["nc", "100.64.0.9", "80"]]
+          ["exit-node", "list"], ["exit-node", "suggest"], ["debug", "netmap"], ["debug", "prefs"], ["debug", "derp-map"], ["version", "--daemon"], ["nc", "100.64.0.9", "80"]]
 
 
 def test_every_verb_without_a_daemon(lab):

@@ -69,6 +69,45 @@ def test_exit_node_by_address_name_and_id(net):
         alpha.tailscale("set", "--exit-node=")
 
 
+def test_one_of_several_is_chosen(net):
+    """auto:any uses one that is online, moves when that goes, and is closed while there is none."""
+    lab, alpha, gate, web, _ = net
+    other = lab.host("other", lab.router(), v6=True)
+    other.sh(FORWARD)
+    other.start()
+    other.up("--advertise-exit-node")
+    lab.control.call("routes", node="other", routes=["0.0.0.0/0", "::/0"])
+    alpha.wait_peer(other, test=lambda p: p["ExitNodeOption"] and p["Relay"])
+    own = alpha.router.wan4
+    assert "Suggested exit node: gate.mesh.example" in alpha.tailscale("exit-node", "suggest").stdout
+    assert ask_tcp(alpha, web.address) == own         # a suggestion is no more than that
+    alpha.tailscale("set", "--exit-node=auto:any")
+    prefs = alpha.prefs()
+    assert (prefs["AutoExitNode"], prefs["ExitNodeID"]) == ("any", alpha.peer(gate)["ID"])
+    with Wire(alpha, "eth0", [web.address, web.address6]) as wire:
+        assert ask_tcp(alpha, web.address) == gate.router.wan4
+        gate.stop()
+        wait_for("the other one is used", lambda: ask_tcp(alpha, web.address, timeout=1) == other.router.wan4, 20)
+        gate.start()
+        alpha.wait_peer(gate, test=lambda p: p["Online"])
+        assert ask_tcp(alpha, web.address) == other.router.wan4      # no reason to change again
+        gate.stop()
+        other.stop()
+        wait_for("nobody is online", lambda: not alpha.peer(other)["Online"], 20)
+        assert ask_tcp(alpha, web.address, timeout=1) is None
+        assert any("exit node" in h for h in alpha.status()["Health"])
+        alpha.stop()
+        alpha.start()
+        assert ask_tcp(alpha, web.address, timeout=1) is None        # nor while a daemon has no map yet
+        other.start()
+        wait_for("it is back", lambda: ask_tcp(alpha, web.address, timeout=1) == other.router.wan4, 20)
+    assert not wire.seen
+    line = alpha.tailscale("up", "--shields-up", check=False).stderr
+    assert "--exit-node=auto:any" in line and line.count("--exit-node") == 1, line
+    alpha.tailscale("set", "--exit-node=")
+    assert ask_tcp(alpha, web.address) == own and "AutoExitNode" not in alpha.prefs()
+
+
 @pytest.mark.parametrize("how", ["gate stops", "gate is killed", "gate is deleted", "gate withdraws", "network changes"])
 def test_nothing_leaks_when_the_exit_node_goes(net, how):
     lab, alpha, gate, web, _ = net
@@ -247,7 +286,7 @@ def test_strict_reverse_path_filtering(net):
 
 @pytest.mark.parametrize("flag, value, says", [
     ("--exit-node", "nobody", "no peer has that name"), ("--exit-node", "100.99.9.9", "no peer has that address"),
-    ("--exit-node", "auto:any", "does not choose"), ("--advertise-routes", "10.0.0.1/8", "10.0.0.0/8"),
+    ("--exit-node", "auto:best", "must be auto:any"), ("--advertise-routes", "10.0.0.1/8", "10.0.0.0/8"),
     ("--advertise-routes", "0.0.0.0/0", "pairs"), ("--netfilter-mode", "maybe", "nodivert"),
     ("--snat-subnet-routes", "perhaps", "snat-subnet-routes"),
 ])

@@ -66,7 +66,8 @@ static void an_exit_node_is_found_by_name_address_and_id(void **state)
                 {"5", "100.64.0.5", NULL}, {"100.64.0.5", "100.64.0.5", NULL}, {"fd7a:115c:a1e0::5", "fd7a:115c:a1e0::5", NULL},
                 {"plain", NULL, "does not offer"}, {"100.64.0.6", NULL, "does not offer"}, {"two", NULL, "2 nodes"},
                 {"nobody", NULL, "no peer has that name"}, {"100.64.0.99", NULL, "no peer has that address"},
-                {"100.64.0.1", NULL, "--advertise-exit-node"}, {"auto:any", NULL, "does not choose"},
+                {"100.64.0.1", NULL, "--advertise-exit-node"}, {"auto:any", "", NULL},
+                {"auto:best", NULL, "must be auto:any"},
         };
         json_t *s = json_parse(status, sizeof(status) - 1);
         assert_non_null(s);

@@ -233,12 +233,37 @@ static void test_masks_refuse_whole(void **state)
         refuses(&p, "{\"ShieldsUp\":true,\"ShieldsUpSet\":true,\"AdvertiseRoutes\":[\"10.1.2.3/24\"],"
                     "\"AdvertiseRoutesSet\":true}", ERR_UNSUPPORTED, "10.1.2.0/24");
         refuses(&p, "{\"RunSSH\":true,\"RunSSHSet\":true}", ERR_UNSUPPORTED, "SSH");
-        refuses(&p, "{\"ExitNodeID\":\"auto:any\",\"ExitNodeIDset\":true,\"AutoExitNode\":\"any\",\"AutoExitNodeSet\":true}",
-                ERR_UNSUPPORTED, "exit node");
+        refuses(&p, "{\"AutoExitNode\":\"any\",\"AutoExitNodeSet\":true,\"AdvertiseRoutes\":[\"0.0.0.0/0\",\"::/0\"],"
+                    "\"AdvertiseRoutesSet\":true}", ERR_UNSUPPORTED, "exit node");
         refuses(&p, "{\"ExitNodeID\":\"7\",\"ExitNodeIDset\":true,\"AdvertiseRoutes\":[\"0.0.0.0/0\",\"::/0\"],"
                     "\"AdvertiseRoutesSet\":true}", ERR_UNSUPPORTED, "exit node");
         refuses(&p, "{\"AutoUpdate\":{\"Apply\":true},\"AutoUpdateSet\":{\"ApplySet\":true}}", ERR_UNSUPPORTED, "update");
         prefs_done(&p);
+}
+
+/* An exit node by the daemon's choice, until one is named or none is wanted. */
+static void test_automatic_exit_node(void **state)
+{
+        (void)state;
+        static const char *const asks[] = {
+                "{\"AutoExitNode\":\"any\",\"AutoExitNodeSet\":true}",
+                "{\"AutoExitNode\":\"any\",\"AutoExitNodeSet\":true,\"ExitNodeIDSet\":true,\"ExitNodeIPSet\":true}",
+                "{\"ExitNodeID\":\"auto:any\",\"ExitNodeIDSet\":true}",
+        }, *const ends[] = {
+                "{\"ExitNodeID\":\"7\",\"ExitNodeIDSet\":true}", "{\"ExitNodeIP\":\"100.64.0.7\",\"ExitNodeIPSet\":true}",
+                "{\"ExitNodeIDSet\":true}", "{\"ExitNodeID\":\"auto:\",\"ExitNodeIDSet\":true}",
+        };
+        for (size_t i = 0; i < 3; i++) {
+                for (size_t k = 0; k < 4; k++) {
+                        struct prefs p;
+                        prefs_init(&p);
+                        assert_true(changes(&p, asks[i]));
+                        assert_string_equal(p.auto_exit_node, "any");
+                        assert_true(changes(&p, ends[k]));
+                        assert_string_equal(p.auto_exit_node, "");
+                        prefs_done(&p);
+                }
+        }
 }
 
 /* What another program stored stays as it is, and everything else can still be changed. */
@@ -288,6 +313,7 @@ int main(void)
                 cmocka_unit_test(test_masks),
                 cmocka_unit_test(test_masks_refuse_whole),
                 cmocka_unit_test(test_taken_over_wishes),
+                cmocka_unit_test(test_automatic_exit_node),
                 cmocka_unit_test(test_check),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
