@@ -5,7 +5,6 @@
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -96,7 +95,7 @@ static struct job *take_waiting(struct lookup *k)
 static void on_ready(struct watch *w, unsigned events, mono_t now)
 {
         (void)events;
-        struct lookup *k = (struct lookup *)(void *)w;
+        struct lookup *k = container_of(w, struct lookup, watch);
         struct answer a;
         if (recv(k->fd[0], &a, sizeof(a), MSG_DONTWAIT) != sizeof(a))
                 return;
@@ -111,7 +110,6 @@ static void on_ready(struct watch *w, unsigned events, mono_t now)
 
 struct lookup *lookup_new(struct loop *l, lookup_fn fn, void *arg)
 {
-        _Static_assert(offsetof(struct lookup, watch) == 0, "on_ready() finds its lookup");
         struct lookup *k = calloc(1, sizeof(*k));
         if (!k)
                 return NULL;

@@ -11,7 +11,7 @@
 enum { LOOKUP_MAX = 8, LOOKUP_WAITING_MAX = 1024, LOOKUP_HOST_MAX = 256 };
 
 struct lookup;
-/* ip none: there is no such address, or no thread to ask. */
+/* ip none: there is no such address, or no thread to ask.  It may start more look-ups, but not free k. */
 typedef void (*lookup_fn)(void *arg, uint32_t id, struct ip ip, mono_t now);
 
 struct lookup *lookup_new(struct loop *l, lookup_fn fn, void *arg);   /* NULL: errno */

@@ -21,7 +21,7 @@ struct transfer_sock {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool have_openssl;
 
-/* libcurl writes TLS records with write(2), so a peer that hung up would end the process. */
+/* OpenSSL writes TLS records with write(2), so a peer that hung up would end the process. */
 static void ignore_sigpipe(void)
 {
         struct sigaction old;

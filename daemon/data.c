@@ -249,7 +249,6 @@ static void peer_set(struct data *d, const struct dp_msg *m, mono_t now)
                 .endpoints = p->endpoints,
                 .endpoint_count = p->endpoint_count,
                 .expired = p->expired,
-                .online = true,
         };
         struct disco_public before = ms_peer_disco(d->dp.ms, m->slot);
         enum err e = ms_peer_set(d->dp.ms, m->slot, &c, now);

@@ -1,9 +1,10 @@
 #include "magicsock/derp_meta.h"
 
 #include <limits.h>
-#include "base/openssl.h"
 #include <stdio.h>
 #include <string.h>
+
+#include "base/openssl.h"
 
 static const char PREFIX[] = "derpkey";
 

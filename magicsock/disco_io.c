@@ -36,7 +36,9 @@ static void udp_ping(struct ms *ms, struct ms_slot *first, struct addr src, mono
 {
         struct disco_txid txid = ms->msg.ping.txid;
         bool reply = true;
-        for (struct ms_slot *s = first; s; s = ms_slot_find(ms, s->same_disco)) {
+        uint32_t next;
+        for (struct ms_slot *s = first; s; s = ms_slot_find(ms, next)) {
+                next = s->same_disco;
                 ms_peer_on_ping(&s->peer, src, &txid, reply, now, &ms->out);
                 ms_settle(ms, s, now);
                 reply = false;
@@ -46,7 +48,9 @@ static void udp_ping(struct ms *ms, struct ms_slot *first, struct addr src, mono
 static void udp_pong(struct ms *ms, struct ms_slot *first, mono_t now)
 {
         struct disco_txid txid = ms->msg.pong.txid;
-        for (struct ms_slot *s = first; s; s = ms_slot_find(ms, s->same_disco)) {
+        uint32_t next;
+        for (struct ms_slot *s = first; s; s = ms_slot_find(ms, next)) {
+                next = s->same_disco;
                 bool found = ms_peer_on_pong(&s->peer, &txid, false, 0, now, &ms->out);
                 ms_settle(ms, s, now);
                 if (found)
@@ -260,7 +264,7 @@ void ms_settle(struct ms *ms, struct ms_slot *s, mono_t now)
 
 void ms_on_slot_timer(struct timer *t, mono_t now)
 {
-        struct ms_slot *s = (struct ms_slot *)(void *)t;
+        struct ms_slot *s = container_of(t, struct ms_slot, timer);
         ms_peer_expire(&s->peer, now, &s->ms->out);
         ms_settle(s->ms, s, now);
 }

@@ -1,6 +1,7 @@
 /* magicsock/internal.h - what the files behind magicsock.h share.  Nobody else includes it.
  *
- *      magicsock.c   peers, and the packet's walk out and in
+ *      magicsock.c   the packet's walk out and in, and the whole
+ *      slots.c       the table of peers
  *      disco_io.c    disco in, and the actions of the path machines out
  *      reach.c       who we are to others: netcheck, home relay, endpoints, changes of network
  */
@@ -92,8 +93,12 @@ struct ms {
         uint8_t datagram[MS_DISCO_MAX];
 };
 
-/* ---- magicsock.c ---- */
+/* ---- slots.c ---- */
+void ms_slots_init(struct ms *ms);
+void ms_slots_done(struct ms *ms);
 struct ms_slot *ms_slot_find(const struct ms *ms, uint32_t slot);   /* NULL: none */
+
+/* ---- magicsock.c ---- */
 bool ms_can_send(const struct ms *ms);   /* active, with a key, network up */
 struct ms_udp *ms_udp_for(struct ms *ms, struct addr to);           /* NULL: no socket of that family */
 /* The region to reach the peer by now; 0 = none. */
@@ -104,7 +109,8 @@ ERR_CHECK enum err ms_open_sockets(struct ms *ms);
 void ms_disco_udp(struct ms *ms, struct addr src, const uint8_t *data, size_t len, mono_t now);
 /* s: the peer whose node key the relay named. */
 void ms_disco_relay(struct ms *ms, struct ms_slot *s, int region, const uint8_t *data, size_t len, mono_t now);
-/* After every event of a machine: does what is in ms->out, and arms its timer. */
+/* After every event of a machine: does what is in ms->out, and arms its timer.  A callback may have removed s when it
+ * returns. */
 void ms_settle(struct ms *ms, struct ms_slot *s, mono_t now);
 void ms_on_slot_timer(struct timer *t, mono_t now);
 

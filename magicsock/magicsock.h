@@ -112,7 +112,6 @@ struct ms_peer_config {
         const struct addr *endpoints;     /* copied */
         size_t endpoint_count;
         bool expired;                     /* its key: nothing is sent to it */
-        bool online;                      /* what control says; a hint */
 };
 
 /* Adds or updates.  Same key: the paths survive.  ERR_FULL: slot out of range, or no memory.

@@ -146,7 +146,7 @@ static void advance(struct netrun *n, mono_t now)
 
 static void on_timer(struct timer *t, mono_t now)
 {
-        advance((struct netrun *)(void *)t, now);
+        advance(container_of(t, struct netrun, timer), now);
 }
 
 static void on_resolved(void *arg, uint32_t id, struct ip ip, mono_t now)
@@ -160,7 +160,6 @@ static void on_resolved(void *arg, uint32_t id, struct ip ip, mono_t now)
 
 struct netrun *netrun_new(struct loop *l, struct dialer *d, const struct netrun_callbacks *cb, void *arg)
 {
-        _Static_assert(offsetof(struct netrun, timer) == 0, "on_timer() finds its netrun");
         struct netrun *n = calloc(1, sizeof(*n));
         if (!n)
                 return NULL;

@@ -1,9 +1,6 @@
 #include "magicsock/peer.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-#include "base/crypto.h"
 
 #define SLICE_GAP_NS        (20 * NS_PER_MS)
 #define CALL_GAP_NS         (2 * NS_PER_SEC)  /* between two of our calls in answer to the peer's */
@@ -75,7 +72,7 @@ void ms_peer_init(struct ms_peer *p)
 void ms_peer_done(struct ms_peer *p)
 {
         path_set_done(&p->paths);
-        free(p->pings);
+        pings_done(&p->pings);
         memset(p, 0, sizeof(*p));
 }
 
@@ -88,37 +85,14 @@ static struct ms_action *act(struct ms_actions *out, enum ms_action_kind kind)
         return a;
 }
 
-/* pings[] is in the order they were sent. */
-static void forget_ping(struct ms_peer *p, size_t i)
-{
-        p->ping_count--;
-        memmove(&p->pings[i], &p->pings[i + 1], (p->ping_count - i) * sizeof(p->pings[0]));
-}
-
-static struct ms_peer_ping *new_ping(struct ms_peer *p)
-{
-        if (p->ping_count == MS_PEER_PINGS_MAX)
-                forget_ping(p, 0);
-        if (p->ping_count == p->ping_cap) {
-                size_t cap = p->ping_cap ? p->ping_cap * 2 : 8;
-                struct ms_peer_ping *pings = realloc(p->pings, cap * sizeof(*pings));
-                if (!pings)
-                        return NULL;
-                p->pings = pings;
-                p->ping_cap = cap;
-        }
-        return &p->pings[p->ping_count++];
-}
-
 /* cookie: NULL unless the CLI asked.  to none: by relay. */
 static void send_ping(struct ms_peer *p, struct addr to, size_t padding, const uint64_t *cookie, mono_t now,
                       struct ms_actions *out)
 {
-        struct ms_peer_ping *g = new_ping(p);
+        const struct ping *g = pings_add(&p->pings,
+                (struct ping){.to = to, .sent = now, .is_cli = cookie, .cookie = cookie ? *cookie : 0});
         if (!g)
                 return;
-        *g = (struct ms_peer_ping){.to = to, .sent = now, .is_cli = cookie, .cookie = cookie ? *cookie : 0};
-        crypto_random(g->txid.b, sizeof(g->txid.b));
         struct ms_action *a = act(out, addr_is_set(to) ? MS_ACT_PING : MS_ACT_PING_RELAY);
         a->addr = to;
         a->region = relay_of(p);
@@ -346,7 +320,7 @@ void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txi
         a->txid = *txid;
 }
 
-static void answer_cli(struct ms_peer *p, const struct ms_peer_ping *g, int region, mono_t now,
+static void answer_cli(struct ms_peer *p, const struct ping *g, int region, mono_t now,
                        struct ms_actions *out)
 {
         for (size_t i = 0; i < p->cli_count; i++) {
@@ -379,21 +353,17 @@ static void on_direct_pong(struct ms_peer *p, struct path_best found, mono_t now
 bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_relay, int region, mono_t now,
                      struct ms_actions *out)
 {
-        for (size_t i = 0; i < p->ping_count; i++) {
-                if (!disco_txid_eq(&p->pings[i].txid, txid))
-                        continue;
-                struct ms_peer_ping g = p->pings[i];
-                forget_ping(p, i);
-                if (!p->knows_us)
-                        act(out, MS_ACT_KNOWN)->sent = g.sent;
-                ms_peer_on_proof(p);
-                if (g.is_cli)
-                        answer_cli(p, &g, region, now, out);
-                if (!by_relay && addr_is_set(g.to))
-                        on_direct_pong(p, (struct path_best){g.to, mono_diff_ns(now, g.sent)}, now);
-                return true;
-        }
-        return false;
+        struct ping g;
+        if (!pings_take(&p->pings, txid, &g))
+                return false;
+        if (!p->knows_us)
+                act(out, MS_ACT_KNOWN)->sent = g.sent;
+        ms_peer_on_proof(p);
+        if (g.is_cli)
+                answer_cli(p, &g, region, now, out);
+        if (!by_relay && addr_is_set(g.to))
+                on_direct_pong(p, (struct path_best){g.to, mono_diff_ns(now, g.sent)}, now);
+        return true;
 }
 
 void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t now, struct ms_actions *out)
@@ -445,12 +415,8 @@ static void clear_best(struct ms_peer *p)
 
 void ms_peer_on_ping_failed(struct ms_peer *p, const struct disco_txid *txid)
 {
-        for (size_t i = 0; i < p->ping_count; i++) {
-                if (disco_txid_eq(&p->pings[i].txid, txid)) {
-                        forget_ping(p, i);
-                        return;
-                }
-        }
+        struct ping gone;
+        (void)pings_take(&p->pings, txid, &gone);
 }
 
 void ms_peer_on_unreachable(struct ms_peer *p, struct addr a)
@@ -488,7 +454,7 @@ void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)
                 cli_result(p, 0, ERR_STATE, out);
         clear_best(p);
         path_reset_gates(&p->paths);
-        p->ping_count = 0;
+        pings_done(&p->pings);
         p->learned = 0;
         p->last_send = p->heartbeat_at = p->round_started = p->more_at = p->quiet_until = (mono_t){0};
         p->burst_started = p->burst_at = p->call_sent = p->call_again_at = (mono_t){0};
@@ -555,12 +521,10 @@ static void heartbeat(struct ms_peer *p, mono_t now, struct ms_actions *out)
 
 static void expire_pings(struct ms_peer *p, mono_t now)
 {
-        while (p->ping_count > 0 && mono_diff_ns(now, p->pings[0].sent) >= MS_PEER_PING_TIMEOUT_NS) {
-                struct addr to = p->pings[0].to;
-                forget_ping(p, 0);
-                if (addr_is_set(to) && addr_eq(to, p->best.addr) && !ms_peer_is_direct(p, now))
+        struct ping g;
+        while (pings_take_sent(&p->pings, mono_add_ns(now, -MS_PEER_PING_TIMEOUT_NS), &g))
+                if (addr_is_set(g.to) && addr_eq(g.to, p->best.addr) && !ms_peer_is_direct(p, now))
                         clear_best(p);
-        }
 }
 
 /* Trust ran out while there is traffic: keep knocking where it worked last. */
@@ -613,8 +577,8 @@ mono_t ms_peer_deadline(const struct ms_peer *p)
         for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++)
                 if (mono_is_set(at[i]))
                         first = mono_min(first, at[i]);
-        if (p->ping_count > 0)
-                first = mono_min(first, mono_add_ns(p->pings[0].sent, MS_PEER_PING_TIMEOUT_NS));
+        if (p->pings.count > 0)
+                first = mono_min(first, mono_add_ns(p->pings.p[0].sent, MS_PEER_PING_TIMEOUT_NS));
         for (size_t i = 0; i < p->cli_count; i++)
                 first = mono_min(first, p->cli[i].until);
         if (is_watching_trust(p))

@@ -26,10 +26,10 @@
 #include "base/mono.h"
 #include "magicsock/disco.h"
 #include "magicsock/path.h"
+#include "magicsock/pings.h"
 
 enum {
         MS_PEER_SLICE = 24,         /* pings at once; a longer round goes on 20 ms later */
-        MS_PEER_PINGS_MAX = 256,    /* in flight */
         MS_PEER_CLI_MAX = 8,        /* ms_ping()s in flight */
         MS_PEER_SEEN_MAX = 16,      /* newest ping ids from the peer: each is answered once */
         MS_ACTIONS_MAX = 192,
@@ -69,14 +69,6 @@ struct ms_actions {
         struct ms_action spill;               /* where it would go all the same */
 };
 
-struct ms_peer_ping {
-        struct disco_txid txid;
-        struct addr to;          /* none = by relay */
-        mono_t sent;
-        uint64_t cookie;         /* of the CLI ping it belongs to */
-        bool is_cli;
-};
-
 struct ms_peer {
         /* What control says. */
         bool has_disco;
@@ -112,8 +104,7 @@ struct ms_peer {
                 mono_t refilled;
         } pongs, backs, calls, searches;
 
-        struct ms_peer_ping *pings;   /* in flight, grown as needed */
-        size_t ping_count, ping_cap;
+        struct pings pings;
         struct disco_txid seen[MS_PEER_SEEN_MAX];
         size_t seen_next, seen_count;
         struct {

@@ -71,7 +71,7 @@ static void choose_home(struct ms *ms, int preferred, bool settle, mono_t now)
 
 static void on_home_timer(struct timer *t, mono_t now)
 {
-        struct ms *ms = (struct ms *)(void *)((char *)t - offsetof(struct ms, home_timer));
+        struct ms *ms = container_of(t, struct ms, home_timer);
         choose_home(ms, 0, true, now);
 }
 
@@ -122,7 +122,7 @@ static void update_endpoints(struct ms *ms, const struct netcheck_report *r, mon
 
 static void on_publish_timer(struct timer *t, mono_t now)
 {
-        struct ms *ms = (struct ms *)(void *)((char *)t - offsetof(struct ms, publish_timer));
+        struct ms *ms = container_of(t, struct ms, publish_timer);
         update_endpoints(ms, netrun_running(ms->netrun) ? netrun_report(ms->netrun) : NULL, now);
 }
 
@@ -225,7 +225,7 @@ void ms_restun(struct ms *ms, bool full, mono_t now)
 
 static void on_restun_timer(struct timer *t, mono_t now)
 {
-        struct ms *ms = (struct ms *)(void *)((char *)t - offsetof(struct ms, restun_timer));
+        struct ms *ms = container_of(t, struct ms, restun_timer);
         ms_restun(ms, false, now);
 }
 

@@ -274,7 +274,6 @@ static void introduce(int i, bool with_endpoints)
                 .home = REGION,
                 .endpoints = eps,
                 .endpoint_count = with_endpoints ? other->ep_count : 0,
-                .online = true,
         };
         assert_int_equal(ms_peer_set(n->ms, 3, &c, loop_now(w.loop)), ERR_NONE);
 }
