@@ -38,7 +38,7 @@ struct fake_conn {
         struct fake *fake;
         struct watch watch;
         int fd;
-        bool noise;
+        bool noise, h2_is_mute;
         struct buf in, out;
         struct cnoise_session session;
         nghttp2_session *h2;
@@ -53,6 +53,8 @@ struct fake {
         uint16_t port;
         struct key_private key;
         bool no_early, hang_up_on_101;
+        const char *key_says, *upgrade_says;   /* raw bytes instead of the right answer, then it hangs up */
+        enum { FAKE_GOOD, FAKE_BAD_RESPONSE, FAKE_BAD_RECORD, FAKE_LONG_EARLY, FAKE_NO_HTTP2 } noise_fault;
         struct fake_conn *conns[FAKE_CONNS];
         size_t conn_count;
         unsigned dials;
@@ -75,7 +77,7 @@ static inline void fake_flush(struct fake_conn *c)
         ssize_t n;
         if (c->fd < 0)
                 return;
-        while (c->h2 != NULL && (n = nghttp2_session_mem_send(c->h2, &data)) > 0)
+        while (c->h2 != NULL && !c->h2_is_mute && (n = nghttp2_session_mem_send(c->h2, &data)) > 0)
                 if (cnoise_seal(&c->session, data, (size_t)n, &c->out) != ERR_NONE)
                         abort();
         while (c->out.len > 0) {
@@ -258,7 +260,22 @@ static inline void fake_upgrade(struct fake_conn *c)
                 return;
         }
         buf_clear(&c->in);
+        response[CNOISE_RESPONSE_LEN - 1] ^= c->fake->noise_fault == FAKE_BAD_RESPONSE;
         buf_add(&c->out, response, sizeof(response));
+        if (c->fake->noise_fault != FAKE_GOOD) {
+                size_t at = c->out.len;
+                if (c->fake->noise_fault == FAKE_LONG_EARLY)
+                        fake_seal(c, "\xff\xff\xffTS\x7f\xff\xff\xff", 9);
+                else
+                        fake_seal(c, "GET / HTTP/1.1\r\n\r\n", 18);
+                c->out.data[c->out.len - 1] ^= c->fake->noise_fault == FAKE_BAD_RECORD;
+                assert_true(c->out.len > at);
+                c->noise = true;
+                fake_start_h2(c);
+                c->h2_is_mute = true;
+                fake_flush(c);
+                return;
+        }
         if (!c->fake->no_early) { /* in three records */
                 fake_seal(c, "\xff\xff\xffTS", 5);
                 fake_seal(c, "\0\0\0\x17", 4);
@@ -273,6 +290,13 @@ static inline void fake_http(struct fake_conn *c)
 {
         if (c->in.len == 0 || strstr(c->in.data, "\r\n\r\n") == NULL)
                 return;
+        const char *says = c->in.data[0] == 'G' ? c->fake->key_says : c->fake->upgrade_says;
+        if (says != NULL) {
+                buf_puts(&c->out, says);
+                fake_flush(c);
+                fake_conn_close(c);
+                return;
+        }
         if (strncmp(c->in.data, "GET /key?v=", 11) == 0) {
                 struct machine_public pub = key_machine_public(&c->fake->key);
                 char text[KEY_TEXT_MAX];

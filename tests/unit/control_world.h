@@ -36,7 +36,9 @@ struct world {
         char node_key[KEY_TEXT_MAX], followup[256], auth_key[64], expiry[64];
         const char *script[8]; /* answers to register, in order; the last one stays; NULL: none yet */
         unsigned step;
+        const char *register_status; /* of the answers in script; NULL: 200 */
         const char *map_status; /* NULL: a map comes */
+        const char *map_text;   /* with that status; NULL: node not found */
         bool slow_map;          /* it comes when the test says so */
         bool mute_updates;      /* they are taken and not answered */
         struct fake_stream *held_register, *held_map;
@@ -135,7 +137,7 @@ static inline void on_register(struct fake_stream *s, json_t *body)
         if (answer == NULL)
                 w->held_register = s;
         else
-                fake_answer(s, "200", answer, strlen(answer), false);
+                fake_answer(s, w->register_status != NULL ? w->register_status : "200", answer, strlen(answer), false);
 }
 
 static inline void on_request(struct fake *f, struct fake_stream *s, json_t *body)
@@ -160,7 +162,8 @@ static inline void on_request(struct fake *f, struct fake_stream *s, json_t *bod
                 w->lites++;
         w->endpoints = (unsigned)json_array_size(json_arr(body, "Endpoints"));
         if (w->map_status != NULL) {
-                fake_answer(s, w->map_status, "node not found\n", 15, false);
+                const char *text = w->map_text != NULL ? w->map_text : "node not found\n";
+                fake_answer(s, w->map_status, text, strlen(text), false);
         } else if (stream) {
                 w->held_map = s;
                 if (!w->slow_map)
