@@ -1,0 +1,290 @@
+/* Disco at the door: what strangers, forgers and peers send, by UDP and by relay, and what comes of it. */
+#include "tests/unit/check.h"
+
+#include "base/crypto.h"
+#include "base/dial.h"
+#include "magicsock/internal.h"
+
+enum { PEER = 3, TWIN = 7, REGION = 5 };
+
+static struct {
+        struct loop *loop;
+        struct dialer *dialer;
+        struct pkt_pool *pool;
+        struct ms *ms;
+        struct key_private node, disco;   /* the peer's */
+        unsigned known;
+} t;
+
+static const struct addr SRC = {{IP_V4, {203, 0, 113, 9}}, 4000};
+
+static void on_known(void *arg, uint32_t slot, mono_t since, mono_t now)
+{
+        assert_ptr_equal(arg, &t);
+        assert_int_equal(slot, PEER);
+        assert_true(since.ns <= now.ns);
+        t.known++;
+}
+
+static void add_peer(uint32_t slot, const struct key_private *node)
+{
+        struct ms_peer_config c = {
+                .key = key_node_public(node),
+                .disco = key_disco_public(&t.disco),
+                .home = REGION,
+        };
+        assert_int_equal(ms_peer_set(t.ms, slot, &c, loop_now(t.loop)), ERR_NONE);
+}
+
+static int set_up(void **state)
+{
+        (void)state;
+        static const struct ms_callbacks cb = {.on_known = on_known};
+        struct key_private us;
+        memset(&t, 0, sizeof(t));
+        t.loop = loop_new();
+        t.dialer = dialer_new(t.loop);
+        t.pool = pkt_pool_new(64);
+        t.ms = ms_new(t.loop, t.pool, t.dialer, &(struct ms_opts){.no_udp = true, .cb = &cb, .arg = &t});
+        assert_non_null(t.ms);
+        key_generate(&us);
+        key_generate(&t.node);
+        key_generate(&t.disco);
+        ms_set_keys(t.ms, &us);
+        ms_set_active(t.ms, true, loop_now(t.loop));
+        add_peer(PEER, &t.node);
+        return 0;
+}
+
+static int tear_down(void **state)
+{
+        (void)state;
+        ms_free(t.ms);
+        bool whole = pkt_pool_free_count(t.pool) == 64;
+        pkt_pool_free(t.pool);
+        dialer_free(t.dialer);
+        loop_free(t.loop);
+        return whole ? 0 : -1;
+}
+
+/* inner, sealed with a disco key for us; its length. */
+static size_t seal(const struct key_private *from, const uint8_t *inner, size_t len, uint8_t out[2048])
+{
+        struct disco_public us = ms_disco_public(t.ms), sender = key_disco_public(from);
+        uint8_t nonce[BOX_NONCE_LEN];
+        struct box_key k;
+        assert_int_equal(box_precompute(&k, us.b, from->b), ERR_NONE);
+        crypto_random(nonce, sizeof(nonce));
+        size_t n = disco_seal(&k, &sender, nonce, inner, len, out, 2048);
+        assert_true(n > 0);
+        return n;
+}
+
+static size_t seal_msg(const struct disco_msg *m, uint8_t out[2048])
+{
+        uint8_t inner[1024];
+        size_t n = disco_encode(m, inner, sizeof(inner));
+        assert_true(n > 0);
+        return seal(&t.disco, inner, n, out);
+}
+
+static struct disco_msg ping(uint8_t id)
+{
+        struct disco_msg m = {.type = DISCO_PING};
+        m.ping.txid.b[0] = id;
+        return m;
+}
+
+static struct ms_peer *peer(uint32_t slot)
+{
+        return &ms_slot_find(t.ms, slot)->peer;
+}
+
+static void by_udp(const uint8_t *data, size_t len)
+{
+        ms_disco_udp(t.ms, SRC, data, len, loop_now(t.loop));
+}
+
+static void by_relay(const uint8_t *data, size_t len)
+{
+        ms_disco_relay(t.ms, ms_slot_find(t.ms, PEER), REGION, data, len, loop_now(t.loop));
+}
+
+static void drops_are(uint64_t stranger, uint64_t auth, uint64_t parse)
+{
+        assert_int_equal(ms_drops(t.ms, MS_DROP_DISCO_STRANGER), stranger);
+        assert_int_equal(ms_drops(t.ms, MS_DROP_DISCO_AUTH), auth);
+        assert_int_equal(ms_drops(t.ms, MS_DROP_DISCO_PARSE), parse);
+}
+
+static void test_ping_makes_a_candidate(void **state)
+{
+        (void)state;
+        uint8_t data[2048];
+        struct disco_msg m = ping(1);
+        by_udp(data, seal_msg(&m, data));
+        drops_are(0, 0, 0);
+        assert_non_null(path_find(&peer(PEER)->paths, SRC));
+}
+
+/* A disco key that nobody has; one of ours with a node that is not the one the relay names. */
+static void test_strangers(void **state)
+{
+        (void)state;
+        uint8_t data[2048], inner[2] = {DISCO_PING, 0};
+        struct key_private other;
+        key_generate(&other);
+        size_t n = seal(&other, inner, sizeof(inner), data);
+        by_udp(data, n);
+        drops_are(1, 0, 0);
+        by_relay(data, n);
+        drops_are(2, 0, 0);
+        for (size_t i = 0; i < DISCO_WRAPPER_MIN; i++)   /* too short to name a sender */
+                by_udp(data, i);
+        drops_are(2 + DISCO_WRAPPER_MIN, 0, 0);
+        assert_int_equal(peer(PEER)->paths.count, 0);
+}
+
+/* A known sender's name over bytes that it did not seal: each byte changed, each length cut. */
+static void test_forged(void **state)
+{
+        (void)state;
+        uint8_t data[2048], copy[2048];
+        struct disco_msg m = ping(1);
+        size_t n = seal_msg(&m, data), forged = 0;
+        for (size_t i = DISCO_WRAPPER_MIN - BOX_NONCE_LEN; i < n; i++, forged++) {   /* behind the sender's key */
+                memcpy(copy, data, n);
+                copy[i] ^= 1;
+                by_udp(copy, n);
+        }
+        for (size_t i = DISCO_WRAPPER_MIN; i < n; i++, forged++)
+                by_udp(data, i);
+        drops_are(0, forged, 0);
+        memset(copy, 0, sizeof(copy));
+        memcpy(copy, data, DISCO_WRAPPER_MIN);
+        by_relay(copy, sizeof(copy));
+        drops_are(0, forged + 1, 0);
+        assert_int_equal(peer(PEER)->paths.count, 0);
+}
+
+/* Sealed by the peer, and no message: it ends here, and is counted. */
+static void test_unreadable(void **state)
+{
+        (void)state;
+        static const struct {
+                uint8_t inner[8];
+                size_t len;
+        } rows[] = {{{0}, 0}, {{DISCO_PING}, 1}, {{DISCO_PING, 0, 1, 2, 3}, 5}, {{DISCO_PONG, 0, 1}, 3}, {{0, 0}, 2}, {{10, 0}, 2},
+                {{255, 255, 1}, 3}, {{DISCO_RELAY_FIRST, 0}, 2}, {{DISCO_RELAY_LAST, 0, 1}, 3}};
+        uint8_t data[2048];
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                size_t n = seal(&t.disco, rows[i].inner, rows[i].len, data);
+                by_udp(data, n);
+                by_relay(data, n);
+                drops_are(0, 0, 2 * (i + 1));
+        }
+        assert_int_equal(peer(PEER)->paths.count, 0);
+}
+
+/* By UDP anybody on the way could replay one: only the relay proves its sender. */
+static void test_call_by_udp_is_nothing(void **state)
+{
+        (void)state;
+        uint8_t data[2048];
+        struct disco_msg m = {.type = DISCO_CALL_ME_MAYBE};
+        m.cmm.count = 2;
+        m.cmm.eps[0] = (struct addr){ip_v4(192, 0, 2, 1), 1};
+        m.cmm.eps[1] = (struct addr){ip_v4(192, 0, 2, 2), 2};
+        size_t n = seal_msg(&m, data);
+        by_udp(data, n);
+        drops_are(0, 0, 0);
+        assert_int_equal(peer(PEER)->paths.count, 0);
+        by_relay(data, n);
+        assert_int_equal(peer(PEER)->paths.count, 2);
+        assert_null(path_find(&peer(PEER)->paths, SRC));
+}
+
+/* The messages of peer relays are understood by others. */
+static void test_relay_messages_are_left_alone(void **state)
+{
+        (void)state;
+        uint8_t inner[74] = {DISCO_RELAY_FIRST}, data[2048];
+        size_t n = seal(&t.disco, inner, sizeof(inner), data);
+        by_udp(data, n);
+        by_relay(data, n);
+        drops_are(0, 0, 0);
+        assert_int_equal(peer(PEER)->paths.count, 0);
+        assert_false(peer(PEER)->knows_us);
+}
+
+/* A pong that nobody asked for is nothing; the one that was asked for is news once. */
+static void test_pongs(void **state)
+{
+        (void)state;
+        uint8_t data[2048];
+        mono_t now = loop_now(t.loop);
+        struct disco_msg m = {.type = DISCO_PONG};
+        m.pong.seen = SRC;
+        by_udp(data, seal_msg(&m, data));
+        by_relay(data, seal_msg(&m, data));
+        assert_int_equal(t.known, 0);
+        assert_int_equal(ms_ping(t.ms, PEER, 1, 0, now), ERR_NONE);
+        assert_int_equal(peer(PEER)->pings.count, 1);
+        m.pong.txid = peer(PEER)->pings.p[0].txid;
+        m.pong.seen = disco_relay_addr(REGION);
+        by_relay(data, seal_msg(&m, data));
+        assert_int_equal(t.known, 1);
+        by_relay(data, seal_msg(&m, data));
+        assert_int_equal(t.known, 1);
+        assert_false(ms_peer_is_direct(peer(PEER), now));   /* by relay proves no path */
+}
+
+/* Two nodes of one disco key: both learn where it is. */
+static void test_shared_key(void **state)
+{
+        (void)state;
+        uint8_t data[2048];
+        struct key_private other;
+        struct disco_msg m = ping(9);
+        key_generate(&other);
+        add_peer(TWIN, &other);
+        by_udp(data, seal_msg(&m, data));
+        assert_non_null(path_find(&peer(PEER)->paths, SRC));
+        assert_non_null(path_find(&peer(TWIN)->paths, SRC));
+        drops_are(0, 0, 0);
+}
+
+/* A disco key of the map with which no box can be made (a low-order point): every packet of it is a forgery. */
+static void test_bad_disco_key(void **state)
+{
+        (void)state;
+        uint8_t data[2048] = {0};
+        struct ms_peer_config c = {.key = key_node_public(&t.node), .home = REGION};
+        c.disco.b[0] = 1;
+        assert_int_equal(ms_peer_set(t.ms, PEER, &c, loop_now(t.loop)), ERR_NONE);
+        memcpy(data, disco_magic, DISCO_MAGIC_LEN);
+        data[DISCO_MAGIC_LEN] = 1;
+        by_udp(data, 200);
+        by_udp(data, 200);
+        drops_are(0, 2, 0);
+        assert_true(ms_slot_find(t.ms, PEER)->bad_disco);
+        assert_int_equal(ms_ping(t.ms, PEER, 1, 0, loop_now(t.loop)), ERR_NONE);   /* and sending to it harms nobody */
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_ping_makes_a_candidate, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_strangers, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_forged, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_unreadable, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_call_by_udp_is_nothing, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_relay_messages_are_left_alone, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_pongs, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_shared_key, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_bad_disco_key, set_up, tear_down),
+        };
+        if (crypto_init() != ERR_NONE)
+                return 1;
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
