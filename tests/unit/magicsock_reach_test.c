@@ -1,0 +1,281 @@
+/* Who we are to others: the home relay, our endpoints, and changes of network.  No relay answers here, so it is the rules
+ * for that which are seen; those with one are in magicsock_loopback_test.c and in the lab. */
+#include "tests/unit/check.h"
+
+#include "base/crypto.h"
+#include "base/dial.h"
+#include "magicsock/internal.h"
+
+static struct {
+        struct loop *loop;
+        struct dialer *dialer;
+        struct pkt_pool *pool;
+        struct ms *ms;
+        struct derp_node nodes[3];
+        struct derp_region regions[3];
+        struct derpmap map;
+        int home;
+        unsigned homes, reports, published;
+        size_t endpoints;
+} t;
+
+static void on_home(void *arg, int region, mono_t now)
+{
+        (void)now;
+        assert_ptr_equal(arg, &t);
+        t.home = region;
+        t.homes++;
+}
+
+static void on_report(void *arg, const struct netcheck_report *r, mono_t now)
+{
+        (void)r;
+        (void)now;
+        assert_ptr_equal(arg, &t);
+        t.reports++;
+}
+
+static void on_endpoints(void *arg, const struct ms_endpoint *eps, size_t n, mono_t now)
+{
+        (void)now;
+        assert_ptr_equal(arg, &t);
+        assert_true(n <= MS_ENDPOINTS_MAX);
+        for (size_t i = 0; i < n; i++)
+                assert_true(eps[i].addr.port != 0);
+        t.endpoints = n;
+        t.published++;
+}
+
+/* Regions 1 to n, whose relays are on a port of ours where nobody listens. */
+static void make_map(size_t n)
+{
+        for (size_t i = 0; i < n; i++) {
+                t.nodes[i] = (struct derp_node){.hostname = "127.0.0.1", .ipv4 = "127.0.0.1", .ipv6 = "none", .stun_port = 1,
+                        .derp_port = 1};
+                t.regions[i] = (struct derp_region){.id = (int)i + 1, .code = "x", .score = 1, .node_count = 1,
+                        .nodes = &t.nodes[i]};
+        }
+        t.map = (struct derpmap){.region_count = n, .regions = t.regions};
+}
+
+static mono_t now(void)
+{
+        return loop_now(t.loop);
+}
+
+static void open_ms(bool no_udp)
+{
+        static const struct ms_callbacks cb = {.on_home = on_home, .on_report = on_report, .on_endpoints = on_endpoints};
+        struct key_private us;
+        t.ms = ms_new(t.loop, t.pool, t.dialer, &(struct ms_opts){.no_udp = no_udp, .cb = &cb, .arg = &t});
+        assert_non_null(t.ms);
+        key_generate(&us);
+        ms_set_keys(t.ms, &us);
+}
+
+static int set_up(void **state)
+{
+        (void)state;
+        memset(&t, 0, sizeof(t));
+        t.loop = loop_new();
+        t.dialer = dialer_new(t.loop);
+        t.pool = pkt_pool_new(256);
+        t.home = -1;
+        return 0;
+}
+
+static int tear_down(void **state)
+{
+        (void)state;
+        ms_free(t.ms);
+        bool whole = pkt_pool_free_count(t.pool) == 256;
+        pkt_pool_free(t.pool);
+        dialer_free(t.dialer);
+        loop_free(t.loop);
+        return whole ? 0 : -1;
+}
+
+static void until(const unsigned *counter, unsigned n)
+{
+        mono_t end = mono_add_ms(mono_now(), 30000);
+        while (*counter < n && !mono_reached(mono_now(), end))
+                loop_once(t.loop, 20);
+        assert_true(*counter >= n);
+}
+
+static void start(size_t regions)
+{
+        make_map(regions);
+        ms_set_derp_map(t.ms, &t.map, now());
+        ms_set_active(t.ms, true, now());
+}
+
+/* With one relay in the map there is nothing to find out. */
+static void test_only_choice(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(1);
+        assert_int_equal(t.home, 1);
+        assert_int_equal(ms_home(t.ms), 1);
+}
+
+static void test_some_home_is_better_than_none(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(3);
+        assert_int_equal(ms_home(t.ms), 0);
+        until(&t.homes, 1);
+        int first = t.home;
+        assert_in_range(first, 1, 3);
+        /* Found anew it is the same one, so that peers find us where they last did. */
+        ms_set_active(t.ms, false, now());
+        ms_set_derp_map(t.ms, NULL, now());
+        assert_int_equal(t.home, 0);
+        t.homes = 0;
+        start(3);
+        until(&t.homes, 1);
+        assert_int_equal(t.home, first);
+}
+
+static void test_no_home_where_none_is_wanted(void **state)
+{
+        (void)state;
+        open_ms(true);
+        make_map(3);
+        t.nodes[0].stun_only = true;
+        t.regions[1].avoid = true;
+        t.regions[2].no_measure_no_home = true;
+        ms_set_derp_map(t.ms, &t.map, now());
+        ms_set_active(t.ms, true, now());
+        until(&t.reports, 1);
+        assert_int_equal(ms_home(t.ms), 0);
+        assert_int_equal(t.homes, 0);
+}
+
+static void test_forced_home(void **state)
+{
+        (void)state;
+        open_ms(true);
+        ms_set_home(t.ms, 2, now());   /* before there is a map: kept for then */
+        assert_int_equal(ms_home(t.ms), 0);
+        start(3);
+        assert_int_equal(t.home, 2);
+        ms_set_home(t.ms, 3, now());
+        assert_int_equal(t.home, 3);
+        ms_set_home(t.ms, 77, now());   /* which the map does not have */
+        assert_int_equal(ms_home(t.ms), 3);
+        ms_set_home(t.ms, 0, now());    /* the choice is netcheck's again, which knows nothing better */
+        assert_int_equal(ms_home(t.ms), 3);
+}
+
+static void test_map_without_the_home(void **state)
+{
+        (void)state;
+        struct derpmap other;
+        open_ms(true);
+        start(1);
+        assert_int_equal(t.home, 1);
+        make_map(2);
+        other = (struct derpmap){.region_count = 1, .regions = &t.regions[1]};
+        ms_set_derp_map(t.ms, &other, now());
+        assert_int_equal(t.homes, 3);   /* lost, and the other one taken */
+        assert_int_equal(t.home, 2);
+}
+
+static void test_network_goes_and_comes(void **state)
+{
+        (void)state;
+        struct key_private peer;
+        key_generate(&peer);
+        open_ms(true);
+        start(1);
+        assert_int_equal(ms_peer_set(t.ms, 0, &(struct ms_peer_config){.key = key_node_public(&peer), .home = 1}, now()), ERR_NONE);
+        until(&t.reports, 1);
+        ms_set_network_up(t.ms, false, now());
+        ms_set_network_up(t.ms, false, now());
+        struct pkt *p = pkt_get(t.pool);
+        assert_int_equal(ms_send(t.ms, 0, &p, 1, now()), ERR_STATE);
+        assert_int_equal(ms_drops(t.ms, MS_DROP_INACTIVE), 1);
+        assert_int_equal(ms_ping(t.ms, 0, 1, 0, now()), ERR_STATE);
+        unsigned before = t.reports;
+        ms_restun(t.ms, true, now());   /* in vain */
+        ms_set_network_up(t.ms, true, now());
+        until(&t.reports, before + 1);
+        p = pkt_get(t.pool);
+        assert_int_equal(ms_send(t.ms, 0, &p, 1, now()), ERR_NONE);
+}
+
+/* Asked for while one runs: another follows, and not two at a time. */
+static void test_reports_follow_each_other(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(1);
+        assert_true(netrun_running(t.ms->netrun));
+        ms_restun(t.ms, false, now());
+        ms_restun(t.ms, true, now());
+        until(&t.reports, 2);
+}
+
+static void test_endpoints_and_changes(void **state)
+{
+        (void)state;
+        const struct ms_endpoint *eps;
+        open_ms(false);
+        uint16_t port = ms_port(t.ms, IP_V4);
+        assert_true(port != 0);
+        start(1);
+        until(&t.reports, 1);
+        size_t n = ms_endpoints(t.ms, &eps);
+        assert_int_equal(n, t.endpoints);
+        for (size_t i = 0; i < n; i++)
+                if (eps[i].type == MS_ENDPOINT_LOCAL && eps[i].addr.ip.family == IP_V4)
+                        assert_int_equal(eps[i].addr.port, port);
+        /* A small change makes the endpoints anew, a great one the sockets too, on the same port. */
+        unsigned published = t.published;
+        ms_link_changed(t.ms, false, now());
+        until(&t.reports, 2);
+        assert_int_equal(t.published, published);   /* and the same ones are no news */
+        ms_link_changed(t.ms, true, now());
+        until(&t.reports, 3);
+        assert_int_equal(ms_port(t.ms, IP_V4), port);
+        assert_int_equal(t.published, published);
+}
+
+/* A socket that the kernel took away is opened anew, but not with every packet. */
+static void test_dead_socket(void **state)
+{
+        (void)state;
+        open_ms(false);
+        start(1);
+        int fd = t.ms->udp[0].sock.fd;
+        assert_true(fd >= 0);
+        ms_reach_socket_error(t.ms, mono_add_ms(now(), 100000));
+        mono_t first = t.ms->rebound;
+        assert_true(sock_is_open(&t.ms->udp[0].sock));
+        ms_reach_socket_error(t.ms, mono_add_ms(now(), 101000));
+        assert_int_equal(t.ms->rebound.ns, first.ns);
+        ms_reach_socket_error(t.ms, mono_add_ms(now(), 105001));
+        assert_true(t.ms->rebound.ns > first.ns);
+        assert_true(sock_is_open(&t.ms->udp[0].sock));
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_only_choice, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_some_home_is_better_than_none, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_no_home_where_none_is_wanted, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_forced_home, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_map_without_the_home, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_network_goes_and_comes, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_reports_follow_each_other, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_endpoints_and_changes, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_dead_socket, set_up, tear_down),
+        };
+        if (crypto_init() != ERR_NONE)
+                return 1;
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
