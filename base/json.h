@@ -24,11 +24,6 @@ json_t *json_arr(const json_t *obj, const char *key);   /* borrowed; NULL if not
 json_t *json_obj(const json_t *obj, const char *key);   /* borrowed; NULL if not an object */
 bool json_has(const json_t *obj, const char *key);      /* present and not null */
 
-/* RFC 3339 time as Go writes it <-> nanoseconds since 1970; "0001-01-01T00:00:00Z" is 0. */
-ERR_CHECK enum err time_parse(const char *s, int64_t *ret_ns);
-enum { TIME_STR_MAX = 40 };
-const char *time_str(int64_t ns, char out[TIME_STR_MAX]);
-
 /* Streaming: calls fn for each element of the arrays at the top-level members `keys` (ends with NULL) of
  * the object in text, parsed one at a time, in the order they stand; memory holds one element.  The rest of
  * the object comes back in *ret_rest (a new reference) without those members; a wanted member that is null

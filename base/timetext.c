@@ -1,5 +1,6 @@
-#include "base/json.h"
+#include "base/timetext.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "base/mono.h"

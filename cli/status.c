@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/mono.h"
+#include "base/timetext.h"
 #include "cli/command.h"
 #include "cli/table.h"
 #include "cli/text.h"

@@ -8,6 +8,7 @@
 #include "base/crypto.h"
 #include "base/json.h"
 #include "base/mono.h"
+#include "base/timetext.h"
 
 /* A login that has not got its first map yet; ours alone, so that a crash does not lose a key already sent. */
 #define PENDING_KEY "_pending-profile"

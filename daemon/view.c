@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/timetext.h"
 #include "daemon/control/peercaps.h"
 #include "daemon/localapi/status.h"
 #include "daemon/netsync.h"

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/mono.h"
+#include "base/timetext.h"
 
 #define SKEW_IGNORED_NS (60 * NS_PER_SEC)
 

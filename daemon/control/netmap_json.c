@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/timetext.h"
 
 static json_t *prefixes_json(const struct prefix *p, uint32_t n)
 {

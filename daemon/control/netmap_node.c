@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/timetext.h"
 
 /* Bytes of the strings' texts and of the array of pointers to them. */
 static size_t strings_size(const char *const *list, uint32_t n)

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/mono.h"
+#include "base/timetext.h"
 
 enum { RETRY_MAX_S = 3600 };
 

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/crypto.h"
 #include "base/json.h"
+#include "base/timetext.h"
 #include "daemon/profile.h"
 #include "tests/unit/fixture.h"
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "base/timetext.h"
 #include "daemon/localapi/status.h"
 #include "tests/unit/fixture.h"
 
