@@ -1,26 +1,19 @@
 #include "base/crypto.h"
 
-#include <limits.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/aead.h"
 #include "base/log.h"
 #include "base/openssl.h"
 #include "base/reader.h"
 
-enum { HASH_BLOCK = 64, NONCE_LEN = 12 };
+enum { HASH_BLOCK = 64 };
 
 /* Fetched once: naming an algorithm at each use costs more than sealing a small packet. */
-static EVP_CIPHER *chachapoly;
 static EVP_MD *blake2s_md;
 static EVP_MAC *blake2s_keyed;
-
-struct aead {
-        EVP_CIPHER_CTX *ctx;
-        int sealing;   /* the direction ctx is set up for: 1 seal, 0 open */
-        uint8_t key[AEAD_KEY_LEN];
-};
 
 /* For what can only fail when memory is out or crypto_init() was forgotten. */
 static void must(bool worked, const char *what)
@@ -33,7 +26,7 @@ static void must(bool worked, const char *what)
 
 enum err crypto_init(void)
 {
-        if (chachapoly != NULL)
+        if (blake2s_keyed != NULL)
                 return ERR_NONE;
         if (sodium_init() < 0)
                 return ERR_IO;
@@ -41,8 +34,7 @@ enum err crypto_init(void)
         blake2s_keyed = EVP_MAC_fetch(NULL, "BLAKE2SMAC", NULL);
         if (blake2s_md == NULL || blake2s_keyed == NULL)
                 return ERR_UNSUPPORTED;
-        chachapoly = EVP_CIPHER_fetch(NULL, "ChaCha20-Poly1305", NULL);
-        return chachapoly != NULL ? ERR_NONE : ERR_UNSUPPORTED;
+        return aead_init();
 }
 
 void crypto_random(void *out, size_t n)
@@ -73,90 +65,6 @@ void crypto_wipe(void *p, size_t n)
 bool crypto_eq(const void *a, const void *b, size_t n)
 {
         return sodium_memcmp(a, b, n) == 0;
-}
-
-struct aead *aead_new(const uint8_t key[AEAD_KEY_LEN])
-{
-        struct aead *a = calloc(1, sizeof(*a));
-        if (a == NULL)
-                return NULL;
-        memcpy(a->key, key, AEAD_KEY_LEN);
-        a->sealing = 1;
-        a->ctx = EVP_CIPHER_CTX_new();
-        if (a->ctx == NULL || EVP_CipherInit_ex2(a->ctx, chachapoly, a->key, NULL, a->sealing, NULL) != 1) {
-                aead_free(a);
-                return NULL;
-        }
-        return a;
-}
-
-void aead_free(struct aead *a)
-{
-        if (a == NULL)
-                return;
-        EVP_CIPHER_CTX_free(a->ctx);
-        crypto_wipe(a, sizeof(*a));
-        free(a);
-}
-
-/* A session seals with one key and opens with the other, so this changes once in its life at most. */
-static bool aead_turn(struct aead *a, int sealing)
-{
-        if (a->sealing == sealing)
-                return true;
-        if (EVP_CipherInit_ex2(a->ctx, NULL, a->key, NULL, sealing, NULL) != 1)
-                return false;
-        a->sealing = sealing;
-        return true;
-}
-
-static bool aead_start(struct aead *a, uint64_t counter)
-{
-        uint8_t nonce[NONCE_LEN] = {0};
-        store_le64(nonce + 4, counter);
-        return EVP_CipherInit_ex2(a->ctx, NULL, NULL, nonce, -1, NULL) == 1;
-}
-
-static bool seal_one(struct aead *a, const struct aead_op *op)
-{
-        int n = 0, rest = 0;
-        if (op->len > INT_MAX - AEAD_TAG_LEN || !aead_start(a, op->counter))
-                return false;
-        if (op->len > 0 && EVP_EncryptUpdate(a->ctx, op->dst, &n, op->src, (int)op->len) != 1)
-                return false;
-        uint8_t *tag = op->dst + op->len;
-        return EVP_EncryptFinal_ex(a->ctx, tag, &rest) == 1 &&
-               EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_GET_TAG, AEAD_TAG_LEN, tag) == 1;
-}
-
-static bool open_one(struct aead *a, const struct aead_op *op)
-{
-        uint8_t tag[AEAD_TAG_LEN];
-        int n = 0, rest = 0;
-        if (op->len < AEAD_TAG_LEN || op->len > INT_MAX || !aead_start(a, op->counter))
-                return false;
-        size_t len = op->len - AEAD_TAG_LEN;
-        memcpy(tag, op->src + len, sizeof(tag));
-        if (EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_TAG, AEAD_TAG_LEN, tag) != 1)
-                return false;
-        if (len > 0 && EVP_DecryptUpdate(a->ctx, op->dst, &n, op->src, (int)len) != 1)
-                return false;
-        uint8_t none[EVP_MAX_BLOCK_LENGTH];
-        return EVP_DecryptFinal_ex(a->ctx, none, &rest) == 1;
-}
-
-void aead_seal_burst(struct aead *a, struct aead_op *ops, size_t n)
-{
-        bool ready = aead_turn(a, 1);
-        for (size_t i = 0; i < n; i++)
-                ops[i].ok = ready && seal_one(a, &ops[i]);
-}
-
-void aead_open_burst(struct aead *a, struct aead_op *ops, size_t n)
-{
-        bool ready = aead_turn(a, 0);
-        for (size_t i = 0; i < n; i++)
-                ops[i].ok = ready && open_one(a, &ops[i]);
 }
 
 void aead_seal(const uint8_t key[AEAD_KEY_LEN], const uint8_t nonce[12], const void *ad, size_t ad_len,

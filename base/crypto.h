@@ -1,7 +1,8 @@
 /* base/crypto.h - the primitives everything else is built from, behind one door.
  *
  * ChaCha20-Poly1305 (RFC 8439), BLAKE2s (RFC 7693), X25519 (RFC 7748), HMAC and HKDF over BLAKE2s as in
- * Noise and WireGuard, NaCl box.  libcrypto does packets (struct aead) and BLAKE2s, libsodium the rest.
+ * Noise and WireGuard, NaCl box.  Packets (struct aead) are done by one of the backends in base/aead.h, BLAKE2s by
+ * libcrypto, the rest by libsodium.
  * Call crypto_init() once before anything else.  Thread-safe but for struct aead, which one thread owns.
  * Out of memory in a function that cannot say so ends the process.
  */

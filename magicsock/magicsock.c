@@ -189,12 +189,12 @@ static void take_batch(struct ms *ms, struct pkt **got, size_t got_count, mono_t
         struct pkt *pkts[SOCK_VIEWS_MAX];
         struct ms_source srcs[SOCK_VIEWS_MAX];
         size_t n = 0;
+        if (!ms_can_send(ms)) {
+                ms->drops[MS_DROP_INACTIVE] += got_count;
+                return;
+        }
         for (size_t i = 0; i < got_count; i++) {
                 struct pkt *p = got[i];
-                if (!ms_can_send(ms)) {
-                        ms->drops[MS_DROP_INACTIVE]++;
-                        continue;
-                }
                 if (!take_datagram(ms, p, now))
                         continue;
                 p->peer = MS_SLOT_NONE;

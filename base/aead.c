@@ -1,0 +1,283 @@
+#include "base/aead.h"
+
+#include <limits.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/chapoly.h"
+#include "base/crypto.h"
+#include "base/openssl.h"
+#include "base/reader.h"
+
+enum { NONCE_LEN = 12 };
+
+struct aead {
+        const struct backend *backend;
+        EVP_CIPHER_CTX *ctx;   /* NULL: this backend has no use for it */
+        int sealing;           /* the direction ctx is set up for: 1 seal, 0 open */
+        uint8_t key[AEAD_KEY_LEN];
+};
+
+struct backend {
+        const char *name;
+        bool (*available)(void);
+        bool (*prepare)(struct aead *a);   /* NULL: nothing to do */
+        void (*seal)(struct aead *a, struct aead_op *ops, size_t n);
+        void (*open)(struct aead *a, struct aead_op *ops, size_t n);
+};
+
+/* ---- libcrypto ---- */
+
+/* Fetched once: naming an algorithm at each use costs more than sealing a small packet. */
+static EVP_CIPHER *cipher;
+
+static bool evp_available(void)
+{
+        if (cipher == NULL)
+                cipher = EVP_CIPHER_fetch(NULL, "ChaCha20-Poly1305", NULL);
+        return cipher != NULL;
+}
+
+static bool evp_prepare(struct aead *a)
+{
+        a->sealing = 1;
+        a->ctx = EVP_CIPHER_CTX_new();
+        return a->ctx != NULL && EVP_CipherInit_ex2(a->ctx, cipher, a->key, NULL, a->sealing, NULL) == 1;
+}
+
+/* A session seals with one key and opens with the other, so this changes once in its life at most. */
+static bool evp_turn(struct aead *a, int sealing)
+{
+        if (a->sealing == sealing)
+                return true;
+        if (EVP_CipherInit_ex2(a->ctx, NULL, a->key, NULL, sealing, NULL) != 1)
+                return false;
+        a->sealing = sealing;
+        return true;
+}
+
+static bool evp_start(struct aead *a, uint64_t counter)
+{
+        uint8_t nonce[NONCE_LEN] = {0};
+        store_le64(nonce + 4, counter);
+        return EVP_CipherInit_ex2(a->ctx, NULL, NULL, nonce, -1, NULL) == 1;
+}
+
+static bool evp_seal_one(struct aead *a, const struct aead_op *op)
+{
+        int n = 0, rest = 0;
+        if (op->len > INT_MAX - AEAD_TAG_LEN || !evp_start(a, op->counter))
+                return false;
+        if (op->len > 0 && EVP_EncryptUpdate(a->ctx, op->dst, &n, op->src, (int)op->len) != 1)
+                return false;
+        uint8_t *tag = op->dst + op->len;
+        return EVP_EncryptFinal_ex(a->ctx, tag, &rest) == 1 &&
+               EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_GET_TAG, AEAD_TAG_LEN, tag) == 1;
+}
+
+static bool evp_open_one(struct aead *a, const struct aead_op *op)
+{
+        uint8_t tag[AEAD_TAG_LEN];
+        int n = 0, rest = 0;
+        if (op->len < AEAD_TAG_LEN || op->len > INT_MAX || !evp_start(a, op->counter))
+                return false;
+        size_t len = op->len - AEAD_TAG_LEN;
+        memcpy(tag, op->src + len, sizeof(tag));
+        if (EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_SET_TAG, AEAD_TAG_LEN, tag) != 1)
+                return false;
+        if (len > 0 && EVP_DecryptUpdate(a->ctx, op->dst, &n, op->src, (int)len) != 1)
+                return false;
+        uint8_t none[EVP_MAX_BLOCK_LENGTH];
+        return EVP_DecryptFinal_ex(a->ctx, none, &rest) == 1;
+}
+
+static void evp_seal(struct aead *a, struct aead_op *ops, size_t n)
+{
+        bool ready = evp_turn(a, 1);
+        for (size_t i = 0; i < n; i++)
+                ops[i].ok = ready && evp_seal_one(a, &ops[i]);
+}
+
+static void evp_open(struct aead *a, struct aead_op *ops, size_t n)
+{
+        bool ready = evp_turn(a, 0);
+        for (size_t i = 0; i < n; i++)
+                ops[i].ok = ready && evp_open_one(a, &ops[i]);
+}
+
+/* ---- our own, where vectors are wide ---- */
+
+enum { LONELY_MIN = 192 };   /* a packet longer than this has no use for the width when it comes alone */
+
+static bool is_lonely(const struct aead *a, const struct aead_op *ops, size_t n)
+{
+        return n == 1 && ops[0].len > LONELY_MIN && a->ctx != NULL;
+}
+
+static bool own_prepare(struct aead *a)
+{
+        return !evp_available() || evp_prepare(a);
+}
+
+static void own_seal(struct aead *a, struct aead_op *ops, size_t n)
+{
+        if (is_lonely(a, ops, n))
+                evp_seal(a, ops, n);
+        else
+                chapoly_seal(a->key, ops, n);
+}
+
+static void own_open(struct aead *a, struct aead_op *ops, size_t n)
+{
+        if (is_lonely(a, ops, n))
+                evp_open(a, ops, n);
+        else
+                chapoly_open(a->key, ops, n);
+}
+
+/* ---- libsodium ---- */
+
+static bool sodium_available(void)
+{
+        return true;
+}
+
+static void sodium_seal(struct aead *a, struct aead_op *ops, size_t n)
+{
+        uint8_t nonce[NONCE_LEN] = {0};
+        for (size_t i = 0; i < n; i++) {
+                store_le64(nonce + 4, ops[i].counter);
+                ops[i].ok = crypto_aead_chacha20poly1305_ietf_encrypt(ops[i].dst, NULL, ops[i].src, ops[i].len, NULL, 0,
+                                    NULL, nonce, a->key) == 0;
+        }
+}
+
+static void sodium_open(struct aead *a, struct aead_op *ops, size_t n)
+{
+        uint8_t nonce[NONCE_LEN] = {0};
+        for (size_t i = 0; i < n; i++) {
+                store_le64(nonce + 4, ops[i].counter);
+                ops[i].ok = crypto_aead_chacha20poly1305_ietf_decrypt(ops[i].dst, NULL, NULL, ops[i].src, ops[i].len, NULL,
+                                    0, nonce, a->key) == 0;
+        }
+}
+
+/* ---- the choice ---- */
+
+static const struct backend backends[] = {
+        {"avx2", chapoly_available, own_prepare, own_seal, own_open},
+        {"libcrypto", evp_available, evp_prepare, evp_seal, evp_open},
+        {"libsodium", sodium_available, NULL, sodium_seal, sodium_open},
+};
+
+enum { BACKENDS = sizeof(backends) / sizeof(backends[0]), TRIALS = 9, TRIAL_LEN = 300 };
+
+static const struct backend *chosen;
+
+/* What one seals the other opens, and a changed bit is noticed: packets of many lengths in one burst. */
+static bool agrees(struct aead *a, struct aead *judge)
+{
+        static const uint8_t plain[TRIAL_LEN] = {1, 2, 3};
+        uint8_t sealed[TRIALS][TRIAL_LEN + AEAD_TAG_LEN], back[TRIALS][TRIAL_LEN];
+        struct aead_op ops[TRIALS];
+        bool good = true;
+        for (size_t i = 0; i < TRIALS; i++)
+                ops[i] = (struct aead_op){.counter = (uint64_t)i << 31, .src = plain, .dst = sealed[i],
+                        .len = i == TRIALS - 1 ? 0 : TRIAL_LEN - 37 * i};
+        a->backend->seal(a, ops, TRIALS);
+        for (size_t i = 0; i < TRIALS; i++) {
+                ops[i].src = sealed[i];
+                ops[i].dst = back[i];
+                ops[i].len += AEAD_TAG_LEN;
+        }
+        for (int round = 0; round < 2; round++) {
+                struct aead *by = round == 0 ? judge : a;
+                sealed[3][5] ^= (uint8_t)round;
+                by->backend->open(by, ops, TRIALS);
+                for (size_t i = 0; i < TRIALS; i++) {
+                        bool spoilt = round == 1 && i == 3;
+                        good = good && ops[i].ok == !spoilt &&
+                               (spoilt || memcmp(back[i], plain, ops[i].len - AEAD_TAG_LEN) == 0);
+                }
+        }
+        return good;
+}
+
+static bool passes_test(const struct backend *b)
+{
+        struct aead judge = {.backend = &backends[BACKENDS - 1], .key = {7}}, a = {.backend = b, .key = {7}};
+        bool good = b->available() && (b->prepare == NULL || b->prepare(&a)) && agrees(&a, &judge);
+        EVP_CIPHER_CTX_free(a.ctx);
+        return good;
+}
+
+enum err aead_init(void)
+{
+        for (size_t i = 0; i < BACKENDS; i++)
+                if (passes_test(&backends[i])) {
+                        chosen = &backends[i];
+                        return ERR_NONE;
+                }
+        return ERR_UNSUPPORTED;
+}
+
+size_t aead_backend_count(void)
+{
+        return BACKENDS;
+}
+
+const char *aead_backend_name(size_t i)
+{
+        return backends[i].name;
+}
+
+bool aead_backend_works(size_t i)
+{
+        return passes_test(&backends[i]);
+}
+
+void aead_backend_choose(size_t i)
+{
+        chosen = &backends[i];
+}
+
+size_t aead_backend_chosen(void)
+{
+        return (size_t)(chosen - backends);
+}
+
+/* ---- one key ---- */
+
+struct aead *aead_new(const uint8_t key[AEAD_KEY_LEN])
+{
+        struct aead *a = calloc(1, sizeof(*a));
+        if (a == NULL)
+                return NULL;
+        memcpy(a->key, key, AEAD_KEY_LEN);
+        a->backend = chosen;
+        if (a->backend->prepare != NULL && !a->backend->prepare(a)) {
+                aead_free(a);
+                return NULL;
+        }
+        return a;
+}
+
+void aead_free(struct aead *a)
+{
+        if (a == NULL)
+                return;
+        EVP_CIPHER_CTX_free(a->ctx);
+        crypto_wipe(a, sizeof(*a));
+        free(a);
+}
+
+void aead_seal_burst(struct aead *a, struct aead_op *ops, size_t n)
+{
+        a->backend->seal(a, ops, n);
+}
+
+void aead_open_burst(struct aead *a, struct aead_op *ops, size_t n)
+{
+        a->backend->open(a, ops, n);
+}
