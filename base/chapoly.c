@@ -453,8 +453,8 @@ static void seal_group(const uint32_t key[8], struct aead_op *ops, size_t n)
 {
         struct pass pass = {0};
         uint8_t once[GROUP][32], tag[GROUP][AEAD_TAG_LEN];
-        const uint8_t *text[GROUP];
-        size_t len[GROUP];
+        const uint8_t *text[GROUP] = {0};
+        size_t len[GROUP] = {0};
         for (size_t i = 0; i < n; i++) {
                 pass_add_key(&pass, key, ops[i].counter, once[i]);
                 pass_add_text(&pass, key, &ops[i], ops[i].len);
@@ -476,8 +476,8 @@ static void open_group(const uint32_t key[8], struct aead_op *const *ops, size_t
 {
         struct pass pass = {0};
         uint8_t once[GROUP][32], tag[GROUP][AEAD_TAG_LEN];
-        const uint8_t *text[GROUP];
-        size_t len[GROUP];
+        const uint8_t *text[GROUP] = {0};
+        size_t len[GROUP] = {0};
         for (size_t i = 0; i < n; i++) {
                 pass_add_key(&pass, key, ops[i]->counter, once[i]);
                 text[i] = ops[i]->src;
