@@ -35,6 +35,19 @@ enum { DIAL_LOOKUP_MS = 2500 };
 void dialer_remember(struct dialer *d, const char *host, struct ip ip);
 size_t dialer_remembered(const struct dialer *d, const char *host, struct ip ret[LASTGOOD_ADDRS]);
 
+/* Somebody else than the kernel makes some of the connections.  Both return -1 with errno, ENOTSUP: the kernel is to. */
+enum { DIALER_NAME_LEN = 13 };
+struct dialer_ways {
+        /* A non-blocking socket of this type, connected to that address or being so. */
+        int (*open)(void *arg, struct addr to, int type);
+        /* The name in the abstract namespace of a socket that listens for one stream of this process to that address;
+         * libcurl, which insists on connecting, is led there. */
+        int (*listen)(void *arg, struct addr to, uint8_t ret_name[DIALER_NAME_LEN]);
+};
+void dialer_set_ways(struct dialer *d, const struct dialer_ways *w, void *arg);
+/* A socket that way, or by the kernel, without mark; before is told of the latter before it connects, and may be NULL. */
+int dialer_socket(struct dialer *d, struct addr to, int type, void (*before)(int fd, int family));
+
 enum dial_tls { DIAL_PLAIN, DIAL_TLS };
 
 struct dial_opts {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/log.h"
@@ -327,6 +328,32 @@ void dialer_set_mark(struct dialer *d, uint32_t mark)
         d->mark = mark;
 }
 
+void dialer_set_ways(struct dialer *d, const struct dialer_ways *w, void *arg)
+{
+        d->ways = w;
+        d->ways_arg = arg;
+}
+
+int dialer_socket(struct dialer *d, struct addr to, int type, void (*before)(int fd, int family))
+{
+        struct sockaddr_storage sa;
+        socklen_t len = addr_to_sockaddr(to, &sa);
+        int fd = d->ways != NULL ? d->ways->open(d->ways_arg, to, type) : -1;
+        if (fd >= 0 || (d->ways != NULL && errno != ENOTSUP))
+                return fd;
+        fd = socket(sa.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return -1;
+        if (before != NULL)
+                before(fd, sa.ss_family);
+        if (connect(fd, (struct sockaddr *)&sa, len) == 0 || errno == EINPROGRESS)
+                return fd;
+        int e = errno;
+        close(fd);
+        errno = e;
+        return -1;
+}
+
 void dialer_remember(struct dialer *d, const char *host, struct ip ip)
 {
         lastgood_put(&d->known, host, ip);
@@ -355,6 +382,24 @@ static void refusal_expired(struct timer *timer, mono_t now)
 {
         struct transfer *t = container_of(timer, struct transfer, refusal);
         t->on_done(t, now);
+}
+
+/* Its address may be changed, and what connects to it is led to a socket of ours. */
+static curl_socket_t on_socket_wanted(void *arg, curlsocktype purpose, struct curl_sockaddr *sa)
+{
+        struct dialer *d = ((struct transfer *)arg)->dialer;
+        _Static_assert(sizeof(sa->addr.sa_data) == 1 + DIALER_NAME_LEN, "an abstract name begins with a zero byte");
+        uint8_t name[DIALER_NAME_LEN];
+        if (purpose == CURLSOCKTYPE_IPCXN && sa->socktype == SOCK_STREAM) {
+                if (d->ways->listen(d->ways_arg, addr_from_sockaddr(&sa->addr), name) == 0) {
+                        *sa = (struct curl_sockaddr){.family = AF_UNIX, .socktype = SOCK_STREAM, .addrlen = sizeof(sa->addr)};
+                        sa->addr.sa_family = AF_UNIX;
+                        memcpy(sa->addr.sa_data + 1, name, sizeof(name));
+                } else if (errno != ENOTSUP) {
+                        return CURL_SOCKET_BAD;
+                }
+        }
+        return socket(sa->family, sa->socktype | SOCK_CLOEXEC, sa->protocol);
 }
 
 /* Without the right to mark, the socket follows the ordinary routes: better than none. */
@@ -495,6 +540,10 @@ static bool set_common(struct transfer *t, const struct transfer_target *to, con
         ok = ok && curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)t->timeout_ms) == CURLE_OK;
         ok = ok && curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, discard) == CURLE_OK;
         ok = ok && curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, discard) == CURLE_OK;
+        if (t->dialer->ways != NULL) {
+                ok = ok && curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_socket_wanted) == CURLE_OK;
+                ok = ok && curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, t) == CURLE_OK;
+        }
         ok = ok && curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_socket_made) == CURLE_OK;
         ok = ok && curl_easy_setopt(e, CURLOPT_SOCKOPTDATA, t) == CURLE_OK;
         ok = ok && curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK;

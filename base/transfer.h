@@ -38,6 +38,8 @@ struct transfer_multi {
 struct dialer {
         struct loop *loop;
         uint32_t mark;                  /* SO_MARK; 0 = none */
+        const struct dialer_ways *ways; /* NULL: the kernel connects all */
+        void *ways_arg;
         bool keeps;
         struct transfer_multi *kept;    /* NULL: no request since the last flush */
         struct timer idle;

@@ -1,6 +1,8 @@
 #include "daemon/backend_net.h"
 
+#include <errno.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
 
 #include "daemon/backend_state.h"
 #include "daemon/host/hostaddrs.h"
@@ -100,13 +102,20 @@ static struct dns_service *resolver(void *arg)
         return backend_dns(arg);
 }
 
+/* With an exit node it alone is asked; where there is a device, the host asks it as well. */
+static bool may_ask_host(void *arg)
+{
+        const struct backend *b = arg;
+        return !b->o.userspace || !backend_wants_exit_node(b);
+}
+
 static const char *suffix(void *arg)
 {
         const char *s = backend_netmap(arg)->magic_dns_suffix;
         return s != NULL ? s : "";
 }
 
-static const struct dialout_ops dialout_ops = {way, is_outside, resolver, suffix};
+static const struct dialout_ops dialout_ops = {way, is_outside, resolver, may_ask_host, suffix};
 
 struct dialout *backend_dialout(struct backend *b)
 {
@@ -116,6 +125,45 @@ struct dialout *backend_dialout(struct backend *b)
 struct loop *backend_loop(struct backend *b)
 {
         return b->o.loop;
+}
+
+/* ---- sockets for those who know no stack ---- */
+
+/* -1: errno; ENOTSUP: the kernel's affair. */
+static int inside_way(struct backend *b, struct ip *to, struct ip *ret_local)
+{
+        const char *why;
+        enum dialout_way w = way(b, to, ret_local, &why);
+        errno = w == DIALOUT_NOWHERE ? EHOSTUNREACH : ENOTSUP;
+        return w == DIALOUT_STACK ? 0 : -1;
+}
+
+static int open_inside(void *arg, struct addr to, int type)
+{
+        struct backend *b = arg;
+        struct ip local;
+        return inside_way(b, &to.ip, &local) == 0 ? inside_open(b->inside, local, to, type) : -1;
+}
+
+static int listen_inside(void *arg, struct addr to, uint8_t ret_name[DIALER_NAME_LEN])
+{
+        struct backend *b = arg;
+        struct ip local;
+        return inside_way(b, &to.ip, &local) == 0 ? inside_listen(b->inside, local, to, ret_name) : -1;
+}
+
+static const struct dialer_ways ways = {open_inside, listen_inside};
+
+void backend_net_reach(struct backend *b, struct dns_service *s)
+{
+        if (b->o.userspace)
+                dns_service_set_ways(s, &ways, b);
+}
+
+void backend_net_reach_by(struct backend *b, struct dialer *d)
+{
+        if (b->o.userspace)
+                dialer_set_ways(d, &ways, b);
 }
 
 /* ---- what comes in ---- */
@@ -142,9 +190,16 @@ static bool to_kernel(const struct backend *b, struct ip *ip)
 
 static enum forward_way where_tcp(void *arg, struct stack_syn *s, struct addr from, struct addr *to)
 {
-        (void)s;
-        (void)from;
-        return to_kernel(arg, &to->ip) ? FORWARD_KERNEL : FORWARD_REFUSE;
+        struct backend *b = arg;
+        int fd[2];
+        bool to_peerapi = b->peerapi != NULL && to->port != 0 && addr_eq(*to, b->peerapi_at[to->ip.family == IP_V6]);
+        if (!to_peerapi)
+                return to_kernel(b, &to->ip) ? FORWARD_KERNEL : FORWARD_REFUSE;
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) != 0)
+                return FORWARD_REFUSE;
+        peerapi_add(b->peerapi, fd[1], from);
+        forward_to_socket(b->forward, s, fd[0]);
+        return FORWARD_TAKEN;
 }
 
 static bool where_udp(void *arg, struct addr from, struct addr *to)
@@ -213,9 +268,11 @@ bool backend_net_open(struct backend *b)
         b->netstack = netstack_new(b->o.loop, &stack_ops, b);
         b->forward = forward_new(b->o.loop, where_tcp, b);
         b->udp = udp_new(b->o.loop, where_udp, b);
+        b->inside = b->udp != NULL ? inside_new(b->o.loop, b->udp) : NULL;
+        backend_net_reach(b, b->dns);
         b->ping = ping_new(b->o.loop, &ping_ops, b);
         b->pingprog = pingprog_new(b->o.loop, on_ping_answered, b);
-        return b->netstack != NULL && b->forward != NULL && b->udp != NULL && b->ping != NULL && b->pingprog != NULL;
+        return b->netstack != NULL && b->forward != NULL && b->inside != NULL && b->ping != NULL && b->pingprog != NULL;
 }
 
 void backend_net_close(struct backend *b)
@@ -223,6 +280,7 @@ void backend_net_close(struct backend *b)
         dialout_free(b->dialout);
         pingprog_free(b->pingprog);
         ping_free(b->ping);
+        inside_free(b->inside);
         udp_free(b->udp);
         forward_free(b->forward);
         netstack_free(b->netstack);

@@ -12,7 +12,9 @@
 #include <stdint.h>
 
 struct backend;
+struct dialer;
 struct dialout;
+struct dns_service;
 struct loop;
 
 bool backend_net_open(struct backend *b);    /* false: out of memory */
@@ -20,4 +22,7 @@ void backend_net_close(struct backend *b);
 void backend_net_packet(struct backend *b, const uint8_t *pkt, size_t len);
 /* Connections by name or address, as this node sees them. */
 struct dialout *backend_dialout(struct backend *b);
+/* What they connect to goes where dialout goes, too. */
+void backend_net_reach(struct backend *b, struct dns_service *s);
+void backend_net_reach_by(struct backend *b, struct dialer *d);
 struct loop *backend_loop(struct backend *b);

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "daemon/backend_net.h"
+#include "daemon/peerapi/listen.h"
 #include "tun/filter.h"
 
 uint16_t backend_peerapi_port(const struct backend *b, enum ip_family family)
@@ -55,6 +57,8 @@ static struct dns_service *proxy_dns(struct backend *b)
         if (b->proxy_dns == NULL) {
                 b->proxy_dns = dns_service_new(b->o.loop);
                 b->proxy_dns_stale = true;
+                if (b->proxy_dns != NULL)
+                        backend_net_reach(b, b->proxy_dns);
         }
         if (b->proxy_dns != NULL && b->proxy_dns_stale) {
                 struct dns_config *c = backend_dns_for_peers(b);
@@ -118,7 +122,11 @@ static void open_at(struct backend *b, const struct ip want[2])
                 at->ip = want[i];
                 if (!ip_is_set(want[i]))
                         continue;
-                if (peerapi_listen(b->peerapi, want[i], b->o.tun_name, &at->port) != ERR_NONE)
+                if (b->o.userspace) {
+                        at->port = peerapi_port(want[i], 0);
+                        peerapi_serve_at(b->peerapi, *at);
+                        log_info("PeerAPI at %s", addr_str(*at, text));
+                } else if (peerapi_listen(b->peerapi, want[i], b->o.tun_name, &at->port) != ERR_NONE)
                         log_warn("no PeerAPI at %s: %s", ip_str(want[i], text), strerror(errno));
                 else
                         log_info("PeerAPI at %s", addr_str(*at, text));
@@ -129,7 +137,7 @@ void backend_apply_peerapi(struct backend *b)
 {
         const struct netmap *nm = backend_netmap(b);
         struct ip want[2] = {0};
-        if (b->o.tun_name == NULL)
+        if (b->o.tun_name == NULL && !b->o.userspace)
                 return;
         for (uint32_t i = 0; b->configured && nm->self != NULL && i < nm->self->address_count; i++) {
                 struct ip ip = nm->self->addresses[i].ip;

@@ -5,6 +5,7 @@
 #include "daemon/control/client.h"
 #include "daemon/dns/quad100.h"
 #include "daemon/host/osdns.h"
+#include "daemon/inside.h"
 #include "daemon/netstack/forward.h"
 #include "daemon/netstack/ping.h"
 #include "daemon/netstack/udp.h"
@@ -60,7 +61,8 @@ struct backend {
         bool proxy_dns_stale;
         struct dialout *dialout;
         struct netstack *netstack;     /* NULL: there is a TUN device */
-        struct forward *forward;       /* these four as well */
+        struct forward *forward;       /* these as well */
+        struct inside *inside;
         struct udp *udp;
         struct ping *ping;
         struct pingprog *pingprog;

@@ -297,7 +297,8 @@ static const char *open_back(struct daemon *d)
         d->engine = engine_new(d->loop, &eo, &backend_engine_callbacks, d->backend);
         if (d->engine == NULL)
                 return strerror(errno);
-        d->api = (struct api){d->backend, d->notify, d->profiles, d->opt.userspace ? NULL : d->inside};
+        backend_net_reach_by(d->backend, d->inside);
+        d->api = (struct api){d->backend, d->notify, d->profiles, d->inside};
         backend_run(d->backend, d->engine);
         if (!d->opt.userspace) {
                 d->osdns = osdns_open(d->loop, tun_name(d->tun), &osdns_cb, d);

@@ -198,15 +198,12 @@ static void hear_icmp(int fd, int family)
 static bool start_udp(struct dns_forward *w, size_t i)
 {
         struct way *way = &w->ways[i];
-        struct sockaddr_storage to;
-        socklen_t len = addr_to_sockaddr(w->tries[i].addr, &to);
-        int fd = socket(to.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        int fd = dialer_socket(w->f->dialer, w->tries[i].addr, SOCK_DGRAM, hear_icmp);
         if (fd < 0)
                 return false;
         way->udp_id = (uint16_t)crypto_random_u32();
         store_be16(w->msg, way->udp_id);
-        hear_icmp(fd, to.ss_family);
-        if (connect(fd, (struct sockaddr *)&to, len) == 0 && send(fd, w->msg, w->q.len, MSG_NOSIGNAL) >= 0 &&
+        if (send(fd, w->msg, w->q.len, MSG_NOSIGNAL) >= 0 &&
                 loop_watch(w->f->loop, &way->udp, fd, LOOP_READ) == ERR_NONE)
                 return true;
         close(fd);
@@ -226,7 +223,7 @@ static void on_tcp(void *arg, uint8_t *msg, size_t len, mono_t now)
 
 static bool start_tcp(struct dns_forward *w, size_t i)
 {
-        w->ways[i].tcp = tcp_leg_start(w->f->loop, w->tries[i].addr, &w->q, on_tcp, &w->ways[i]);
+        w->ways[i].tcp = tcp_leg_start(w->f->loop, w->f->dialer, w->tries[i].addr, &w->q, on_tcp, &w->ways[i]);
         return w->ways[i].tcp != NULL;
 }
 

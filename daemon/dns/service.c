@@ -30,6 +30,11 @@ struct dns_service *dns_service_new(struct loop *l)
         return NULL;
 }
 
+void dns_service_set_ways(struct dns_service *s, const struct dialer_ways *w, void *arg)
+{
+        dialer_set_ways(s->dialer, w, arg);
+}
+
 void dns_service_free(struct dns_service *s)
 {
         if (s == NULL)

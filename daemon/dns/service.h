@@ -16,6 +16,8 @@ struct dns_service;
 
 struct dns_service *dns_service_new(struct loop *l);   /* NULL: out of memory */
 void dns_service_free(struct dns_service *s);
+/* How its upstreams are reached; see base/dial.h. */
+void dns_service_set_ways(struct dns_service *s, const struct dialer_ways *w, void *arg);
 /* Consumes c.  What is on its way to an upstream of before is answered all the same. */
 void dns_service_set(struct dns_service *s, struct dns_config *c);
 const struct dns_config *dns_service_config(const struct dns_service *s);

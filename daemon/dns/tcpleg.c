@@ -93,10 +93,16 @@ static void on_ready(struct watch *w, unsigned events, mono_t now)
                 read_in(t, now);
 }
 
-struct tcp_leg *tcp_leg_start(struct loop *l, struct addr to, const struct dns_query *q, tcp_leg_fn fn, void *arg)
+static void no_delay(int fd, int family)
 {
-        struct sockaddr_storage sa;
-        socklen_t sa_len = addr_to_sockaddr(to, &sa);
+        (void)family;
+        int one = 1;
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
+struct tcp_leg *tcp_leg_start(struct loop *l, struct dialer *d, struct addr to, const struct dns_query *q, tcp_leg_fn fn,
+        void *arg)
+{
         struct tcp_leg *t = calloc(1, sizeof(*t) + 2 + q->len);
         if (t == NULL)
                 return NULL;
@@ -109,11 +115,8 @@ struct tcp_leg *tcp_leg_start(struct loop *l, struct addr to, const struct dns_q
         store_be16(t->out, (uint16_t)q->len);
         memcpy(t->out + 2, q->msg, q->len);
         store_be16(t->out + 2, t->id);
-        int one = 1, fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        if (fd >= 0)
-                (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        if (fd >= 0 && (connect(fd, (struct sockaddr *)&sa, sa_len) == 0 || errno == EINPROGRESS) &&
-                loop_watch(l, &t->watch, fd, LOOP_READ | LOOP_WRITE) == ERR_NONE)
+        int fd = dialer_socket(d, to, SOCK_STREAM, no_delay);
+        if (fd >= 0 && loop_watch(l, &t->watch, fd, LOOP_READ | LOOP_WRITE) == ERR_NONE)
                 return t;
         if (fd >= 0)
                 close(fd);

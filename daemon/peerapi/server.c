@@ -26,6 +26,7 @@ struct peerapi {
         void *arg;
         struct httpd *httpd;
         struct door doors[2];      /* IPv4, IPv6 */
+        struct addr at[2];         /* where they lead */
         struct timer pause;        /* armed: out of descriptors, nobody is let in for a moment */
 };
 
@@ -161,20 +162,19 @@ static void serve(struct peerapi_req *r, const char *url, const char *method)
 
 /* ---- requests ---- */
 
-static struct addr end_of(int fd, int (*get)(int, struct sockaddr *, socklen_t *))
+/* As whoever accepted it saw it: a connection through the stack has a socket without addresses. */
+static struct addr peer_of(const struct httpd_req *http)
 {
-        struct sockaddr_storage sa;
-        socklen_t len = sizeof(sa);
-        return get(fd, (struct sockaddr *)&sa, &len) == 0 ? addr_from_sockaddr((struct sockaddr *)&sa) : (struct addr){0};
+        const union MHD_ConnectionInfo *ci = MHD_get_connection_info(http->conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        return ci != NULL && ci->client_addr != NULL ? addr_from_sockaddr(ci->client_addr) : (struct addr){0};
 }
 
 static void route(void *arg, struct httpd_req *http, const char *url, const char *method)
 {
         struct peerapi_req *r = container_of(http, struct peerapi_req, http);
-        int fd = httpd_fd(http);
         r->p = arg;
-        r->self = end_of(fd, getsockname);
-        r->peer = end_of(fd, getpeername);
+        r->peer = peer_of(http);
+        r->self = r->p->at[r->peer.ip.family == IP_V6];
         serve(r, url, method);
 }
 
@@ -225,6 +225,23 @@ static void on_knock(struct watch *w, unsigned events, mono_t now)
         httpd_run(p->httpd);
 }
 
+void peerapi_serve_at(struct peerapi *p, struct addr at)
+{
+        p->at[at.ip.family == IP_V6] = at;
+}
+
+void peerapi_add(struct peerapi *p, int fd, struct addr from)
+{
+        struct sockaddr_storage sa;
+        socklen_t len = addr_to_sockaddr(from, &sa);
+        if (!p->ops->is_peer(p->arg, from.ip)) {
+                close(fd);
+                return;
+        }
+        httpd_add(p->httpd, fd, (struct sockaddr *)&sa, len);
+        httpd_run_soon(p->httpd);
+}
+
 enum err peerapi_listen(struct peerapi *p, struct ip ip, const char *ifname, uint16_t *ret_port)
 {
         struct door *d = &p->doors[ip.family == IP_V6];
@@ -232,6 +249,8 @@ enum err peerapi_listen(struct peerapi *p, struct ip ip, const char *ifname, uin
         if (d->watch.fd >= 0)
                 return ERR_FULL;
         enum err e = peerapi_socket(ip, ifname, &fd, ret_port);
+        if (e == ERR_NONE)
+                peerapi_serve_at(p, (struct addr){ip, *ret_port});
         if (e == ERR_NONE && (e = loop_watch(p->loop, &d->watch, fd, LOOP_READ)) != ERR_NONE)
                 close(fd);
         return e;

@@ -41,5 +41,10 @@ void peerapi_free(struct peerapi *p);   /* hangs up on everybody; NULL is fine *
 /* One address a family; see peerapi_socket().  ERR_FULL: that family is taken. */
 ERR_CHECK enum err peerapi_listen(struct peerapi *p, struct ip ip, const char *ifname, uint16_t *ret_port);
 
+/* Serves at an address that no socket has; connections come by peerapi_add(). */
+void peerapi_serve_at(struct peerapi *p, struct addr at);
+/* A connection that somebody else accepted for that address, from this peer; the socket is consumed. */
+void peerapi_add(struct peerapi *p, int fd, struct addr from);
+
 /* Once for each resolve().  Length 0: the query was none. */
 void peerapi_answer(struct peerapi_req *r, const uint8_t *msg, size_t len);

@@ -276,7 +276,8 @@ static void no_such_name(struct dialout_call *c)
 static void ask_host(struct dialout_call *c)
 {
         static const enum ip_family families[] = {IP_V4, IP_V6};
-        for (size_t i = 0; !c->ours && i < 2; i++)
+        bool may = !c->ours && c->d->ops->may_ask_host(c->d->arg);
+        for (size_t i = 0; may && i < 2; i++)
                 if (lookup_start(c->d->lookup, c->id, c->host, families[i]) == ERR_NONE)
                         c->host_left++;
         if (c->host_left == 0)

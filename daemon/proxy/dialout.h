@@ -24,6 +24,7 @@ struct dialout_ops {
         enum dialout_way (*way)(void *arg, struct ip *dst, struct ip *ret_local, const char **ret_why);
         bool (*is_outside)(void *arg, struct ip dst);
         struct dns_service *(*resolver)(void *arg);
+        bool (*may_ask_host)(void *arg);    /* for names that the resolver does not know */
         const char *(*suffix)(void *arg);   /* of the tailnet's names; "" = none */
 };
 

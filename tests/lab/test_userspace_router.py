@@ -12,6 +12,7 @@ import time
 import pytest
 
 from lab import wait_for
+from nameserver import Nameserver
 from traffic_host import Echo, Wire, ask_tcp, ask_udp
 from userspace import Userspace, read_exactly, socks5
 
@@ -153,17 +154,28 @@ def test_no_route_no_rule_no_way(net):
 
 def test_many_connections_at_once(net):
     _, alpha, gate, server = net
-    Echo(server)
-    results = []
+    listener = server.sock(socket.SOCK_STREAM, bind=(server.address, 7090), timeout=0.2)
+    listener.listen(512)
+    results, over = [], threading.Event()
 
-    def one():
-        results.append(ask_tcp(alpha, server.address, timeout=20))
+    def serve():
+        while not over.is_set():
+            try:
+                c, who = listener.accept()
+            except socket.timeout:
+                continue
+            with c:
+                c.sendall(who[0].encode())
 
-    threads = [threading.Thread(target=one) for _ in range(200)]
+    server_thread = threading.Thread(target=serve, daemon=True)
+    server_thread.start()
+    threads = [threading.Thread(target=lambda: results.append(ask_tcp(alpha, server.address, 7090, 20))) for _ in range(200)]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
+    over.set()
+    server_thread.join()
     assert results.count("10.77.0.1") == 200, results.count(None)
 
 
@@ -226,3 +238,37 @@ def test_exit_node_as_its_user_without_a_device(exit_net):
     assert not wire.seen, "nothing went beside the exit node"
     omega.tailscale("set", "--exit-node=")
     assert by_socks(omega, web.address) == omega.router.wan4
+
+
+def test_names_and_peerapi_through_the_exit_node(exit_net):
+    lab, alpha, omega, gate, web, _ = exit_net
+    names = Nameserver(web, web.address, web.address)
+    gate.sh(f"echo nameserver {web.address} >/etc/resolv.conf")
+    lab.control.call("dns", dns={"Proxied": True, "Domains": ["mesh.example"]})
+    for a, b in ((alpha, gate), (gate, alpha), (omega, gate)):
+        assert f"hit peerapi of {b.ip} ({b.name})" in a.tailscale("ping", "--peerapi", "-c", "1", b.name).stdout
+        assert "via ICMP" in a.tailscale("ping", "--icmp", "-c", "1", b.name).stdout
+    omega.tailscale("set", "--exit-node=gate")
+    alpha.tailscale("set", "--exit-node=gate")
+    assert by_socks(omega, "web.example") == gate.router.wan4, "found as the exit node finds it"
+    assert ("web.example", 1) in names.asked
+    assert by_socks(omega, "x.nosuch.example") == 4
+    answer = alpha.run("getent", "ahostsv4", "other.example").stdout
+    names.stop()
+    assert web.address in answer
+
+
+def test_a_name_server_inside_the_tailnet(lab):
+    lab.servers("--gather", "0.1")
+    alpha, beta, web = add_userspace(lab, "alpha", lab.router()), lab.host("beta", lab.router()), lab.host("web")
+    alpha.join()
+    beta.join()
+    alpha.wait_peer(beta)
+    Echo(web)
+    names = Nameserver(beta, beta.ip, web.address, size=3000)
+    lab.control.call("dns", dns={"Proxied": True, "Domains": ["mesh.example"], "Routes": {"corp.example": [{"Addr": beta.ip}]}})
+    wait_for("the name is known", lambda: by_socks(alpha, "web.corp.example") == alpha.router.wan4, 10)
+    assert ("web.corp.example", 1) in names.asked, "asked through the stack"
+    long = alpha.tailscale("dns", "query", "long.corp.example", "txt").stdout
+    names.stop()
+    assert "x" * 200 in long, "and by TCP, when it does not fit"
