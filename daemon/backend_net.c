@@ -97,6 +97,12 @@ static bool is_outside(void *arg, struct ip dst)
         return !ip_is_tailnet(dst) && !is_own(b, dst) && !backend_wants_exit_node(b) && route_bits(b, dst) < 0;
 }
 
+static int datagram(void *arg, struct ip local, struct addr to)
+{
+        struct backend *b = arg;
+        return inside_open(b->inside, local, to, SOCK_DGRAM);
+}
+
 static struct dns_service *resolver(void *arg)
 {
         return backend_dns(arg);
@@ -115,7 +121,7 @@ static const char *suffix(void *arg)
         return s != NULL ? s : "";
 }
 
-static const struct dialout_ops dialout_ops = {way, is_outside, resolver, may_ask_host, suffix};
+static const struct dialout_ops dialout_ops = {way, is_outside, datagram, resolver, may_ask_host, suffix};
 
 struct dialout *backend_dialout(struct backend *b)
 {

@@ -452,6 +452,22 @@ struct dialout_call *dialout_resolve(struct dialout *d, const char *host, dialou
         return c;
 }
 
+int dialout_datagram(struct dialout *d, struct addr to)
+{
+        struct ip local;
+        const char *why;
+        switch (d->ops->way(d->arg, &to.ip, &local, &why)) {
+        case DIALOUT_STACK:
+                return d->ops->datagram(d->arg, local, to);
+        case DIALOUT_KERNEL:
+                return dialout_socket(to, SOCK_DGRAM);
+        case DIALOUT_NOWHERE:
+                break;
+        }
+        errno = EHOSTUNREACH;
+        return -1;
+}
+
 bool dialout_is_outside(struct dialout *d, struct ip dst)
 {
         return d->ops->is_outside(d->arg, dst);

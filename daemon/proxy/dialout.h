@@ -23,6 +23,8 @@ struct dialout_ops {
         /* May change *dst (an address of ours is this host).  STACK: *ret_local is the source.  NOWHERE: *ret_why. */
         enum dialout_way (*way)(void *arg, struct ip *dst, struct ip *ret_local, const char **ret_why);
         bool (*is_outside)(void *arg, struct ip dst);
+        /* One that leads through the stack; where way() says so. */
+        int (*datagram)(void *arg, struct ip local, struct addr to);
         struct dns_service *(*resolver)(void *arg);
         bool (*may_ask_host)(void *arg);    /* for names that the resolver does not know */
         const char *(*suffix)(void *arg);   /* of the tailnet's names; "" = none */
@@ -58,6 +60,8 @@ void dialout_cancel(struct dialout_call *c);   /* NULL is fine */
 /* Only the addresses of a name, for who decides by them; as above, error OK or not. */
 typedef void (*dialout_resolved_fn)(void *arg, enum dialout_error error, const struct ip *ips, size_t n);
 struct dialout_call *dialout_resolve(struct dialout *d, const char *host, dialout_resolved_fn fn, void *arg);
+/* A socket for datagrams to there and from there alone, by the same way; -1: errno. */
+int dialout_datagram(struct dialout *d, struct addr to);
 bool dialout_is_outside(struct dialout *d, struct ip dst);   /* not in the tailnet, nor reached through it */
 /* Starts to connect a socket of the kernel; -1: errno. */
 int dialout_socket(struct addr to, int type);

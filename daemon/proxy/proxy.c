@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "daemon/proxy/associate.h"
 #include "daemon/proxy/httphead.h"
 #include "daemon/proxy/socks5.h"
 
@@ -20,7 +21,7 @@ struct listener {
         bool socks5, http;
 };
 
-enum phase { PHASE_FIRST, PHASE_GREETING, PHASE_REQUEST, PHASE_HTTP, PHASE_DIALING, PHASE_RELAY };
+enum phase { PHASE_FIRST, PHASE_GREETING, PHASE_REQUEST, PHASE_HTTP, PHASE_DIALING, PHASE_RELAY, PHASE_ASSOCIATED };
 
 struct client {
         struct proxy *p;
@@ -31,6 +32,7 @@ struct client {
         bool socks5;
         struct dialout_call *call;
         struct relay *relay;
+        struct associate *associate;
         struct httphead head;
         struct httpbody body;
         size_t len;
@@ -57,6 +59,7 @@ static void client_free(struct client *c)
         loop_timer_stop(&c->timer);
         dialout_cancel(c->call);
         relay_free(c->relay);
+        associate_free(c->associate);
         *c->prev = c->next;
         if (c->next != NULL)
                 c->next->prev = c->prev;
@@ -234,6 +237,22 @@ static bool greeting(struct client *c)
         return true;
 }
 
+/* From now on the connection only says for how long. */
+static void associate(struct client *c)
+{
+        struct addr at;
+        c->phase = PHASE_ASSOCIATED;
+        c->len = 0;
+        loop_timer_stop(&c->timer);
+        c->associate = associate_new(c->p->loop, c->p->dialout, c->watch.fd, &at);
+        if (c->associate != NULL) {
+                say_socks5(c, SOCKS5_SUCCEEDED, at);
+                return;
+        }
+        say_socks5(c, SOCKS5_FAILURE, (struct addr){0});
+        hang_up(c);
+}
+
 static bool request(struct client *c)
 {
         struct socks5_request r;
@@ -242,17 +261,16 @@ static bool request(struct client *c)
         enum socks5_parsed p = socks5_request((const uint8_t *)c->in, c->len, &used, &r, &code);
         if (p == SOCKS5_MORE)
                 return false;
-        if (p == SOCKS5_DONE && r.command != SOCKS5_CONNECT) {
-                code = SOCKS5_COMMAND_UNKNOWN;
-                p = SOCKS5_BAD;
-        }
         if (p == SOCKS5_BAD) {
                 say_socks5(c, code, (struct addr){0});
                 hang_up(c);
                 return false;
         }
         take(c, used);
-        dial(c, r.host, r.port);
+        if (r.command == SOCKS5_ASSOCIATE)
+                associate(c);
+        else
+                dial(c, r.host, r.port);
         return false;
 }
 
@@ -301,6 +319,7 @@ static void understand(struct client *c)
                         break;
                 case PHASE_DIALING:
                 case PHASE_RELAY:
+                case PHASE_ASSOCIATED:
                         more = false;
                         break;
                 }
@@ -327,7 +346,8 @@ static void on_client(struct watch *w, unsigned events, mono_t now)
                 client_free(c);
                 return;
         }
-        c->len += (size_t)n;
+        if (c->phase != PHASE_ASSOCIATED)
+                c->len += (size_t)n;
         understand(c);
 }
 

@@ -5,11 +5,13 @@
 import hashlib
 import os
 import socket
+import struct
 import threading
 import time
 
 import pytest
 
+from lab import wait_for
 from traffic_host import Echo
 from userspace import HOME, Userspace, read_exactly, socks5
 
@@ -282,3 +284,38 @@ def test_nothing_of_the_host_is_touched_and_mistakes_are_named(net):
                                               f"--socket={HOME}/sock", flag]), check=False)
         assert done.returncode != 0 and says in done.stderr, (flag, done.stderr)
     assert "root" not in alpha.log() and "permitted" not in alpha.log().lower(), alpha.log()
+
+
+def test_datagrams_by_socks5(net):
+    lab, alpha, beta = net
+    Echo(beta)
+    web = lab.host("web")
+    Echo(web)
+    code, control, bound = socks5(alpha, "0.0.0.0", 0, command=3)
+    assert code == 0 and bound[:4] == b"\x7f\0\0\1"
+    at = ("127.0.0.1", struct.unpack("!H", bound[4:])[0])
+    s = alpha.sock(timeout=5)
+    for where, answer in ((b"\1" + socket.inet_aton(beta.ip), alpha.ip), (b"\3\4beta", alpha.ip),
+                          (b"\4" + socket.inet_pton(socket.AF_INET6, beta.ip6), alpha.ip6),
+                          (b"\1" + socket.inet_aton(web.address), alpha.router.wan4)):
+        s.sendto(b"\0\0\0" + where + struct.pack("!H", 7070) + b"who am I", at)
+        got = s.recv(200)
+        assert got[:3] == b"\0\0\0" and got.endswith(answer.encode()), (where, got)
+    s.settimeout(0.5)
+    for junk in (b"", b"\0\0\1" + where + b"\x1b\x9ehi", b"\0\0\0\1\1\2", b"\0\0\0\3\6nobody\0\7hi"):
+        s.sendto(junk, at)
+        with pytest.raises(socket.timeout):
+            s.recv(100)
+    control.close()
+    s.settimeout(5)
+
+    def gone():
+        try:
+            s.connect(at)
+            s.send(b"x")
+            s.recv(10)
+        except ConnectionRefusedError:
+            return True
+        except socket.timeout:
+            return False
+    wait_for("the association ends with its connection", gone)
