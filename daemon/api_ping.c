@@ -103,7 +103,7 @@ static void ask_peerapi(struct wait *w, const struct netmap_node *n)
         if (port == 0 || !ip_is_set(at))
                 res.error = "the peer has no PeerAPI at that address";
         else if (w->api->inside == NULL || (w->fetch = fetch_get(w->api->inside, w->url, &o, PAGE_MAX, on_fetched, w)) == NULL)
-                res.error = "the PeerAPI cannot be asked in userspace networking: use --tsmp or --icmp";
+                res.error = "no connection can be made through the tunnel: out of memory";
         if (res.error != NULL)
                 on_ping(w, &res);
 }
