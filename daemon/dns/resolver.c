@@ -72,8 +72,8 @@ static enum step say_host(struct work *w, const struct dns_host *h)
         case DNS_AXFR:
         case DNS_HINFO:
                 return say(w, own_flags(w->q), DNS_NOTIMP);
-        default:   /* the name is there, but has no such record */
-                return say(w, own_flags(w->q), DNS_NOERROR);
+        default:   /* the name is there, but has no such record; browsers ask for HTTPS again and again */
+                return say_none(w, DNS_NOERROR);
         }
 }
 

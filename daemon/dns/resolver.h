@@ -1,6 +1,6 @@
 /* daemon/dns/resolver.h - what a query of this host gets: an answer of ours, or which upstreams are asked.  Pure.
  *
- * Sources: RFC 1034/1035, RFC 2308 (SOA with negative answers), RFC 6761 and 7686 (.onion), RFC 6763 section 11
+ * Sources: RFC 1034/1035, RFC 2308 (SOA with all negative answers), RFC 6761 and 7686 (.onion), RFC 6763 section 11
  * (DNS-SD domains).
  */
 #pragma once
