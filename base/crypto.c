@@ -62,6 +62,13 @@ void crypto_wipe(void *p, size_t n)
         sodium_memzero(p, n);
 }
 
+uint64_t crypto_short_hash(const uint8_t key[SHORT_HASH_KEY_LEN], const void *data, size_t n)
+{
+        uint8_t out[crypto_shorthash_BYTES];
+        crypto_shorthash(out, data, n, key);
+        return load_le64(out);
+}
+
 bool crypto_eq(const void *a, const void *b, size_t n)
 {
         return sodium_memcmp(a, b, n) == 0;

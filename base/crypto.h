@@ -20,6 +20,7 @@ enum {
         HASH_LEN = 32,
         BOX_NONCE_LEN = 24,
         BOX_TAG_LEN = 16,
+        SHORT_HASH_KEY_LEN = 16,
 };
 
 ERR_CHECK enum err crypto_init(void);   /* ERR_UNSUPPORTED: libcrypto lacks one; again is harmless */
@@ -28,6 +29,8 @@ uint32_t crypto_random_u32(void);
 uint64_t crypto_random_below(uint64_t bound);   /* uniform in [0, bound); bound > 0 */
 void crypto_wipe(void *p, size_t n);
 bool crypto_eq(const void *a, const void *b, size_t n);   /* constant time */
+/* SipHash-2-4, for tables whose keys strangers choose: without the key no two are known to meet. */
+uint64_t crypto_short_hash(const uint8_t key[SHORT_HASH_KEY_LEN], const void *data, size_t n);
 
 /* A key schedule that lives as long as its session: no fetch, no allocation a packet. */
 struct aead;

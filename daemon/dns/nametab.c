@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crypto.h"
+
 struct entry {
         uint32_t hash, value;
         uint32_t at;           /* of the name in the block */
@@ -14,15 +16,13 @@ struct nametab {
         size_t count, cap;     /* cap: a power of two, more than count */
         uint8_t *block;
         size_t block_len, block_cap;
+        uint8_t key[SHORT_HASH_KEY_LEN];
 };
 
-/* FNV-1a: the names come from our own control server. */
-static uint32_t hash_of(const uint8_t *b, size_t n)
+/* Users choose the names of their nodes. */
+static uint32_t hash_of(const struct nametab *t, const uint8_t *b, size_t n)
 {
-        uint32_t h = 2166136261u;
-        for (size_t i = 0; i < n; i++)
-                h = (h ^ b[i]) * 16777619u;
-        return h;
+        return (uint32_t)crypto_short_hash(t->key, b, n);
 }
 
 struct nametab *nametab_new(void)
@@ -30,6 +30,7 @@ struct nametab *nametab_new(void)
         struct nametab *t = calloc(1, sizeof(*t));
         if (t == NULL)
                 return NULL;
+        crypto_random(t->key, sizeof(t->key));
         t->cap = 64;
         t->entries = calloc(t->cap, sizeof(*t->entries));
         if (t->entries != NULL)
@@ -97,7 +98,7 @@ bool nametab_add(struct nametab *t, const struct dns_name *n, uint32_t value, ui
 {
         if (2 * (t->count + 1) > t->cap && !grow(t))
                 return false;
-        uint32_t hash = hash_of(n->b, n->len), at;
+        uint32_t hash = hash_of(t, n->b, n->len), at;
         struct entry *e = find(t, n->b, n->len, hash);
         if (e->len == 0) {
                 if (!keep(t, n, &at))
@@ -111,7 +112,7 @@ bool nametab_add(struct nametab *t, const struct dns_name *n, uint32_t value, ui
 
 uint32_t nametab_get(const struct nametab *t, const struct dns_name *n)
 {
-        const struct entry *e = find(t, n->b, n->len, hash_of(n->b, n->len));
+        const struct entry *e = find(t, n->b, n->len, hash_of(t, n->b, n->len));
         return e->len != 0 ? e->value : NAMETAB_NONE;
 }
 
@@ -119,7 +120,7 @@ uint32_t nametab_longest(const struct nametab *t, const struct dns_name *n)
 {
         for (size_t at = 0; at < n->len; at += 1u + n->b[at]) {
                 size_t len = n->len - at;
-                const struct entry *e = find(t, n->b + at, len, hash_of(n->b + at, len));
+                const struct entry *e = find(t, n->b + at, len, hash_of(t, n->b + at, len));
                 if (e->len != 0)
                         return e->value;
         }
