@@ -429,9 +429,22 @@ static void h_check_forwarding(void *arg, struct lapi_req *r)
 
 static void h_check_gro(void *arg, struct lapi_req *r)
 {
-        (void)arg;
         char text[FORWARDING_TEXT_MAX];
-        forwarding_check_gro(text);
+        const struct api *a = arg;
+        const char *tun = backend_tun_name(a->backend);
+        text[0] = '\0';
+        if (tun != NULL)
+                forwarding_check_gro(tun, text);
+        lapi_reply_json(r, 200, json_pack("{s:s}", "Warning", text), LAPI_COMPACT);
+}
+
+static void h_set_gro(void *arg, struct lapi_req *r)
+{
+        char text[FORWARDING_TEXT_MAX] = "UDP GRO forwarding is of no use in userspace networking";
+        const struct api *a = arg;
+        const char *tun = backend_tun_name(a->backend);
+        if (tun != NULL)
+                forwarding_set_gro(tun, text);
         lapi_reply_json(r, 200, json_pack("{s:s}", "Warning", text), LAPI_COMPACT);
 }
 
@@ -470,6 +483,7 @@ const struct lapi_endpoint api_endpoints[] = {
         {"tka/status", LAPI_GET, 405, LAPI_READ, 0, h_tka_status},
         {"check-ip-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_check_forwarding},
         {"check-udp-gro-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_check_gro},
+        {"set-udp-gro-forwarding", 0, 405, LAPI_WRITE, 0, h_set_gro},
         {"upload-client-metrics", LAPI_POST, 405, LAPI_OPEN, 0, h_empty_object},
         {"update/check", LAPI_GET, 405, LAPI_OPEN, 0, h_update_check},
         {0},

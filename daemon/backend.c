@@ -481,6 +481,11 @@ bool backend_is_userspace(const struct backend *b)
         return b->o.userspace;
 }
 
+const char *backend_tun_name(const struct backend *b)
+{
+        return b->o.tun_name;
+}
+
 const char *backend_version(const struct backend *b)
 {
         return b->o.version;

@@ -93,6 +93,7 @@ void backend_forwarding_text(const struct backend *b, char out[FORWARDING_TEXT_M
 json_t *backend_netmap_json(const struct backend *b);
 const struct hostinfo_os *backend_os(const struct backend *b);
 const char *backend_version(const struct backend *b);
+const char *backend_tun_name(const struct backend *b);   /* NULL: there is no interface */
 bool backend_is_userspace(const struct backend *b);              /* there is no TUN device */
 uint16_t backend_peerapi_port(const struct backend *b, enum ip_family family);   /* 0: not open */
 /* The resolver, with all that changed so far taken into account. */

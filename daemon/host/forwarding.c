@@ -152,35 +152,95 @@ static bool read_features(int fd, const char *ifname, struct features *f)
         f->names->len = count;
         f->values->cmd = ETHTOOL_GFEATURES;
         f->values->size = blocks;
-        return ethtool(fd, ifname, f->names) && ethtool(fd, ifname, f->values) && f->names->len <= count;
+        return ethtool(fd, ifname, f->names) && ethtool(fd, ifname, f->values) && f->names->len <= count &&
+                f->values->size == blocks;
+}
+
+static int index_of(const struct features *f, const char *name)
+{
+        for (uint32_t i = 0; i < f->names->len; i++)
+                if (strncmp((const char *)f->names->data + (size_t)i * ETH_GSTRING_LEN, name, ETH_GSTRING_LEN) == 0)
+                        return (int)i;
+        return -1;
 }
 
 /* -1: the card knows no such feature. */
 static int feature(const struct features *f, const char *name)
 {
-        for (uint32_t i = 0; i < f->names->len; i++)
-                if (strncmp((const char *)f->names->data + (size_t)i * ETH_GSTRING_LEN, name, ETH_GSTRING_LEN) == 0)
-                        return (f->values->features[i / 32].active >> (i % 32)) & 1;
-        return -1;
+        int i = index_of(f, name);
+        return i >= 0 ? (int)(f->values->features[i / 32].active >> (i % 32)) & 1 : -1;
 }
 
-void forwarding_check_gro(char out[FORWARDING_TEXT_MAX])
+static void free_features(struct features *f)
+{
+        free(f->names);
+        free(f->values);
+}
+
+static const char gather[] = "rx-udp-gro-forwarding", list[] = "rx-gro-list";
+
+/* Unless the tunnel takes gathered packets, they would only be taken apart again before it. */
+static bool tunnel_takes_them(int fd, const char *tun)
+{
+        struct features f = {0};
+        bool yes = read_features(fd, tun, &f) && feature(&f, "tx-udp-segmentation") == 1;
+        free_features(&f);
+        return yes;
+}
+
+void forwarding_check_gro(const char *tun, char out[FORWARDING_TEXT_MAX])
 {
         char ifname[IFNAMSIZ];
         struct features f = {0};
         out[0] = '\0';
-        if (!default_interface(ifname))
-                return;
         int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && read_features(fd, ifname, &f)) {
-                int forwarding = feature(&f, "rx-udp-gro-forwarding"), list = feature(&f, "rx-gro-list");
-                if (forwarding == 0 || (forwarding == 1 && list == 1))
+        if (fd >= 0 && default_interface(ifname) && tunnel_takes_them(fd, tun) && read_features(fd, ifname, &f)) {
+                int forwarding = feature(&f, gather);
+                if (forwarding == 0 || (forwarding == 1 && feature(&f, list) == 1))
                         snprintf(out, FORWARDING_TEXT_MAX,
                                 "UDP GRO forwarding is not set up well on %s, which costs throughput of forwarded traffic: run "
-                                "'ethtool -K %s rx-udp-gro-forwarding on rx-gro-list off'", ifname, ifname);
+                                "'ethtool -K %s %s on %s off'", ifname, ifname, gather, list);
         }
-        free(f.names);
-        free(f.values);
+        free_features(&f);
         if (fd >= 0)
                 close(fd);
+}
+
+/* Asks for one on and one off; the other features stay.  A positive answer of the kernel says what it did not do. */
+static bool change(int fd, const char *ifname, const struct features *f)
+{
+        uint32_t blocks = f->values->size;
+        struct ethtool_sfeatures *s = calloc(1, sizeof(*s) + blocks * sizeof(s->features[0]));
+        int on = index_of(f, gather), off = index_of(f, list);
+        bool ok = false;
+        if (s != NULL && on >= 0) {
+                s->cmd = ETHTOOL_SFEATURES;
+                s->size = blocks;
+                s->features[on / 32].valid |= UINT32_C(1) << (on % 32);
+                s->features[on / 32].requested |= UINT32_C(1) << (on % 32);
+                if (off >= 0)
+                        s->features[off / 32].valid |= UINT32_C(1) << (off % 32);
+                ok = ethtool(fd, ifname, s);
+        }
+        free(s);
+        return ok;
+}
+
+void forwarding_set_gro(const char *tun, char out[FORWARDING_TEXT_MAX])
+{
+        char ifname[IFNAMSIZ] = "";
+        struct features f = {0};
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        out[0] = '\0';
+        if (!default_interface(ifname))
+                snprintf(out, FORWARDING_TEXT_MAX, "UDP GRO forwarding is left as it is: there is no default route");
+        else if (!tunnel_takes_them(fd, tun))
+                snprintf(out, FORWARDING_TEXT_MAX, "UDP GRO forwarding is left as it is: UDP segmentation is off on %s", tun);
+        else if (!read_features(fd, ifname, &f) || !change(fd, ifname, &f))
+                snprintf(out, FORWARDING_TEXT_MAX, "UDP GRO forwarding cannot be changed on %s: %s", ifname, strerror(errno));
+        free_features(&f);
+        if (fd >= 0)
+                close(fd);
+        if (out[0] == '\0')
+                forwarding_check_gro(tun, out);   /* the card may have refused without a word */
 }

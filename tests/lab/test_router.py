@@ -181,3 +181,26 @@ def test_ipv6_switched_off(lab):
     assert alpha.status()["Health"] == []
     alpha.stop()
     assert alpha.snapshot() == before
+
+
+def test_udp_gathering_is_hinted_at_and_can_be_set(lab):
+    """Who forwards is told of the card's setting, and a container's start script may have it set."""
+    lab.servers()
+    host = lab.host("alpha")
+    host.join()
+    host.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+
+    def warned():
+        return "rx-udp-gro-forwarding" in host.tailscale("set", "--advertise-routes=10.0.0.0/24").stdout
+
+    def ask(name, method="GET"):
+        return host.sh(f"curl -s -X {method} --unix-socket /run/tailscale/tailscaled.sock "
+                       f"http://local-tailscaled.sock/localapi/v0/{name}-udp-gro-forwarding")
+
+    if not warned():
+        pytest.skip("this kernel's tunnel takes no gathered UDP")
+    assert "ethtool -K eth0 rx-udp-gro-forwarding on rx-gro-list off" in ask("check")
+    assert ask("set", "POST").strip() == '{"Warning":""}'
+    assert ask("check").strip() == '{"Warning":""}' and not warned()
+    host.sh("ip route del default")
+    assert "there is no default route" in ask("set")
