@@ -14,6 +14,7 @@ struct slots {
         uint32_t cap;       /* a power of two; as many buckets as slots */
         uint32_t free;      /* slot + 1 */
         uint32_t used;
+        uint32_t first;     /* no slot below it is in use */
 };
 
 static uint32_t bucket_of(const struct slots *s, int64_t node_id)
@@ -90,6 +91,8 @@ enum err slots_take(struct slots *s, int64_t node_id, uint32_t *ret_slot, uint32
                         return ERR_FULL;
                 slot = s->free - 1;
                 s->free = s->at[slot].hash_next;
+                if (slot < s->first)
+                        s->first = slot;
                 uint32_t b = bucket_of(s, node_id);
                 s->at[slot].node_id = node_id;
                 s->at[slot].gen++;
@@ -126,10 +129,11 @@ int64_t slots_node(const struct slots *s, uint32_t slot, uint32_t gen)
         return s->at[slot].node_id;
 }
 
-int64_t slots_any(const struct slots *s)
+int64_t slots_any(struct slots *s)
 {
-        for (uint32_t i = 0; s->used > 0 && i < s->cap; i++)
-                if (s->at[i].node_id != 0)
-                        return s->at[i].node_id;
-        return 0;
+        if (s->used == 0)
+                return 0;
+        while (s->at[s->first].node_id == 0)
+                s->first++;
+        return s->at[s->first].node_id;
 }

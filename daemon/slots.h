@@ -21,4 +21,4 @@ ERR_CHECK enum err slots_take(struct slots *s, int64_t node_id, uint32_t *ret_sl
 bool slots_find(const struct slots *s, int64_t node_id, uint32_t *ret_slot);
 bool slots_release(struct slots *s, int64_t node_id, uint32_t *ret_slot);   /* false: had none */
 int64_t slots_node(const struct slots *s, uint32_t slot, uint32_t gen);     /* 0: not any more */
-int64_t slots_any(const struct slots *s);                                   /* some node id, 0: empty */
+int64_t slots_any(struct slots *s);                                         /* some node id, 0: empty */

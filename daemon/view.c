@@ -281,7 +281,7 @@ json_t *view_netcheck(const struct netcheck_report *r)
         json_object_set_new(o, "IPv6CanSend", json_boolean(r->ipv6_can_send));
         json_object_set_new(o, "IPv4CanSend", json_boolean(r->ipv4_can_send));
         json_object_set_new(o, "OSHasIPv6", json_boolean(r->os_has_ipv6));
-        json_object_set_new(o, "ICMPv4", json_boolean(r->icmpv4));
+        json_object_set_new(o, "ICMPv4", json_false());
         json_object_set_new(o, "MappingVariesByDestIP", tri_json(r->mapping_varies));
         json_object_set_new(o, "UPnP", tri_json(r->upnp));
         json_object_set_new(o, "PMP", tri_json(r->pmp));
@@ -294,6 +294,6 @@ json_t *view_netcheck(const struct netcheck_report *r)
         json_object_set_new(o, "GlobalV6Counters", counters_json(r->v6, r->v6_count));
         json_object_set_new(o, "GlobalV4", json_string(addr_str(r->global_v4, v4)));
         json_object_set_new(o, "GlobalV6", json_string(addr_str(r->global_v6, v6)));
-        json_object_set_new(o, "CaptivePortal", tri_json(r->captive_portal));
+        json_object_set_new(o, "CaptivePortal", json_null());
         return o;
 }

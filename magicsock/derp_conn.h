@@ -55,7 +55,6 @@ struct derp_mgr {
         struct key_private key;      /* zero: logged out */
         const struct derpmap *map;
         int home;
-        bool network_up;
         bool accepted;               /* a relay has let this key in: packets need not wait for the next */
         uint32_t last_id;
         struct derp_conn *conns;

@@ -53,7 +53,7 @@ static void close_all(struct derp_mgr *m, mono_t now)
 
 static bool may_connect(const struct derp_mgr *m)
 {
-        return m->network_up && m->map != NULL && !key_private_is_zero(&m->key);
+        return m->map != NULL && !key_private_is_zero(&m->key);
 }
 
 /* NULL: no such region, or no room or memory for another. */
@@ -118,7 +118,6 @@ struct derp_mgr *derp_mgr_new(struct loop *l, struct dialer *d, struct pkt_pool 
                 m->cb = *opts->cb;
         m->arg = opts->arg;
         m->plain = opts->plain;
-        m->network_up = true;
         m->queue_limit = pkt_pool_free_count(pool) / 4;
         if (m->queue_limit < DERP_MGR_QUEUE_MAX)
                 m->queue_limit = DERP_MGR_QUEUE_MAX;
@@ -209,17 +208,6 @@ void derp_mgr_set_home(struct derp_mgr *m, int region, mono_t now)
 int derp_mgr_home(const struct derp_mgr *m)
 {
         return m->home;
-}
-
-void derp_mgr_set_network_up(struct derp_mgr *m, bool up, mono_t now)
-{
-        if (up == m->network_up)
-                return;
-        m->network_up = up;
-        if (!up)
-                close_all(m, now);
-        else
-                dial_home(m, now);
 }
 
 void derp_mgr_check(struct derp_mgr *m, bool close_all_conns, mono_t now)

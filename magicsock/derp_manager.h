@@ -72,8 +72,6 @@ void derp_mgr_set_map(struct derp_mgr *m, const struct derpmap *map, mono_t now)
  * idle sweep.  A region the map does not have counts as 0. */
 void derp_mgr_set_home(struct derp_mgr *m, int region, mono_t now);
 int derp_mgr_home(const struct derp_mgr *m);
-/* Down closes all; up dials home. */
-void derp_mgr_set_network_up(struct derp_mgr *m, bool up, mono_t now);
 /* The network may have changed under us: every open connection is pinged and is replaced unless a byte
  * comes within 3 s; connections in backoff try at once.  close_all: do not ask, replace them now. */
 void derp_mgr_check(struct derp_mgr *m, bool close_all, mono_t now);

@@ -58,14 +58,12 @@ struct ms {
         struct key_private disco_key;
         struct disco_public disco_public;
         bool active;
-        bool network_up;
         bool polling;
 
         struct ms_udp udp[2];         /* IPv4, IPv6 */
         struct derp_mgr *derp;
         struct netrun *netrun;
         const struct derpmap *map;    /* borrowed */
-        int forced_home;
 
         struct ms_slot **slots;
         size_t slot_cap;

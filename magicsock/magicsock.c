@@ -12,7 +12,7 @@
 
 bool ms_can_send(const struct ms *ms)
 {
-        return ms->active && ms->network_up && !key_private_is_zero(&ms->node_key);
+        return ms->active && !key_private_is_zero(&ms->node_key);
 }
 
 struct ms_udp *ms_udp_for(struct ms *ms, struct addr to)
@@ -395,7 +395,6 @@ struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const
         ms->want_port = o->port;
         ms->mark = o->mark;
         ms->no_udp = o->no_udp;
-        ms->network_up = true;
         if (o->tun_name)
                 (void)str_copy(ms->tun_name, sizeof(ms->tun_name), o->tun_name);
         key_generate(&ms->disco_key);

@@ -98,8 +98,6 @@ struct disco_public ms_disco_public(const struct ms *ms);   /* made at start, ne
 void ms_set_active(struct ms *ms, bool active, mono_t now);
 /* Borrowed until replaced; NULL = none. */
 void ms_set_derp_map(struct ms *ms, const struct derpmap *map, mono_t now);
-/* Overrides netcheck's choice of home; 0 = let netcheck choose. */
-void ms_set_home(struct ms *ms, int region, mono_t now);
 int ms_home(const struct ms *ms);   /* 0 = none yet */
 /* Home changes only while control listens, as peers could not learn of it otherwise. */
 void ms_set_map_polling(struct ms *ms, bool polling, mono_t now);
@@ -147,10 +145,6 @@ bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *r
 
 /* Another network: new sockets (on the same port if it is free), fresh paths, fresh netcheck. */
 void ms_rebind(struct ms *ms, mono_t now);
-/* Addresses or routes changed.  major: as ms_rebind(); else only the endpoints are made anew. */
-void ms_link_changed(struct ms *ms, bool major, mono_t now);
-/* No usable interface: nothing is sent until it is up again. */
-void ms_set_network_up(struct ms *ms, bool up, mono_t now);
 /* Start a netcheck now, all regions if full. */
 void ms_restun(struct ms *ms, bool full, mono_t now);
 /* Our endpoints of this moment, at most MS_ENDPOINTS_MAX. */

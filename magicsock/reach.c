@@ -61,9 +61,7 @@ static void choose_home(struct ms *ms, int preferred, bool settle, mono_t now)
         int home = derp_mgr_home(ms->derp);
         size_t choices;
         int any = arbitrary_home(ms, &choices);
-        if (ms->forced_home && derpmap_region(ms->map, ms->forced_home))
-                set_home(ms, ms->forced_home, now);
-        else if (preferred && (home == 0 || ms->polling))
+        if (preferred && (home == 0 || ms->polling))
                 set_home(ms, preferred, now);
         else if (home == 0 && (settle || choices == 1))
                 set_home(ms, any, now);
@@ -296,26 +294,6 @@ void ms_reach_socket_error(struct ms *ms, mono_t now)
                 log_warn("UDP socket: %s; only relays can be used", strerror(errno));
 }
 
-void ms_link_changed(struct ms *ms, bool major, mono_t now)
-{
-        if (major)
-                ms_rebind(ms, now);
-        else
-                ms_restun(ms, false, now);
-}
-
-void ms_set_network_up(struct ms *ms, bool up, mono_t now)
-{
-        if (ms->network_up == up)
-                return;
-        ms->network_up = up;
-        derp_mgr_set_network_up(ms->derp, up, now);
-        if (up)
-                ms_reach_start(ms, now);
-        else
-                ms_reach_stop(ms);
-}
-
 void ms_set_derp_map(struct ms *ms, const struct derpmap *map, mono_t now)
 {
         int home = derp_mgr_home(ms->derp);
@@ -325,12 +303,6 @@ void ms_set_derp_map(struct ms *ms, const struct derpmap *map, mono_t now)
         if (home && derp_mgr_home(ms->derp) == 0 && ms->cb.on_home)
                 ms->cb.on_home(ms->arg, 0, now);
         ms_reach_start(ms, now);
-}
-
-void ms_set_home(struct ms *ms, int region, mono_t now)
-{
-        ms->forced_home = region;
-        choose_home(ms, 0, false, now);
 }
 
 int ms_home(const struct ms *ms)

@@ -108,8 +108,7 @@ void nc_free(struct netcheck *nc)
 static bool want_full(const struct netcheck *nc, const struct nc_start_args *args, mono_t now)
 {
         return args->full || !nc->have_last || !mono_is_set(nc->last_full)
-                || mono_diff_ns(now, nc->last_full) > FULL_EVERY_NS
-                || (!nc->last_report.udp && nc->last_report.captive_portal == NC_TRUE);
+                || mono_diff_ns(now, nc->last_full) > FULL_EVERY_NS;
 }
 
 enum err nc_start(struct netcheck *nc, const struct nc_start_args *args, mono_t now)

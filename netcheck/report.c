@@ -131,8 +131,6 @@ const char *nc_report_line(const struct netcheck_report *r, char *out, size_t ca
         append(out, cap, &at, "udp=%s", yes(r->udp));
         if (!r->ipv4)
                 append(out, cap, &at, " v4=false");
-        if (!r->udp)
-                append(out, cap, &at, " icmpv4=%s", yes(r->icmpv4));
         append(out, cap, &at, " v6=%s", yes(r->ipv6));
         if (!r->ipv6)
                 append(out, cap, &at, " v6os=%s", yes(r->os_has_ipv6));

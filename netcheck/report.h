@@ -36,10 +36,8 @@ struct netcheck_report {
         bool ipv4, ipv6;
         bool ipv4_can_send, ipv6_can_send;
         bool os_has_ipv6;
-        bool icmpv4;
         enum nc_tri mapping_varies;   /* MappingVariesByDestIP: a hard NAT */
         enum nc_tri upnp, pmp, pcp;
-        enum nc_tri captive_portal;
         int preferred;                /* PreferredDERP; 0 = unknown */
         size_t latency_count;         /* regions with any latency */
         struct nc_latency latency[DERPMAP_REGIONS_MAX];   /* ascending region */

@@ -190,9 +190,6 @@ static void test_refused_sends(void **state)
 {
         (void)state;
         assert_int_equal(send_len(&a, 99, &b, 5), ERR_NOT_FOUND);
-        derp_mgr_set_network_up(a.m, false, loop_now(l));
-        assert_int_equal(send_len(&a, 1, &b, 5), ERR_STATE);
-        derp_mgr_set_network_up(a.m, true, loop_now(l));
         derp_mgr_set_key(a.m, NULL, loop_now(l));
         assert_int_equal(send_len(&a, 1, &b, 5), ERR_STATE);
         derp_mgr_set_map(a.m, NULL, loop_now(l));
@@ -368,17 +365,6 @@ static void test_key_changes(void **state)
         UNTIL(derp_mgr_is_up(a.m, 1));
 }
 
-static void test_network_down_and_up(void **state)
-{
-        (void)state;
-        both_home(1);
-        derp_mgr_set_network_up(a.m, false, loop_now(l));
-        assert_false(derp_mgr_has_conn(a.m, 1));
-        assert_string_equal(a.detail, "");
-        derp_mgr_set_network_up(a.m, true, loop_now(l));
-        UNTIL(derp_mgr_is_up(a.m, 1));
-}
-
 static void test_check(void **state)
 {
         (void)state;
@@ -543,7 +529,7 @@ int main(void)
                 T(test_packets_both_ways), T(test_on_demand), T(test_refused_sends), T(test_queue_drops_the_oldest),
                 T(test_queues_leave_the_pool),
                 T(test_restart), T(test_refused_then_let_in), T(test_not_a_relay), T(test_second_node),
-                T(test_home_moves), T(test_map_changes), T(test_key_changes), T(test_network_down_and_up),
+                T(test_home_moves), T(test_map_changes), T(test_key_changes),
                 T(test_check), T(test_check_without_an_answer), T(test_health),
                 T(test_packet_too_large_or_no_room), T(test_busy_relay_leaves_turns),
                 T(test_closed_from_its_own_callback), T(test_idle_close),

@@ -154,22 +154,6 @@ static void test_no_home_where_none_is_wanted(void **state)
         assert_int_equal(t.homes, 0);
 }
 
-static void test_forced_home(void **state)
-{
-        (void)state;
-        open_ms(true);
-        ms_set_home(t.ms, 2, now());   /* before there is a map: kept for then */
-        assert_int_equal(ms_home(t.ms), 0);
-        start(3);
-        assert_int_equal(t.home, 2);
-        ms_set_home(t.ms, 3, now());
-        assert_int_equal(t.home, 3);
-        ms_set_home(t.ms, 77, now());   /* which the map does not have */
-        assert_int_equal(ms_home(t.ms), 3);
-        ms_set_home(t.ms, 0, now());    /* the choice is netcheck's again, which knows nothing better */
-        assert_int_equal(ms_home(t.ms), 3);
-}
-
 static void test_map_without_the_home(void **state)
 {
         (void)state;
@@ -182,29 +166,6 @@ static void test_map_without_the_home(void **state)
         ms_set_derp_map(t.ms, &other, now());
         assert_int_equal(t.homes, 3);   /* lost, and the other one taken */
         assert_int_equal(t.home, 2);
-}
-
-static void test_network_goes_and_comes(void **state)
-{
-        (void)state;
-        struct key_private peer;
-        key_generate(&peer);
-        open_ms(true);
-        start(1);
-        assert_int_equal(ms_peer_set(t.ms, 0, &(struct ms_peer_config){.key = key_node_public(&peer), .home = 1}, now()), ERR_NONE);
-        until(&t.reports, 1);
-        ms_set_network_up(t.ms, false, now());
-        ms_set_network_up(t.ms, false, now());
-        struct pkt *p = pkt_get(t.pool);
-        assert_int_equal(ms_send(t.ms, 0, &p, 1, now()), ERR_STATE);
-        assert_int_equal(ms_drops(t.ms, MS_DROP_INACTIVE), 1);
-        assert_int_equal(ms_ping(t.ms, 0, 1, 0, now()), ERR_STATE);
-        unsigned before = t.reports;
-        ms_restun(t.ms, true, now());   /* in vain */
-        ms_set_network_up(t.ms, true, now());
-        until(&t.reports, before + 1);
-        p = pkt_get(t.pool);
-        assert_int_equal(ms_send(t.ms, 0, &p, 1, now()), ERR_NONE);
 }
 
 /* Asked for while one runs: another follows, and not two at a time. */
@@ -235,10 +196,10 @@ static void test_endpoints_and_changes(void **state)
                         assert_int_equal(eps[i].addr.port, port);
         /* A small change makes the endpoints anew, a great one the sockets too, on the same port. */
         unsigned published = t.published;
-        ms_link_changed(t.ms, false, now());
+        ms_restun(t.ms, false, now());
         until(&t.reports, 2);
         assert_int_equal(t.published, published);   /* and the same ones are no news */
-        ms_link_changed(t.ms, true, now());
+        ms_rebind(t.ms, now());
         until(&t.reports, 3);
         assert_int_equal(ms_port(t.ms, IP_V4), port);
         assert_int_equal(t.published, published);
@@ -268,9 +229,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_only_choice, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_some_home_is_better_than_none, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_no_home_where_none_is_wanted, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_forced_home, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_map_without_the_home, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_network_goes_and_comes, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_reports_follow_each_other, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_endpoints_and_changes, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_dead_socket, set_up, tear_down),

@@ -95,7 +95,7 @@ static void test_line(void **state)
         struct netcheck_report r = {0};
         char text[256], small[10];
         assert_string_equal(nc_report_line(&r, text, sizeof(text)),
-                "udp=false v4=false icmpv4=false v6=false v6os=false mapvarydest= portmap=? derp=0");
+                "udp=false v4=false v6=false v6os=false mapvarydest= portmap=? derp=0");
         nc_report_stun(&r, 1, at("192.0.2.1:41641"), 10 * NS_PER_MS);
         r.preferred = 1;
         assert_string_equal(nc_report_line(&r, text, sizeof(text)),
