@@ -1,9 +1,13 @@
-/* debug: the daemon's network map, preferences and relay map as they are, for people and scripts that look closer. */
+/* debug: the daemon's network map, preferences and relay map as they are, for people and scripts that look closer; and
+ * what else such people ask for. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/addr.h"
 #include "base/json.h"
+#include "base/reader.h"
 #include "cli/command.h"
 #include "cli/text.h"
 
@@ -24,10 +28,13 @@ static void print_tabs(const json_t *j)
 
 static const struct {
         const char *word, *method, *path, *none;   /* none: the member that is null when there is nothing yet */
+        bool quiet;                                /* done or not, nothing to show */
 } shows[] = {
-        {"netmap", "POST", "debug?action=current-netmap", NULL},
-        {"prefs", "GET", "prefs", NULL},
-        {"derp-map", "GET", "derpmap", "Regions"},
+        {"netmap", "POST", "debug?action=current-netmap", NULL, false},
+        {"prefs", "GET", "prefs", NULL, false},
+        {"derp-map", "GET", "derpmap", "Regions", false},
+        {"restun", "POST", "debug?action=restun", NULL, true},
+        {"rebind", "POST", "debug?action=rebind", NULL, true},
 };
 enum { SHOWS = sizeof(shows) / sizeof(shows[0]) };
 
@@ -35,22 +42,86 @@ static int show(struct cli *c, size_t i)
 {
         struct answer a;
         client_call(c->client, shows[i].method, shows[i].path, NULL, 0, &a);
-        json_t *j = a.err == ERR_NONE && a.status == 200 ? answer_json(&a) : NULL;
+        bool answered = a.err == ERR_NONE && a.status == 200, done = shows[i].quiet && answered;
+        json_t *j = answered && !done ? answer_json(&a) : NULL;
         if (json_is_null(j) && shows[i].none != NULL) {
                 json_decref(j);
                 j = json_pack("{s:n}", shows[i].none);
         }
         if (j != NULL) {
                 print_tabs(j);
-        } else {
+        } else if (!done) {
                 if (a.err == ERR_NONE && a.status == 400)
                         fputs("error ", stderr);
                 client_complain(c->client, shows[i].path, &a);
         }
-        int code = j != NULL ? 0 : 1;
+        int code = j != NULL || done ? 0 : 1;
         json_decref(j);
         answer_done(&a);
         return code;
+}
+
+/* ---- via: IPv4 networks of numbered sites, each as a part of one IPv6 network ---- */
+
+enum { SITE_MAX = 65535, VIA_BITS = 96 };
+static const uint8_t via_network[8] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, 0x0b, 0x1a};
+
+static int via_error(const char *fmt, const char *word)
+{
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        text_print(stderr, fmt, word);
+#pragma GCC diagnostic pop
+        fputs("usage: tailscale debug via SITE-ID IPV4-CIDR, or tailscale debug via IPV6-CIDR\n", stderr);
+        return 1;
+}
+
+/* Decimal, or hexadecimal behind 0x. */
+static bool parse_site(const char *s, uint32_t *ret)
+{
+        char *end;
+        errno = 0;
+        bool digit = s[0] >= '0' && s[0] <= '9';
+        unsigned long v = strtoul(s, &end, strncmp(s, "0x", 2) == 0 ? 16 : 10);
+        *ret = (uint32_t)v;
+        return digit && *end == '\0' && errno == 0 && v <= SITE_MAX;
+}
+
+static int map_via(const char *site_text, const char *cidr)
+{
+        uint32_t site;
+        struct prefix p;
+        char text[PREFIX_STR_MAX];
+        if (!parse_site(site_text, &site))
+                return via_error("invalid site-id \"%.80s\": want a number from 0 to 65535, decimal or hex with 0x\n", site_text);
+        if (prefix_parse(cidr, &p) != ERR_NONE || p.ip.family != IP_V4)
+                return via_error("invalid network \"%.80s\": want an IPv4 CIDR such as 10.1.1.0/24\n", cidr);
+        uint8_t b[16];
+        memcpy(b, via_network, sizeof(via_network));
+        store_be32(b + 8, site);
+        memcpy(b + 12, p.ip.b, 4);
+        puts(prefix_str((struct prefix){.ip = ip_from_bytes16(b), .bits = (uint8_t)(p.bits + VIA_BITS)}, text));
+        return 0;
+}
+
+static int unmap_via(const char *cidr)
+{
+        struct prefix p;
+        char text[PREFIX_STR_MAX];
+        if (prefix_parse(cidr, &p) != ERR_NONE || p.ip.family != IP_V6 || memcmp(p.ip.b, via_network, sizeof(via_network)) != 0 ||
+                p.bits < VIA_BITS)
+                return via_error("invalid network \"%.80s\": want a CIDR of at least /96 below fd7a:115c:a1e0:b1a::/64\n", cidr);
+        uint32_t site = load_be32(p.ip.b + 8);
+        struct prefix v4 = {.ip = ip_from_bytes4(p.ip.b + 12), .bits = (uint8_t)(p.bits - VIA_BITS)};
+        printf("site %lu (0x%lx), %s\n", (unsigned long)site, (unsigned long)site, prefix_str(v4, text));
+        return 0;
+}
+
+static int via(int argc, char **argv)
+{
+        if (argc == 2)
+                return map_via(argv[0], argv[1]);
+        return argc == 1 ? unmap_via(argv[0]) : via_error("expect a site and an IPv4 network, or an IPv6 network%s\n", "");
 }
 
 static int subcommand_error(const char *word)
@@ -61,7 +132,7 @@ static int subcommand_error(const char *word)
                 text_print(stderr, "tailscale debug: unknown subcommand: %s; there is:", word);
         for (size_t i = 0; i < SHOWS; i++)
                 text_print(stderr, "%s %s", i > 0 ? "," : "", shows[i].word);
-        fputc('\n', stderr);
+        fputs(", via\n", stderr);
         return 1;
 }
 
@@ -76,6 +147,11 @@ int cmd_debug(struct cli *c, const struct command *self, int argc, char **argv)
                 if (!command_flags(self, NULL, 0, argc - rest, argv + rest, &after, &code))
                         return code;
                 return command_no_words(argc - rest, argv + rest, after) ? show(c, i) : 1;
+        }
+        if (rest < argc && strcmp(argv[rest], "via") == 0) {
+                if (!command_flags(self, NULL, 0, argc - rest, argv + rest, &after, &code))
+                        return code;
+                return via(argc - rest - after, argv + rest + after);
         }
         return subcommand_error(rest < argc ? argv[rest] : NULL);
 }

@@ -268,6 +268,13 @@ static void h_debug(void *arg, struct lapi_req *r)
 {
         struct api *a = arg;
         const char *action = lapi_param(r, "action");
+        bool restun = action != NULL && strcmp(action, "restun") == 0, rebind = action != NULL && strcmp(action, "rebind") == 0;
+        if (restun || rebind) {
+                struct engine *e = backend_engine(a->backend);
+                (restun ? engine_restun : engine_link_changed)(e);
+                lapi_reply_text(r, 200, "done");
+                return;
+        }
         if (action == NULL || strcmp(action, "current-netmap") != 0)
                 lapi_reply_text(r, 400, "unknown action \"%.64s\"", action != NULL ? action : "");
         else if (backend_netmap(a->backend)->self == NULL)

@@ -124,7 +124,11 @@ OWN = [                               # of one verb: the line, the exit code, wh
     (["dns"], 1, "tailscale dns: missing subcommand: status, query"),
     (["dns", "status", "word"], 1, NO_WORDS), (["dns", "query"], 1, "missing required argument: name\nusage: tailscale dns query"),
     (["dns", "query", "a", "A", "c"], 1, "unexpected extra arguments: c\nusage: tailscale dns query"),
-    (["debug"], 1, "tailscale debug: missing subcommand; there is: netmap, prefs, derp-map"),
+    (["debug"], 1, "tailscale debug: missing subcommand; there is: netmap, prefs, derp-map, restun, rebind, via"),
+    (["debug", "via"], 1, "expect a site and an IPv4 network.*usage: tailscale debug via SITE-ID IPV4-CIDR"),
+    (["debug", "via", "70000", "10.0.0.0/8"], 1, 'invalid site-id "70000": want a number from 0 to 65535'),
+    (["debug", "via", "7", ESC], 1, 'invalid network ".*": want an IPv4 CIDR such as 10.1.1.0/24'),
+    (["debug", "via", LONG], 1, 'invalid network "x+": want a CIDR of at least /96 below fd7a:115c:a1e0:b1a::/64'),
     (["debug", "prefs", "word"], 1, NO_WORDS), (["debug", "prefs", "--x"], 2, "not defined: -x"),
 ] + [([verb, w], 1, f"tailscale {verb}: unknown subcommand: .*; there is: ") for verb in ("exit-node", "dns", "debug")
      for w in ("word", ESC, LONG)] + [
@@ -216,7 +220,7 @@ def test_every_flag_and_verb(lab):
 
 ASKING = [["up"], ["login"], ["set", "--shields-up"], ["down"], ["logout"], ["switch", "--list"], ["switch", "x"], ["status"],
           ["ping", "x"], ["dns", "status"], ["dns", "query", "a"], ["netcheck"], ["ip"], ["whois", "100.64.0.1"],
-          ["exit-node", "list"], ["exit-node", "suggest"], ["debug", "netmap"], ["debug", "prefs"], ["debug", "derp-map"], ["version", "--daemon"], ["nc", "100.64.0.9", "80"]]
+          ["exit-node", "list"], ["exit-node", "suggest"], ["debug", "netmap"], ["debug", "prefs"], ["debug", "derp-map"], ["debug", "restun"], ["debug", "rebind"], ["version", "--daemon"], ["nc", "100.64.0.9", "80"]]
 
 
 def test_every_verb_without_a_daemon(lab):

@@ -158,6 +158,8 @@ static void logged_out_answers(void **state)
                 {"POST", "netcheck", "", 500, "no relay map yet"},
                 {"GET", "derpmap", "", 200, "null"},
                 {"POST", "debug?action=current-netmap", "", 400, "no netmap"},
+                {"POST", "debug?action=restun", "", 200, "done"},
+                {"POST", "debug?action=rebind", "", 200, "done"},
                 {"POST", "debug?action=fly", "", 400, "unknown action \"fly\""},
                 {"POST", "debug", "", 400, "unknown action \"\""},
                 {"GET", "debug?action=current-netmap", "", 405, ""},
