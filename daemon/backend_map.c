@@ -103,38 +103,6 @@ static json_t *removed_json(const struct netmap_delta *d)
         return a;
 }
 
-json_t *backend_netmap_json(const struct backend *b)
-{
-        const struct netmap *nm = backend_netmap(b);
-        if (nm->self == NULL)
-                return json_null();
-        json_t *peers = json_array();
-        for (size_t i = 0; i < nm->peer_count; i++)
-                json_array_append_new(peers, netmap_node_to_json(nm->peers[i]));
-        json_t *users = json_object();
-        for (size_t i = 0; i < nm->user_count; i++) {
-                char id[24];
-                snprintf(id, sizeof(id), "%lld", (long long)nm->users[i]->id);
-                json_object_set_new(users, id, json_pack("{s:I, s:s, s:s, s:s}", "ID", (json_int_t)nm->users[i]->id,
-                        "LoginName", nm->users[i]->login_name, "DisplayName", nm->users[i]->display_name,
-                        "ProfilePicURL", nm->users[i]->profile_pic_url));
-        }
-        char node_key[KEY_TEXT_MAX], machine[KEY_TEXT_MAX];
-        struct machine_public mp = key_machine_public(profiles_machine_key(b->o.profiles));
-        json_t *o = json_object();
-        json_object_set_new(o, "SelfNode", netmap_node_to_json(nm->self));
-        json_object_set_new(o, "NodeKey", json_string(node_public_text(&nm->self->key, node_key)));
-        json_object_set_new(o, "MachineKey", json_string(machine_public_text(&mp, machine)));
-        json_object_set_new(o, "Peers", peers);
-        json_object_set(o, "DNS", nm->dns != NULL ? nm->dns : json_null());
-        json_object_set(o, "PacketFilterRules", nm->packet_filter != NULL ? nm->packet_filter : json_null());
-        json_object_set_new(o, "CollectServices", json_boolean(nm->collect_services));
-        json_object_set_new(o, "DERPMap", nm->derpmap != NULL ? derpmap_to_json(nm->derpmap) : json_null());
-        json_object_set_new(o, "Domain", json_string(nm->domain));
-        json_object_set_new(o, "UserProfiles", users);
-        return o;
-}
-
 static void post_map(struct backend *b, const struct netmap *nm, const struct netmap_delta *d)
 {
         struct notify *n = b->o.notify;

@@ -195,6 +195,47 @@ static void logged_out_answers(void **state)
         assert_int_equal(backend_state(w.b), IPN_NEEDS_LOGIN);
 }
 
+/* The members in the reference's order, and the filter as it is meant. */
+static void the_map_has_every_member(void **state)
+{
+        (void)state;
+        static const char *const members[] = {"Cached", "SelfNode", "AllCaps", "NodeKey", "MachineKey", "Peers", "DNS",
+                "PacketFilter", "PacketFilterRules", "SSHPolicy", "CollectServices", "DERPMap", "DisplayMessages", "TKAEnabled",
+                "TKAHead", "Domain", "DomainAuditLogID", "UserProfiles"};
+        static const char rule[] = "{\"SrcIPs\":[\"*\",\"cap:x\"],\"DstPorts\":[{\"IP\":\"10.0.0.1-10.0.0.3\",\"Ports\":{\"First\":22,\"Last\":23}}],"
+                "\"IPProto\":[6],\"CapGrant\":[{\"Dsts\":[\"100.64.0.1/32\"],\"Caps\":[\"old\"],\"CapMap\":{\"new\":[1]}}]}";
+        static const char want[] = "[{\"IPProto\":[6],\"Srcs\":[\"0.0.0.0/0\",\"::/0\"],\"SrcCaps\":[\"x\"],\"Dsts\":["
+                "{\"Net\":\"10.0.0.1/32\",\"Ports\":{\"First\":22,\"Last\":23}},{\"Net\":\"10.0.0.2/31\",\"Ports\":{\"First\":22,\"Last\":23}}],"
+                "\"Caps\":[{\"Dst\":\"100.64.0.1/32\",\"Cap\":\"old\",\"Values\":null},"
+                "{\"Dst\":\"100.64.0.1/32\",\"Cap\":\"new\",\"Values\":[1]}]}]";
+        run_node();
+        json_t *sent = json_parse(rule, sizeof(rule) - 1), *v;
+        struct filter_rule *r, *rules[1];
+        assert_int_equal(filter_rule_from_json(sent, &r), ERR_NONE);
+        rules[0] = r;
+        fc.nm.rules = rules;
+        fc.nm.rule_count = 1;
+        const struct answer *a = ask("POST", "debug?action=current-netmap", "");
+        fc.nm.rules = NULL;
+        fc.nm.rule_count = 0;
+        json_t *j = json_parse(a->body, strlen(a->body));
+        const char *key;
+        size_t n = 0;
+        json_object_foreach(j, key, v)
+        {
+                assert_true(n < sizeof(members) / sizeof(members[0]));
+                assert_string_equal(key, members[n++]);
+        }
+        assert_int_equal(n, sizeof(members) / sizeof(members[0]));
+        char *text = json_dumps(json_object_get(j, "PacketFilter"), JSON_COMPACT);
+        assert_string_equal(text, want);
+        free(text);
+        assert_string_equal(json_str(json_array_get(json_arr(j, "Peers"), 0), "ComputedName", ""), "n2");
+        json_decref(j);
+        json_decref(sent);
+        free(r);
+}
+
 static void a_running_node(void **state)
 {
         (void)state;
@@ -468,7 +509,7 @@ int main(void)
         if (crypto_init() != ERR_NONE)
                 return 1;
         const struct CMUnitTest tests[] = {
-                TEST(logged_out_answers), TEST(a_running_node), TEST(pings_are_answered_later_or_not_at_all), TEST(pings_through_the_tunnel),
+                TEST(logged_out_answers), TEST(a_running_node), TEST(the_map_has_every_member), TEST(pings_are_answered_later_or_not_at_all), TEST(pings_through_the_tunnel),
                 TEST(status_joins_map_and_engine), TEST(a_netcheck_report_is_shown_whole),
                 TEST(each_watcher_hears_what_it_asked_for), cmocka_unit_test(masks),
         };
