@@ -266,18 +266,6 @@ socklen_t addr_to_sockaddr(struct addr a, struct sockaddr_storage *out)
         return 0;
 }
 
-uint64_t addr_hash(struct addr a, uint64_t seed)
-{
-        uint8_t key[crypto_shorthash_KEYBYTES] = {0};
-        uint8_t in[19], out[crypto_shorthash_BYTES];
-        store_le64(key, seed);
-        in[0] = a.ip.family;
-        memcpy(in + 1, a.ip.b, 16);
-        store_be16(in + 17, a.port);
-        crypto_shorthash(out, in, sizeof(in), key);
-        return load_le64(out);
-}
-
 bool prefix_eq(struct prefix a, struct prefix b)
 {
         return a.bits == b.bits && ip_eq(a.ip, b.ip);

@@ -58,7 +58,6 @@ const char *addr_str(struct addr a, char out[ADDR_STR_MAX]);
 struct addr addr_from_sockaddr(const struct sockaddr *sa);        /* none if not IP; unmaps */
 /* As sockaddr_in or sockaddr_in6; returns its length, 0 for none. */
 socklen_t addr_to_sockaddr(struct addr a, struct sockaddr_storage *out);
-uint64_t addr_hash(struct addr a, uint64_t seed);                 /* keyed: strangers choose the addresses */
 
 bool prefix_eq(struct prefix a, struct prefix b);
 bool prefix_contains(struct prefix p, struct ip ip);

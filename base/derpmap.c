@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/json.h"
 
 enum { STUN_PORT_DEFAULT = 3478, DERP_PORT_DEFAULT = 443, ID_MAX = 65535 };
@@ -13,12 +14,7 @@ enum { STUN_PORT_DEFAULT = 3478, DERP_PORT_DEFAULT = 443, ID_MAX = 65535 };
 /* False: longer than its field. */
 static bool copy_text(char *dst, size_t cap, const json_t *obj, const char *key)
 {
-        const char *s = json_str(obj, key, "");
-        size_t n = strlen(s);
-        if (n >= cap)
-                return false;
-        memcpy(dst, s, n + 1);
-        return true;
+        return str_copy(dst, cap, json_str(obj, key, ""));
 }
 
 /* 0 or absent is the default; false: no port. */

@@ -211,11 +211,6 @@ static struct addr socket_name(const struct stream *s, name_fn name)
         return addr_from_sockaddr((const struct sockaddr *)&ss);
 }
 
-struct addr stream_local_addr(const struct stream *s)
-{
-        return socket_name(s, getsockname);
-}
-
 struct addr stream_remote_addr(const struct stream *s)
 {
         return socket_name(s, getpeername);

@@ -87,7 +87,6 @@ const char *stream_error(const struct stream *s);
 enum err stream_error_code(const struct stream *s);   /* ERR_AUTH = TLS, ERR_TIMEOUT, ERR_NOT_FOUND = name, ERR_IO */
 /* DER of the peer's i-th certificate, TLS only; valid until close.  0 length past the last. */
 size_t stream_peer_cert(struct stream *s, unsigned i, const uint8_t **ret_der);
-struct addr stream_local_addr(const struct stream *s);
 struct addr stream_remote_addr(const struct stream *s);
 /* The other end has proven to be the server we wanted: dialer_remember() it.  Not if a proxy stands in between. */
 void stream_remember(const struct stream *s);

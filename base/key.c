@@ -134,11 +134,3 @@ const char *node_public_short(const struct node_public *k, char out[KEY_SHORT_MA
         snprintf(out, KEY_SHORT_MAX, "[%.5s]", all);
         return out;
 }
-
-const char *disco_public_short(const struct disco_public *k, char out[KEY_SHORT_MAX])
-{
-        char hex[2 * 8 + 1];
-        sodium_bin2hex(hex, sizeof(hex), k->b, 8);
-        snprintf(out, KEY_SHORT_MAX, "d:%s", hex);
-        return out;
-}

@@ -53,4 +53,3 @@ const char *node_public_text(const struct node_public *k, char out[KEY_TEXT_MAX]
 const char *disco_public_text(const struct disco_public *k, char out[KEY_TEXT_MAX]);
 const char *machine_public_text(const struct machine_public *k, char out[KEY_TEXT_MAX]);
 const char *node_public_short(const struct node_public *k, char out[KEY_SHORT_MAX]);
-const char *disco_public_short(const struct disco_public *k, char out[KEY_SHORT_MAX]);

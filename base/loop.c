@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,7 +14,6 @@ enum {
 
 struct loop {
         int epoll_fd;
-        int wake_fd;
         int timer_fd;          /* on the clock of mono_now(): epoll's own timeout stands still in suspend */
         mono_t timer_at;       /* when timer_fd rings; MONO_NEVER: not set, or it rang */
         bool stopping;
@@ -234,21 +232,11 @@ void loop_unwatch(struct watch *w)
         w->events = 0;
 }
 
-/* The loop's own eventfd carries the loop itself as its pointer, its timerfd the place of timer_fd. */
-static void drain_wake(struct loop *l)
-{
-        uint64_t n;
-        while (read(l->wake_fd, &n, sizeof(n)) < 0 && errno == EINTR)
-                ;
-}
-
 static void run_ready(struct loop *l)
 {
         for (int i = 0; i < l->ready_len; i++) {
                 void *ptr = l->ready[i].data.ptr;
-                if (ptr == l) {
-                        drain_wake(l);
-                } else if (ptr == &l->timer_fd) {
+                if (ptr == &l->timer_fd) {
                         l->timer_at = MONO_NEVER;   /* edge-triggered: nothing to read */
                 } else if (ptr != NULL) {
                         struct watch *w = ptr;
@@ -260,10 +248,11 @@ static void run_ready(struct loop *l)
 
 /* --- the loop --- */
 
-static int add_own(struct loop *l, int fd, uint32_t events, void *ptr)
+/* Told from the watchers by its pointer: the place of timer_fd. */
+static int watch_timer_fd(struct loop *l)
 {
-        struct epoll_event ev = {.events = events, .data.ptr = ptr};
-        return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
+        struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = &l->timer_fd};
+        return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->timer_fd, &ev);
 }
 
 struct loop *loop_new(void)
@@ -274,13 +263,10 @@ struct loop *loop_new(void)
         l->heap_cap = LOOP_HEAP_MIN;
         l->heap = calloc(l->heap_cap, sizeof(struct timer *));
         l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-        l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         l->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
         l->timer_at = MONO_NEVER;
         l->now = mono_now();
-        if (l->heap == NULL || l->epoll_fd < 0 || l->wake_fd < 0 || l->timer_fd < 0 ||
-                add_own(l, l->wake_fd, EPOLLIN, l) < 0 ||
-                add_own(l, l->timer_fd, EPOLLIN | EPOLLET, &l->timer_fd) < 0) {
+        if (l->heap == NULL || l->epoll_fd < 0 || l->timer_fd < 0 || watch_timer_fd(l) < 0) {
                 int saved = errno;
                 loop_free(l);
                 errno = saved;
@@ -295,8 +281,6 @@ void loop_free(struct loop *l)
                 return;
         if (l->epoll_fd >= 0)
                 close(l->epoll_fd);
-        if (l->wake_fd >= 0)
-                close(l->wake_fd);
         if (l->timer_fd >= 0)
                 close(l->timer_fd);
         free(l->heap);
@@ -351,15 +335,6 @@ void loop_run(struct loop *l)
 void loop_stop(struct loop *l)
 {
         l->stopping = true;
-}
-
-void loop_wake(struct loop *l)
-{
-        int saved = errno;
-        uint64_t one = 1;
-        while (write(l->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-                ;
-        errno = saved;
 }
 
 void loop_on_idle(struct loop *l, void (*fn)(void *arg, mono_t now), void *arg)

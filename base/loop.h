@@ -1,5 +1,4 @@
-/* base/loop.h - epoll event loop with timers.  One loop a thread; everything here runs on that thread,
- * but for loop_wake().
+/* base/loop.h - epoll event loop with timers.  One loop a thread; everything here runs on that thread.
  *
  * Watchers and timers are embedded in their owner, which removes them before it goes away.  Removing a
  * watcher also scrubs events already fetched in this round; a callback may remove anything.
@@ -42,7 +41,6 @@ void loop_run(struct loop *l);           /* until loop_stop() */
 /* One round: waits at most max_wait_ms (-1 = until something happens), then runs what is due. */
 void loop_once(struct loop *l, int max_wait_ms);
 void loop_stop(struct loop *l);
-void loop_wake(struct loop *l);          /* any thread, async-signal-safe: ends the wait */
 /* Called at the end of every round, before it sleeps (to flush batches).  One per loop. */
 void loop_on_idle(struct loop *l, void (*fn)(void *arg, mono_t now), void *arg);
 

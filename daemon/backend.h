@@ -69,7 +69,6 @@ void backend_logout(struct backend *b, backend_done_fn fn, void *arg);
 const char *backend_new_profile(struct backend *b);
 const char *backend_switch_profile(struct backend *b, const char *id);
 const char *backend_delete_profile(struct backend *b, const char *id);
-void backend_logout_cancel(struct backend *b, void *arg);   /* fn is not called for arg any more */
 
 /* The host's network changed; a policy rule of ours was removed. */
 void backend_link_changed(struct backend *b);

@@ -273,15 +273,3 @@ void backend_logout(struct backend *b, backend_done_fn fn, void *arg)
         control_logout(b->control, LOGOUT_PATIENCE_MS);
         backend_update_state(b);
 }
-
-void backend_logout_cancel(struct backend *b, void *arg)
-{
-        for (struct waiter **at = &b->logouts; *at != NULL; at = &(*at)->next) {
-                if ((*at)->arg == arg) {
-                        struct waiter *w = *at;
-                        *at = w->next;
-                        free(w);
-                        return;
-                }
-        }
-}

@@ -383,9 +383,6 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
         case DP_LINK_CHANGED:
                 ms_rebind(d->dp.ms, now);
                 break;
-        case DP_RESTUN:
-                ms_restun(d->dp.ms, false, now);
-                break;
         case DP_STATUS:
                 post_status(d, m->id, now);
                 break;

@@ -22,7 +22,6 @@ enum dp_msg_kind {
         DP_PEER_SET,      /* slot, gen, ptr: struct dp_peer */
         DP_PEER_REMOVE,   /* slot */
         DP_LINK_CHANGED,
-        DP_RESTUN,
         DP_STATUS,        /* id */
         DP_PING,          /* id, slot, num: size */
         DP_PING_INSIDE,   /* id, slot, ptr: struct meshping */

@@ -164,7 +164,6 @@ static void on_message(struct engine *e, struct dp_msg *m)
         case DP_PEER_SET:
         case DP_PEER_REMOVE:
         case DP_LINK_CHANGED:
-        case DP_RESTUN:
         case DP_STATUS:
         case DP_PING:
         case DP_PING_INSIDE:
@@ -403,11 +402,6 @@ void engine_set_filter(struct engine *e, struct filter *f)
 void engine_link_changed(struct engine *e)
 {
         post(e, (struct dp_msg){.kind = DP_LINK_CHANGED});
-}
-
-void engine_restun(struct engine *e)
-{
-        post(e, (struct dp_msg){.kind = DP_RESTUN});
 }
 
 void engine_status(struct engine *e, engine_status_fn fn, void *arg)

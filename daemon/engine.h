@@ -128,7 +128,6 @@ bool engine_service_send(struct engine *e, const uint8_t *pkt, size_t len);
 /* The host's addresses or default route changed. */
 void engine_link_changed(struct engine *e);
 /* Look at endpoints and relays again now. */
-void engine_restun(struct engine *e);
 
 typedef void (*engine_status_fn)(void *arg, const struct engine_status *st);
 void engine_status(struct engine *e, engine_status_fn fn, void *arg);

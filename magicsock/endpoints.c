@@ -112,25 +112,6 @@ bool endpoints_same(const struct ms_endpoint *a, size_t an, const struct ms_endp
         return true;
 }
 
-const char *ms_endpoint_type_str(enum ms_endpoint_type t)
-{
-        switch (t) {
-        case MS_ENDPOINT_LOCAL:
-                return "local";
-        case MS_ENDPOINT_STUN:
-                return "stun";
-        case MS_ENDPOINT_PORTMAP:
-                return "portmap";
-        case MS_ENDPOINT_STUN4_LOCAL_PORT:
-                return "stun4localport";
-        case MS_ENDPOINT_CONFIG:
-                return "explicitconf";
-        case MS_ENDPOINT_UNKNOWN:
-                break;
-        }
-        return "?";
-}
-
 /* ---- interface addresses ---- */
 
 enum rank { RANK_DROP, RANK_LOOPBACK, RANK_LAST_RESORT, RANK_REGULAR };

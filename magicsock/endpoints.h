@@ -61,7 +61,6 @@ size_t endpoints_build(struct endpoint_tracker *t, const struct endpoints_input 
         struct ms_endpoint ret[MS_ENDPOINTS_MAX]);
 /* As sets, types included. */
 bool endpoints_same(const struct ms_endpoint *a, size_t an, const struct ms_endpoint *b, size_t bn);
-const char *ms_endpoint_type_str(enum ms_endpoint_type t);
 
 /* One address of an interface, for endpoints_filter_local(). */
 struct local_addr {

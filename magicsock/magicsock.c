@@ -364,15 +364,6 @@ uint64_t ms_drops(const struct ms *ms, enum ms_drop why)
         return n;
 }
 
-const char *ms_drop_str(enum ms_drop why)
-{
-        static const char *const names[MS_DROP_COUNT] = {
-                "too short",      "inactive",       "disco stranger", "disco forged", "disco unreadable",
-                "disco too fast", "relay stranger", "no path",        "socket",
-        };
-        return why < MS_DROP_COUNT ? names[why] : "?";
-}
-
 static bool init_parts(struct ms *ms, const struct ms_opts *o)
 {
         static const struct derp_mgr_callbacks derp_cb = {on_relay_recv, on_relay_gone, on_relay_state};

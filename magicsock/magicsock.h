@@ -163,4 +163,3 @@ enum ms_drop {
         MS_DROP_COUNT,
 };
 uint64_t ms_drops(const struct ms *ms, enum ms_drop why);
-const char *ms_drop_str(enum ms_drop why);

@@ -87,8 +87,20 @@ static void parse4(struct packet *p, const uint8_t *d, size_t len)
 /* Headers that only say where the next one is: a verdict on them would be a guess. */
 static bool is_extension(uint8_t proto)
 {
-        return proto == 0 || proto == 43 || proto == PROTO_FRAGMENT6 || proto == 51 || proto == 60 ||
-                proto == 135 || proto == 139 || proto == 140 || proto == 255;
+        switch (proto) {
+        case PROTO_FRAGMENT6:
+        case 0:     /* hop by hop */
+        case 43:    /* routing */
+        case 51:    /* authentication */
+        case 60:    /* destination options */
+        case 135:   /* mobility */
+        case 139:   /* HIP */
+        case 140:   /* shim6 */
+        case 255:   /* reserved */
+                return true;
+        default:
+                return false;
+        }
 }
 
 static void parse6(struct packet *p, const uint8_t *d, size_t len)

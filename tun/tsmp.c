@@ -6,6 +6,8 @@
 #include "base/reader.h"
 #include "base/writer.h"
 
+/* The first byte says what it is. */
+enum { TYPE_REJECTED = '!', TYPE_PING = 'p', TYPE_PONG = 'o', TYPE_DISCO_KEY = 'a' };
 enum { MAYBE_BROKEN = 1 };
 
 const char *tsmp_reason_str(uint8_t reason)
@@ -15,11 +17,11 @@ const char *tsmp_reason_str(uint8_t reason)
                 return "its access rules do not allow it";
         case TSMP_REASON_SHIELDS:
                 return "it accepts no connections (shields up)";
-        case 'F':
+        case TSMP_REASON_FORWARDING_OFF:
                 return "IP forwarding is off there";
-        case 'W':
+        case TSMP_REASON_HOST_FIREWALL:
                 return "a firewall of the host there is in the way";
-        case 'T':
+        case TSMP_REASON_TRANSIT:
                 return "it does not know that transit address";
         default:
                 return "of a reason that is not known here";
@@ -49,20 +51,20 @@ enum err tsmp_parse(const uint8_t *pkt, size_t len, struct tsmp *ret)
                 return ERR_FORMAT;
         struct rd r = rd_init(p.payload, p.payload_len);
         switch (rd_u8(&r)) {
-        case '!':
+        case TYPE_REJECTED:
                 parse_rejected(&r, &p, &m);
                 break;
-        case 'p':
+        case TYPE_PING:
                 m.kind = TSMP_PING;
                 rd_copy(&r, m.data, sizeof(m.data));
                 break;
-        case 'o':
+        case TYPE_PONG:
                 m.kind = TSMP_PONG;
                 rd_copy(&r, m.data, sizeof(m.data));
                 if (rd_ok(&r) && r.left >= 2) /* older ones do not say */
                         m.service_port = rd_be16(&r);
                 break;
-        case 'a':
+        case TYPE_DISCO_KEY:
                 m.kind = TSMP_DISCO_KEY;
                 rd_copy(&r, m.disco, sizeof(m.disco));
                 break;
@@ -100,7 +102,7 @@ size_t tsmp_reject(const uint8_t *refused, size_t len, uint8_t reason, uint8_t o
             (p.tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
                 return 0;
         struct wr w = answer(&p, 7, out);
-        wr_u8(&w, '!');
+        wr_u8(&w, TYPE_REJECTED);
         wr_u8(&w, p.proto);
         wr_u8(&w, reason);
         wr_be16(&w, p.src_port);
@@ -111,7 +113,7 @@ size_t tsmp_reject(const uint8_t *refused, size_t len, uint8_t reason, uint8_t o
 size_t tsmp_ping(struct ip from, struct ip to, const uint8_t data[8], uint8_t out[TSMP_PACKET_MAX])
 {
         struct wr w = message(from, to, 9, out);
-        wr_u8(&w, 'p');
+        wr_u8(&w, TYPE_PING);
         wr_copy(&w, data, 8);
         return wr_ok(&w) ? w.len : 0;
 }
@@ -123,7 +125,7 @@ size_t tsmp_pong(const uint8_t *ping, size_t len, uint16_t service_port, uint8_t
         if (tsmp_parse(ping, len, &m) != ERR_NONE || m.kind != TSMP_PING)
                 return 0;
         struct wr w = answer(&p, 11, out);
-        wr_u8(&w, 'o');
+        wr_u8(&w, TYPE_PONG);
         wr_copy(&w, m.data, sizeof(m.data));
         wr_be16(&w, service_port);
         return wr_ok(&w) ? w.len : 0;

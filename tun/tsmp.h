@@ -32,7 +32,13 @@ struct tsmp {
         uint8_t disco[32];     /* TSMP_DISCO_KEY; all zero is to be ignored */
 };
 
-enum { TSMP_REASON_ACL = 'A', TSMP_REASON_SHIELDS = 'S' };
+enum {
+        TSMP_REASON_ACL = 'A',
+        TSMP_REASON_SHIELDS = 'S',
+        TSMP_REASON_FORWARDING_OFF = 'F',
+        TSMP_REASON_HOST_FIREWALL = 'W',
+        TSMP_REASON_TRANSIT = 'T',
+};
 const char *tsmp_reason_str(uint8_t reason); /* completes "because ..." */
 
 /* ERR_FORMAT: no such message; ERR_UNSUPPORTED: of a kind that is not known. */

@@ -120,7 +120,6 @@ void peer_forget_keys(struct wg *wg, struct wg_peer *p);
 void peer_drop_staged(struct wg *wg, struct wg_peer *p, enum wg_drop reason);
 /* To be called after anything that may have brought a deadline nearer. */
 void peer_touch(struct wg *wg, struct wg_peer *p);
-mono_t peer_deadline(const struct wg_peer *p);
 /* The heap's head gets its true deadline, or leaves. */
 void peer_settle_first(struct wg *wg);
 

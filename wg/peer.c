@@ -56,7 +56,7 @@ static void heap_remove(struct wg *wg, struct wg_peer *p)
         heap_down(wg, last->heap_at - 1);
 }
 
-mono_t peer_deadline(const struct wg_peer *p)
+static mono_t peer_deadline(const struct wg_peer *p)
 {
         mono_t first = timers_deadline(&p->timers);
         if (mono_is_set(p->hold_until))

@@ -126,8 +126,3 @@ uint32_t nametab_longest(const struct nametab *t, const struct dns_name *n)
         }
         return NAMETAB_NONE;
 }
-
-size_t nametab_count(const struct nametab *t)
-{
-        return t->count;
-}

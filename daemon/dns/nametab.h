@@ -21,4 +21,3 @@ bool nametab_add(struct nametab *t, const struct dns_name *n, uint32_t value, ui
 uint32_t nametab_get(const struct nametab *t, const struct dns_name *n);
 /* The value of the longest name that n is within; NAMETAB_NONE: none. */
 uint32_t nametab_longest(const struct nametab *t, const struct dns_name *n);
-size_t nametab_count(const struct nametab *t);

@@ -196,17 +196,6 @@ static void test_sockaddr(void **state)
         assert_false(addr_is_set(addr_from_sockaddr((const struct sockaddr *)&ss)));
 }
 
-static void test_hash(void **state)
-{
-        (void)state;
-        struct addr a = addr_of("1.2.3.4:5");
-        assert_true(addr_hash(a, 1) == addr_hash(addr_of("[::ffff:1.2.3.4]:5"), 1));
-        assert_true(addr_hash(a, 1) != addr_hash(a, 2));
-        assert_true(addr_hash(a, 1) != addr_hash(addr_of("1.2.3.4:6"), 1));
-        assert_true(addr_hash(a, 1) != addr_hash(addr_of("1.2.3.5:5"), 1));
-        assert_true(addr_hash(a, 1) != addr_hash(addr_of("[102:304::]:5"), 1));   /* same bytes, other family */
-}
-
 static void test_prefix_text(void **state)
 {
         (void)state;
@@ -285,7 +274,6 @@ int main(void)
                 cmocka_unit_test(test_order),
                 cmocka_unit_test(test_addr_text),
                 cmocka_unit_test(test_sockaddr),
-                cmocka_unit_test(test_hash),
                 cmocka_unit_test(test_prefix_text),
                 cmocka_unit_test(test_prefix_contains),
                 cmocka_unit_test(test_mask_every_length),

@@ -270,11 +270,8 @@ static void test_addresses(void **state)
         assert_int_equal(stream_read(c->stream, &opts, 1, &n), ERR_STATE);
         run_while(c, connecting);
         struct addr remote = stream_remote_addr(c->stream);
-        struct addr local = stream_local_addr(c->stream);
         assert_true(ip_eq(remote.ip, ip_v4(127, 0, 0, 1)));
         assert_int_equal(remote.port, s.port);
-        assert_true(ip_eq(local.ip, ip_v4(127, 0, 0, 1)));
-        assert_true(local.port != 0);
         stream_close(c->stream);
         c->stream = NULL;
         server_stop(&s);

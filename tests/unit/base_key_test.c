@@ -24,7 +24,6 @@ static void test_known_pair(void **state)
         key_private_text(&k, s);
         assert_string_equal(s, "privkey:" PRIVATE_HEX);
         assert_string_equal(node_public_short(&n, s), "[UNILR]");
-        assert_string_equal(disco_public_short(&d, s), "d:50d20b455ecf12bc");
 }
 
 static void test_round_trip(void **state)

@@ -1,6 +1,5 @@
 #include "base/loop.h"
 
-#include <pthread.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -273,28 +272,6 @@ static void test_watch_refuses_what_cannot_be_polled(void **state)
         fclose(f);
 }
 
-static void *wake_later(void *arg)
-{
-        usleep(20000);
-        loop_wake(arg);
-        return NULL;
-}
-
-static void test_wake_from_another_thread(void **state)
-{
-        struct loop *l = *state;
-        pthread_t th;
-        mono_t before = mono_now();
-        assert_int_equal(pthread_create(&th, NULL, wake_later, l), 0);
-        loop_once(l, 60000);
-        assert_true(mono_diff_ms(mono_now(), before) < 50000);
-        assert_int_equal(pthread_join(th, NULL), 0);
-        loop_once(l, 0);   /* drained: does not wake again */
-        loop_wake(l);
-        loop_wake(l);
-        loop_once(l, -1);
-}
-
 static void on_idle(void *arg, mono_t now)
 {
         (void)arg;
@@ -394,7 +371,6 @@ int main(void)
                         test_watch_hangup_is_both_unless_nothing_is_wanted, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unwatch_scrubs_fetched_events, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_watch_refuses_what_cannot_be_polled, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_wake_from_another_thread, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_idle_runs_before_every_sleep, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

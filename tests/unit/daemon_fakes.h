@@ -34,7 +34,7 @@ static struct {
 
 static struct {
         bool up, polling;
-        int clears, filters, peers, restuns, links, service_packets;
+        int clears, filters, peers, links, service_packets;
         uint8_t service_packet[2048];         /* the last one for the host */
         size_t service_len;
         struct key_private node;
@@ -230,12 +230,6 @@ void engine_link_changed(struct engine *e)
 {
         (void)e;
         fe.links++;
-}
-
-void engine_restun(struct engine *e)
-{
-        (void)e;
-        fe.restuns++;
 }
 
 void engine_status(struct engine *e, engine_status_fn fn, void *arg)
