@@ -228,6 +228,8 @@ static bool key_from_file(const char *path, char **ret, char why[UP_WHY_MAX])
         bool ok = take_key(text.data != NULL ? text.data : "", ret, why);
         buf_done(&text);
         if (ok && (*ret)[0] == '\0') {
+                free(*ret);
+                *ret = NULL;
                 snprintf(why, UP_WHY_MAX, "--auth-key: the file %.200s is empty; it must hold the key", path);
                 return false;
         }
@@ -240,5 +242,9 @@ bool up_auth_key(const struct up *u, char **ret, char why[UP_WHY_MAX])
                 return key_from_file(u->auth_key + 5, ret, why);
         if (!take_key(u->auth_key, ret, why))
                 return false;
-        return u->auth_key[0] == '\0' || (*ret)[0] != '\0' || say(why, "--auth-key is empty: give a key, or leave the flag out");
+        if (u->auth_key[0] == '\0' || (*ret)[0] != '\0')
+                return true;
+        free(*ret);
+        *ret = NULL;
+        return say(why, "--auth-key is empty: give a key, or leave the flag out");
 }

@@ -46,7 +46,7 @@ void up_init_set(struct up *u);   /* the same for `set`, which has fewer */
 bool up_check(const struct up *u, char why[UP_WHY_MAX]);
 /* The value of --accept-risk.  False: why. */
 bool up_risks_ok(const char *risks, char why[UP_WHY_MAX]);
-/* The auth key, out of its file for "file:PATH".  False: why.  *ret is malloc'ed. */
+/* The auth key, out of its file for "file:PATH"; malloced.  False: why, and *ret is NULL or as before. */
 bool up_auth_key(const struct up *u, char **ret, char why[UP_WHY_MAX]);
 
 /* ---- cli/upflags.c ---- */
