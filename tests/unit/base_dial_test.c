@@ -1,152 +1,8 @@
-#include "base/dial.h"
-
+/* Streams over TCP and TLS: bytes both ways, addresses, failures, proxies. */
 #include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
-#include <stdatomic.h>
 
-#include "tests/unit/tls_server.h"
-
-/* BULK is more than the kernel buffers of both ends hold. */
-enum { BULK = 12 << 20, WRITE_CHUNK = 200000, GREETING = 100000 };
-
-struct client {
-        struct loop *loop;
-        struct dialer *dialer;
-        struct stream *stream;
-        unsigned connected, failed, readable, writable, writes;
-        enum err end;          /* what ended reading */
-        size_t received, sent, to_send;
-        uint32_t sum;          /* of what was received */
-        bool close_on_connect, close_on_read, manual;
-};
-
-static atomic_bool buffers_full;   /* the echo server reads only then, so that writing has to wait */
-
-static uint8_t pattern(size_t i)
-{
-        return (uint8_t)(i * 7 + i / 251);
-}
-
-static void client_read(struct client *c)
-{
-        uint8_t buf[1500];   /* smaller than a TLS record: the rest waits inside the library */
-        for (;;) {
-                size_t n = 0;
-                enum err err = stream_read(c->stream, buf, sizeof(buf), &n);
-                if (err != ERR_NONE) {
-                        if (err != ERR_AGAIN)
-                                c->end = err;
-                        return;
-                }
-                for (size_t i = 0; i < n; i++)
-                        c->sum = c->sum * 31 + buf[i];
-                c->received += n;
-        }
-}
-
-/* Offers what is left each time from another place, as a growing buffer does. */
-static void client_write(struct client *c)
-{
-        while (c->sent < c->to_send) {
-                size_t len = c->to_send - c->sent < WRITE_CHUNK ? c->to_send - c->sent : WRITE_CHUNK;
-                uint8_t *room = malloc(len + 1);
-                uint8_t *copy = room + c->writes++ % 2;
-                for (size_t i = 0; i < len; i++)
-                        copy[i] = pattern(c->sent + i);
-                size_t n = 0;
-                enum err err = stream_write(c->stream, copy, len, &n);
-                free(room);
-                if (err != ERR_NONE) {
-                        assert_int_equal(err, ERR_AGAIN);
-                        break;
-                }
-                c->sent += n;
-        }
-        atomic_store(&buffers_full, true);
-        stream_want_write(c->stream, c->sent < c->to_send);
-}
-
-static void on_stream(struct stream *s, enum stream_event ev, void *arg, mono_t now)
-{
-        struct client *c = arg;
-        assert_true(mono_is_set(now));
-        assert_ptr_equal(s, c->stream);
-        switch (ev) {
-        case STREAM_CONNECTED:
-                c->connected++;
-                if (c->close_on_connect) {
-                        stream_close(s);
-                        c->stream = NULL;
-                } else if (!c->manual) {
-                        client_write(c);
-                        client_read(c);
-                }
-                break;
-        case STREAM_READABLE:
-                c->readable++;
-                if (c->close_on_read) {
-                        stream_close(s);
-                        c->stream = NULL;
-                } else if (!c->manual) {
-                        client_read(c);
-                }
-                break;
-        case STREAM_WRITABLE:
-                c->writable++;
-                client_write(c);
-                break;
-        case STREAM_FAILED:
-                c->failed++;
-                break;
-        }
-}
-
-static int setup(void **state)
-{
-        struct client *c = calloc(1, sizeof(*c));
-        c->loop = loop_new();
-        c->dialer = dialer_new(c->loop);
-        *state = c;
-        return c->loop == NULL || c->dialer == NULL;
-}
-
-static int teardown(void **state)
-{
-        struct client *c = *state;
-        stream_close(c->stream);
-        dialer_free(c->dialer);
-        loop_free(c->loop);
-        free(c);
-        return 0;
-}
-
-static void dial(struct client *c, const struct dial_opts *opts)
-{
-        c->stream = stream_dial(c->dialer, opts, on_stream, c);
-        assert_non_null(c->stream);
-        assert_int_equal(c->connected + c->failed, 0);   /* never from within */
-}
-
-static void run_while(struct client *c, bool (*more)(const struct client *c))
-{
-        mono_t until = mono_add_ms(mono_now(), 60000);
-        while (more(c)) {
-                assert_false(mono_reached(mono_now(), until));
-                loop_once(c->loop, 100);
-        }
-}
-
-static bool connecting(const struct client *c)
-{
-        return c->connected + c->failed == 0;
-}
-
-static bool not_ended(const struct client *c)
-{
-        return c->end == ERR_NONE && c->failed == 0;
-}
+#include "tests/unit/base_dial_client.h"
 
 /* --- what the servers do --- */
 
@@ -178,20 +34,6 @@ static void serve_greeting(struct server *s, int fd, SSL *ssl)
         free(all);
 }
 
-static char last_sni[256];
-
-static void serve_until_close(struct server *s, int fd, SSL *ssl)
-{
-        (void)s;
-        if (ssl != NULL) {
-                const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-                snprintf(last_sni, sizeof(last_sni), "%s", sni != NULL ? sni : "");
-        }
-        char c;
-        while (server_read(fd, ssl, &c, 1) > 0)
-                ;
-}
-
 static void serve_text(struct server *s, int fd, SSL *ssl)
 {
         static const char text[] = "220 this is no TLS\r\n";
@@ -205,11 +47,6 @@ static uint32_t pattern_sum(size_t n)
         for (size_t i = 0; i < n; i++)
                 sum = sum * 31 + pattern(i);
         return sum;
-}
-
-static struct dial_opts loopback(uint16_t port, enum dial_tls tls)
-{
-        return (struct dial_opts){.host = "127.0.0.1", .port = port, .tls = tls, .timeout_ms = 30000};
 }
 
 /* --- tests --- */
@@ -423,174 +260,6 @@ static void test_close_in_callbacks_and_before(void **state)
         stream_close(NULL);
 }
 
-/* --- which certificate is good --- */
-
-struct trust_case {
-        const char *what;
-        const char *san;
-        long from, until;
-        const char *host;        /* NULL: 127.0.0.1, else connected to by connect_ip4 */
-        const char *cert_name;   /* "PIN" and "pin": the server's, as is and in capitals */
-        bool trusted, insecure;
-        enum err err;
-        const char *says;        /* part of the error */
-};
-
-static void write_ca(const struct server *s, char path[64])
-{
-        snprintf(path, 64, "/tmp/base_dial_test.XXXXXX");
-        int fd = mkstemp(path);
-        assert_true(fd >= 0);
-        FILE *f = fdopen(fd, "w");
-        assert_non_null(f);
-        BIO *bio = BIO_new(BIO_s_mem());
-        assert_int_equal(PEM_write_bio_X509(bio, s->cert), 1);
-        char *pem;
-        long n = BIO_get_mem_data(bio, &pem);
-        assert_int_equal(fwrite(pem, 1, (size_t)n, f), (size_t)n);
-        BIO_free(bio);
-        fclose(f);
-        setenv("SSL_CERT_FILE", path, 1);
-}
-
-static void check_trust(const struct trust_case *t)
-{
-        struct client *c;
-        struct server s = {0};
-        char ca[64] = "";
-        char pin[80];
-        assert_int_equal(setup((void **)&c), 0);
-        c->manual = true;
-        server_use_tls(&s, t->san, t->from, t->until, true);
-        if (t->trusted)
-                write_ca(&s, ca);
-        server_pin(&s, pin);
-        struct dial_opts opts = {.host = t->host != NULL ? t->host : "127.0.0.1", .tls = DIAL_TLS,
-                .cert_name = t->cert_name, .insecure = t->insecure, .timeout_ms = 30000};
-        if (t->host != NULL) {
-                opts.connect_ip4 = "127.0.0.1";
-                opts.connect_ip6 = "none";
-        }
-        if (t->cert_name != NULL && strcasecmp(t->cert_name, "pin") == 0) {
-                for (char *p = pin + 11; t->cert_name[0] == 'p' && *p != '\0'; p++)
-                        *p = *p >= 'a' ? (char)(*p - 'a' + 'A') : *p;
-                opts.cert_name = pin;
-        }
-        server_start(&s, 1, serve_until_close);
-        opts.port = s.port;
-        dial(c, &opts);
-        run_while(c, connecting);
-        if (stream_error_code(c->stream) != t->err)
-                print_error("%s: %s\n", t->what, stream_error(c->stream));
-        assert_int_equal(stream_error_code(c->stream), t->err);
-        assert_int_equal(c->connected, t->err == ERR_NONE);
-        if (t->says != NULL && strstr(stream_error(c->stream), t->says) == NULL)
-                fail_msg("%s: %s", t->what, stream_error(c->stream));
-        teardown((void **)&c);
-        server_stop(&s);
-        if (t->err == ERR_NONE)
-                assert_string_equal(last_sni, t->host != NULL ? t->host : "");   /* never another name */
-        if (t->trusted)
-                unlink(ca);
-        unsetenv("SSL_CERT_FILE");
-}
-
-static void test_trust(void **state)
-{
-        (void)state;
-#define OK_IP "IP:127.0.0.1", -60, 3600
-        static const struct trust_case cases[] = {
-                {"trusted, by address", OK_IP, NULL, NULL, true, false, ERR_NONE, NULL},
-                {"trusted, by name", "DNS:relay.example", -60, 3600, "relay.example", NULL, true, false, ERR_NONE, NULL},
-                {"trusted, its own name again", OK_IP, NULL, "127.0.0.1", true, false, ERR_NONE, NULL},
-                {"untrusted", OK_IP, NULL, NULL, false, false, ERR_AUTH, "certificate is not trusted: self"},
-                {"trusted, another host", "DNS:relay.example", -60, 3600, "other.example", NULL, true, false, ERR_AUTH,
-                        "certificate is not trusted: no alternative"},
-                {"trusted, expired", "IP:127.0.0.1", -7200, -3600, NULL, NULL, true, false, ERR_AUTH, "expired"},
-                {"other name, held", "DNS:front.example", -60, 3600, "relay.example", "front.example", true, false,
-                        ERR_NONE, NULL},
-                {"other name, not held", "DNS:relay.example", -60, 3600, "relay.example", "front.example", true, false,
-                        ERR_AUTH, "ostname mismatch"},
-                {"other name, an address", OK_IP, "relay.example", "127.0.0.1", true, false, ERR_NONE, NULL},
-                {"other name, untrusted", "DNS:front.example", -60, 3600, "relay.example", "front.example", false, false,
-                        ERR_AUTH, "not trusted"},
-                {"insecure", "DNS:whatever", -7200, -3600, NULL, NULL, false, true, ERR_NONE, NULL},
-                {"insecure, other name still held to", "DNS:front.example", -60, 3600, "relay.example", "front.example",
-                        false, true, ERR_AUTH, "not trusted"},
-                {"pin", OK_IP, NULL, "PIN", false, false, ERR_NONE, NULL},
-                {"pin, by name", "DNS:relay.example", -60, 3600, "relay.example", "PIN", false, false, ERR_NONE, NULL},
-                {"pin in capitals", OK_IP, NULL, "pin", false, false, ERR_FORMAT, "malformed"},
-                {"pin cut short", OK_IP, NULL, "sha256-raw:00", false, false, ERR_FORMAT, "malformed"},
-                {"pin of another", OK_IP, NULL,
-                        "sha256-raw:0000000000000000000000000000000000000000000000000000000000000000", false, false,
-                        ERR_AUTH, "not the pinned one"},
-                {"pin of another, insecure", OK_IP, NULL,
-                        "sha256-raw:0000000000000000000000000000000000000000000000000000000000000000", false, true,
-                        ERR_AUTH, "not the pinned one"},
-                {"pin of another, trusted", OK_IP, NULL,
-                        "sha256-raw:0000000000000000000000000000000000000000000000000000000000000000", true, false,
-                        ERR_AUTH, "not the pinned one"},
-                {"pin, another host", "IP:127.0.0.2", -60, 3600, NULL, "PIN", false, false, ERR_AUTH, "name the host"},
-                {"pin, expired", "IP:127.0.0.1", -7200, -3600, NULL, "PIN", false, false, ERR_AUTH, "expired"},
-                {"pin, too early", "IP:127.0.0.1", 3600, 7200, NULL, "PIN", false, false, ERR_AUTH, "not yet"},
-        };
-        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-                check_trust(&cases[i]);
-}
-
-/* A pin is about the key that the other side proves to have, not about what else it sends. */
-static void test_pin_impersonated(void **state)
-{
-        struct client *c = *state;
-        static const char *const names[] = {"derpkey", "label"};
-        for (size_t i = 0; i < 2; i++) {
-                struct server s = {0};
-                char pin[80];
-                server_use_tls(&s, "IP:127.0.0.1", -60, 3600, false);
-                server_pin(&s, pin);
-                server_impersonate(&s, names[i]);
-                server_start(&s, 1, serve_until_close);
-                struct dial_opts opts = loopback(s.port, DIAL_TLS);
-                opts.cert_name = pin;
-                c->connected = c->failed = 0;
-                c->manual = true;
-                dial(c, &opts);
-                run_while(c, connecting);
-                assert_int_equal(c->connected, 0);
-                assert_int_equal(stream_error_code(c->stream), ERR_AUTH);
-                assert_non_null(strstr(stream_error(c->stream), "not trusted"));
-                stream_close(c->stream);
-                c->stream = NULL;
-                server_stop(&s);
-        }
-}
-
-static void test_peer_certificates(void **state)
-{
-        struct client *c = *state;
-        struct server s = {0};
-        server_use_tls(&s, NULL, -60, 3600, true);
-        server_start(&s, 1, serve_until_close);
-        struct dial_opts opts = loopback(s.port, DIAL_TLS);
-        opts.insecure = true;
-        dial(c, &opts);
-        run_while(c, connecting);
-        assert_int_equal(c->connected, 1);
-        unsigned char *der = NULL;
-        int n = i2d_X509(s.cert, &der);
-        const uint8_t *got = NULL;
-        assert_int_equal(stream_peer_cert(c->stream, 0, &got), n);
-        assert_memory_equal(got, der, (size_t)n);
-        OPENSSL_free(der);
-        size_t meta = stream_peer_cert(c->stream, 1, &got);
-        assert_true(meta > 0);
-        assert_non_null(memmem(got, meta, "derpkey0000", 11));
-        assert_int_equal(stream_peer_cert(c->stream, 2, &got), 0);
-        stream_close(c->stream);
-        c->stream = NULL;
-        server_stop(&s);
-}
-
 /* --- failures --- */
 
 static void check_failure(struct client *c, const struct dial_opts *opts, enum err err, const char *says)
@@ -721,10 +390,7 @@ static void test_proxy(void **state)
 
 int main(void)
 {
-        static const char *const env[] = {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy",
-                "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"};
-        for (size_t i = 0; i < sizeof(env) / sizeof(env[0]); i++)
-                unsetenv(env[i]);
+        forget_environment();
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_plain_echo, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_tls_echo, setup, teardown),
@@ -734,9 +400,6 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_tls_greeting_and_rude_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unread_input_survives_other_dials, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_close_in_callbacks_and_before, setup, teardown),
-                cmocka_unit_test(test_trust),
-                cmocka_unit_test_setup_teardown(test_pin_impersonated, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_peer_certificates, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_proxy, setup, teardown),
         };

@@ -212,3 +212,27 @@ static inline void net_run_ms(struct net *n, int64_t ms)
 {
         net_run(n, mono_add_ms(n->now, ms));
 }
+
+static inline struct wg_peer *side(struct net *n, unsigned i)
+{
+        return n->node[i].wg->slot[3];
+}
+
+static inline void settle_session(struct net *n)
+{
+        assert_int_equal(net_send(n, 0, 1), 0);
+        net_run_ms(n, 1000);
+        assert_int_equal(n->node[1].delivered, 1);
+        assert_non_null(side(n, 0)->keys.current);
+        assert_non_null(side(n, 1)->keys.current);
+}
+
+static inline struct pkt *copy_of(struct net *n, const struct pkt *p)
+{
+        struct pkt *c = pkt_get(n->pool);
+        assert_non_null(c);
+        uint8_t *room = pkt_put(c, p->len);
+        assert_non_null(room);
+        memcpy(room, pkt_cdata(p), p->len);
+        return c;
+}
