@@ -47,6 +47,7 @@ int cmd_ip(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_whois(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_dns(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_debug(struct cli *c, const struct command *self, int argc, char **argv);
+int cmd_metrics(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_version(struct cli *c, const struct command *self, int argc, char **argv);
 int cmd_switch(struct cli *c, const struct command *self, int argc, char **argv);

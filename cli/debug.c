@@ -1,5 +1,5 @@
-/* debug: the daemon's network map, preferences and relay map as they are, for people and scripts that look closer; and
- * what else such people ask for. */
+/* debug: the daemon's network map, preferences, relay map and counters as they are, for people and scripts that look
+ * closer; and what else such people ask for. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,13 +28,14 @@ static void print_tabs(const json_t *j)
 
 static const struct {
         const char *word, *method, *path, *none;   /* none: the member that is null when there is nothing yet */
-        bool quiet;                                /* done or not, nothing to show */
+        enum { JSON, TEXT, NOTHING } shown;
 } shows[] = {
-        {"netmap", "POST", "debug?action=current-netmap", NULL, false},
-        {"prefs", "GET", "prefs", NULL, false},
-        {"derp-map", "GET", "derpmap", "Regions", false},
-        {"restun", "POST", "debug?action=restun", NULL, true},
-        {"rebind", "POST", "debug?action=rebind", NULL, true},
+        {"netmap", "POST", "debug?action=current-netmap", NULL, JSON},
+        {"prefs", "GET", "prefs", NULL, JSON},
+        {"derp-map", "GET", "derpmap", "Regions", JSON},
+        {"metrics", "GET", "metrics", NULL, TEXT},
+        {"restun", "POST", "debug?action=restun", NULL, NOTHING},
+        {"rebind", "POST", "debug?action=rebind", NULL, NOTHING},
 };
 enum { SHOWS = sizeof(shows) / sizeof(shows[0]) };
 
@@ -42,7 +43,9 @@ static int show(struct cli *c, size_t i)
 {
         struct answer a;
         client_call(c->client, shows[i].method, shows[i].path, NULL, 0, &a);
-        bool answered = a.err == ERR_NONE && a.status == 200, done = shows[i].quiet && answered;
+        bool answered = a.err == ERR_NONE && a.status == 200, done = answered && shows[i].shown != JSON;
+        if (answered && shows[i].shown == TEXT)
+                fwrite(a.body.data, 1, a.body.len, stdout);
         json_t *j = answered && !done ? answer_json(&a) : NULL;
         if (json_is_null(j) && shows[i].none != NULL) {
                 json_decref(j);

@@ -20,6 +20,8 @@ const struct command commands[] = {
         {"nc", "connect to a port of a host, with standard input and output", "HOST-OR-IP PORT", cmd_nc},
         {"dns", "show the DNS configuration, or ask the resolver", "status|query [flags]", cmd_dns},
         {"netcheck", "look at this network: UDP, NAT, relays", "[flags]", cmd_netcheck},
+        {"metrics", "print the counters for a dashboard, or write them to a file", "[print | write PATH]", cmd_metrics,
+                .names_endpoint = true},
         {"ip", "print the tailnet addresses of this node or of a peer", "[-1] [-4] [-6] [PEER]", cmd_ip, .names_endpoint = true},
         {"exit-node", "show who offers to be an exit node, or the best one", "list|suggest", cmd_exit_node},
         {"whois", "show the node and user of a tailnet address", "[--json] IP[:PORT]", cmd_whois, .names_endpoint = true},

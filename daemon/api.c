@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "daemon/api_dial.h"
 #include "daemon/api_dns.h"
+#include "daemon/api_metrics.h"
 #include "daemon/api_ping.h"
 #include "daemon/exitchoice.h"
 #include "daemon/localapi/status.h"
@@ -491,6 +492,8 @@ const struct lapi_endpoint api_endpoints[] = {
         {"check-ip-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_check_forwarding},
         {"check-udp-gro-forwarding", LAPI_GET, 405, LAPI_READ, 0, h_check_gro},
         {"set-udp-gro-forwarding", 0, 405, LAPI_WRITE, 0, h_set_gro},
+        {"usermetrics", 0, 405, LAPI_OPEN, 0, api_user_metrics},
+        {"metrics", LAPI_GET, 405, LAPI_WRITE, 0, api_debug_metrics},
         {"upload-client-metrics", LAPI_POST, 405, LAPI_OPEN, 0, h_empty_object},
         {"update/check", LAPI_GET, 405, LAPI_OPEN, 0, h_update_check},
         {0},

@@ -8,6 +8,7 @@
 #include "base/dial.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "daemon/counters.h"
 #include "daemon/datapath.h"
 #include "daemon/dpmsg.h"
 #include "daemon/slots.h"
@@ -325,6 +326,14 @@ static void post_status(struct data *d, uint32_t id, mono_t now)
         post(d, (struct dp_msg){.kind = DP_STATUS_REPLY, .id = id, .ptr = s});
 }
 
+static void post_counters(struct data *d, uint32_t id)
+{
+        struct counters *c = malloc(sizeof(*c));
+        if (c != NULL)
+                counters_read(c, &d->dp);
+        post(d, (struct dp_msg){.kind = DP_COUNTERS_REPLY, .id = id, .ptr = c});
+}
+
 static void ping(struct data *d, const struct dp_msg *m, mono_t now)
 {
         enum err e = ms_ping(d->dp.ms, m->slot, m->id, (size_t)m->num, now);
@@ -383,8 +392,14 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
         case DP_LINK_CHANGED:
                 ms_rebind(d->dp.ms, now);
                 break;
+        case DP_RESTUN:
+                ms_restun(d->dp.ms, false, now);
+                break;
         case DP_STATUS:
                 post_status(d, m->id, now);
+                break;
+        case DP_COUNTERS:
+                post_counters(d, m->id);
                 break;
         case DP_PING:
                 ping(d, m, now);
@@ -407,6 +422,7 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
         case DP_LIVE:
         case DP_RELAY:
         case DP_STATUS_REPLY:
+        case DP_COUNTERS_REPLY:
         case DP_PING_REPLY:
         case DP_TUN_GONE:
         case DP_PORT:

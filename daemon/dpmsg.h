@@ -22,7 +22,9 @@ enum dp_msg_kind {
         DP_PEER_SET,      /* slot, gen, ptr: struct dp_peer */
         DP_PEER_REMOVE,   /* slot */
         DP_LINK_CHANGED,
+        DP_RESTUN,
         DP_STATUS,        /* id */
+        DP_COUNTERS,      /* id */
         DP_PING,          /* id, slot, num: size */
         DP_PING_INSIDE,   /* id, slot, ptr: struct meshping */
         DP_NETCHECK,      /* id */
@@ -35,6 +37,7 @@ enum dp_msg_kind {
         DP_LIVE,          /* slot: live sessions, num: live relays */
         DP_RELAY,         /* ptr: struct dp_relay */
         DP_STATUS_REPLY,  /* id, ptr: struct dp_status */
+        DP_COUNTERS_REPLY,   /* id, ptr: struct counters */
         DP_PING_REPLY,    /* id, ptr: struct dp_ping_reply */
         DP_TUN_GONE,
         DP_PORT,          /* num: the UDP port we have now; 0: none */

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/ring.h"
+#include "daemon/counters.h"
 #include "daemon/data.h"
 #include "daemon/dpmsg.h"
 #include "daemon/slots.h"
@@ -19,6 +20,7 @@ struct request {
         enum dp_msg_kind kind;
         union {
                 engine_status_fn status;
+                engine_counters_fn counters;
                 engine_ping_fn ping;
                 engine_netcheck_fn netcheck;
         } fn;
@@ -94,6 +96,12 @@ static void reply_status(struct engine *e, struct request *r, struct dp_status *
         free(rows);
 }
 
+static void reply_counters(const struct request *r, const struct counters *c)
+{
+        static const struct counters none;
+        r->fn.counters(r->arg, c != NULL ? c : &none);
+}
+
 static void reply_ping(struct request *r, const struct dp_ping_reply *p)
 {
         struct engine_ping_result res = {
@@ -144,6 +152,11 @@ static void on_message(struct engine *e, struct dp_msg *m)
                 if (r != NULL)
                         reply_status(e, r, m->ptr);
                 break;
+        case DP_COUNTERS_REPLY:
+                r = request_take(e, m->id);
+                if (r != NULL)
+                        reply_counters(r, m->ptr);
+                break;
         case DP_PING_REPLY:
                 r = request_take(e, m->id);
                 if (r != NULL)
@@ -164,7 +177,9 @@ static void on_message(struct engine *e, struct dp_msg *m)
         case DP_PEER_SET:
         case DP_PEER_REMOVE:
         case DP_LINK_CHANGED:
+        case DP_RESTUN:
         case DP_STATUS:
+        case DP_COUNTERS:
         case DP_PING:
         case DP_PING_INSIDE:
         case DP_NETCHECK:
@@ -296,6 +311,8 @@ static void fail_request(struct request *r)
                 reply_ping(r, &stopped);
         else if (r->kind == DP_STATUS)
                 r->fn.status(r->arg, &none);
+        else if (r->kind == DP_COUNTERS)
+                reply_counters(r, NULL);
         else
                 r->fn.netcheck(r->arg, &empty);
 }
@@ -404,6 +421,11 @@ void engine_link_changed(struct engine *e)
         post(e, (struct dp_msg){.kind = DP_LINK_CHANGED});
 }
 
+void engine_restun(struct engine *e)
+{
+        post(e, (struct dp_msg){.kind = DP_RESTUN});
+}
+
 void engine_status(struct engine *e, engine_status_fn fn, void *arg)
 {
         struct request *r = request_new(e, DP_STATUS, arg);
@@ -414,6 +436,18 @@ void engine_status(struct engine *e, engine_status_fn fn, void *arg)
         }
         r->fn.status = fn;
         post(e, (struct dp_msg){.kind = DP_STATUS, .id = r->id});
+}
+
+void engine_counters(struct engine *e, engine_counters_fn fn, void *arg)
+{
+        struct request *r = request_new(e, DP_COUNTERS, arg);
+        if (r == NULL) {
+                static const struct counters none;
+                fn(arg, &none);
+                return;
+        }
+        r->fn.counters = fn;
+        post(e, (struct dp_msg){.kind = DP_COUNTERS, .id = r->id});
 }
 
 /* NULL: answered that it cannot be. */

@@ -19,6 +19,7 @@
 #include "daemon/meshping.h"
 #include "netcheck/report.h"
 
+struct counters; /* daemon/counters.h */
 struct engine;
 struct filter;   /* tun/filter.h */
 struct tun;      /* tun/device.h */
@@ -128,9 +129,14 @@ bool engine_service_send(struct engine *e, const uint8_t *pkt, size_t len);
 /* The host's addresses or default route changed. */
 void engine_link_changed(struct engine *e);
 /* Look at endpoints and relays again now. */
+void engine_restun(struct engine *e);
 
 typedef void (*engine_status_fn)(void *arg, const struct engine_status *st);
 void engine_status(struct engine *e, engine_status_fn fn, void *arg);
+
+typedef void (*engine_counters_fn)(void *arg, const struct counters *c);
+/* fn is called once; all is zero if memory is short or the daemon is shutting down. */
+void engine_counters(struct engine *e, engine_counters_fn fn, void *arg);
 
 typedef void (*engine_ping_fn)(void *arg, const struct engine_ping_result *res);
 /* Disco ping; size pads it (0 = none).  fn is called once. */

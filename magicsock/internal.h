@@ -3,6 +3,7 @@
  *      magicsock.c   the packet's walk out and in, and the whole
  *      slots.c       the table of peers
  *      disco_io.c    disco in, and the actions of the path machines out
+ *      counts.c      what was carried and what was dropped
  *      reach.c       who we are to others: netcheck, home relay, endpoints, changes of network
  */
 #pragma once
@@ -84,6 +85,7 @@ struct ms {
         mono_t eps_at;                /* built then */
 
         uint64_t drops[MS_DROP_COUNT];
+        struct ms_traffic in_by[MS_WAYS], out_by[MS_WAYS];
         struct sock_rx *rx;
         struct ms_actions out;
         struct disco_msg msg;

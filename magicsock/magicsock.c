@@ -39,18 +39,33 @@ static void release_all(struct ms *ms, struct pkt **pkts, size_t n)
                 pkt_release(ms->pool, pkts[i]);
 }
 
+static void count(struct ms_traffic *t, size_t packets, uint64_t bytes)
+{
+        t->packets += packets;
+        t->bytes += bytes;
+}
+
+static enum ms_way way_of(struct addr a)
+{
+        return a.ip.family == IP_V6 ? MS_WAY_DIRECT6 : MS_WAY_DIRECT4;
+}
+
 /* ---- out ---- */
 
 static enum err send_relay(struct ms *ms, struct ms_slot *s, struct pkt **pkts, size_t n, mono_t now)
 {
         int region = ms_relay_for(ms, s);
         enum err e = ERR_NOT_FOUND;
+        uint64_t bytes = 0;
         for (size_t i = 0; i < n; i++) {
-                s->tx_relay += pkts[i]->len;
+                bytes += pkts[i]->len;
                 e = derp_mgr_send(ms->derp, region, &s->key, pkts[i], now);
         }
+        s->tx_relay += bytes;
         if (e)
                 ms->drops[MS_DROP_NO_PATH] += n;
+        else
+                count(&ms->out_by[MS_WAY_RELAY], n, bytes);
         return e;
 }
 
@@ -62,8 +77,11 @@ static size_t send_direct(struct ms *ms, struct ms_slot *s, struct addr to, stru
         if (!u)
                 return 0;
         size_t sent = sock_send(&u->sock, to, pkts, n);
+        uint64_t bytes = 0;
         for (size_t i = 0; i < sent; i++)
-                s->tx_direct += pkts[i]->len;
+                bytes += pkts[i]->len;
+        s->tx_direct += bytes;
+        count(&ms->out_by[way_of(to)], sent, bytes);
         if (sent == n)
                 return n;
         switch (errno) {
@@ -197,6 +215,7 @@ static void take_batch(struct ms *ms, struct pkt **got, size_t got_count, mono_t
                 struct pkt *p = got[i];
                 if (!take_datagram(ms, p, now))
                         continue;
+                count(&ms->in_by[way_of(p->src)], 1, p->len);
                 p->peer = MS_SLOT_NONE;
                 srcs[n] = (struct ms_source){.addr = p->src, .slot = MS_SLOT_NONE};
                 pkts[n++] = p;
@@ -236,6 +255,7 @@ static void on_relay_recv(void *arg, int region, uint32_t conn, const struct nod
                 pkt_release(ms->pool, p);
                 return;
         }
+        count(&ms->in_by[MS_WAY_RELAY], 1, p->len);
         p->peer = s->slot;
         p->src = (struct addr){.port = 0};
         struct ms_source from = {.region = (uint16_t)region, .slot = s->slot, .key = *src};
@@ -354,14 +374,6 @@ struct disco_public ms_disco_public(const struct ms *ms)
 uint16_t ms_port(const struct ms *ms, enum ip_family f)
 {
         return ms->udp[f == IP_V6].sock.port;
-}
-
-uint64_t ms_drops(const struct ms *ms, enum ms_drop why)
-{
-        uint64_t n = ms->drops[why];
-        for (size_t i = 0; why == MS_DROP_DISCO_RATE && i < ms->slot_cap; i++)
-                n += ms->slots[i] ? ms->slots[i]->peer.limited : 0;
-        return n;
 }
 
 static bool init_parts(struct ms *ms, const struct ms_opts *o)

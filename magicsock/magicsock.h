@@ -23,6 +23,7 @@
 #include "base/loop.h"
 #include "base/mono.h"
 #include "base/pkt.h"
+#include "magicsock/derp_manager.h"
 #include "magicsock/endpoints.h"
 #include "netcheck/netcheck.h"
 
@@ -162,4 +163,12 @@ enum ms_drop {
         MS_DROP_SOCKET,         /* the kernel refused */
         MS_DROP_COUNT,
 };
+/* WireGuard messages that came in or went out, by way; what goes both ways in doubt counts twice. */
+enum ms_way { MS_WAY_DIRECT4, MS_WAY_DIRECT6, MS_WAY_RELAY, MS_WAYS };
+struct ms_traffic {
+        uint64_t packets, bytes;
+};
+void ms_traffic(const struct ms *ms, struct ms_traffic ret_in[MS_WAYS], struct ms_traffic ret_out[MS_WAYS]);
+void ms_relay_stats(const struct ms *ms, struct derp_mgr_stats *ret);
 uint64_t ms_drops(const struct ms *ms, enum ms_drop why);
+const char *ms_drop_str(enum ms_drop why);

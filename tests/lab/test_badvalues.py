@@ -124,13 +124,17 @@ OWN = [                               # of one verb: the line, the exit code, wh
     (["dns"], 1, "tailscale dns: missing subcommand: status, query"),
     (["dns", "status", "word"], 1, NO_WORDS), (["dns", "query"], 1, "missing required argument: name\nusage: tailscale dns query"),
     (["dns", "query", "a", "A", "c"], 1, "unexpected extra arguments: c\nusage: tailscale dns query"),
-    (["debug"], 1, "tailscale debug: missing subcommand; there is: netmap, prefs, derp-map, restun, rebind, via"),
+    (["debug"], 1, "tailscale debug: missing subcommand; there is: netmap, prefs, derp-map, metrics, restun, rebind, via"),
     (["debug", "via"], 1, "expect a site and an IPv4 network.*usage: tailscale debug via SITE-ID IPV4-CIDR"),
     (["debug", "via", "70000", "10.0.0.0/8"], 1, 'invalid site-id "70000": want a number from 0 to 65535'),
     (["debug", "via", "7", ESC], 1, 'invalid network ".*": want an IPv4 CIDR such as 10.1.1.0/24'),
     (["debug", "via", LONG], 1, 'invalid network "x+": want a CIDR of at least /96 below fd7a:115c:a1e0:b1a::/64'),
+    (["metrics", "print", "word"], 1, NO_WORDS), (["metrics", "write"], 1, "usage: tailscale metrics write <path>"),
+    (["metrics", "write", "a", "b"], 1, "usage: tailscale metrics write <path>"),
+    (["metrics", "write", "/nowhere/x"], 1, "/nowhere/x cannot be written: No such file or directory"),
+    (["metrics", "--x"], 2, "not defined: -x"),
     (["debug", "prefs", "word"], 1, NO_WORDS), (["debug", "prefs", "--x"], 2, "not defined: -x"),
-] + [([verb, w], 1, f"tailscale {verb}: unknown subcommand: .*; there is: ") for verb in ("exit-node", "dns", "debug")
+] + [([verb, w], 1, f"tailscale {verb}: unknown subcommand: .*; there is: ") for verb in ("exit-node", "dns", "debug", "metrics")
      for w in ("word", ESC, LONG)] + [
     (["dns", "query", w], 1, "'name' parameter: want a domain name, up to 63 characters between dots") for w in
     ("", "a..b", "a b", ESC, LONG)] + [

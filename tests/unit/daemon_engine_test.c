@@ -6,6 +6,7 @@
 
 #include "base/crypto.h"
 #include "base/log.h"
+#include "daemon/counters.h"
 #include "daemon/dpmsg.h"
 #include "daemon/engine.h"
 #include "tun/device.h"
@@ -15,7 +16,8 @@ struct fixture {
         struct loop *loop;
         struct tun *ours, *theirs;
         struct engine *engine;
-        int statuses, pings, netchecks;
+        int statuses, pings, netchecks, counters;
+        uint64_t packets_free;
         size_t rows;
         char error[128];
         bool empty_report;
@@ -59,6 +61,13 @@ static int teardown(void **state)
         loop_free(f->loop);
         free(f);
         return 0;
+}
+
+static void on_counters(void *arg, const struct counters *c)
+{
+        struct fixture *f = arg;
+        f->counters++;
+        f->packets_free = c->packets_free;
 }
 
 static void on_status(void *arg, const struct engine_status *st)
@@ -141,8 +150,11 @@ static void every_request_is_answered_once(void **state)
         struct fixture *f = *state;
         for (int i = 0; i < 100; i++)
                 engine_status(f->engine, on_status, f);
+        engine_counters(f->engine, on_counters, f);
         engine_netcheck(f->engine, on_netcheck, f);   /* no relay map: an empty report at once */
         wait_for(f, &f->netchecks, 1);
+        wait_for(f, &f->counters, 1);
+        assert_true(f->packets_free > 0);
         assert_true(f->empty_report);
         wait_for(f, &f->statuses, 100);
 }
@@ -166,8 +178,10 @@ static void what_is_pending_is_answered_at_the_end(void **state)
         engine_ping(f->engine, 5, 0, on_ping, f);
         engine_status(f->engine, on_status, f);
         engine_netcheck(f->engine, on_netcheck, f);
+        engine_counters(f->engine, on_counters, f);
         engine_free(f->engine);
         f->engine = NULL;
+        assert_int_equal(f->counters, 1);
         assert_int_equal(f->pings, 1);
         assert_int_equal(f->statuses, 1);
         assert_int_equal(f->netchecks, 1);

@@ -12,6 +12,7 @@
 #include "base/loop.h"
 #include "daemon/backend_state.h"
 #include "daemon/control/client.h"
+#include "daemon/counters.h"
 #include "daemon/engine.h"
 #include "tests/unit/check.h"
 #include "tun/filter.h"
@@ -34,7 +35,7 @@ static struct {
 
 static struct {
         bool up, polling;
-        int clears, filters, peers, links, service_packets;
+        int clears, filters, peers, restuns, links, service_packets;
         uint8_t service_packet[2048];         /* the last one for the host */
         size_t service_len;
         struct key_private node;
@@ -232,10 +233,23 @@ void engine_link_changed(struct engine *e)
         fe.links++;
 }
 
+void engine_restun(struct engine *e)
+{
+        (void)e;
+        fe.restuns++;
+}
+
 void engine_status(struct engine *e, engine_status_fn fn, void *arg)
 {
         (void)e;
         fn(arg, &fe.status);
+}
+
+void engine_counters(struct engine *e, engine_counters_fn fn, void *arg)
+{
+        (void)e;
+        struct counters c = {.home_region = 901, .no_peer = 42};
+        fn(arg, &c);
 }
 
 void engine_ping(struct engine *e, int64_t node_id, size_t size, engine_ping_fn fn, void *arg)
