@@ -98,12 +98,25 @@ static bool is_between(const struct tcp_pcb *p, const struct stack_end *local, c
         return same_end(&l, local) && same_end(&r, remote);
 }
 
+static const struct stack_end rest4 = {.family = 4, .ip = {192, 0, 0, 8}};
+static const struct stack_end rest6 = {.family = 6, .ip = {0x01, [15] = 1}};
+
+/* Could it be the other side's?  Not what means this host to lwIP, which would send to itself and needs its thread for
+ * that, nor what has more than one meaning: groups, links, IPv4 in the clothes of IPv6. */
+static bool is_remote(const struct stack_end *e)
+{
+        static const uint8_t zero[16], mapped[12] = {[10] = 0xff, 0xff};
+        const uint8_t *b = e->ip;
+        if (e->family == 4)
+                return b[0] != 0 && b[0] != 127 && b[0] < 224 && memcmp(b, rest4.ip, 4) != 0;
+        return memcmp(b, zero, 15) != 0 && b[0] != 0xff && !(b[0] == 0xfe && (b[1] & 0xc0) == 0x80) &&
+                memcmp(b, mapped, sizeof(mapped)) != 0 && memcmp(b, rest6.ip, 16) != 0;
+}
+
 /* The interface answers to one address a family.  It is the packet's own destination while lwIP looks at it, and else
  * one that nobody sends to; set behind lwIP's back, as it would reset the connections of the address before. */
 static void answer_to(const struct stack_end *e)
 {
-        static const struct stack_end rest4 = {.family = 4, .ip = {192, 0, 0, 8}};
-        static const struct stack_end rest6 = {.family = 6, .ip = {0x01, [15] = 1}};
         ip_addr_t a;
         to_lwip(e != NULL && e->family == 4 ? e : &rest4, &a);
         ip_addr_copy(stack.netif.ip_addr, a);
@@ -200,7 +213,7 @@ void stack_send(uint8_t proto, const struct stack_end *from, const struct stack_
         size_t sum_at)
 {
         ip_addr_t src, dst;
-        if (!stack.started || len > STACK_DATAGRAM_MAX)
+        if (!stack.started || len > STACK_DATAGRAM_MAX || !is_remote(to))
                 return;
         struct pbuf *p = pbuf_alloc(PBUF_IP, (u16_t)len, PBUF_RAM);
         if (p == NULL)
@@ -403,7 +416,7 @@ struct stack_conn *stack_connect(const struct stack_end *local, const struct sta
         ip_addr_t l, r;
         to_lwip(local, &l);
         to_lwip(remote, &r);
-        struct tcp_pcb *pcb = stack.started ? tcp_new_ip_type(IP_GET_TYPE(&r)) : NULL;
+        struct tcp_pcb *pcb = stack.started && is_remote(remote) ? tcp_new_ip_type(IP_GET_TYPE(&r)) : NULL;
         if (pcb == NULL)
                 return NULL;
         struct stack_conn *c = conn_new(pcb, fn, user);
@@ -605,20 +618,13 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
         return ERR_OK;
 }
 
-/* IPv4 in the clothes of IPv6, which would be taken for what it is not. */
-static bool is_mapped(const struct stack_end *e)
-{
-        static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
-        return e->family == 6 && memcmp(e->ip, mapped, sizeof(mapped)) == 0;
-}
-
 void stack_in(const uint8_t *pkt, size_t len)
 {
         struct stack_end from, to;
         uint8_t proto;
         size_t at;
-        if (!stack.started || len > STACK_MTU || !parse_ends(pkt, len, &from, &to, &proto, &at) || is_mapped(&from) ||
-                is_mapped(&to) || memcmp(from.ip, to.ip, sizeof(from.ip)) == 0)
+        if (!stack.started || len > STACK_MTU || !parse_ends(pkt, len, &from, &to, &proto, &at) || !is_remote(&from) ||
+                !is_remote(&to) || memcmp(from.ip, to.ip, sizeof(from.ip)) == 0)
                 return;
         if (proto == P_TCP) {
                 if (len < at + TCP_HEADER)
