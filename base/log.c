@@ -49,8 +49,20 @@ static size_t put_head(char *line, size_t cap, int level)
         return strftime(line, cap, "%Y/%m/%d %H:%M:%S ", &tm);
 }
 
-/* One write(2) a line, so that lines of several threads do not mix.  Control bytes become spaces:
- * text from outside must not be able to begin a line of its own. */
+/* Text from outside must neither begin a line of its own nor drive the terminal of whoever reads it: U+0080 to U+009F are
+ * control characters as well. */
+static void blank_controls(char *line, size_t len)
+{
+        for (size_t i = 0; i < len; i++) {
+                unsigned char c = (unsigned char)line[i], next = i + 1 < len ? (unsigned char)line[i + 1] : 0;
+                if (c < ' ' || c == 0x7f)
+                        line[i] = ' ';
+                else if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+                        line[i] = line[i + 1] = ' ';
+        }
+}
+
+/* One write(2) a line, so that lines of several threads do not mix. */
 __attribute__((format(printf, 2, 0))) static void put_line(int level, const char *fmt, va_list ap)
 {
         char line[LINE_MAX_BYTES];
@@ -61,9 +73,7 @@ __attribute__((format(printf, 2, 0))) static void put_line(int level, const char
         size_t len = head + (size_t)wrote;
         if (len > sizeof(line) - 1)
                 len = sizeof(line) - 1;
-        for (size_t i = 0; i < len; i++)
-                if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
-                        line[i] = ' ';
+        blank_controls(line, len);
         line[len++] = '\n';
         ssize_t ignored = write(STDERR_FILENO, line, len);   /* nowhere left to complain to */
         (void)ignored;

@@ -2,7 +2,7 @@
  *
  * Levels follow syslog(3).  Under systemd (JOURNAL_STREAM set) lines start with "<N>"; else with a time.
  * Debug lines are numbered by verbosity: 1 and 2 as with --verbose.  Never log a secret; never log what a
- * stranger can repeat without log_limited().  Control bytes become spaces, lines are cut at 2 KiB.
+ * stranger can repeat without log_limited().  Control characters become spaces, lines are cut at 2 KiB.
  */
 #pragma once
 

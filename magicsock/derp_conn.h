@@ -64,7 +64,7 @@ struct derp_mgr {
         struct derp_mgr_stats stats;
 };
 
-/* Starts dialling at once.  NULL: out of memory. */
+/* At rest: derp_conn_redial() dials.  NULL: out of memory. */
 struct derp_conn *derp_conn_new(struct derp_mgr *m, int region, mono_t now);
 /* Drops what is queued; says nothing to anyone. */
 void derp_conn_free(struct derp_conn *c);

@@ -104,6 +104,27 @@ static void test_one_line_whatever_the_text(void **state)
         assert_true(second - end <= 2048);
 }
 
+/* Control characters in every form; all other text, whatever its language, stays as it is. */
+static void test_controls(void **state)
+{
+        (void)state;
+        static const char *const rows[][2] = {
+                {"a\tb\x7f" "c", "a b c"}, {"x\xc2\x9b" "31m", "x  31m"}, {"\xc2\x80\xc2\x9f", "    "}, {"\xc2\xa0", "\xc2\xa0"},
+                {"na\xc3\xaf" "ve", "na\xc3\xaf" "ve"}, {"\xe2\x82\xac", "\xe2\x82\xac"}, {"\xc2", "\xc2"}, {"\xc2\n", "\xc2 "},
+        };
+        unsetenv("JOURNAL_STREAM");
+        log_init(0);
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                capture_begin();
+                log_info("%s", rows[i][0]);
+                const char *s = capture_end();
+                char want[32];
+                size_t n = (size_t)snprintf(want, sizeof(want), " %s\n", rows[i][1]);
+                assert_true(strlen(s) >= n);
+                assert_string_equal(s + strlen(s) - n, want);
+        }
+}
+
 static void test_limit(void **state)
 {
         (void)state;
@@ -147,6 +168,7 @@ int main(void)
                 cmocka_unit_test(test_journal_line),
                 cmocka_unit_test(test_another_stream_is_not_the_journal),
                 cmocka_unit_test(test_one_line_whatever_the_text),
+                cmocka_unit_test(test_controls),
                 cmocka_unit_test(test_limit),
                 cmocka_unit_test(test_err_str),
         };
