@@ -2,9 +2,14 @@
  * for that which are seen; those with one are in magicsock_loopback_test.c and in the lab. */
 #include "tests/unit/check.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "base/crypto.h"
 #include "base/dial.h"
 #include "magicsock/internal.h"
+#include "magicsock/localaddr.h"
 
 static struct {
         struct loop *loop;
@@ -180,6 +185,32 @@ static void test_reports_follow_each_other(void **state)
         until(&t.reports, 2);
 }
 
+/* A relay that the map names without an address: STUN finds it by its name. */
+static void test_names_are_looked_up(void **state)
+{
+        (void)state;
+        struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+        socklen_t len = sizeof(sa);
+        uint8_t request[64];
+        struct localaddrs local;
+        if (!localaddr_list(NULL, &local) || !local.have_v4)
+                skip();   /* a host without a network asks nobody */
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        assert_int_equal(bind(fd, (struct sockaddr *)&sa, len), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+        open_ms(false);
+        make_map(1);
+        (void)snprintf(t.nodes[0].hostname, sizeof(t.nodes[0].hostname), "localhost");
+        t.nodes[0].ipv4[0] = '\0';
+        t.nodes[0].stun_port = ntohs(sa.sin_port);
+        ms_set_derp_map(t.ms, &t.map, now());
+        ms_set_active(t.ms, true, now());
+        until(&t.reports, 1);
+        assert_true(recv(fd, request, sizeof(request), 0) >= 20);
+        assert_int_equal(request[0] << 8 | request[1], 1);   /* a binding request */
+        close(fd);
+}
+
 static void test_endpoints_and_changes(void **state)
 {
         (void)state;
@@ -231,6 +262,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_no_home_where_none_is_wanted, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_map_without_the_home, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_reports_follow_each_other, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_names_are_looked_up, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_endpoints_and_changes, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_dead_socket, set_up, tear_down),
         };
