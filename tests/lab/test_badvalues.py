@@ -224,7 +224,8 @@ def test_every_flag_and_verb(lab):
 
 ASKING = [["up"], ["login"], ["set", "--shields-up"], ["down"], ["logout"], ["switch", "--list"], ["switch", "x"], ["status"],
           ["ping", "x"], ["dns", "status"], ["dns", "query", "a"], ["netcheck"], ["ip"], ["whois", "100.64.0.1"],
-          ["exit-node", "list"], ["exit-node", "suggest"], ["debug", "netmap"], ["debug", "prefs"], ["debug", "derp-map"], ["debug", "restun"], ["debug", "rebind"], ["version", "--daemon"], ["nc", "100.64.0.9", "80"]]
+          ["exit-node", "list"], ["exit-node", "suggest"], ["debug", "netmap"], ["debug", "prefs"], ["debug", "derp-map"], ["debug", "metrics"],
+          ["debug", "restun"], ["debug", "rebind"], ["metrics"], ["version", "--daemon"], ["nc", "100.64.0.9", "80"]]
 
 
 def test_every_verb_without_a_daemon(lab):

@@ -94,6 +94,8 @@ def test_routes(lab, pair):
     alpha.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
     alpha.tailscale("set", "--advertise-routes=10.7.0.0/24,10.8.0.0/24", "--advertise-exit-node")
     assert user(alpha)["tailscaled_advertised_routes"] == 2 and user(alpha)["tailscaled_approved_routes"] == 0
+    wait_for("the server knows", lambda: any("10.7.0.0/24" in (n.get("Hostinfo", {}).get("RoutableIPs") or [])
+                                             for n in lab.control.call("nodes")))
     lab.control.call("routes", node="alpha", routes=["10.7.0.0/24"])
     wait_for("it is approved", lambda: user(alpha)["tailscaled_approved_routes"] == 1, 20)
 
