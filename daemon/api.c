@@ -88,6 +88,20 @@ static void h_status(void *arg, struct lapi_req *r)
 
 /* ---- preferences ---- */
 
+static void reply_prefs(const struct api *a, struct lapi_req *r)
+{
+        lapi_reply_json(r, 200, prefs_to_json(backend_prefs(a->backend), false), LAPI_TABS);
+}
+
+static void on_dns_set(void *arg)
+{
+        struct late *l = arg;
+        if (l->req != NULL)
+                reply_prefs(l->api, l->req);
+        free(l);
+}
+
+/* A change is answered when the host's resolver knows of it: whoever asked may look a name up next. */
 static void h_prefs(void *arg, struct lapi_req *r)
 {
         struct api *a = arg;
@@ -106,8 +120,12 @@ static void h_prefs(void *arg, struct lapi_req *r)
                         lapi_reply_json(r, 400, json_pack("{s:s}", "Error", why), LAPI_COMPACT);
                         return;
                 }
+                struct late *l = late_new(a, r);
+                if (l != NULL)
+                        backend_when_dns_set(a->backend, on_dns_set, l);
+                return;
         }
-        lapi_reply_json(r, 200, prefs_to_json(backend_prefs(a->backend), false), LAPI_TABS);
+        reply_prefs(a, r);
 }
 
 /* A Prefs object of a request; false: answered with an error. */

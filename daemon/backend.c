@@ -73,8 +73,10 @@ void backend_configure(struct backend *b, bool on)
                 return;
         b->configured = on;
         engine_set_up(b->engine, on);
-        if (!on)
+        if (!on) {
                 b->sessions = b->relays = 0;
+                b->dns_awaited = b->dns_ready = false;
+        }
         backend_apply_host(b);
         backend_dns_changed(b);
 }
@@ -105,7 +107,7 @@ static enum ipn_state next_state(const struct backend *b)
                 return IPN_NEEDS_LOGIN;
         if (!nm->self->machine_authorized)
                 return IPN_NEEDS_MACHINE_AUTH;
-        if (b->state == IPN_STARTING && (b->sessions > 0 || b->relays > 0 || !relay_possible(nm)))
+        if (b->state == IPN_STARTING && b->dns_ready && (b->sessions > 0 || b->relays > 0 || !relay_possible(nm)))
                 return IPN_RUNNING;
         return b->state == IPN_RUNNING ? IPN_RUNNING : IPN_STARTING;
 }
@@ -131,10 +133,22 @@ static void enter(struct backend *b, enum ipn_state s)
         notify_post(b->o.notify, "State", json_integer(s));
 }
 
+static void on_dns_set(void *arg)
+{
+        struct backend *b = arg;
+        b->dns_ready = true;
+        if (b->engine != NULL)   /* else this is the end */
+                backend_update_state(b);
+}
+
 void backend_update_state(struct backend *b)
 {
         for (enum ipn_state s; (s = next_state(b)) != b->state;)
                 enter(b, s);
+        if (b->state == IPN_STARTING && b->configured && !b->dns_awaited) {
+                b->dns_awaited = true;
+                backend_when_dns_set(b, on_dns_set, b);
+        }
 }
 
 /* ---- engine ---- */

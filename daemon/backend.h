@@ -101,5 +101,10 @@ struct dns_service *backend_dns(struct backend *b);
 struct osdns;
 void backend_set_osdns(struct backend *b, struct osdns *o);
 void backend_os_dns_changed(struct backend *b);   /* its on_change */
+void backend_os_dns_settled(struct backend *b);   /* its on_settled */
+/* fn is called once, perhaps before this returns: when the host's resolver has been told what it was to be told up to
+ * now, or BACKEND_DNS_PATIENCE_MS later. */
+enum { BACKEND_DNS_PATIENCE_MS = 2000 };
+void backend_when_dns_set(struct backend *b, void (*fn)(void *arg), void *arg);
 /* What the host resolves with when left alone; NULL: not known. */
 const struct dns_os_config *backend_os_dns_base(const struct backend *b);

@@ -187,7 +187,64 @@ struct dns_config *backend_dns_for_peers(const struct backend *b)
         return c;
 }
 
-static void compile_now(struct backend *b)
+/* ---- who waits for the host ---- */
+
+struct dns_waiter {
+        struct dns_waiter *next;
+        struct backend *b;
+        struct timer timer;
+        void (*fn)(void *arg);
+        void *arg;
+};
+
+static bool is_settled(const struct backend *b)
+{
+        return !timer_is_armed(&b->dns_timer) && (b->osdns == NULL || osdns_is_settled(b->osdns));
+}
+
+static void release(struct dns_waiter *w)
+{
+        struct dns_waiter **at = &w->b->dns_waiters;
+        while (*at != w)
+                at = &(*at)->next;
+        *at = w->next;
+        loop_timer_stop(&w->timer);
+        w->fn(w->arg);
+        free(w);
+}
+
+static void on_patience_over(struct timer *t, mono_t now)
+{
+        (void)now;
+        release(container_of(t, struct dns_waiter, timer));
+}
+
+void backend_os_dns_settled(struct backend *b)
+{
+        while (b->dns_waiters != NULL && is_settled(b))
+                release(b->dns_waiters);
+}
+
+static void compile_now(struct backend *b);
+
+void backend_when_dns_set(struct backend *b, void (*fn)(void *arg), void *arg)
+{
+        if (timer_is_armed(&b->dns_timer))
+                compile_now(b);
+        struct dns_waiter *w = is_settled(b) ? NULL : calloc(1, sizeof(*w));
+        if (w == NULL) {
+                fn(arg);
+                return;
+        }
+        *w = (struct dns_waiter){.next = b->dns_waiters, .b = b, .fn = fn, .arg = arg};
+        b->dns_waiters = w;
+        timer_init(&w->timer, on_patience_over);
+        loop_timer_in(b->o.loop, &w->timer, BACKEND_DNS_PATIENCE_MS);
+}
+
+/* ---- compiling, and telling ---- */
+
+static void compile_and_tell(struct backend *b)
 {
         struct dns_os_config os;
         loop_timer_stop(&b->dns_timer);
@@ -207,6 +264,12 @@ static void compile_now(struct backend *b)
         dns_os_config_free(&b->os_dns);
         b->os_dns = os;
         tell_host(b, &b->os_dns);
+}
+
+static void compile_now(struct backend *b)
+{
+        compile_and_tell(b);
+        backend_os_dns_settled(b);   /* there was nothing to tell */
 }
 
 static void on_timer(struct timer *t, mono_t now)
@@ -284,6 +347,8 @@ bool backend_dns_open(struct backend *b)
 
 void backend_dns_close(struct backend *b)
 {
+        while (b->dns_waiters != NULL)
+                release(b->dns_waiters);
         loop_timer_stop(&b->dns_timer);
         quad100_free(b->quad100);
         dns_service_free(b->dns);

@@ -49,6 +49,8 @@ struct backend {
         struct hostinfo_os os;
         struct dns_service *dns;
         struct quad100 *quad100;         /* NULL: without a TUN device nobody sends it packets */
+        struct dns_waiter *dns_waiters;
+        bool dns_awaited, dns_ready;   /* of the way from Starting to Running: names are found then */
         struct timer dns_timer;    /* armed: map or preferences have changed since DNS was compiled */
         struct osdns *osdns;           /* NULL: the host is not told */
         struct dns_os_config os_dns;   /* what the host was told last */

@@ -211,9 +211,16 @@ static void on_host_dns_trouble(void *arg, const char *text)
                 log_warn("%s", text);
 }
 
+static void on_host_dns_settled(void *arg)
+{
+        struct daemon *d = arg;
+        backend_os_dns_settled(d->backend);
+}
+
 static const struct osdns_callbacks osdns_cb = {
         .on_change = on_host_dns_change,
         .on_trouble = on_host_dns_trouble,
+        .on_settled = on_host_dns_settled,
 };
 
 static const struct clockwatch_callbacks clocks_cb = {

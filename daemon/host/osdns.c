@@ -66,6 +66,8 @@ static void take(struct osdns *o, const struct osdns_report *r)
                 o->cb.on_trouble(o->arg, o->report.trouble);
         if (changed)
                 o->cb.on_change(o->arg);
+        if (osdns_is_settled(o) && o->cb.on_settled != NULL)
+                o->cb.on_settled(o->arg);
 }
 
 static void on_report(struct watch *w, unsigned events, mono_t now)

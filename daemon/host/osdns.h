@@ -21,6 +21,8 @@ struct osdns_callbacks {
         void (*on_change)(void *arg);
         /* A sentence for the list of what is wrong; "" = nothing any more. */
         void (*on_trouble)(void *arg, const char *text);
+        /* All that was asked for so far has been done, or cannot be. */
+        void (*on_settled)(void *arg);
 };
 
 /* Looks at the host, changes nothing yet; on_change follows.  NULL: errno. */

@@ -74,6 +74,22 @@ RECORDS = [
 ]
 
 
+def test_names_are_found_as_soon_as_up_has_returned(mesh):
+    """Twenty times, by the host's own resolver and with nothing in between; and not any more after `down`."""
+    alpha, beta = mesh
+    address = beta.ip
+    for _ in range(20):
+        done = alpha.sh(f"""{alpha.lab.tailscale} down
+getent ahostsv4 beta.mesh.example && exit 1
+{alpha.lab.tailscale} up --timeout=20s >/dev/null
+getent ahostsv4 beta.mesh.example
+{alpha.lab.tailscale} set --accept-dns=false
+getent ahostsv4 beta.mesh.example && exit 1
+{alpha.lab.tailscale} set --accept-dns
+getent ahostsv4 beta.mesh.example""")
+        assert done.count(f"{address} ") == 6
+
+
 @pytest.mark.parametrize("server,how", [(QUAD4, "+notcp"), (QUAD4, "+tcp"), (QUAD6, "+notcp"), (QUAD6, "+tcp")])
 def test_every_kind_of_record(mesh, server, how):
     alpha, _ = mesh

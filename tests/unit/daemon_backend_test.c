@@ -87,7 +87,8 @@ static void every_state_and_condition(void **state)
         static struct derp_region region = {.id = 1};
         static struct derpmap relays = {.region_count = 1, .regions = &region};
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-                struct netmap_node self = {.machine_authorized = rows[i].map != UNAPPROVED, .expired = rows[i].map == EXPIRED};
+                struct netmap_node self = {.name = "self.", .cap_map = "", .machine_authorized = rows[i].map != UNAPPROVED,
+                        .expired = rows[i].map == EXPIRED};
                 world_open(&w);
                 struct backend *b = w.b;
                 b->state = rows[i].from;
