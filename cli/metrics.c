@@ -1,7 +1,6 @@
 /* metrics: the daemon's counters as Prometheus text, printed or into a file for its textfile collector. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -9,17 +8,16 @@
 #include "cli/command.h"
 #include "cli/text.h"
 
-static bool write_whole(const char *path, const char *data, size_t len)
+/* A reader of the file sees the old text or the new one, never a part. */
+static bool write_whole(const char *path, const struct buf *text)
 {
         char temp[4096];
         int n = snprintf(temp, sizeof(temp), "%s.tmp%d", path, (int)getpid());
-        if (n < 0 || (size_t)n >= sizeof(temp)) {
-                errno = ENAMETOOLONG;
-                return false;
-        }
-        return file_replace(path, temp, data, len, 0644) == ERR_NONE;
+        errno = ENAMETOOLONG;
+        return n > 0 && (size_t)n < sizeof(temp) && file_replace(path, temp, text->data, text->len, 0644) == ERR_NONE;
 }
 
+/* Where to: NULL is standard output. */
 static int fetch_metrics(struct cli *c, const char *file)
 {
         struct answer a;
@@ -29,7 +27,7 @@ static int fetch_metrics(struct cli *c, const char *file)
                 client_complain(c->client, "usermetrics", &a);
         } else if (file == NULL) {
                 fwrite(a.body.data, 1, a.body.len, stdout);
-        } else if (!write_whole(file, a.body.data, a.body.len)) {
+        } else if (!write_whole(file, &a.body)) {
                 text_print(stderr, "%s cannot be written: %s\n", file, strerror(errno));
                 ok = false;
         }
