@@ -1,4 +1,4 @@
-#include "daemon/netstack/stack.h"
+#include "daemon/netstack/stack_state.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,10 +6,6 @@
 #include <lwip/inet_chksum.h>
 #include <lwip/init.h>
 #include <lwip/ip.h>
-#include <lwip/netif.h>
-#include <lwip/priv/tcp_priv.h>
-#include <lwip/raw.h>
-#include <lwip/tcp.h>
 #include <lwip/timeouts.h>
 
 enum {
@@ -21,48 +17,14 @@ enum {
         P_UDP = 17,
         P_ICMP6 = 58,
         TICK_MAX_MS = 1000,
-        RECEIVE_FIRST = 16 * 1024,
-        SYN_MAX = 256,           /* an opening packet is a header and a few options */
-        OUT_OF_ORDER_MAX = 512,  /* buffers of one connection: tiny segments cost far more than their bytes */
-        WINDOW_SHIFT = 3,        /* of RFC 7323: STACK_RECEIVE in 16 bits */
         IP6_SLOT = 1,            /* of the interface's addresses; 0 is for the link-local one, which starts discovery */
 };
 
-struct stack_syn {
-        struct stack_syn *next;
-        struct stack_end from, to;
-        size_t len;
-        uint8_t pkt[SYN_MAX];
-};
-
-struct stack_conn {
-        struct tcp_pcb *pcb;         /* NULL: lwIP has none any more */
-        enum stack_state state;
-        bool eof, queued;
-        tcpwnd_size_t window;
-        stack_fn fn;
-        void *user;
-        uint8_t *rx;                 /* a ring of rx_cap bytes */
-        size_t rx_at, rx_len, rx_cap;
-        struct stack_conn *next, **prev;             /* all */
-        struct stack_conn *queue_next, **queue_prev; /* to be called */
-};
-
-static struct {
-        bool initialised, started, blocked;
-        struct netif netif;
-        struct tcp_pcb_listen *listener;
-        struct raw_pcb *raw[3];
-        struct stack_syn *held;
-        size_t held_count;
-        struct stack_conn *conns, *queue;
-        const struct stack_ops *ops;
-        void *arg;
-} stack;
+struct stack stack;
 
 /* ---- addresses ---- */
 
-static void to_lwip(const struct stack_end *e, ip_addr_t *out)
+void stack_to_lwip(const struct stack_end *e, ip_addr_t *out)
 {
         memset(out, 0, sizeof(*out));
         if (e->family == 4) {
@@ -74,7 +36,7 @@ static void to_lwip(const struct stack_end *e, ip_addr_t *out)
         }
 }
 
-static void from_lwip(const ip_addr_t *a, uint16_t port, struct stack_end *out)
+void stack_from_lwip(const ip_addr_t *a, uint16_t port, struct stack_end *out)
 {
         *out = (struct stack_end){.family = IP_IS_V6(a) ? 6 : 4, .port = port};
         if (IP_IS_V6(a))
@@ -93,8 +55,8 @@ static bool is_between(const struct tcp_pcb *p, const struct stack_end *local, c
         struct stack_end l, r;
         if (p->local_port != local->port || p->remote_port != remote->port)
                 return false;
-        from_lwip(&p->local_ip, p->local_port, &l);
-        from_lwip(&p->remote_ip, p->remote_port, &r);
+        stack_from_lwip(&p->local_ip, p->local_port, &l);
+        stack_from_lwip(&p->remote_ip, p->remote_port, &r);
         return same_end(&l, local) && same_end(&r, remote);
 }
 
@@ -103,7 +65,7 @@ static const struct stack_end rest6 = {.family = 6, .ip = {0x01, [15] = 1}};
 
 /* Could it be the other side's?  Not what means this host to lwIP, which would send to itself and needs its thread for
  * that, nor what has more than one meaning: groups, links, IPv4 in the clothes of IPv6. */
-static bool is_remote(const struct stack_end *e)
+bool stack_is_remote(const struct stack_end *e)
 {
         static const uint8_t zero[16], mapped[12] = {[10] = 0xff, 0xff};
         const uint8_t *b = e->ip;
@@ -118,9 +80,9 @@ static bool is_remote(const struct stack_end *e)
 static void answer_to(const struct stack_end *e)
 {
         ip_addr_t a;
-        to_lwip(e != NULL && e->family == 4 ? e : &rest4, &a);
+        stack_to_lwip(e != NULL && e->family == 4 ? e : &rest4, &a);
         ip_addr_copy(stack.netif.ip_addr, a);
-        to_lwip(e != NULL && e->family == 6 ? e : &rest6, &a);
+        stack_to_lwip(e != NULL && e->family == 6 ? e : &rest6, &a);
         ip_addr_copy(stack.netif.ip6_addr[IP6_SLOT], a);
 }
 
@@ -149,7 +111,7 @@ static bool parse_ends(const uint8_t *p, size_t len, struct stack_end *from, str
 /* ---- packets out ---- */
 
 /* The library was built for a window of 64 KiB.  Where it offers to scale its windows, the offer is made larger, and
- * with it later the window (widen()). */
+ * with it later the window (stack_conn_opened()). */
 static void offer_window(uint8_t *pkt, size_t len)
 {
         struct stack_end from, to;
@@ -213,14 +175,14 @@ void stack_send(uint8_t proto, const struct stack_end *from, const struct stack_
         size_t sum_at)
 {
         ip_addr_t src, dst;
-        if (!stack.started || len > STACK_DATAGRAM_MAX || !is_remote(to))
+        if (!stack.started || len > STACK_DATAGRAM_MAX || !stack_is_remote(to))
                 return;
         struct pbuf *p = pbuf_alloc(PBUF_IP, (u16_t)len, PBUF_RAM);
         if (p == NULL)
                 return;
         (void)pbuf_take(p, data, (u16_t)len);
-        to_lwip(from, &src);
-        to_lwip(to, &dst);
+        stack_to_lwip(from, &src);
+        stack_to_lwip(to, &dst);
         if (sum_at != SIZE_MAX && sum_at + 2 <= len) {
                 u16_t sum = ip_chksum_pseudo(p, proto, p->tot_len, &src, &dst);
                 if (sum == 0 && proto == P_UDP)
@@ -229,289 +191,6 @@ void stack_send(uint8_t proto, const struct stack_end *from, const struct stack_
         }
         (void)ip_output_if_src(p, &src, &dst, 64, 0, proto, &stack.netif);
         pbuf_free(p);
-}
-
-/* ---- whom to call ---- */
-
-static void call_later(struct stack_conn *c)
-{
-        if (c->queued)
-                return;
-        c->queued = true;
-        c->queue_next = stack.queue;
-        c->queue_prev = &stack.queue;
-        if (c->queue_next != NULL)
-                c->queue_next->queue_prev = &c->queue_next;
-        stack.queue = c;
-}
-
-static void call_not(struct stack_conn *c)
-{
-        if (!c->queued)
-                return;
-        c->queued = false;
-        *c->queue_prev = c->queue_next;
-        if (c->queue_next != NULL)
-                c->queue_next->queue_prev = c->queue_prev;
-}
-
-static void conn_free(struct stack_conn *c)
-{
-        call_not(c);
-        *c->prev = c->next;
-        if (c->next != NULL)
-                c->next->prev = c->prev;
-        free(c->rx);
-        free(c);
-}
-
-/* ---- bytes in ---- */
-
-static bool grow(struct stack_conn *c, size_t want)
-{
-        size_t cap = c->rx_cap ? c->rx_cap : RECEIVE_FIRST;
-        while (cap < want)
-                cap *= 2;
-        if (cap == c->rx_cap)
-                return true;
-        uint8_t *rx = malloc(cap);
-        if (rx == NULL)
-                return false;
-        struct iovec v[2];
-        size_t at = 0;
-        for (int i = 0, n = stack_peek(c, v); i < n; at += v[i++].iov_len)
-                memcpy(rx + at, v[i].iov_base, v[i].iov_len);
-        free(c->rx);
-        c->rx = rx;
-        c->rx_at = 0;
-        c->rx_cap = cap;
-        return true;
-}
-
-static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
-{
-        (void)pcb;
-        struct stack_conn *c = arg;
-        if (err != ERR_OK)
-                return err;
-        if (p == NULL) {
-                c->eof = true;
-                call_later(c);
-                return ERR_OK;
-        }
-        if (!grow(c, c->rx_len + p->tot_len))
-                return ERR_MEM;   /* it is offered again */
-        size_t end = (c->rx_at + c->rx_len) % c->rx_cap, first = c->rx_cap - end;
-        u16_t n = p->tot_len < first ? p->tot_len : (u16_t)first;
-        (void)pbuf_copy_partial(p, c->rx + end, n, 0);
-        (void)pbuf_copy_partial(p, c->rx, (u16_t)(p->tot_len - n), n);
-        c->rx_len += p->tot_len;
-        pbuf_free(p);
-        call_later(c);
-        return ERR_OK;
-}
-
-int stack_peek(const struct stack_conn *c, struct iovec out[2])
-{
-        size_t first = c->rx_cap - c->rx_at;
-        if (c->rx_len == 0)
-                return 0;
-        if (first > c->rx_len)
-                first = c->rx_len;
-        out[0] = (struct iovec){c->rx + c->rx_at, first};
-        out[1] = (struct iovec){c->rx, c->rx_len - first};
-        return first < c->rx_len ? 2 : 1;
-}
-
-void stack_consume(struct stack_conn *c, size_t n)
-{
-        c->rx_len -= n;
-        c->rx_at = c->rx_len > 0 ? (c->rx_at + n) % c->rx_cap : 0;
-        if (c->pcb == NULL || n == 0)
-                return;
-        c->pcb->rcv_wnd += (tcpwnd_size_t)n;   /* as tcp_recved() does, but for its limit */
-        if (c->pcb->rcv_wnd > c->window)
-                c->pcb->rcv_wnd = c->window;
-        if (tcp_update_rcv_ann_wnd(c->pcb) < TCP_WND_UPDATE_THRESHOLD)
-                return;
-        tcp_ack_now(c->pcb);
-        (void)tcp_output(c->pcb);
-}
-
-bool stack_eof(const struct stack_conn *c)
-{
-        return c->eof && c->rx_len == 0;
-}
-
-/* ---- life of a connection ---- */
-
-static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
-{
-        (void)pcb;
-        (void)len;
-        call_later(arg);
-        return ERR_OK;
-}
-
-/* lwIP has freed the pcb already. */
-static void on_err(void *arg, err_t err)
-{
-        struct stack_conn *c = arg;
-        if (c == NULL)
-                return;
-        c->pcb = NULL;
-        if (err == ERR_CLSD)
-                c->eof = true;
-        else if (err == ERR_RST)
-                c->state = c->state == STACK_OPENING ? STACK_REFUSED : STACK_BROKEN;
-        else
-                c->state = c->state == STACK_OPENING ? STACK_TIMED_OUT : STACK_BROKEN;
-        call_later(c);
-}
-
-/* It is open: buffers of a size for long ways, where the other side can scale windows as well. */
-static void widen(struct stack_conn *c)
-{
-        struct tcp_pcb *p = c->pcb;
-        c->state = STACK_OPEN;
-        p->snd_buf += STACK_SEND - TCP_SND_BUF;
-        p->ssthresh = STACK_SEND;
-        if (p->flags & TF_WND_SCALE) {
-                p->rcv_scale = WINDOW_SHIFT;
-                p->rcv_wnd += STACK_RECEIVE - c->window;
-                c->window = STACK_RECEIVE;
-                (void)tcp_update_rcv_ann_wnd(p);
-        }
-        call_later(c);
-}
-
-static struct stack_conn *conn_new(struct tcp_pcb *pcb, stack_fn fn, void *user)
-{
-        struct stack_conn *c = calloc(1, sizeof(*c));
-        if (c == NULL)
-                return NULL;
-        *c = (struct stack_conn){.pcb = pcb, .window = TCP_WND, .fn = fn, .user = user, .next = stack.conns, .prev = &stack.conns};
-        if (c->next != NULL)
-                c->next->prev = &c->next;
-        stack.conns = c;
-        tcp_arg(pcb, c);
-        tcp_recv(pcb, on_recv);
-        tcp_sent(pcb, on_sent);
-        tcp_err(pcb, on_err);
-        tcp_nagle_disable(pcb);
-        ip_set_option(pcb, SOF_KEEPALIVE);
-        return c;
-}
-
-static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
-{
-        (void)pcb;
-        (void)err;
-        widen(arg);
-        return ERR_OK;
-}
-
-struct stack_conn *stack_connect(const struct stack_end *local, const struct stack_end *remote, stack_fn fn, void *user)
-{
-        ip_addr_t l, r;
-        to_lwip(local, &l);
-        to_lwip(remote, &r);
-        struct tcp_pcb *pcb = stack.started && is_remote(remote) ? tcp_new_ip_type(IP_GET_TYPE(&r)) : NULL;
-        if (pcb == NULL)
-                return NULL;
-        struct stack_conn *c = conn_new(pcb, fn, user);
-        if (c != NULL && tcp_bind(pcb, &l, local->port) == ERR_OK &&
-                tcp_connect(pcb, &r, remote->port, on_connected) == ERR_OK) {
-                stack.ops->wake(stack.arg);
-                return c;
-        }
-        if (c != NULL)
-                stack_abort(c);
-        else
-                tcp_abort(pcb);
-        return NULL;
-}
-
-void stack_owner(struct stack_conn *c, stack_fn fn, void *user)
-{
-        c->fn = fn;
-        c->user = user;
-        call_later(c);
-        stack.ops->wake(stack.arg);
-}
-
-enum stack_state stack_state(const struct stack_conn *c)
-{
-        return c->state;
-}
-
-void stack_local(const struct stack_conn *c, struct stack_end *ret)
-{
-        *ret = (struct stack_end){0};
-        if (c->pcb != NULL)
-                from_lwip(&c->pcb->local_ip, c->pcb->local_port, ret);
-}
-
-size_t stack_room(const struct stack_conn *c)
-{
-        if (c->pcb == NULL || c->state != STACK_OPEN)
-                return 0;
-        return tcp_sndqueuelen(c->pcb) < TCP_SND_QUEUELEN ? tcp_sndbuf(c->pcb) : 0;
-}
-
-size_t stack_write(struct stack_conn *c, const void *data, size_t len)
-{
-        const uint8_t *p = data;
-        size_t done = 0;
-        while (done < len && c->pcb != NULL) {
-                size_t n = stack_room(c), step = 4u * c->pcb->mss;   /* what has no room fails as a whole */
-                n = n < len - done ? n : len - done;
-                n = n < step ? n : step;
-                if (n == 0 || tcp_write(c->pcb, p + done, (u16_t)n, TCP_WRITE_FLAG_COPY) != ERR_OK)
-                        break;
-                done += n;
-        }
-        if (done > 0)
-                (void)tcp_output(c->pcb);
-        return done;
-}
-
-static void detach(struct stack_conn *c)
-{
-        tcp_arg(c->pcb, NULL);
-        tcp_recv(c->pcb, NULL);
-        tcp_sent(c->pcb, NULL);
-        tcp_err(c->pcb, NULL);
-}
-
-void stack_shut(struct stack_conn *c)
-{
-        if (c->pcb != NULL)
-                (void)tcp_shutdown(c->pcb, 0, 1);
-}
-
-void stack_abort(struct stack_conn *c)
-{
-        if (c->pcb != NULL) {
-                detach(c);
-                tcp_abort(c->pcb);
-        }
-        conn_free(c);
-}
-
-void stack_close(struct stack_conn *c)
-{
-        if (c->pcb == NULL) {
-                conn_free(c);
-                return;
-        }
-        struct tcp_pcb *pcb = c->pcb;
-        detach(c);
-        if (c->rx_len == 0)
-                pcb->rcv_wnd = TCP_WND_MAX(pcb);   /* which is how it knows that all was read */
-        if (tcp_close(pcb) != ERR_OK)
-                tcp_abort(pcb);
-        conn_free(c);
 }
 
 /* ---- packets in ---- */
@@ -604,7 +283,7 @@ struct stack_conn *stack_accept(struct stack_syn *s, stack_fn fn, void *user)
         struct tcp_pcb *pcb = tcp_active_pcbs;
         while (pcb != NULL && !is_between(pcb, &s->to, &s->from))
                 pcb = pcb->next;
-        if (pcb != NULL && (c = conn_new(pcb, fn, user)) == NULL)
+        if (pcb != NULL && (c = stack_conn_new(pcb, fn, user)) == NULL)
                 tcp_abort(pcb);
         let_go(s);
         return c;
@@ -614,7 +293,7 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 {
         if (err != ERR_OK || pcb == NULL || arg == NULL)
                 return ERR_VAL;
-        widen(arg);
+        stack_conn_opened(arg);
         return ERR_OK;
 }
 
@@ -623,8 +302,8 @@ void stack_in(const uint8_t *pkt, size_t len)
         struct stack_end from, to;
         uint8_t proto;
         size_t at;
-        if (!stack.started || len > STACK_MTU || !parse_ends(pkt, len, &from, &to, &proto, &at) || !is_remote(&from) ||
-                !is_remote(&to) || memcmp(from.ip, to.ip, sizeof(from.ip)) == 0)
+        if (!stack.started || len > STACK_MTU || !parse_ends(pkt, len, &from, &to, &proto, &at) || !stack_is_remote(&from) ||
+                !stack_is_remote(&to) || memcmp(from.ip, to.ip, sizeof(from.ip)) == 0)
                 return;
         if (proto == P_TCP) {
                 if (len < at + TCP_HEADER)
@@ -650,8 +329,8 @@ static u8_t on_raw(void *arg, struct raw_pcb *pcb, struct pbuf *p, const ip_addr
         struct stack_end from, to;
         size_t header = ip_current_header_tot_len();
         if (stack.ops->datagram != NULL && p->tot_len > header) {
-                from_lwip(src, 0, &from);
-                from_lwip(ip_current_dest_addr(), 0, &to);
+                stack_from_lwip(src, 0, &from);
+                stack_from_lwip(ip_current_dest_addr(), 0, &to);
                 size_t n = pbuf_copy_partial(p, data, (u16_t)(p->tot_len - header), (u16_t)header);
                 stack.ops->datagram(stack.arg, pcb->protocol, &from, &to, data, n);
         }
@@ -669,13 +348,7 @@ static void drop_excess(void)
                 if (++n > STACK_LINGERING_MAX)
                         tcp_abort(p);
         }
-        for (struct stack_conn *c = stack.conns; c != NULL; c = c->next) {
-                size_t buffers = 0;
-                for (struct tcp_seg *s = c->pcb != NULL ? c->pcb->ooseq : NULL; s != NULL; s = s->next)
-                        buffers++;
-                if (buffers > OUT_OF_ORDER_MAX)
-                        tcp_free_ooseq(c->pcb);   /* it is sent again */
-        }
+        stack_drop_excess();
 }
 
 int stack_run(void)
@@ -691,10 +364,7 @@ int stack_run(void)
                 last = now;
                 drop_excess();
         }
-        for (struct stack_conn *c; (c = stack.queue) != NULL;) {
-                call_not(c);
-                c->fn(c->user);
-        }
+        stack_call_owners();
         if (stack.blocked)
                 return 1;
         if (tcp_active_pcbs == NULL && tcp_tw_pcbs == NULL)
