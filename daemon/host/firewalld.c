@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "daemon/host/hostbus.h"
+#include "daemon/host/patience.h"
 
 #define NOTE "firewalld"
 
@@ -153,9 +154,9 @@ static void take_answer(struct firewalld *d)
                 log_warn("firewalld: %s", d->job.why);
         else if (d->job.task == TASK_ADD)
                 log_info("firewalld: the tunnel is trusted");
-        if (d->job.task == TASK_REMOVE) {   /* if firewalld is gone, so is what it was told */
+        if (d->job.task == TASK_REMOVE) {   /* if firewalld is gone, so is what it was told; if silent, the note stays */
                 memset(&d->ours, 0, sizeof(d->ours));
-                if (!write_note(d))
+                if (d->job.result != ERR_TIMEOUT && !write_note(d))
                         log_warn("the note on firewalld stays: %s", strerror(errno));
         } else if (d->job.result == ERR_NONE && d->job.task == TASK_LOOK && d->want) {
                 add_missing(d);
@@ -228,9 +229,11 @@ void firewalld_free(struct firewalld *d)
 {
         if (d == NULL)
                 return;
+        patience_ends(mono_add_ms(mono_now(), PATIENCE_STOP_MS));
         d->want = d->again = false;
         for (next(d); d->running; next(d))
                 take_answer(d);
+        patience_ends(MONO_NEVER);
         int fd = d->watch.fd;
         loop_unwatch(&d->watch);
         close(fd);
@@ -247,6 +250,6 @@ void firewalld_cleanup(struct hostfile *host)
         work(&j);
         if (j.result != ERR_NONE)
                 log_warn("firewalld: %s", j.why);
-        if (hostfile_note(host, NOTE, NULL) != ERR_NONE)
+        if (j.result != ERR_TIMEOUT && hostfile_note(host, NOTE, NULL) != ERR_NONE)
                 log_warn("the note on firewalld stays: %s", strerror(errno));
 }

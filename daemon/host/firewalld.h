@@ -23,7 +23,7 @@ struct firewalld *firewalld_new(struct loop *l, const char *ifname, struct hostf
 void firewalld_want(struct firewalld *d, uint16_t port);
 void firewalld_leave(struct firewalld *d);            /* takes back what we added, soon */
 bool firewalld_is_asking(const struct firewalld *d);
-/* Takes back and waits for it, FIREWALLD_WAIT_MS for each answer at most.  NULL is fine. */
+/* Takes back and waits for it, 5 s at most (patience.h).  NULL is fine. */
 void firewalld_free(struct firewalld *d);
 /* Of a process that died. */
 void firewalld_cleanup(struct hostfile *host);

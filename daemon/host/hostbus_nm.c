@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/host/hostbus_sd.h"
+#include "daemon/host/patience.h"
 
 #define WHO         "NetworkManager"
 #define NM          "org.freedesktop.NetworkManager"
@@ -348,7 +349,7 @@ enum err hostbus_nm_set(struct hostbus *b, const char *ifname, const struct osdn
                 return ERR_CLOSED;
         enum err e = try_set(b, ifname, c, why);
         for (int i = 1; i < TRIES && e == ERR_IO; i++) {
-                (void)poll(NULL, 0, TRY_AGAIN_MS);
+                (void)poll(NULL, 0, (int)patience_ms(TRY_AGAIN_MS));
                 e = try_set(b, ifname, c, why);
         }
         return e;

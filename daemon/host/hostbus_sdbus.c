@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "daemon/host/patience.h"
 
 #define SYSTEMD_LIB   "libsystemd.so.0"
 
@@ -132,8 +133,9 @@ int hostbus_call(struct hostbus *b, sd_bus_message *m, int rc, sd_bus_error *err
 {
         if (rc >= 0 && b->closed)
                 rc = -ENOTCONN;
+        int64_t ms = patience_ms(b->call_ms);
         if (rc >= 0)
-                rc = b->sd.sd_bus_call(b->bus, m, (uint64_t)b->call_ms * 1000, error, ret_reply);
+                rc = ms > 0 ? b->sd.sd_bus_call(b->bus, m, (uint64_t)ms * 1000, error, ret_reply) : -ETIMEDOUT;
         b->sd.sd_bus_message_unref(m);
         if (b->loop != NULL && !b->closed)
                 loop_timer_in(b->loop, &b->later, 0);

@@ -16,6 +16,7 @@
 #include "daemon/host/osdns_dnsmasq.h"
 #include "daemon/host/osdns_resolvconf.h"
 #include "daemon/host/osdns_worker.h"
+#include "daemon/host/patience.h"
 
 struct osdns {
         struct watch watch;
@@ -134,8 +135,10 @@ void osdns_free(struct osdns *o)
                 return;
         int fd = o->watch.fd;
         loop_unwatch(&o->watch);
+        patience_ends(mono_add_ms(mono_now(), PATIENCE_UNDER_WAY_MS));
         close(fd); /* the worker cleans up and ends */
         pthread_join(o->thread, NULL);
+        patience_ends(MONO_NEVER);
         free(o);
 }
 

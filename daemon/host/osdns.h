@@ -2,8 +2,8 @@
  *
  * The way it is done follows what rules DNS on this host (see osdns_decide.h) and follows it when that
  * changes while we run.  Everything that touches the host happens in a thread of its own behind a socket
- * (osdns_worker.h), so nothing here blocks but osdns_free() and osdns_cleanup(), which wait for programs of
- * the host, some seconds at the very most.  Control thread.
+ * (osdns_worker.h), so nothing here blocks but osdns_free(), which waits for programs of the host (5 s at most, see
+ * patience.h), and osdns_cleanup(), which gives them the time they take.  Control thread.
  */
 #pragma once
 

@@ -75,7 +75,8 @@ static enum err restart(char why[DNSMASQ_WHY_MAX])
                 return ERR_UNSUPPORTED;
         }
         struct buf out;
-        struct runprog r = {.argv = argv, .timeout_ms = RESTART_MS};
+        /* Killed half-way, it could leave the host without dnsmasq. */
+        struct runprog r = {.argv = argv, .timeout_ms = RESTART_MS, .may_finish = true};
         buf_init(&out, 4096);
         enum err e = runprog(&r, &out, &status);
         if (e != ERR_NONE || status != 0) {

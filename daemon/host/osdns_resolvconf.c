@@ -43,6 +43,7 @@ static enum err run(const char *const argv[], const char *dir, const struct buf 
         for (size_t i = 1; i + 1 < sizeof(args) / sizeof(args[0]) && argv[i] != NULL; i++)
                 args[i] = argv[i];
         struct runprog r = {.argv = args, .dir = dir, .timeout_ms = timeout_ms};
+        r.may_finish = input == NULL && timeout_ms == RUN_MS;   /* taking back is never called off */
         if (input != NULL) {
                 r.input = input->data;
                 r.input_len = input->len;

@@ -18,6 +18,7 @@
 #include "daemon/host/osdns_dnsmasq.h"
 #include "daemon/host/osdns_limit.h"
 #include "daemon/host/osdns_resolvconf.h"
+#include "daemon/host/patience.h"
 
 enum { SETTLE_MS = 100, RETRY_FIRST_MS = 1000, RETRY_MAX_MS = 30000 };
 
@@ -383,6 +384,7 @@ void osdns_worker_run(int fd, const char *ifname)
         (void)str_copy(w->ifname, sizeof(w->ifname), ifname);
         if (open_watches(w, fd)) {
                 loop_run(w->loop);
+                patience_ends(mono_add_ms(mono_now(), PATIENCE_STOP_MS - PATIENCE_UNDER_WAY_MS));
                 leave(w);
         }
         loop_timer_stop(&w->look);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/mono.h"
+#include "daemon/host/patience.h"
 
 enum err runprog_find(const char *name, char path[RUNPROG_PATH_MAX])
 {
@@ -70,24 +71,28 @@ static int spawn(const struct runprog *r, int in, int out, pid_t *ret_pid)
         return rc;
 }
 
-/* False: it did not end in time and was killed. */
-static bool wait_for(pid_t pid, int timeout_ms, int *status)
+/* False: it did not end in time. */
+static bool wait_for(pid_t pid, int timeout_ms, bool may_finish, int *status)
 {
-        enum { LOOK_MS = 20 };   /* without pidfd (before Linux 5.3) there is nothing to poll */
+        enum {
+                LOOK_MS = 20,      /* without pidfd (before Linux 5.3) there is nothing to poll */
+                HURRY_MS = 100,    /* to see that patience ends */
+        };
         int fd = (int)syscall(SYS_pidfd_open, pid, 0);
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        mono_t now = mono_now(), end = mono_add_ms(now, timeout_ms);
+        mono_t end = mono_add_ms(mono_now(), timeout_ms);
         bool ended = waitpid(pid, status, WNOHANG) == pid;
-        while (!ended && !mono_reached(now, end)) {
-                int left = (int)mono_diff_ms(end, now) + 1;
-                (void)poll(&p, fd >= 0 ? 1 : 0, fd >= 0 || left < LOOK_MS ? left : LOOK_MS);
+        while (!ended) {
+                int64_t left = patience_ms(mono_diff_ms(end, mono_now()) + 1), slice = fd >= 0 ? HURRY_MS : LOOK_MS;
+                if (left <= 0)
+                        break;
+                (void)poll(&p, fd >= 0 ? 1 : 0, (int)(left < slice ? left : slice));
                 ended = waitpid(pid, status, WNOHANG) == pid;
-                now = mono_now();
         }
         if (fd >= 0)
                 close(fd);
-        if (ended)
-                return true;
+        if (ended || may_finish)
+                return ended;
         (void)kill(-pid, SIGKILL);
         while (waitpid(pid, status, 0) < 0 && errno == EINTR)
                 ;
@@ -120,7 +125,7 @@ enum err runprog(const struct runprog *r, struct buf *out, int *ret_status)
                 errno = rc;
                 goto out;
         }
-        e = wait_for(pid, r->timeout_ms, &status) ? ERR_NONE : ERR_TIMEOUT;
+        e = wait_for(pid, r->timeout_ms, r->may_finish, &status) ? ERR_NONE : ERR_TIMEOUT;
         collect(to, out);
         if (e == ERR_NONE)
                 *ret_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

@@ -298,6 +298,22 @@ def test_firewalld_after_a_kill(firewalld):
     assert told(gate) == before
 
 
+def test_a_stop_does_not_wait_for_a_silent_firewalld(firewalld):
+    lab, alpha, gate = firewalld
+    before = told(gate)
+    gate.start()
+    gate.up()
+    wait_for("it is told", lambda: "41641/udp" in gate.sh("firewall-cmd --list-ports"))
+    gate.firewalld.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    gate.stop()
+    assert time.monotonic() - began < 8, "5 s, and something for the rest"
+    gate.firewalld.send_signal(signal.SIGCONT)
+    gate.run(lab.tailscaled, "--cleanup")
+    wait_for("it is taken back", lambda: told(gate) == before, 20)
+    assert gate.sh("ls /run/tailscale") == ""
+
+
 def test_a_zone_that_the_administrator_chose(firewalld):
     lab, alpha, gate = firewalld
     gate.sh("firewall-cmd --zone=internal --add-interface=tailscale0; firewall-cmd --add-port=41641/udp")

@@ -346,6 +346,26 @@ def test_resolved(resolved):
     assert link_of(host) == idle and tree(host) == before
 
 
+def test_a_stop_does_not_wait_for_a_silent_resolved(resolved):
+    """It has our settings until it speaks again; the interface takes them along when it goes, and a cleanup does."""
+    host = resolved
+    idle = link_of(host)
+    for busy in (False, True):
+        tool = Tool(host)
+        tool.settle("systemd-resolved")
+        if not busy:
+            tool.do(SPLIT)
+        host.resolved.send_signal(signal.SIGSTOP)
+        if busy:
+            tool.proc.stdin.write(SPLIT + "\n")
+        began = time.monotonic()
+        tool.finish()
+        assert time.monotonic() - began < 7, "5 s, and something for a busy machine"
+        host.resolved.send_signal(signal.SIGCONT)
+        cleanup(host)
+        wait_for("given back", lambda: link_of(host) == idle)
+
+
 def test_resolved_comes_later(resolved):
     """The mode follows what rules the host."""
     host = resolved
@@ -646,7 +666,8 @@ def test_dnsmasq(dnsmasq):
     assert lookup(host, "a.test") == THEIRS and tree(host) == before
     tool.do(SPLIT)
     tool.finish()
-    assert lookup(host, "alpha.mesh.example") == THEIRS and tree(host) == before
+    assert tree(host) == before
+    wait_for("the end of its restart", lambda: lookup(host, "alpha.mesh.example") == THEIRS)
     tool = Tool(host)
     tool.settle("dnsmasq")
     tool.do(SPLIT)
@@ -654,6 +675,24 @@ def test_dnsmasq(dnsmasq):
     assert lookup(host, "alpha.mesh.example") == OURS
     cleanup(host)
     assert lookup(host, "alpha.mesh.example") == THEIRS and tree(host) == before
+
+
+def test_a_stop_does_not_wait_for_a_slow_restart(dnsmasq):
+    """Which comes to its end all the same."""
+    host = dnsmasq
+    before = tree(host)
+    tool = Tool(host)
+    tool.settle("dnsmasq")
+    tool.do(SPLIT)
+    assert lookup(host, "alpha.mesh.example") == OURS
+    host.sh("cp -a /etc/init.d/dnsmasq /run/quick; printf '#!/bin/sh\\nsleep 9\\nexec /run/quick \"$@\"\\n' > /run/slow; "
+            "chmod 755 /run/slow; mount --bind /run/slow /etc/init.d/dnsmasq")
+    began = time.monotonic()
+    tool.finish()
+    assert time.monotonic() - began < 7
+    host.sh("umount -l /etc/init.d/dnsmasq")
+    assert tree(host) == before
+    wait_for("it was restarted", lambda: lookup(host, "alpha.mesh.example") == THEIRS, 20)
 
 
 def test_dnsmasq_of_somebody_else(dnsmasq):

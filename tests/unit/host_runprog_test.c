@@ -1,9 +1,11 @@
 #include "tests/unit/check.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/mono.h"
+#include "daemon/host/patience.h"
 #include "daemon/host/runprog.h"
 
 static enum err run(const char *const argv[], const char *input, int timeout_ms, struct buf *out, int *status)
@@ -110,11 +112,41 @@ static void missing_program(void **state)
         buf_done(&out);
 }
 
+/* A stop does not wait for what is under way; what takes something back comes to its end without us. */
+static void patience_runs_out(void **state)
+{
+        (void)state;
+        char done[] = "/tmp/runprog-XXXXXX", line[100];
+        struct buf out;
+        int status;
+        close(mkstemp(done));
+        unlink(done);
+        snprintf(line, sizeof(line), "sleep 1; echo >%s", done);
+        const char *const slow[] = {"/bin/sh", "-c", line, NULL};
+        struct runprog r = {.argv = slow, .timeout_ms = 60000};
+        buf_init(&out, 100);
+        for (int may_finish = 0; may_finish < 2; may_finish++) {
+                r.may_finish = may_finish == 1;
+                patience_ends(mono_add_ms(mono_now(), 300));
+                assert_int_equal(runprog(&r, &out, &status), ERR_TIMEOUT);
+                patience_ends(MONO_NEVER);
+                assert_int_equal(access(done, F_OK), -1);
+                if (!r.may_finish)
+                        usleep(1500000);
+                for (int i = 0; r.may_finish && i < 1000 && access(done, F_OK) != 0; i++)
+                        usleep(10000);
+                assert_int_equal(access(done, F_OK), r.may_finish ? 0 : -1);
+        }
+        unlink(done);
+        buf_done(&out);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(output_and_status), cmocka_unit_test(output_has_a_bound),
-                cmocka_unit_test(time_runs_out),     cmocka_unit_test(leftover_does_not_hold_us),
+                cmocka_unit_test(time_runs_out),
+                cmocka_unit_test(patience_runs_out),     cmocka_unit_test(leftover_does_not_hold_us),
                 cmocka_unit_test(missing_program),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
