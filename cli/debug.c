@@ -7,7 +7,7 @@
 
 #include "base/addr.h"
 #include "base/json.h"
-#include "base/reader.h"
+#include "base/via6.h"
 #include "cli/command.h"
 #include "cli/text.h"
 
@@ -64,10 +64,7 @@ static int show(struct cli *c, size_t i)
         return code;
 }
 
-/* ---- via: IPv4 networks of numbered sites, each as a part of one IPv6 network ---- */
-
-enum { SITE_MAX = 65535, VIA_BITS = 96 };
-static const uint8_t via_network[8] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, 0x0b, 0x1a};
+/* ---- via ---- */
 
 static int via_error(const char *fmt, const char *word)
 {
@@ -87,7 +84,7 @@ static bool parse_site(const char *s, uint32_t *ret)
         bool digit = s[0] >= '0' && s[0] <= '9';
         unsigned long v = strtoul(s, &end, strncmp(s, "0x", 2) == 0 ? 16 : 10);
         *ret = (uint32_t)v;
-        return digit && *end == '\0' && errno == 0 && v <= SITE_MAX;
+        return digit && *end == '\0' && errno == 0 && v <= VIA6_SITE_MAX;
 }
 
 static int map_via(const char *site_text, const char *cidr)
@@ -99,11 +96,7 @@ static int map_via(const char *site_text, const char *cidr)
                 return via_error("invalid site-id \"%.80s\": want a number from 0 to 65535, decimal or hex with 0x\n", site_text);
         if (prefix_parse(cidr, &p) != ERR_NONE || p.ip.family != IP_V4)
                 return via_error("invalid network \"%.80s\": want an IPv4 CIDR such as 10.1.1.0/24\n", cidr);
-        uint8_t b[16];
-        memcpy(b, via_network, sizeof(via_network));
-        store_be32(b + 8, site);
-        memcpy(b + 12, p.ip.b, 4);
-        puts(prefix_str((struct prefix){.ip = ip_from_bytes16(b), .bits = (uint8_t)(p.bits + VIA_BITS)}, text));
+        puts(prefix_str((struct prefix){.ip = via6_from_v4(site, p.ip), .bits = (uint8_t)(p.bits + VIA6_BITS)}, text));
         return 0;
 }
 
@@ -111,11 +104,10 @@ static int unmap_via(const char *cidr)
 {
         struct prefix p;
         char text[PREFIX_STR_MAX];
-        if (prefix_parse(cidr, &p) != ERR_NONE || p.ip.family != IP_V6 || memcmp(p.ip.b, via_network, sizeof(via_network)) != 0 ||
-                p.bits < VIA_BITS)
+        if (prefix_parse(cidr, &p) != ERR_NONE || !via6_is(p.ip) || p.bits < VIA6_BITS)
                 return via_error("invalid network \"%.80s\": want a CIDR of at least /96 below fd7a:115c:a1e0:b1a::/64\n", cidr);
-        uint32_t site = load_be32(p.ip.b + 8);
-        struct prefix v4 = {.ip = ip_from_bytes4(p.ip.b + 12), .bits = (uint8_t)(p.bits - VIA_BITS)};
+        uint32_t site = via6_site(p.ip);
+        struct prefix v4 = {.ip = via6_to_v4(p.ip), .bits = (uint8_t)(p.bits - VIA6_BITS)};
         printf("site %lu (0x%lx), %s\n", (unsigned long)site, (unsigned long)site, prefix_str(v4, text));
         return 0;
 }

@@ -8,6 +8,7 @@
 #include "base/addr.h"
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/via6.h"
 #include "cli/command.h"
 
 enum { ROUTES_MAX = 1024 };
@@ -69,10 +70,8 @@ static json_t *routes_json(struct prefix *at, size_t n)
 
 json_t *routes_parse(const char *list, bool exit_node, char *why, size_t cap)
 {
-        struct prefix at[ROUTES_MAX + 2], via = {0};
+        struct prefix at[ROUTES_MAX + 2];
         size_t n = 0;
-        if (prefix_parse("fd7a:115c:a1e0:b1a::/64", &via) != ERR_NONE)
-                return NULL;
         const char *s = list;
         for (bool more = *s != '\0'; more;) {
                 size_t len = strcspn(s, ",");
@@ -82,9 +81,9 @@ json_t *routes_parse(const char *list, bool exit_node, char *why, size_t cap)
                 }
                 if (!route_parse(s, len, &at[n], why, cap))
                         return NULL;
-                if (at[n].bits >= via.bits && prefix_contains(via, at[n].ip)) {
-                        snprintf(why, cap, "--advertise-routes \"%.*s\": 4via6 networks are not there yet in this program",
-                                (int)len, s);
+                if (via6_is(at[n].ip) && (at[n].bits < VIA6_BITS || via6_site(at[n].ip) > VIA6_SITE_MAX)) {
+                        snprintf(why, cap, "--advertise-routes \"%.*s\": a 4via6 network has 96 bits at least and a site up to %d; "
+                                "'tailscale debug via SITE NETWORK' makes one", (int)len, s, VIA6_SITE_MAX);
                         return NULL;
                 }
                 n++;

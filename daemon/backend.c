@@ -9,6 +9,7 @@
 #include "base/crypto.h"
 #include "base/key.h"
 #include "base/log.h"
+#include "base/via6.h"
 #include "daemon/backend_net.h"
 #include "daemon/control/register.h"
 
@@ -299,6 +300,16 @@ void backend_run(struct backend *b, struct engine *e)
 
 /* ---- what a client asks ---- */
 
+/* The kernel cannot translate between the families; our own stack does, at the end of each connection. */
+static const char *check_via(const struct backend *b, const struct prefs *p)
+{
+        for (size_t i = 0; i < p->advertise_route_count && !b->o.userspace; i++)
+                if (via6_is(p->advertise_routes[i].ip) && p->advertise_routes[i].bits >= VIA6_BITS)
+                        return "--advertise-routes: a 4via6 network can be advertised only by a daemon without a TUN device: start "
+                               "tailscaled with --tun=userspace-networking";
+        return NULL;
+}
+
 static bool key_too_long(const char *auth_key)
 {
         char room[AUTH_KEY_MAX + 1];
@@ -316,6 +327,8 @@ const char *backend_start(struct backend *b, const struct prefs *update, const c
                 return "the auth key is too long: no server makes such a key, give one and nothing else";
         if (update != NULL) {
                 const char *why = prefs_check_new(&b->prefs, update);
+                if (why == NULL)
+                        why = check_via(b, update);
                 if (why != NULL)
                         return why;
                 if (prefs_copy(update, &next) != ERR_NONE)
@@ -420,7 +433,7 @@ const char *backend_edit_prefs(struct backend *b, const json_t *masked)
         if (prefs_copy(&b->prefs, &old) != ERR_NONE)
                 return "out of memory";
         enum err e = prefs_apply_masked(&b->prefs, masked, &changed, &why);
-        if (e == ERR_NONE && (why = prefs_check(&b->prefs)) != NULL)
+        if (e == ERR_NONE && ((why = prefs_check(&b->prefs)) != NULL || (changed && (why = check_via(b, &b->prefs)) != NULL)))
                 e = ERR_FORMAT;
         if (e != ERR_NONE) {
                 prefs_done(&b->prefs);

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "base/via6.h"
 #include "daemon/backend_state.h"
 #include "daemon/host/hostaddrs.h"
 
@@ -174,13 +175,27 @@ void backend_net_reach_by(struct backend *b, struct dialer *d)
 
 /* ---- what comes in ---- */
 
+static bool can_mean_a_host(struct ip ip)
+{
+        static const uint8_t broadcast[4] = {255, 255, 255, 255};
+        return !ip_is_loopback(ip) && !ip_is_unspecified(ip) && !ip_is_multicast(ip) && !ip_is_link_local(ip) &&
+                !ip_is_tailnet(ip) && !ip_eq(ip, ip_from_bytes4(broadcast));
+}
+
 /* The filter has let it through; what no route can mean is refused all the same. */
 static bool is_reachable(const struct backend *b, struct ip ip)
 {
-        static const uint8_t broadcast[4] = {255, 255, 255, 255};
-        return is_in(b->prefs.advertise_routes, b->prefs.advertise_route_count, ip) && !ip_is_loopback(ip) &&
-                !ip_is_unspecified(ip) && !ip_is_multicast(ip) && !ip_is_link_local(ip) && !ip_is_tailnet(ip) &&
-                !ip_eq(ip, ip_from_bytes4(broadcast));
+        return is_in(b->prefs.advertise_routes, b->prefs.advertise_route_count, ip) && can_mean_a_host(ip);
+}
+
+/* An address of a site that we advertise becomes the IPv4 address that it stands for. */
+static bool is_reachable_as(const struct backend *b, struct ip *ip)
+{
+        if (!via6_is(*ip))
+                return is_reachable(b, *ip);
+        bool advertised = is_in(b->prefs.advertise_routes, b->prefs.advertise_route_count, *ip);
+        *ip = via6_to_v4(*ip);
+        return advertised && can_mean_a_host(*ip);
 }
 
 /* Changes an address of ours to this host's own; false: nowhere. */
@@ -189,7 +204,7 @@ static bool to_kernel(const struct backend *b, struct ip *ip)
         if (!b->configured)
                 return false;
         if (!is_own(b, *ip))
-                return is_reachable(b, *ip);
+                return is_reachable_as(b, ip);
         *ip = ip_v4(127, 0, 0, 1);
         return true;
 }
@@ -214,12 +229,12 @@ static bool where_udp(void *arg, struct addr from, struct addr *to)
         return to_kernel(arg, &to->ip);
 }
 
-static enum ping_way where_ping(void *arg, struct ip to)
+static enum ping_way where_ping(void *arg, struct ip *to)
 {
         const struct backend *b = arg;
         if (!b->configured)
                 return PING_NOWHERE;
-        return is_own(b, to) ? PING_HERE : is_reachable(b, to) ? PING_KERNEL : PING_NOWHERE;
+        return is_own(b, *to) ? PING_HERE : is_reachable_as(b, to) ? PING_KERNEL : PING_NOWHERE;
 }
 
 static void ask_program(void *arg, uint16_t number, struct ip to)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/via6.h"
+
 struct work {
         const struct dns_config *c;
         const struct dns_query *q;
@@ -77,7 +79,7 @@ static enum step say_host(struct work *w, const struct dns_host *h)
         }
 }
 
-/* ---- 4via6: A-B-C-D-via-N is the address A.B.C.D of site N inside one /64 ---- */
+/* ---- 4via6: A-B-C-D-via-N is the address A.B.C.D of site N ---- */
 
 /* The whole text is a number of at most 32 bits as C writes them: 10, 0xa, 012. */
 static bool parse_site(const char *s, uint32_t *ret)
@@ -94,7 +96,6 @@ static bool parse_site(const char *s, uint32_t *ret)
 static bool parse_via(const struct dns_name *n, struct ip *ret)
 {
         char label[DNS_LABEL_MAX + 1];
-        uint8_t b[16] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, 0x0b, 0x1a};
         struct ip v4;
         uint32_t site;
         size_t len = n->b[0];
@@ -111,9 +112,7 @@ static bool parse_via(const struct dns_name *n, struct ip *ret)
                         *p = '.';
         if (ip_parse(label, &v4) != ERR_NONE || v4.family != IP_V4 || !parse_site(via + 5, &site))
                 return false;
-        store_be32(b + 8, site);
-        memcpy(b + 12, v4.b, 4);
-        *ret = ip_from_bytes16(b);
+        *ret = via6_from_v4(site, v4);
         return true;
 }
 

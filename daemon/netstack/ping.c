@@ -21,6 +21,7 @@ enum {
 /* One that was passed on under a number of ours, which is its sequence number there. */
 struct waiting {
         struct ip from, to;     /* none: free */
+        struct ip asked;        /* what `to` is for the kernel */
         uint8_t id_and_number[4];
         uint8_t *data;          /* what it carried, where the answer will not bring it */
         size_t len;
@@ -93,7 +94,7 @@ static void on_socket(struct watch *watch, unsigned events, mono_t now)
                 if (n < HEADER || (packet[0] != ECHO4_REPLY && packet[0] != ECHO6_REPLY))
                         continue;
                 struct waiting *w = waiting_at(d->p, load_be16(packet + 6));
-                if (w == NULL || !ip_eq(addr_from_sockaddr((struct sockaddr *)&sa).ip, w->to))
+                if (w == NULL || !ip_eq(addr_from_sockaddr((struct sockaddr *)&sa).ip, w->asked))
                         continue;
                 answer(w->to, w->from, w->id_and_number, packet + HEADER, (size_t)n - HEADER);
                 done(w);
@@ -146,7 +147,8 @@ void ping_datagram(struct ping *p, struct ip from, struct ip to, const uint8_t *
 {
         if (len < HEADER || data[0] != (to.family == IP_V4 ? ECHO4 : ECHO6) || data[1] != 0)
                 return;
-        switch (p->ops->where(p->arg, to)) {
+        struct ip asked = to;
+        switch (p->ops->where(p->arg, &asked)) {
         case PING_NOWHERE:
                 return;
         case PING_HERE:
@@ -158,9 +160,9 @@ void ping_datagram(struct ping *p, struct ip from, struct ip to, const uint8_t *
         uint16_t number = p->next++;
         struct waiting *w = &p->waiting[number % PING_WAITING];
         done(w);   /* one that waits in vain for the longest time makes room */
-        *w = (struct waiting){.from = from, .to = to, .until = mono_add_ms(loop_now(p->loop), PING_PATIENCE_MS)};
+        *w = (struct waiting){.from = from, .to = to, .asked = asked, .until = mono_add_ms(loop_now(p->loop), PING_PATIENCE_MS)};
         memcpy(w->id_and_number, data + 4, 4);
-        ask(p, to, number, data + HEADER, len - HEADER);
+        ask(p, asked, number, data + HEADER, len - HEADER);
 }
 
 struct ping *ping_new(struct loop *l, const struct ping_ops *ops, void *arg)

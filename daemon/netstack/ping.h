@@ -15,7 +15,8 @@ struct ping;
 enum ping_way { PING_NOWHERE, PING_HERE, PING_KERNEL };
 
 struct ping_ops {
-        enum ping_way (*where)(void *arg, struct ip to);
+        /* May change *to to the address that the kernel is to ask. */
+        enum ping_way (*where)(void *arg, struct ip *to);
         /* The kernel lets us ask nobody: ask by other means, and call ping_answered() if there is an answer. */
         void (*ask)(void *arg, uint16_t number, struct ip to);
 };

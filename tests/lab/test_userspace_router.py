@@ -64,6 +64,25 @@ def test_tcp_udp_and_icmp_reach_the_network_behind(net):
     assert "firewall" not in gate.log() and "permitted" not in gate.log(), gate.log()
 
 
+def test_a_network_by_its_site(net):
+    """4via6: the IPv4 network behind has an IPv6 name with the site's number in it, and a DNS name for each host."""
+    lab, alpha, gate, server = net
+    Echo(server)
+    via = alpha.tailscale("debug", "via", "7", server.net4).stdout.strip()
+    assert via == "fd7a:115c:a1e0:b1a:0:7:a4d:0/120"
+    other = alpha.tailscale("debug", "via", "8", server.net4).stdout.strip()
+    done = alpha.tailscale("set", f"--advertise-routes={via}", check=False)
+    assert done.returncode == 1 and "--tun=userspace-networking" in done.stderr, done.stderr
+    gate.tailscale("set", f"--advertise-routes={via}")
+    lab.control.call("routes", node="gate", routes=[via, other])
+    wait_for("the route is there", lambda: via in alpha.sh("ip -6 route show table 52"))
+    host = "fd7a:115c:a1e0:b1a:0:7:a4d:2"
+    assert ask_tcp(alpha, host) == "10.77.0.1" and ask_udp(alpha, host) == "10.77.0.1"
+    assert alpha.ping(host, 2, interval=0.2) == 2
+    assert alpha.sh("dig +short @100.100.100.100 10-77-0-2-via-7 AAAA").strip() == host
+    assert alpha.ping(host.replace(":7:", ":8:"), timeout=1) == 0, "a site that gate does not advertise"
+
+
 class BigEcho:
     """Sends each datagram back as it is."""
 

@@ -28,7 +28,9 @@ static void networks_are_sorted_and_checked(void **state)
                 {"10.0.0.0/8,", false, NULL, "\"\": not a network"},
                 {",10.0.0.0/8", false, NULL, "CIDR"},
                 {"10.0.0.0/8 ", false, NULL, "CIDR"},
-                {"fd7a:115c:a1e0:b1a:0:1:a00:0/104", false, NULL, "4via6"},
+                {"fd7a:115c:a1e0:b1a:0:1:a00:0/104", false, "[\"fd7a:115c:a1e0:b1a:0:1:a00:0/104\"]", NULL},
+                {"fd7a:115c:a1e0:b1a::/64", false, NULL, "4via6"},
+                {"fd7a:115c:a1e0:b1a:1:0:a00:0/104", false, NULL, "4via6"},
         };
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
                 char why[512] = "";
