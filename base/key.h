@@ -2,8 +2,7 @@
  *
  * Text: "privkey:", "nodekey:", "mkey:", "discokey:" + 64 lower-case hex digits; the machine private key
  * too is "privkey:".  The private types have no formatter but key_private_text(), which only the state
- * file uses.  Short form for logs: "[AbCdE]" (five base64 digits) for node keys, "d:" + 16 hex for
- * disco keys.
+ * file uses.  Short form of node keys for logs: "[AbCdE]" (five base64 digits).
  */
 #pragma once
 

@@ -88,9 +88,11 @@ void headping_send(struct loop *l, struct dialer *d, const char *url)
                 return;
         memcpy(bare, url, base);
         bare[base] = '\0';
-        if (server_url_parse(bare, &u) != ERR_NONE || strpbrk(url, " \r\n\t") != NULL)
+        const char *scheme_end = strstr(bare, "://");
+        /* A login server may be named without a scheme; nothing may that a server sends. */
+        if (scheme_end == NULL || server_url_parse(bare, &u) != ERR_NONE || strpbrk(url, " \r\n\t") != NULL)
                 return;
-        const char *host = strstr(url, "://") + 3;
+        const char *host = url + (scheme_end - bare) + strlen("://");
         const char *path = host + strcspn(host, "/?#");
         struct headping *h = calloc(1, sizeof(*h));
         if (h == NULL)

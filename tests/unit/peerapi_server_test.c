@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -484,6 +485,31 @@ static void test_rest_after_garbage(void **state)
         assert_int_equal(get("/"), 200);
 }
 
+/* Out of descriptors nobody is let in for a moment, which the loop spends at rest; who knocked meanwhile is served then. */
+static void test_out_of_descriptors(void **state)
+{
+        (void)state;
+        char request[100];
+        struct rlimit was, now;
+        int fd = dial("127.0.0.2", SELF, t.port), next = dup(fd);
+        assert_true(fd >= 0 && next >= 0);
+        close(next);
+        snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: " SELF ":%u\r\n\r\n", t.port);
+        assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+        now = was;
+        now.rlim_cur = (rlim_t)next;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+        int rounds = 0;
+        for (mono_t end = mono_add_ms(mono_now(), 150); mono_now().ns < end.ns; rounds++)
+                loop_once(t.loop, 10);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+        assert_true(rounds < 100);
+        struct answer a = hear(fd, false);
+        assert_int_equal(a.status, 200);
+        close(fd);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -504,6 +530,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_many_connections, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_every_cut, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_rest_after_garbage, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_out_of_descriptors, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
