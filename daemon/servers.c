@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "base/log.h"
 
 /* Ours alone: {"host": ["address", ...], ...} */
 #define SERVERS_KEY "_server-addresses"
@@ -55,7 +54,7 @@ void servers_save(struct state_file *store, const struct dialer *d, const char *
         json_decref(all);
         if (text == NULL)
                 return;
-        if (state_file_set(store, SERVERS_KEY, text, strlen(text)) == ERR_NONE && state_file_save(store) != ERR_NONE)
-                log_warn("%s", state_file_trouble(store));   /* goes out with the next save */
+        if (state_file_set(store, SERVERS_KEY, text, strlen(text)) == ERR_NONE)
+                state_file_save_later(store);
         free(text);
 }

@@ -19,13 +19,17 @@ static int64_t load(const struct state_file *store)
         return v > 0 && v < INT64_C(1) << 33 ? (int64_t)v * NS_PER_SEC : 0;
 }
 
+/* The first bound has to be on the disk before the first handshake; later ones have STAMPS_LEAST_S. */
 static void store_bound(struct stamps *s, int64_t bound_ns)
 {
+        bool first = s->bound_ns == s->floor_ns;
         char text[24];
         s->bound_ns = bound_ns;
         snprintf(text, sizeof(text), "%" PRId64, bound_ns / NS_PER_SEC);
-        if (state_file_set(s->store, STAMPS_KEY, text, strlen(text)) != ERR_NONE ||
-                state_file_save(s->store) != ERR_NONE)
+        enum err e = state_file_set(s->store, STAMPS_KEY, text, strlen(text));
+        if (!first)
+                state_file_save_later(s->store);
+        else if (e == ERR_NONE && state_file_save(s->store) != ERR_NONE)
                 log_warn("%s", state_file_trouble(s->store));   /* goes out with the next save */
 }
 

@@ -15,6 +15,8 @@
 #include "base/crypto.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
+#include "daemon/state_writer.h"
 
 enum { STATE_MAX = 16 << 20, PATH_BYTES = 512, TEMP_MAX = PATH_BYTES + 8, VALUE_VARIANT = sodium_base64_VARIANT_ORIGINAL };
 
@@ -26,6 +28,7 @@ struct state_file {
         char *borrowed;     /* what the last get decoded */
         size_t borrowed_len;
         char trouble[PATH_BYTES + 256];   /* of the last save; "" = none */
+        struct state_writer *writer;      /* NULL: not needed yet */
 };
 
 static void forget_borrowed(struct state_file *s)
@@ -262,6 +265,7 @@ void state_file_free(struct state_file *s)
 {
         if (s == NULL)
                 return;
+        state_writer_free(s->writer);
         forget_borrowed(s);
         wipe_values(s->values);
         json_decref(s->values);
@@ -312,32 +316,83 @@ enum err state_file_set(struct state_file *s, const char *key, const void *value
         return rc == 0 ? ERR_NONE : ERR_FULL;
 }
 
-enum err state_file_save(struct state_file *s)
+/* error 0: it went well. */
+static void note_result(struct state_file *s, int error)
 {
-        if (!s->dirty || s->path[0] == '\0')
-                return ERR_NONE;
-        char *text = json_dumps(s->values, JSON_INDENT(2) | JSON_SORT_KEYS);
-        if (text == NULL) {
-                snprintf(s->trouble, sizeof(s->trouble), "the state file %s cannot be written: out of memory", s->path);
-                return ERR_FULL;
-        }
+        s->trouble[0] = '\0';
+        s->dirty = error != 0;
+        if (error != 0)
+                snprintf(s->trouble, sizeof(s->trouble), "the state file %s cannot be written: %s%s", s->path,
+                        strerror(error), advice(error));
+}
+
+/* Any thread; of s only the path, which never changes. */
+static enum err write_text(const void *arg, const char *text, size_t len)
+{
+        const struct state_file *s = arg;
         char temp[TEMP_MAX];
         temp_path(s, temp);
-        enum err e = file_replace(s->path, temp, text, strlen(text), 0600);
+        return file_replace(s->path, temp, text, len, 0600);
+}
+
+/* NULL: no memory, said so. */
+static char *dump(struct state_file *s)
+{
+        char *text = json_dumps(s->values, JSON_INDENT(2) | JSON_SORT_KEYS);
+        if (text == NULL)
+                snprintf(s->trouble, sizeof(s->trouble), "the state file %s cannot be written: out of memory", s->path);
+        return text;
+}
+
+enum err state_file_save(struct state_file *s)
+{
+        if (s->path[0] == '\0')
+                return ERR_NONE;
+        if (s->writer != NULL && !state_writer_stop(s->writer))
+                s->dirty = true;
+        if (!s->dirty)
+                return ERR_NONE;
+        char *text = dump(s);
+        if (text == NULL)
+                return ERR_FULL;
+        enum err e = write_text(s, text, strlen(text));
         int error = errno;
         crypto_wipe(text, strlen(text));
         free(text);
-        s->trouble[0] = '\0';
-        if (e == ERR_NONE)
-                s->dirty = false;
-        else
-                snprintf(s->trouble, sizeof(s->trouble), "the state file %s cannot be written: %s%s", s->path,
-                        strerror(error), advice(error));
+        note_result(s, e == ERR_NONE ? 0 : error);
         errno = error;
         return e;
 }
 
-const char *state_file_trouble(const struct state_file *s)
+static void hear_writer(struct state_file *s)
 {
+        int error = s->writer != NULL ? state_writer_failed(s->writer) : 0;
+        if (error != 0)
+                note_result(s, error);
+}
+
+void state_file_save_later(struct state_file *s)
+{
+        hear_writer(s);
+        char *text = s->dirty && s->path[0] != '\0' ? dump(s) : NULL;
+        if (text == NULL)
+                return;
+        if (s->writer == NULL)
+                s->writer = state_writer_new(write_text, s);
+        if (s->writer != NULL) {
+                state_writer_put(s->writer, text);
+                note_result(s, 0);
+                return;
+        }
+        crypto_wipe(text, strlen(text));
+        free(text);
+        if (state_file_save(s) != ERR_NONE)
+                log_warn("%s", s->trouble);
+}
+
+const char *state_file_trouble(const struct state_file *cs)
+{
+        struct state_file *s = (struct state_file *)(uintptr_t)cs;   /* what its writer says */
+        hear_writer(s);
         return s->trouble;
 }

@@ -24,5 +24,8 @@ ERR_CHECK enum err state_file_set(struct state_file *s, const char *key, const v
 /* PATH.tmp, fsync, rename, fsync of the folder; mode 0600.  ERR_IO: errno; the old file is as before.
  * Writes nothing if nothing changed; what could not be written is tried again by the next call. */
 ERR_CHECK enum err state_file_save(struct state_file *s);
+/* The same on a thread of its own, some time soon and before state_file_free() returns, for what nothing waits for.  A
+ * failure is told by state_file_trouble(), and then tried again by the next call of either. */
+void state_file_save_later(struct state_file *s);
 /* Which file could not be written by the last save, and why; "": it went well.  Valid until the next save. */
 const char *state_file_trouble(const struct state_file *s);

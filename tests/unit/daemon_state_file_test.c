@@ -359,6 +359,51 @@ static void test_failed_save(void **state)
         state_file_free(s);
 }
 
+/* Of what is saved later the newest is on the disk at the end; what is saved at once is never overwritten by it. */
+static void test_saved_later(void **state)
+{
+        (void)state;
+        struct state_file *s = open_ok();
+        char text[16];
+        for (int i = 0; i < 200; i++) {
+                snprintf(text, sizeof(text), "%d", i);
+                set(s, "later", text);
+                state_file_save_later(s);
+                if (i % 50 == 0) {
+                        set(s, "at-once", text);
+                        assert_int_equal(state_file_save(s), ERR_NONE);
+                        struct state_file *other = open_ok();
+                        holds(other, "at-once", text);
+                        holds(other, "later", text);
+                        state_file_free(other);
+                }
+        }
+        state_file_free(s);
+        s = open_ok();
+        holds(s, "later", "199");
+        holds(s, "at-once", "150");
+        state_file_free(s);
+}
+
+static void test_failed_save_later(void **state)
+{
+        (void)state;
+        struct state_file *s = open_ok();
+        assert_int_equal(mkdir(path, 0700), 0);
+        set(s, "k", "new");
+        state_file_save_later(s);
+        while (strstr(state_file_trouble(s), "Is a directory") == NULL)
+                ;
+        assert_non_null(strstr(state_file_trouble(s), path));   /* it lasts */
+        assert_int_equal(rmdir(path), 0);
+        assert_int_equal(state_file_save(s), ERR_NONE);
+        assert_string_equal(state_file_trouble(s), "");
+        state_file_free(s);
+        s = open_ok();
+        holds(s, "k", "new");
+        state_file_free(s);
+}
+
 /* What a killed writer left has keys in it: it goes at the next start, or at the next save. */
 static void test_leftover_goes(void **state)
 {
@@ -417,6 +462,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_link_is_followed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_links_that_are_not_followed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failed_save, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_saved_later, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_failed_save_later, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_leftover_goes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_memory_only, setup, teardown),
         };
