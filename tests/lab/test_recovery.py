@@ -206,6 +206,23 @@ def test_second_daemon_is_refused(lab, pair):
     assert alpha.status()["BackendState"] == "Running"
 
 
+def test_the_interface_is_deleted(lab, pair):
+    """Without its interface the daemon is of no use: it ends with status 1, which a supervisor takes for a failure,
+    leaves nothing, and all is back when it is started again."""
+    alpha, beta = pair
+    who = identity(alpha)
+    assert alpha.ping(beta.ip) == 1
+    alpha.sh("ip link del tailscale0")
+    assert alpha.daemon.wait(15) == 1
+    assert "the interface was deleted by another program: start tailscaled again" in alpha.log()
+    assert alpha.snapshot() == alpha.before
+    alpha.start()
+    wait_for("traffic", lambda: alpha.ping("100.64.0.2", timeout=1), 20)
+    assert identity(alpha) == who and len(lab.control.call("nodes")) == 2
+    assert alpha.stop() == 0
+    assert alpha.snapshot() == alpha.before
+
+
 def test_network_changes_under_the_daemon(lab, pair):
     """The host's uplink goes away and comes back with another address."""
     alpha, beta = pair
