@@ -81,7 +81,7 @@ def test_names_are_found_as_soon_as_up_has_returned(mesh):
     for _ in range(20):
         done = alpha.sh(f"""{alpha.lab.tailscale} down
 getent ahostsv4 beta.mesh.example && exit 1
-{alpha.lab.tailscale} up --timeout=20s >/dev/null
+{alpha.lab.tailscale} up --login-server={alpha.lab.url} --hostname=alpha --timeout=20s >/dev/null
 getent ahostsv4 beta.mesh.example
 {alpha.lab.tailscale} set --accept-dns=false
 getent ahostsv4 beta.mesh.example && exit 1
