@@ -6,6 +6,7 @@
 struct pkt_pool {
         struct pkt *free;
         size_t free_count;
+        size_t fresh, count;   /* those from `fresh` on were never out, and have no memory of their own yet */
         struct pooled {
                 struct pkt p;
                 uint8_t bytes[PKT_STORAGE];
@@ -74,12 +75,7 @@ struct pkt_pool *pkt_pool_new(size_t count)
         struct pkt_pool *pool = calloc(1, sizeof(*pool) + count * sizeof(struct pooled));
         if (pool == NULL)
                 return NULL;
-        while (count-- > 0) {   /* backwards, so that they come out in order of address */
-                struct pooled *at = &pool->slab[count];
-                at->p.storage = at->bytes;
-                at->p.cap = PKT_STORAGE;
-                pkt_release(pool, &at->p);
-        }
+        pool->count = pool->free_count = count;
         return pool;
 }
 
@@ -91,9 +87,16 @@ void pkt_pool_free(struct pkt_pool *pool)
 struct pkt *pkt_get(struct pkt_pool *pool)
 {
         struct pkt *p = pool->free;
-        if (p == NULL)
+        if (p != NULL) {
+                pool->free = p->next;
+        } else if (pool->fresh < pool->count) {
+                struct pooled *at = &pool->slab[pool->fresh++];
+                p = &at->p;
+                p->storage = at->bytes;
+                p->cap = PKT_STORAGE;
+        } else {
                 return NULL;
-        pool->free = p->next;
+        }
         pool->free_count--;
         pkt_reset(p);
         return p;

@@ -53,7 +53,8 @@ bool pkt_pull(struct pkt *p, size_t n);       /* drop n bytes in front */
 uint8_t *pkt_put(struct pkt *p, size_t n);    /* n bytes behind; returns the first of them */
 bool pkt_trim(struct pkt *p, size_t len);     /* shorten to len */
 
-/* A slab of `count` packets; get returns NULL when all are out. */
+/* A slab of `count` packets, of which memory is used as far as they were ever out at once; get returns NULL when all
+ * are out. */
 struct pkt_pool;
 struct pkt_pool *pkt_pool_new(size_t count);
 void pkt_pool_free(struct pkt_pool *pool);
