@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"golang.org/x/net/proxy"
 )
 
 // An end speaks TCP from one host of the mesh: from a host helper through
@@ -37,6 +39,7 @@ const endPort = 7000
 type endArgs struct {
 	Port     int
 	Addr     string // IP of the other end
+	Via      string // SOCKS5 server through which it is dialled; "": none
 	Size     int64
 	Seed     uint64
 	Download bool
@@ -148,8 +151,16 @@ func reset(c net.Conn) {
 	c.Close()
 }
 
-func (e *end) connect(ctx context.Context, addr string, op byte, size int64, seed uint64) (net.Conn, error) {
-	c, err := e.dial(ctx, "tcp", net.JoinHostPort(addr, strconv.Itoa(endPort)))
+func (e *end) connect(ctx context.Context, a endArgs, op byte, size int64, seed uint64) (net.Conn, error) {
+	dial := e.dial
+	if a.Via != "" {
+		d, err := proxy.SOCKS5("tcp", a.Via, nil, proxy.Direct)
+		if err != nil {
+			return nil, err
+		}
+		dial = d.(proxy.ContextDialer).DialContext
+	}
+	c, err := dial(ctx, "tcp", net.JoinHostPort(a.Addr, strconv.Itoa(endPort)))
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +181,7 @@ func (e *end) transfer(a endArgs) (*transferResult, error) {
 	if a.Download {
 		op = 'd'
 	}
-	c, err := e.connect(ctx, a.Addr, op, a.Size, a.Seed)
+	c, err := e.connect(ctx, a, op, a.Size, a.Seed)
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +249,7 @@ func (ch *chat) reply() {
 }
 
 func (e *end) talk(ctx context.Context, ch *chat, a endArgs) error {
-	c, err := e.connect(ctx, a.Addr, 'e', 0, 0)
+	c, err := e.connect(ctx, a, 'e', 0, 0)
 	if err != nil {
 		return err
 	}

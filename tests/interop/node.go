@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,6 +32,7 @@ type node struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
 	killed bool // by the test
+	bare   bool // without TUN and without root
 	http   *http.Client
 }
 
@@ -50,8 +52,19 @@ func (r cliResult) String() string {
 }
 
 // addNode makes a site and starts a daemon there.
-func (l *lab) addNode(name string, kind siteKind) *node {
-	n := &node{site: l.addSite(name, kind), dir: filepath.Join(l.dir, name)}
+func (l *lab) addNode(name string, kind siteKind) *node { return l.addNodeAs(name, kind, false) }
+
+// addBareNode starts one with userspace networking, as another user and
+// without any capability; its SOCKS5 server is at bareSOCKS.
+func (l *lab) addBareNode(name string, kind siteKind) *node { return l.addNodeAs(name, kind, true) }
+
+const (
+	bareUser  = 65534
+	bareSOCKS = "127.0.0.1:1055"
+)
+
+func (l *lab) addNodeAs(name string, kind siteKind, bare bool) *node {
+	n := &node{site: l.addSite(name, kind), dir: filepath.Join(l.dir, name), bare: bare}
 	n.sock = filepath.Join(n.dir, "sock")
 	n.http = &http.Client{
 		Timeout: 5 * time.Second,
@@ -63,6 +76,15 @@ func (l *lab) addNode(name string, kind siteKind) *node {
 		},
 	}
 	l.must(os.MkdirAll(n.dir, 0o755))
+	if bare {
+		for _, dir := range []string{l.t.runner.dir, l.dir} { // on the way to that user's own folder
+			l.must(os.Chmod(dir, 0o711))
+		}
+		l.must(os.Chown(n.dir, bareUser, bareUser))
+		program, err := os.ReadFile(l.t.runner.daemon)
+		l.must(err)
+		l.must(os.WriteFile(filepath.Join(n.dir, "tailscaled"), program, 0o755))
+	}
 	n.start()
 	l.stops = append(l.stops, n.stop)
 	l.daemons = append(l.daemons, n)
@@ -75,9 +97,16 @@ func (n *node) start() {
 	log, err := os.OpenFile(filepath.Join(n.lab.dir, n.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	n.lab.must(err)
 	defer log.Close()
-	argv := inNS(n.ns, t.runner.self, "enter", n.dir, t.runner.daemon,
+	program := []string{t.runner.daemon, "--tun=tailscale0"}
+	if n.bare {
+		id := strconv.Itoa(bareUser)
+		program = []string{"setpriv", "--reuid=" + id, "--regid=" + id, "--clear-groups", "--no-new-privs",
+			"--bounding-set=-all", "--inh-caps=-all", filepath.Join(n.dir, "tailscaled"),
+			"--tun=userspace-networking", "--socks5-server=" + bareSOCKS}
+	}
+	argv := inNS(n.ns, append(append([]string{t.runner.self, "enter", n.dir}, program...),
 		"--state="+filepath.Join(n.dir, "tailscaled.state"), "--statedir="+n.dir, "--socket="+n.sock,
-		"--tun=tailscale0", "--port=0", "--verbose=1")
+		"--port=0", "--verbose=1")...)
 	n.cmd = exec.Command(argv[0], argv[1:]...)
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

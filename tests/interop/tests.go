@@ -41,6 +41,7 @@ var tests = []struct {
 	{"direct_tsnet_to_ours", directTsnetToOurs},
 	{"transfer_relay", transferRelay},
 	{"transfer_direct", transferDirect},
+	{"userspace_tsnet", userspaceTsnet},
 }
 
 // loginAuthKey: the key from the command line and from a file.
@@ -478,3 +479,38 @@ func (r *pingResult) maxGap() time.Duration {
 }
 
 func ms(ns int64) float64 { return float64(ns) / 1e6 }
+
+// userspaceTsnet: a node of ours without TUN and without root, and a tsnet
+// node: 100 MiB each way by either as the one who dials.
+func userspaceTsnet(t *test) {
+	const size = 100 << 20
+	l := newLab(t)
+	a := l.addBareNode("alpha", easyNAT)
+	a.up()
+	p := l.addPeer("gopher", easyNAT)
+	a.awaitPeer(p.ip, "is known", 5*time.Second, func(*ipnstate.PeerStatus) bool { return true })
+	a.cliOK("ping", "--until-direct", "--timeout=5s", p.ip)
+	for i, w := range []struct {
+		what     string
+		by       talker
+		with     talker
+		via      string
+		download bool
+	}{
+		{"SOCKS5 to tsnet, sends", a, p, bareSOCKS, false},
+		{"tsnet to our loopback, sends", p, a, "", false},
+		{"SOCKS5 to tsnet, fetches", a, p, bareSOCKS, true},
+		{"tsnet to our loopback, fetches", p, a, "", true},
+	} {
+		var res transferResult
+		err := w.by.service().call("transfer", endArgs{Addr: w.with.addr(), Via: w.via, Size: size, Seed: uint64(i),
+			Download: w.download, Timeout: 100 * time.Second}, &res, 105*time.Second)
+		if err != nil {
+			t.fatalf("%s: %v", w.what, err)
+		}
+		if res.Sent != res.Received || len(res.Sent) != 64 {
+			t.fatalf("%s: sent %s, received %s", w.what, res.Sent, res.Received)
+		}
+		t.figure("%s: %.0f Mbit/s", w.what, size*8/res.Seconds/1e6)
+	}
+}
