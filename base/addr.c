@@ -95,6 +95,14 @@ bool ip_is_private(struct ip ip)
                                       (ip.b[0] == 192 && ip.b[1] == 168));
 }
 
+const struct ip ip_service4 = {.family = IP_V4, .b = {100, 100, 100, 100}};
+const struct ip ip_service6 = {.family = IP_V6, .b = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, [15] = 0x53}};
+
+bool ip_is_service(struct ip ip)
+{
+        return ip_eq(ip, ip_service4) || ip_eq(ip, ip_service6);
+}
+
 bool ip_is_tailnet(struct ip ip)
 {
         static const uint8_t ula[6] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0};

@@ -71,7 +71,7 @@ static enum dialout_way way(void *arg, struct ip *dst, struct ip *ret_local, con
         bool exit = backend_wants_exit_node(b);
         if (!b->o.userspace || ip_is_loopback(*dst))
                 return DIALOUT_KERNEL;
-        if (dns_is_service(*dst))
+        if (ip_is_service(*dst))
                 return nowhere(ret_why, "without a TUN device nothing is served at this address");
         if (is_own(b, *dst)) {
                 *dst = ip_v4(127, 0, 0, 1);

@@ -16,11 +16,9 @@ enum {
 /* To 100.100.100.100 or fd7a:115c:a1e0::53?  Every packet out is asked this. */
 static inline bool is_for_service(const uint8_t *p, size_t len)
 {
-        static const uint8_t v4[4] = {100, 100, 100, 100};
-        static const uint8_t v6[16] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, [15] = 0x53};
         if (len < 20 || p[0] >> 4 == 4)
-                return len >= 20 && memcmp(p + 16, v4, sizeof(v4)) == 0;
-        return len >= 40 && memcmp(p + 24, v6, sizeof(v6)) == 0;
+                return len >= 20 && memcmp(p + 16, ip_service4.b, 4) == 0;
+        return len >= 40 && memcmp(p + 24, ip_service6.b, 16) == 0;
 }
 
 /* To the control thread, and nowhere else whatever becomes of it. */

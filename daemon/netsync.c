@@ -95,7 +95,7 @@ enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *pre
         if (some6)
                 out[count++] = mesh6();
         if (some4)
-                out[count++] = prefix_of(dns_service4());
+                out[count++] = prefix_of(ip_service4);
         *ret = out;
         *ret_count = count;
         return ERR_NONE;

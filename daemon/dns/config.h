@@ -15,28 +15,9 @@
 #include "base/err.h"
 #include "daemon/dns/doh.h"
 #include "daemon/dns/name.h"
+#include "daemon/dns/osconfig.h"
 
-/* The service addresses: 100.100.100.100 and fd7a:115c:a1e0::53. */
-struct ip dns_service4(void);
-struct ip dns_service6(void);
-bool dns_is_service(struct ip ip);
 #define DNS_SERVICE_NAME "magicdns.localhost-tailscale-daemon"
-
-/* What the operating system is to use.  Names without final dot.  All empty: as it was without us. */
-enum { DNS_OS_DOMAINS_MAX = 1024 };   /* of each list; no resolver of a host takes as many */
-struct dns_os_config {
-        struct ip *nameservers;
-        size_t nameserver_count;
-        char **search;
-        size_t search_count;
-        char **match;              /* only these suffixes go to the nameservers; none: everything */
-        size_t match_count;
-};
-void dns_os_config_free(struct dns_os_config *c);   /* the contents; c is zero then */
-bool dns_os_config_add_server(struct dns_os_config *c, struct ip ip);          /* false: out of memory */
-bool dns_os_config_add_search(struct dns_os_config *c, const char *domain);
-bool dns_os_config_eq(const struct dns_os_config *a, const struct dns_os_config *b);
-bool dns_os_config_is_empty(const struct dns_os_config *c);
 
 struct dns_node {
         const char *name;                 /* full */

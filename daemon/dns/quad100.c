@@ -164,7 +164,7 @@ void quad100_in(struct quad100 *q, const uint8_t *pkt, size_t len, mono_t now)
         struct rd r = rd_init(pkt, len);
         struct ip from, to;
         uint8_t proto;
-        if (!open_ip(&r, &from, &to, &proto) || !dns_is_service(to) || ip_eq(from, to))
+        if (!open_ip(&r, &from, &to, &proto) || !ip_is_service(to) || ip_eq(from, to))
                 return;
         if (proto == P_UDP)
                 udp_in(q, from, to, &r, now);

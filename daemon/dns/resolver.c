@@ -192,7 +192,7 @@ static enum step answer_reverse(struct work *w)
         struct ip ip = {0};
         if (parse_reverse4(&q->name, &ip) || parse_reverse6(&q->name, &ip)) {
                 ip = unwrap4(ip);
-                if (dns_is_service(ip) && dns_name_parse(DNS_SERVICE_NAME, &name) == ERR_NONE)
+                if (ip_is_service(ip) && dns_name_parse(DNS_SERVICE_NAME, &name) == ERR_NONE)
                         return say_name(w, &name);
                 if (dns_config_name_of(w->c, ip, &name))
                         return say_name(w, &name);
@@ -217,7 +217,7 @@ static const struct dns_host *find_host(const struct dns_config *c, const struct
 static enum step answer_name(struct work *w)
 {
         const struct dns_query *q = w->q;
-        struct dns_host service = {.first = dns_service4(), .v4 = dns_service4(), .v6 = dns_service6()};
+        struct dns_host service = {.first = ip_service4, .v4 = ip_service4, .v6 = ip_service6};
         struct dns_name known;
         if (below_text(&q->name, "onion"))
                 return say(w, own_flags(q), DNS_NXDOMAIN);

@@ -102,9 +102,3 @@ bool osdns_config_eq(const struct osdns_config *a, const struct osdns_config *b)
                         return false;
         return names_eq(&a->search, &b->search) && names_eq(&a->match, &b->match);
 }
-
-bool osdns_is_own_server(struct ip ip)
-{
-        static const uint8_t v6[16] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, [15] = 0x53};
-        return ip_eq(ip, ip_v4(100, 100, 100, 100)) || ip_eq(ip, ip_from_bytes16(v6));
-}

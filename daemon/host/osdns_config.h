@@ -38,5 +38,3 @@ ERR_CHECK enum err osdns_add_server(struct osdns_config *c, struct ip ip); /* ER
 /* Nothing to tell the host: what was there before counts. */
 bool osdns_config_is_empty(const struct osdns_config *c);
 bool osdns_config_eq(const struct osdns_config *a, const struct osdns_config *b);
-/* 100.100.100.100 and fd7a:115c:a1e0::53, where our own resolver answers. */
-bool osdns_is_own_server(struct ip ip);

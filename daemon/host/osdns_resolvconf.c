@@ -252,7 +252,7 @@ bool resolvconf_is_set(const struct osdns_config *c)
         memset(&want.match, 0, sizeof(want.match));
         have.search = f.config.search;
         for (size_t i = 0; i < c->server_count; i++)
-                if (osdns_is_own_server(c->servers[i]))
+                if (ip_is_service(c->servers[i]))
                         return is && f.names_us && f.config.server_count == 0;
         have.server_count = f.config.server_count;
         memcpy(have.servers, f.config.servers, sizeof(have.servers));

@@ -14,13 +14,15 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "daemon/host/hostbus.h"
+#include "daemon/host/limiter.h"
 #include "daemon/host/osdns_direct.h"
 #include "daemon/host/osdns_dnsmasq.h"
-#include "daemon/host/osdns_limit.h"
 #include "daemon/host/osdns_resolvconf.h"
 #include "daemon/host/patience.h"
 
 enum { SETTLE_MS = 100, RETRY_FIRST_MS = 1000, RETRY_MAX_MS = 30000 };
+
+static const struct limiter no_turn_used = {.burst = 9, .every_ms = 10000};
 
 struct worker {
         struct loop *loop;
@@ -38,7 +40,7 @@ struct worker {
         bool placed;                  /* something of ours may be in place, by `mode` */
         bool reset;                   /* what was placed may be lost without a trace */
         struct osdns_config applied;
-        struct osdns_limit limit;
+        struct limiter limit; /* a DHCP client now and then is answered at once, a fight now and then */
         const char *note; /* of the decision; NULL = none */
         struct osdns_report report, sent;
 };
@@ -231,7 +233,7 @@ static void enter_mode(struct worker *w, enum osdns_mode m)
         w->mode = m;
         w->report.has_base = false;
         memset(&w->report.base, 0, sizeof(w->report.base));
-        w->limit = (struct osdns_limit){0};
+        w->limit = no_turn_used;
 }
 
 static void trouble(struct worker *w, const char *text)
@@ -239,17 +241,15 @@ static void trouble(struct worker *w, const char *text)
         (void)str_copy(w->report.trouble, sizeof(w->report.trouble), text);
 }
 
-/* False: others overwrite ours faster than it is worth putting back. */
+/* False: others overwrite ours faster than it is worth putting back; looks again when it may be. */
 static bool may_put_back(struct worker *w)
 {
-        mono_t now = loop_now(w->loop);
-        if (osdns_limit_hit(&w->limit, now)) {
-                log_info("DNS: the settings were overwritten; putting them back");
+        mono_t now = loop_now(w->loop), turn = limiter_next(&w->limit, now);
+        if (mono_reached(now, turn))
                 return true;
-        }
         trouble(w, "another program keeps overwriting the DNS settings of this host, so names of the tailnet "
                    "may not resolve; stop it, or run `tailscale set --accept-dns=false`");
-        look_in(w, mono_diff_ms(w->limit.rest_until, now) + 1);
+        look_in(w, mono_diff_ms(turn, now) + 1);
         return false;
 }
 
@@ -261,12 +261,16 @@ static void apply(struct worker *w)
                 leave(w);
                 return;
         }
-        bool same = w->placed && osdns_config_eq(&w->applied, &w->request.config);
+        bool same = w->placed && osdns_config_eq(&w->applied, &w->request.config), calm = may_put_back(w);
         if (same && is_intact(w))
                 return;
         bool by_bus = w->mode == OSDNS_MODE_RESOLVED || w->mode == OSDNS_MODE_NM;   /* reset, not overwritten */
-        if (same && !by_bus && !may_put_back(w))
-                return;
+        if (same && !by_bus) {
+                if (!calm)
+                        return;
+                log_info("DNS: the settings were overwritten; putting them back");
+                limiter_take(&w->limit, loop_now(w->loop));
+        }
         enum err e = place(w, why);
         if (e == ERR_NONE) {
                 w->placed = true;
@@ -380,6 +384,7 @@ void osdns_worker_run(int fd, const char *ifname)
                 return;
         }
         w->retry_ms = RETRY_FIRST_MS;
+        w->limit = no_turn_used;
         w->watched[0] = w->watched[1] = -1;
         (void)str_copy(w->ifname, sizeof(w->ifname), ifname);
         if (open_watches(w, fd)) {

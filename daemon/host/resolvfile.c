@@ -60,7 +60,7 @@ static void take_server(struct resolvfile *f, const char *word, struct tally *t)
         t->servers++;
         t->stubs += ip_eq(ip, ip_v4(127, 0, 0, 53));
         t->loopbacks += ip_is_loopback(ip);
-        if (osdns_is_own_server(ip))
+        if (ip_is_service(ip))
                 f->names_us = true;
         else if (osdns_add_server(&f->config, ip) != ERR_NONE)
                 return; /* libc reads no more than three anyway */

@@ -21,7 +21,7 @@ static void on_packet(void *arg, const uint8_t *pkt, size_t len)
         (void)arg;
         must(len >= 28 && len <= QUAD100_PACKET_MAX);
         struct ip from = pkt[0] >> 4 == 4 ? ip_from_bytes4(pkt + 12) : ip_from_bytes16(pkt + 8);
-        must(dns_is_service(from));
+        must(ip_is_service(from));
         must(pkt[0] >> 4 == 4 ? load_be16(pkt + 2) == len : load_be16(pkt + 4) + 40u == len);
 }
 
@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 if (n >= 20 && pkt[0] >> 4 == 4)
                         memset(pkt + 16, 100, 4);
                 else if (n >= 40 && pkt[0] >> 4 == 6)
-                        memcpy(pkt + 24, dns_service6().b, 16);
+                        memcpy(pkt + 24, ip_service6.b, 16);
                 quad100_in(q, pkt, n, mono_now());
                 free(pkt);
         }

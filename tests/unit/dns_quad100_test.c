@@ -167,7 +167,7 @@ static int setup(void **state)
         dns_os_config_free(&os);
         json_decref(map);
         f->me = ip_v4(100, 64, 0, 1);
-        f->to = dns_service4();
+        f->to = ip_service4;
         f->port = 40000;
         *state = f;
         return 0;
@@ -176,7 +176,7 @@ static int setup(void **state)
 static void use_v6(struct fixture *f)
 {
         assert_int_equal(ip_parse("fd7a:115c:a1e0::1", &f->me), ERR_NONE);
-        f->to = dns_service6();
+        f->to = ip_service6;
 }
 
 static int teardown(void **state)

@@ -1,7 +1,6 @@
 #include "tests/unit/check.h"
 
 #include "daemon/host/osdns_config.h"
-#include "daemon/host/osdns_limit.h"
 
 static void names_are_cleaned(void **state)
 {
@@ -90,33 +89,9 @@ static void configs_compare(void **state)
         assert_int_equal(osdns_add_server(&a, ip_v4(192, 0, 2, 99)), ERR_FULL);
         struct ip v6;
         assert_int_equal(ip_parse("fd7a:115c:a1e0::53", &v6), ERR_NONE);
-        assert_true(osdns_is_own_server(v6));
-        assert_true(osdns_is_own_server(ip_v4(100, 100, 100, 100)));
-        assert_false(osdns_is_own_server(ip_v4(100, 100, 100, 101)));
-}
-
-static mono_t at(int64_t ms)
-{
-        return (mono_t){1 + ms * NS_PER_MS};
-}
-
-static void fights_end(void **state)
-{
-        (void)state;
-        struct osdns_limit l = {0};
-        for (int i = 0; i < 100; i++) /* now and then: always answered */
-                assert_true(osdns_limit_hit(&l, at(i * 6000)));
-        l = (struct osdns_limit){0};
-        int64_t t = 1000;
-        for (int i = 0; i < OSDNS_LIMIT_BURST; i++, t += 100)
-                assert_true(osdns_limit_hit(&l, at(t)));
-        assert_false(osdns_limit_hit(&l, at(t)));
-        assert_true(osdns_limit_is_resting(&l, at(t + OSDNS_LIMIT_REST_MS - 1)));
-        assert_false(osdns_limit_hit(&l, at(t + OSDNS_LIMIT_REST_MS - 1)));
-        assert_false(osdns_limit_is_resting(&l, at(t + OSDNS_LIMIT_REST_MS)));
-        for (int i = 0; i < OSDNS_LIMIT_BURST; i++) /* and a fresh start after the rest */
-                assert_true(osdns_limit_hit(&l, at(t + OSDNS_LIMIT_REST_MS + i)));
-        assert_false(osdns_limit_hit(&l, at(t + OSDNS_LIMIT_REST_MS + 50)));
+        assert_true(ip_is_service(v6));
+        assert_true(ip_is_service(ip_v4(100, 100, 100, 100)));
+        assert_false(ip_is_service(ip_v4(100, 100, 100, 101)));
 }
 
 int main(void)
@@ -125,7 +100,6 @@ int main(void)
                 cmocka_unit_test(names_are_cleaned),
                 cmocka_unit_test(names_have_a_bound),
                 cmocka_unit_test(configs_compare),
-                cmocka_unit_test(fights_end),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
