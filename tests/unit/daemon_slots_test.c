@@ -60,12 +60,12 @@ static void fills_up_and_empties(void **state)
         assert_int_equal(slots_any(s), 2);
         assert_true(slots_release(s, 2, &slot));
         assert_int_equal(slots_any(s), 0);
-        /* One after the other, as a change of server does: in constant time each, or this takes minutes. */
+        /* One after the other, as a change of server does; a place before the ones still taken is found, too. */
         for (int64_t id = 1; id <= SLOTS_MAX; id++)
                 assert_int_equal(slots_take(s, id, &slot, &gen), ERR_NONE);
         for (int64_t id, n = 0; n < SLOTS_MAX; n++) {
                 assert_true((id = slots_any(s)) != 0 && slots_release(s, id, &slot));
-                if (n % 1000 == 0) {   /* a place before the ones still taken */
+                if (n % 1000 == 0) {
                         assert_int_equal(slots_take(s, SLOTS_MAX + n + 1, &slot, &gen), ERR_NONE);
                         assert_true(slots_any(s) != 0 && slots_release(s, SLOTS_MAX + n + 1, &slot));
                 }
