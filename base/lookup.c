@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 struct lookup {
         struct watch watch;
@@ -50,27 +50,11 @@ static void *run(void *arg)
         return NULL;
 }
 
-/* Signals are for the main threads. */
-static int start_thread(struct job *j)
-{
-        pthread_attr_t attr;
-        sigset_t all, old;
-        pthread_t t;
-        pthread_attr_init(&attr);
-        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        int rc = pthread_create(&t, &attr, run, j);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        pthread_attr_destroy(&attr);
-        return rc;
-}
-
 /* False: no thread could be had; the job is gone. */
 static bool launch(struct lookup *k, struct job *j)
 {
         j->fd = fcntl(k->fd[1], F_DUPFD_CLOEXEC, 0);
-        if (j->fd >= 0 && start_thread(j) == 0) {
+        if (j->fd >= 0 && thread_start_detached(run, j) == 0) {
                 k->running++;
                 return true;
         }

@@ -1,14 +1,13 @@
 #include "daemon/engine.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/log.h"
 #include "base/ring.h"
+#include "base/thread.h"
 #include "daemon/counters.h"
 #include "daemon/data.h"
 #include "daemon/dpmsg.h"
@@ -237,17 +236,6 @@ static void *thread_main(void *arg)
         return NULL;
 }
 
-/* Signals belong to the control thread. */
-static int start_thread(struct engine *e)
-{
-        sigset_t all, old;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        int rc = pthread_create(&e->thread, NULL, thread_main, e->data);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        return rc;
-}
-
 static void release(struct engine *e)
 {
         loop_unwatch(&e->from_watch);
@@ -291,7 +279,7 @@ struct engine *engine_new(struct loop *control, const struct engine_opts *opts,
         if (loop_watch(control, &e->from_watch, ring_fd(e->from_data), LOOP_READ) != ERR_NONE ||
                 loop_watch(control, &e->service_watch, pktring_fd(e->to_service), LOOP_READ) != ERR_NONE)
                 goto fail;
-        int rc = start_thread(e);
+        int rc = thread_start(&e->thread, thread_main, e->data);
         if (rc == 0)
                 return e;
         errno = rc;

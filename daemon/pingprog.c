@@ -1,8 +1,6 @@
 #include "daemon/pingprog.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "daemon/host/runprog.h"
 
 enum { PING_MS = 4000 };
@@ -55,22 +54,6 @@ static void *run(void *arg)
         return NULL;
 }
 
-/* Signals are for the main threads. */
-static bool start_thread(struct job *j)
-{
-        pthread_attr_t attr;
-        sigset_t all, old;
-        pthread_t t;
-        pthread_attr_init(&attr);
-        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        int rc = pthread_create(&t, &attr, run, j);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        pthread_attr_destroy(&attr);
-        return rc == 0;
-}
-
 static void complain(struct pingprog *p, const char *why)
 {
         if (!p->complained)
@@ -107,7 +90,7 @@ void pingprog_ask(struct pingprog *p, uint16_t number, struct ip to)
         memcpy(j->path, p->path, sizeof(j->path));
         (void)ip_str(to, j->to);
         j->fd = fcntl(p->fd[1], F_DUPFD_CLOEXEC, 0);
-        if (j->fd >= 0 && start_thread(j)) {
+        if (j->fd >= 0 && thread_start_detached(run, j) == 0) {
                 p->running++;
                 return;
         }

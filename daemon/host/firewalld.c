@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <net/if.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "daemon/host/hostbus.h"
 #include "daemon/host/patience.h"
 
@@ -94,15 +93,10 @@ static void *thread_main(void *arg)
         return NULL;
 }
 
-/* Signals are the main thread's. */
 static void start(struct firewalld *d, enum task task, const struct firewalld_part *part)
 {
-        sigset_t all, old;
         d->job = (struct job){.task = task, .part = *part};
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        int rc = pthread_create(&d->thread, NULL, thread_main, d);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        int rc = thread_start(&d->thread, thread_main, d);
         d->running = rc == 0;
         if (rc != 0)
                 log_warn("firewalld is not asked: %s", strerror(rc));

@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <net/if.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "daemon/host/hostbus.h"
 #include "daemon/host/osdns_direct.h"
 #include "daemon/host/osdns_dnsmasq.h"
@@ -84,17 +83,6 @@ static void on_report(struct watch *w, unsigned events, mono_t now)
                 loop_change(w, 0); /* it ended; it has said why */
 }
 
-/* Signals are the main thread's. */
-static int start_thread(struct osdns *o)
-{
-        sigset_t all, old;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        int rc = pthread_create(&o->thread, NULL, thread_main, o);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        return rc;
-}
-
 struct osdns *osdns_open(struct loop *l, const char *ifname, const struct osdns_callbacks *cb, void *arg)
 {
         int pair[2] = {-1, -1};
@@ -110,7 +98,7 @@ struct osdns *osdns_open(struct loop *l, const char *ifname, const struct osdns_
         o->worker_fd = pair[1];
         if (loop_watch(l, &o->watch, pair[0], LOOP_READ) != ERR_NONE)
                 goto fail;
-        int rc = start_thread(o);
+        int rc = thread_start(&o->thread, thread_main, o);
         if (rc != 0) {
                 errno = rc;
                 goto fail;
