@@ -1,12 +1,11 @@
 #include "daemon/state_writer.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/crypto.h"
+#include "base/thread.h"
 
 struct state_writer {
         state_write_fn fn;
@@ -50,17 +49,6 @@ static void *run(void *arg)
         return NULL;
 }
 
-/* Signals are the control thread's. */
-static int start_thread(struct state_writer *w)
-{
-        sigset_t all, old;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        int rc = pthread_create(&w->thread, NULL, run, w);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        return rc;
-}
-
 struct state_writer *state_writer_new(state_write_fn fn, const void *arg)
 {
         struct state_writer *w = calloc(1, sizeof(*w));
@@ -70,7 +58,7 @@ struct state_writer *state_writer_new(state_write_fn fn, const void *arg)
         w->arg = arg;
         pthread_mutex_init(&w->lock, NULL);
         pthread_cond_init(&w->changed, NULL);
-        if (start_thread(w) == 0)
+        if (thread_start(&w->thread, run, w) == 0)
                 return w;
         free(w);
         return NULL;
