@@ -414,6 +414,10 @@ static void test_packet_too_large_or_no_room(void **state)
         struct srv_conn *k = srv_find(&servers[0], &a.pub);
         srv_frame(k, DERP_RECV_PACKET, b.pub.b, KEY_LEN, big, sizeof(big));
         UNTIL((derp_mgr_get_stats(a.m, &st), st.dropped_large) == 1);
+        /* One that does not even fit into the connection's own buffer runs through unread. */
+        static uint8_t huge[DERP_PACKET_MAX];
+        srv_frame(k, DERP_RECV_PACKET, b.pub.b, KEY_LEN, huge, sizeof(huge));
+        UNTIL((derp_mgr_get_stats(a.m, &st), st.dropped_large) == 2);
         size_t n = 0;
         while (n < POOL && (held[n] = pkt_get(pool)) != NULL)
                 n++;
