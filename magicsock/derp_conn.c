@@ -225,7 +225,7 @@ static void on_event(struct derp_conn *c, const struct derp_event *ev, mono_t no
 
 /* Until there is nothing more to read, or for this round; what TLS holds by then is not seen by the loop, so the kick
  * goes on with it.  A callback may have closed or replaced the stream: `id` tells. */
-static void pump(struct derp_conn *c, mono_t now)
+static void read_all(struct derp_conn *c, mono_t now)
 {
         uint32_t id = c->id;
         c->unread = false;
@@ -257,6 +257,15 @@ static void pump(struct derp_conn *c, mono_t now)
                 c->answer_by = (mono_t){0};   /* the timer finds that out when it fires */
         }
         flush(c, now);
+}
+
+static void pump(struct derp_conn *c, mono_t now)
+{
+        struct derp_mgr *m = c->mgr;
+        uint64_t before = m->stats.received;
+        read_all(c, now);
+        if (m->stats.received != before && m->cb.on_pause != NULL)
+                m->cb.on_pause(m->arg, now);
 }
 
 static void on_kick(struct timer *t, mono_t now)

@@ -18,6 +18,14 @@
 #include "magicsock/peer.h"
 #include "magicsock/sock.h"
 
+/* WireGuard packets of one round from a relay, handed over together: opened as a burst, written to the host joined. */
+enum { MS_RELAYED_MAX = 64 };
+struct ms_relayed {
+        size_t count;
+        struct pkt *pkts[MS_RELAYED_MAX];
+        struct ms_source srcs[MS_RELAYED_MAX];
+};
+
 enum { MS_DISCO_MAX = 9000 };   /* largest datagram of a padded ping */
 
 struct ms_slot {
@@ -84,6 +92,7 @@ struct ms {
         size_t ep_count;
         mono_t eps_at;                /* built then */
 
+        struct ms_relayed relayed;
         uint64_t drops[MS_DROP_COUNT];
         struct ms_traffic in_by[MS_WAYS], out_by[MS_WAYS];
         struct sock_rx *rx;

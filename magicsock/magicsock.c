@@ -235,6 +235,20 @@ static void on_udp(struct watch *w, unsigned events, mono_t now)
                 take_batch(ms, got, n, now);
 }
 
+static void on_relay_pause(void *arg, mono_t now)
+{
+        struct ms *ms = arg;
+        struct ms_relayed *r = &ms->relayed;
+        size_t n = r->count;
+        r->count = 0;
+        if (ms_can_send(ms)) {
+                hand_over(ms, r->pkts, r->srcs, n, now);
+        } else {
+                ms->drops[MS_DROP_INACTIVE] += n;
+                release_all(ms, r->pkts, n);
+        }
+}
+
 static void on_relay_recv(void *arg, int region, uint32_t conn, const struct node_public *src, struct pkt *p,
                           mono_t now)
 {
@@ -258,11 +272,14 @@ static void on_relay_recv(void *arg, int region, uint32_t conn, const struct nod
         count(&ms->in_by[MS_WAY_RELAY], 1, p->len);
         p->peer = s->slot;
         p->src = (struct addr){.port = 0};
-        struct ms_source from = {.region = (uint16_t)region, .slot = s->slot, .key = *src};
+        struct ms_relayed *r = &ms->relayed;
+        r->srcs[r->count] = (struct ms_source){.region = (uint16_t)region, .slot = s->slot, .key = *src};
+        r->pkts[r->count++] = p;
         /* It speaks to us, and by relay: start looking for something better.  A callback may remove it on the way. */
         ms_peer_on_heard(&s->peer, region, now, &ms->out);
         ms_settle(ms, s, now);
-        hand_over(ms, &p, &from, 1, now);
+        if (r->count == MS_RELAYED_MAX)
+                on_relay_pause(ms, now);
 }
 
 void ms_heard(struct ms *ms, uint32_t slot, const struct ms_source *from, mono_t now)
@@ -378,7 +395,8 @@ uint16_t ms_port(const struct ms *ms, enum ip_family f)
 
 static bool init_parts(struct ms *ms, const struct ms_opts *o)
 {
-        static const struct derp_mgr_callbacks derp_cb = {on_relay_recv, on_relay_gone, on_relay_state};
+        static const struct derp_mgr_callbacks derp_cb = {
+                .on_recv = on_relay_recv, .on_pause = on_relay_pause, .on_peer_gone = on_relay_gone, .on_state = on_relay_state};
         struct derp_mgr_opts derp_opts = {.cb = &derp_cb, .arg = ms, .plain = o->relay_plain};
         ms->derp = derp_mgr_new(ms->loop, ms->dialer, ms->pool, &derp_opts);
         ms->rx = sock_rx_new();

@@ -7,6 +7,7 @@
 enum { REGIONS = 3, POOL = 64, ECHOES_MAX = 10000 };
 
 struct side {
+        unsigned pauses, since_pause;
         struct derp_mgr *m;
         struct key_private key;
         struct node_public pub;
@@ -34,6 +35,7 @@ static void on_recv(void *arg, int region, uint32_t conn, const struct node_publ
         assert_true(node_public_eq(src, s == &a ? &b.pub : &a.pub));
         assert_true(derp_mgr_conn_alive(s->m, region, conn));
         s->received++;
+        s->since_pause++;
         s->conn = conn;
         s->last_len = pkt->len;
         memcpy(s->last, pkt_cdata(pkt), pkt->len);
@@ -42,6 +44,15 @@ static void on_recv(void *arg, int region, uint32_t conn, const struct node_publ
                 srv_frame(s->echo, DERP_RECV_PACKET, b.pub.b, KEY_LEN, "again", 5);
         if (s->close_on_recv)
                 derp_mgr_set_key(s->m, NULL, now);
+}
+
+static void on_pause(void *arg, mono_t now)
+{
+        struct side *s = arg;
+        (void)now;
+        assert_true(s->since_pause > 0);
+        s->pauses++;
+        s->since_pause = 0;
 }
 
 static void on_gone(void *arg, int region, uint32_t conn, const struct node_public *key, enum derp_gone why,
@@ -70,7 +81,8 @@ static void on_state(void *arg, int region, enum derp_state st, const char *deta
 
 static void side_init(struct side *s)
 {
-        static const struct derp_mgr_callbacks cb = {on_recv, on_gone, on_state};
+        static const struct derp_mgr_callbacks cb = {
+                .on_recv = on_recv, .on_pause = on_pause, .on_peer_gone = on_gone, .on_state = on_state};
         memset(s, 0, sizeof(*s));
         key_generate(&s->key);
         s->pub = key_node_public(&s->key);
@@ -210,6 +222,9 @@ static void test_queue_drops_the_oldest(void **state)
         run_ms(50);
         assert_int_equal(b.received, DERP_MGR_QUEUE_MAX);
         assert_int_equal(b.last_len, DERP_MGR_QUEUE_MAX + 8);   /* the newest is among them */
+        /* What came together was told together, and nothing waits for a word that it is all. */
+        assert_true(b.pauses > 0 && b.pauses <= b.received);
+        assert_int_equal(b.since_pause, 0);
         derp_mgr_get_stats(a.m, &st);
         assert_int_equal(st.dropped_queue, 8);
         assert_int_equal(st.sent, DERP_MGR_QUEUE_MAX);
