@@ -227,6 +227,12 @@ bool engine_service_send(struct engine *e, const uint8_t *pkt, size_t len)
         return true;
 }
 
+void engine_restun(struct engine *e)
+{
+        (void)e;
+        fe.restuns++;
+}
+
 void engine_link_changed(struct engine *e)
 {
         (void)e;
