@@ -239,12 +239,6 @@ void engine_link_changed(struct engine *e)
         fe.links++;
 }
 
-void engine_restun(struct engine *e)
-{
-        (void)e;
-        fe.restuns++;
-}
-
 void engine_status(struct engine *e, engine_status_fn fn, void *arg)
 {
         (void)e;
