@@ -262,7 +262,7 @@ static const char *open_host(struct daemon *d)
         if (e != ERR_NONE)
                 log_warn("%s: a second tailscaled would go unnoticed", why);
         osdns_cleanup(d->opt.tun);
-        if (tun_open(d->opt.tun, &d->tun, &why) != ERR_NONE)
+        if (d->tun == NULL && tun_open(d->opt.tun, &d->tun, &why) != ERR_NONE)
                 return why;
         if (router_new(tun_name(d->tun), TUN_MTU, &d->router, &why) != ERR_NONE)
                 return why;
@@ -359,11 +359,16 @@ static const char *open_all(struct daemon *d)
                 return strerror(errno);
         if ((d->dialer = dialer_new(d->loop)) == NULL || (d->inside = dialer_new(d->loop)) == NULL)
                 return "out of memory";
-        if (!d->opt.userspace)
-                dialer_set_mark(d->dialer, ROUTER_MARK);
         const char *why = open_front(d);
-        if (why == NULL && !d->opt.userspace)
+        if (why == NULL && d->opt.or_userspace && tun_open(d->opt.tun, &d->tun, &why) != ERR_NONE) {
+                log_info("userspace networking, for there is no TUN device: %s", why);
+                d->opt.userspace = true;
+                why = NULL;
+        }
+        if (why == NULL && !d->opt.userspace) {
+                dialer_set_mark(d->dialer, ROUTER_MARK);
                 why = open_host(d);
+        }
         if (why == NULL)
                 why = open_back(d);
         if (why == NULL)

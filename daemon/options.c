@@ -45,7 +45,8 @@ const char *options_usage(void)
                "  --statedir DIR   folder of the state file, when --state is not given\n"
                "  --socket PATH    socket of the local API (default /var/run/tailscale/tailscaled.sock)\n"
                "  --tun NAME       name of the tunnel interface (default tailscale0), or userspace-networking\n"
-               "                   for none: needs no root, others are reached by the two proxies below\n"
+               "                   for none: needs no root, others are reached by the two proxies below;\n"
+               "                   tailscale0,userspace-networking takes what it can get\n"
                "  --socks5-server [HOST]:PORT\n"
                "                   serve SOCKS5 there, such as localhost:1055\n"
                "  --outbound-http-proxy-listen [HOST]:PORT\n"
@@ -109,6 +110,20 @@ static bool is_interface_name(const char *s)
                 strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == len;
 }
 
+/* A name, none, or a name and what to do where there can be no such device. */
+static bool parse_tun(const char *s, struct options *o)
+{
+        static const char none[] = "userspace-networking";
+        size_t n = strcspn(s, ",");
+        o->userspace = strcmp(s, none) == 0;
+        o->or_userspace = s[n] == ',';
+        if (n >= sizeof(o->tun) || (o->or_userspace && strcmp(s + n + 1, none) != 0))
+                return false;
+        memcpy(o->tun, s, n);
+        o->tun[n] = '\0';
+        return o->userspace || is_interface_name(o->tun);
+}
+
 struct pending {
         const char *state, *statedir;
 };
@@ -133,10 +148,10 @@ static enum err set_flag(const struct flag *f, const char *value, struct options
                                 "");
                 break;
         case FLAG_TUN:
-                o->userspace = strcmp(value, "userspace-networking") == 0;
-                if ((!o->userspace && !is_interface_name(value)) || !str_copy(o->tun, sizeof(o->tun), value))
+                if (!parse_tun(value, o))
                         return complain(ret_why, "--tun \"%.40s\": want userspace-networking or an interface name of 1 to 15 "
-                                                 "letters, digits, dashes, dots or underscores%s", value, "");
+                                                 "letters, digits, dashes, dots or underscores, or both: "
+                                                 "tailscale0,userspace-networking%s", value, "");
                 break;
         case FLAG_PORT:
                 if (!parse_number(value, 65535, &n))

@@ -12,6 +12,7 @@ struct options {
         char socket[108];
         char tun[64];
         bool userspace;        /* --tun=userspace-networking: no device */
+        bool or_userspace;     /* --tun=NAME,userspace-networking: none if there can be none */
         struct addr socks5, http_proxy;   /* to listen at; port 0: any; no IP: not wanted */
         uint16_t port;
         int verbose;

@@ -117,6 +117,10 @@ static void without_a_device(void **state)
         assert_true(o.userspace);
         assert_string_equal(addr_str(o.socks5, text), "127.0.0.1:1055");
         assert_false(addr_is_set(o.http_proxy));
+        assert_false(o.or_userspace);
+        assert_int_equal(parse(&o, &why, &code, true, "--tun=ts0,userspace-networking", NULL), ERR_NONE);
+        assert_string_equal(o.tun, "ts0");
+        assert_true(o.or_userspace && !o.userspace);
         assert_int_equal(parse(&o, &why, &code, true, "--socks5-server=:0", "--outbound-http-proxy-listen=[::1]:80"), ERR_NONE);
         assert_false(o.userspace);
         assert_true(addr_is_set(o.socks5));
@@ -143,6 +147,9 @@ static void mistakes_are_named(void **state)
                 {"--cleanup=perhaps", NULL, 2, "perhaps"},
                 {"--socket=", NULL, 2, "--socket"},
                 {"--tun=", NULL, 2, "--tun"},
+                {"--tun=a,b", NULL, 2, "--tun \"a,b\": want userspace-networking"},
+                {"--tun=a,", NULL, 2, "tailscale0,userspace-networking"},
+                {"--tun=userspace-networking,a", NULL, 2, "--tun"},
                 {"--socks5-server=1080", NULL, 2, "-socks5-server: want [HOST]:PORT"},
                 {"--socks5-server=:", NULL, 2, "localhost:1055"},
                 {"--socks5-server=localhost:65536", NULL, 2, "localhost:65536"},
