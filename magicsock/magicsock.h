@@ -69,7 +69,6 @@ struct ms_callbacks {
         void (*on_endpoints)(void *arg, const struct ms_endpoint *eps, size_t n, mono_t now);
         /* A netcheck report is complete.  Borrowed. */
         void (*on_report)(void *arg, const struct netcheck_report *report, mono_t now);
-        void (*on_home)(void *arg, int region, mono_t now);   /* our home relay is another one; 0 = none */
         void (*on_ping)(void *arg, const struct ms_ping_result *res, mono_t now);
         void (*on_relay_state)(void *arg, int region, enum ms_relay_state st, const char *detail, mono_t now);
         /* A peer answered for the first time: it has known us since `since` at the latest. */

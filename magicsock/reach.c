@@ -27,8 +27,6 @@ static void set_home(struct ms *ms, int region, mono_t now)
         for (size_t i = 0; i < ms->slot_cap; i++)
                 if (ms->slots[i])
                         ms->slots[i]->peer.likely = derp_mgr_home(ms->derp);
-        if (derp_mgr_home(ms->derp) == region && ms->cb.on_home)
-                ms->cb.on_home(ms->arg, region, now);
 }
 
 static bool may_be_home(const struct derp_region *r)
@@ -296,12 +294,9 @@ void ms_reach_socket_error(struct ms *ms, mono_t now)
 
 void ms_set_derp_map(struct ms *ms, const struct derpmap *map, mono_t now)
 {
-        int home = derp_mgr_home(ms->derp);
         ms_reach_stop(ms);
         ms->map = map;
         derp_mgr_set_map(ms->derp, map, now);
-        if (home && derp_mgr_home(ms->derp) == 0 && ms->cb.on_home)
-                ms->cb.on_home(ms->arg, 0, now);
         ms_reach_start(ms, now);
 }
 

@@ -34,7 +34,6 @@ struct node {
         struct ms_endpoint eps[MS_ENDPOINTS_MAX];
         size_t ep_count;
         unsigned by_udp, by_relay;
-        int home;
         bool relay_up;
         struct ms_source last_from;
         struct ms_ping_result ping;
@@ -87,12 +86,6 @@ static void on_report(void *arg, const struct netcheck_report *r, mono_t now)
         node->udp_worked = r->udp;
 }
 
-static void on_home(void *arg, int region, mono_t now)
-{
-        (void)now;
-        ((struct node *)arg)->home = region;
-}
-
 static void on_ping(void *arg, const struct ms_ping_result *res, mono_t now)
 {
         (void)now;
@@ -113,7 +106,6 @@ static const struct ms_callbacks callbacks = {
         .on_wg = on_wg,
         .on_endpoints = on_endpoints,
         .on_report = on_report,
-        .on_home = on_home,
         .on_ping = on_ping,
         .on_relay_state = on_relay_state,
 };
@@ -304,7 +296,7 @@ static void test_relay_then_direct(void **state)
 {
         (void)state;
         make_both(false, false);
-        assert_int_equal(w.n[0].home, REGION);
+        assert_int_equal(ms_home(w.n[0].ms), REGION);
         assert_true(w.n[0].udp_worked);
         assert_true(w.n[0].ep_count > 0);
         assert_int_equal(w.n[0].eps[0].type, MS_ENDPOINT_STUN);
