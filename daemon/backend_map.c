@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "daemon/netsync.h"
+#include "daemon/offload.h"
 
 void backend_sync_peer(struct backend *b, const struct netmap_node *n)
 {
@@ -147,8 +148,10 @@ void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_d
         sync_peers(b, nm, d);
         if (d->parts & (NETMAP_SELF | NETMAP_USERS))
                 note_self(b, nm);
-        if (d->parts & NETMAP_SELF)
+        if (d->parts & NETMAP_SELF) {
                 note_prolonged(b, nm->self);
+                engine_set_offloads(b->engine, offload_by_node(nm->self));
+        }
         if (b->configured && ((d->parts & NETMAP_SELF) || (bits & PEER_FOR_ROUTES) || exit_moved))
                 backend_apply_host(b);
         if ((d->parts & (NETMAP_SELF | NETMAP_DNS | NETMAP_DOMAIN)) || (bits & PEER_FOR_NAMES) || exit_moved)

@@ -11,6 +11,7 @@
 #include "daemon/counters.h"
 #include "daemon/datapath.h"
 #include "daemon/dpmsg.h"
+#include "daemon/offload.h"
 #include "daemon/slots.h"
 
 enum {
@@ -31,6 +32,7 @@ struct data {
         struct derpmap *map;
         uint32_t gen[SLOTS_MAX];          /* of the present tenant; 0 = none */
         uint32_t slot_end;                /* one past the highest slot ever used */
+        unsigned offloads;                /* that the administrator and the kernel leave us */
         int relays_up;
         bool relay_up[UINT16_MAX + 1];
         bool session_seen;
@@ -233,6 +235,14 @@ static void set_up(struct data *d, bool up, mono_t now)
         ms_set_active(d->dp.ms, up, now);
 }
 
+static void set_offloads(struct data *d, unsigned allowed)
+{
+        unsigned on = d->offloads & allowed;
+        if (d->dp.tun != NULL)
+                (void)tun_set_offloads(d->dp.tun, on & OFFLOAD_TUN);
+        ms_want_offloads(d->dp.ms, on >> OFFLOAD_SOCK_SHIFT);
+}
+
 static void set_derpmap(struct data *d, struct derpmap *m, mono_t now)
 {
         ms_set_derp_map(d->dp.ms, m, now);
@@ -413,6 +423,9 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
         case DP_POLLING:
                 ms_set_map_polling(d->dp.ms, m->num != 0, now);
                 break;
+        case DP_SET_OFFLOADS:
+                set_offloads(d, (unsigned)m->num);
+                break;
         case DP_STOP:
                 d->stop = true;
                 loop_stop(d->loop);
@@ -519,8 +532,6 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
                 goto fail;
         wg_set_mtu(d->dp.wg, TUN_MTU);
         wg_set_stamp_floor(d->dp.wg, opts->stamp_floor_ns);
-        if (opts->tun != NULL)
-                (void)tun_set_offloads(opts->tun, TUN_OFFLOADS);
         if ((d->dp.flows = filter_state_new()) == NULL)
                 goto fail;
         struct ms_opts mo = {
@@ -532,6 +543,8 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
         };
         if ((d->dp.ms = ms_new(d->loop, d->dp.pool, d->dialer, &mo)) == NULL)
                 goto fail;
+        d->offloads = opts->offloads;
+        set_offloads(d, OFFLOAD_ALL);
         loop_on_idle(d->loop, on_idle, d);
         if (loop_watch(d->loop, &d->in_watch, ring_fd(d->in), LOOP_READ) != ERR_NONE ||
                 loop_watch(d->loop, &d->service_watch, pktring_fd(d->from_service), LOOP_READ) != ERR_NONE ||

@@ -29,6 +29,7 @@ enum dp_msg_kind {
         DP_PING_INSIDE,   /* id, slot, ptr: struct meshping */
         DP_NETCHECK,      /* id */
         DP_POLLING,       /* num: 1 while control listens to us */
+        DP_SET_OFFLOADS,  /* num: OFFLOAD_ bits that the server leaves on */
         DP_STOP,
 
         /* data -> control */

@@ -183,6 +183,7 @@ static void on_message(struct engine *e, struct dp_msg *m)
         case DP_PING_INSIDE:
         case DP_NETCHECK:
         case DP_POLLING:
+        case DP_SET_OFFLOADS:
         case DP_STOP:
                 break;   /* never sent this way */
         }
@@ -346,6 +347,11 @@ void engine_set_up(struct engine *e, bool up)
 void engine_set_polling(struct engine *e, bool polling)
 {
         post(e, (struct dp_msg){.kind = DP_POLLING, .num = polling});
+}
+
+void engine_set_offloads(struct engine *e, unsigned allowed)
+{
+        post(e, (struct dp_msg){.kind = DP_SET_OFFLOADS, .num = allowed});
 }
 
 void engine_set_derpmap(struct engine *e, const struct derpmap *m)

@@ -96,6 +96,7 @@ struct engine_opts {
         uint16_t port;                     /* UDP; 0 = any */
         uint32_t mark;                     /* SO_MARK of every socket; 0 = none */
         size_t packets;                    /* pool size; 0 = default */
+        unsigned offloads;                 /* that may be used: daemon/offload.h */
         int64_t stamp_floor_ns;            /* wall clock: stamps of handshakes are later; 0 = any */
 };
 
@@ -115,6 +116,7 @@ void engine_set_up(struct engine *e, bool up);
 void engine_set_derpmap(struct engine *e, const struct derpmap *m);
 /* Whether the control server hears us: home does not move while it could not be announced. */
 void engine_set_polling(struct engine *e, bool polling);
+void engine_set_offloads(struct engine *e, unsigned allowed);   /* by the server: daemon/offload.h */
 
 void engine_peer_set(struct engine *e, const struct engine_peer *p);   /* adds or changes */
 void engine_peer_remove(struct engine *e, int64_t node_id);

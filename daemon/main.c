@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/crypto.h"
@@ -26,6 +27,7 @@
 #include "daemon/host/router.h"
 #include "daemon/localapi/socket.h"
 #include "daemon/notify.h"
+#include "daemon/offload.h"
 #include "daemon/options.h"
 #include "daemon/profile.h"
 #include "daemon/proxy/proxy.h"
@@ -294,11 +296,14 @@ static const char *open_back(struct daemon *d)
         if (d->backend == NULL)
                 return "out of memory";
         stamps_start(&d->stamps, d->loop, d->state, wall_now_ns());
+        struct utsname kernel = {.release = ""};
+        (void)uname(&kernel);
         struct engine_opts eo = {
                 .tun = d->tun,
                 .tun_name = d->opt.userspace ? NULL : tun_name(d->tun),
                 .port = d->opt.port,
                 .mark = d->opt.userspace ? 0 : ROUTER_MARK,
+                .offloads = offload_by_env(env_of) & offload_by_kernel(kernel.release),
                 .stamp_floor_ns = d->stamps.floor_ns,
         };
         d->engine = engine_new(d->loop, &eo, &backend_engine_callbacks, d->backend);

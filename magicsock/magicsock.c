@@ -388,6 +388,12 @@ struct disco_public ms_disco_public(const struct ms *ms)
         return ms->disco_public;
 }
 
+void ms_want_offloads(struct ms *ms, unsigned wanted)
+{
+        for (int i = 0; i < 2; i++)
+                sock_want_offloads(&ms->udp[i].sock, wanted);
+}
+
 uint16_t ms_port(const struct ms *ms, enum ip_family f)
 {
         return ms->udp[f == IP_V6].sock.port;

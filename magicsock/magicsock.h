@@ -101,6 +101,7 @@ void ms_set_derp_map(struct ms *ms, const struct derpmap *map, mono_t now);
 int ms_home(const struct ms *ms);   /* 0 = none yet */
 /* Home changes only while control listens, as peers could not learn of it otherwise. */
 void ms_set_map_polling(struct ms *ms, bool polling, mono_t now);
+void ms_want_offloads(struct ms *ms, unsigned wanted);   /* of the UDP sockets, now and later: magicsock/sock.h */
 uint16_t ms_port(const struct ms *ms, enum ip_family f);   /* 0: no socket of that family */
 
 struct ms_peer_config {
