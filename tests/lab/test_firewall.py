@@ -124,9 +124,9 @@ table ip6 filter {
 
 
 def udp_port(host):
-    """Of the daemon's own socket for IPv4."""
+    """Of the daemon's own socket for IPv4; None: it is between two."""
     lines = [line.split() for line in host.sh("ss -Hunlp4").splitlines() if "tailscaled" in line]
-    return next(int(f[3].rpartition(":")[2]) for f in lines)
+    return next((int(f[3].rpartition(":")[2]) for f in lines), None)
 
 
 def let_in(host):
