@@ -319,3 +319,19 @@ def test_datagrams_by_socks5(net):
         except socket.timeout:
             return False
     wait_for("the association ends with its connection", gone)
+
+
+def test_a_device_or_none(lab):
+    lab.servers("--gather", "0.1")
+    alpha, beta = lab.host("alpha", lab.router()), lab.host("beta", lab.router())
+    flag = "--tun=tailscale0,userspace-networking"
+    alpha.start(flag)
+    alpha.up()
+    assert alpha.status()["TUN"] is True
+    beta.sh("mount -t tmpfs none /dev && mkdir -p /dev/net && mknod -m 666 /dev/null c 1 3; mknod /dev/urandom c 1 9")
+    beta.start(flag, "--socks5-server=localhost:1055")
+    beta.up()
+    assert beta.status()["TUN"] is False and "userspace networking, for there is no TUN device" in beta.log()
+    beta.wait_peer(alpha)
+    Echo(alpha)
+    assert beta.tailscale("nc", "alpha", "7070").stdout == beta.ip
