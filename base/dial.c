@@ -102,6 +102,7 @@ struct stream *stream_dial(struct dialer *d, const struct dial_opts *opts, strea
                 free(s);
                 return NULL;
         }
+        s->t.read_ahead = true;
         if (!set_connect_only(&s->t)) {
                 stream_close(s);
                 return NULL;

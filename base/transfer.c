@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/openssl.h"
 
 struct transfer_sock {
         struct transfer_sock *next;
@@ -416,6 +417,9 @@ static CURLcode on_ssl_ctx(CURL *easy, void *ctx, void *arg)
         (void)easy;
         struct transfer *t = arg;
         tls_check_install(&t->tls, ctx);
+        /* A record costs two calls else, one for its five bytes of header. */
+        if (t->read_ahead)
+                SSL_CTX_set_read_ahead(ctx, 1);
         return CURLE_OK;
 }
 

@@ -58,6 +58,7 @@ struct transfer {
         uint16_t port;
         bool may_remember;              /* the name is looked up here, and is the server's */
         bool fell_back;                 /* to addresses remembered */
+        bool read_ahead;                /* TLS takes what the socket has: who reads has to read until there is no more */
         struct curl_slist *resolve;
         struct curl_slist *connect_to;
         struct tls_check tls;
