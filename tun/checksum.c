@@ -26,7 +26,8 @@ static uint64_t halves(uint64_t v)
 
 /* One's complement addition does not care how wide its digits are: 32 bits at a time into 64, which the compiler
  * turns into vectors, is the same sum. */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+        !defined(__SANITIZE_THREAD__)
 __attribute__((target_clones("avx2", "default"), optimize("O3")))
 #endif
 static uint64_t
