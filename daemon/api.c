@@ -445,10 +445,12 @@ static void h_tka_status(void *arg, struct lapi_req *r)
 /* Asked before routes are advertised, so both families count. */
 static void h_check_forwarding(void *arg, struct lapi_req *r)
 {
-        (void)arg;
+        const struct api *a = arg;
         struct prefix both[2];
         char text[FORWARDING_TEXT_MAX] = "";
-        if (prefix_parse("0.0.0.0/0", &both[0]) == ERR_NONE && prefix_parse("::/0", &both[1]) == ERR_NONE)
+        /* Without a TUN device it is not the kernel that forwards. */
+        if (backend_tun_name(a->backend) != NULL && prefix_parse("0.0.0.0/0", &both[0]) == ERR_NONE &&
+                prefix_parse("::/0", &both[1]) == ERR_NONE)
                 forwarding_check(both, 2, text);
         lapi_reply_json(r, 200, json_pack("{s:s}", "Warning", text), LAPI_COMPACT);
 }

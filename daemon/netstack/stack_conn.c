@@ -6,6 +6,8 @@
 enum {
         RECEIVE_FIRST = 16 * 1024,
         OUT_OF_ORDER_MAX = 512,  /* buffers of one connection: tiny segments cost far more than their bytes */
+        WINDOW_FIRST = 32 * 1024,   /* fits into the short queue that a sender has before its relay */
+        WIDEN_SLOWLY = 16,       /* after a loss: a window's worth of bytes widens it by this part of itself */
 };
 
 /* ---- whom to call ---- */
@@ -65,6 +67,22 @@ static bool grow(struct stack_conn *c, size_t want)
         return true;
 }
 
+/* The window is how far a sender runs ahead.  A queue on the way that overflows costs more than it gains: there are no
+ * selective acknowledgements here, so each lost segment of a window takes a round trip.  It widens while all comes in
+ * order, and is halved when something was missing: then a segment comes together with what had to wait for it. */
+static void adapt_window(struct stack_conn *c, size_t got)
+{
+        bool missed = got > STACK_MTU || c->pcb->ooseq != NULL;
+        if (missed && !c->missing) {
+                c->lossy = true;
+                c->window = c->window / 2 > WINDOW_FIRST ? c->window / 2 : WINDOW_FIRST;
+        } else if (!missed) {
+                size_t wider = c->window + (c->lossy ? got / WIDEN_SLOWLY : got);
+                c->window = (tcpwnd_size_t)(wider < c->window_max ? wider : c->window_max);
+        }
+        c->missing = missed;
+}
+
 static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 {
         (void)pcb;
@@ -83,6 +101,7 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
         (void)pbuf_copy_partial(p, c->rx + end, n, 0);
         (void)pbuf_copy_partial(p, c->rx, (u16_t)(p->tot_len - n), n);
         c->rx_len += p->tot_len;
+        adapt_window(c, p->tot_len);
         pbuf_free(p);
         call_later(c);
         return ERR_OK;
@@ -106,9 +125,10 @@ void stack_consume(struct stack_conn *c, size_t n)
         c->rx_at = c->rx_len > 0 ? (c->rx_at + n) % c->rx_cap : 0;
         if (c->pcb == NULL || n == 0)
                 return;
-        c->pcb->rcv_wnd += (tcpwnd_size_t)n;   /* as tcp_recved() does, but for its limit */
-        if (c->pcb->rcv_wnd > c->window)
-                c->pcb->rcv_wnd = c->window;
+        /* As tcp_recved() does, but for its limit; what was offered is never taken back. */
+        size_t taken = c->rx_len, open = c->window > taken ? c->window - taken : 0;
+        if (c->pcb->rcv_wnd < open)
+                c->pcb->rcv_wnd = (tcpwnd_size_t)open;
         if (tcp_update_rcv_ann_wnd(c->pcb) < TCP_WND_UPDATE_THRESHOLD)
                 return;
         tcp_ack_now(c->pcb);
@@ -146,7 +166,7 @@ static void on_err(void *arg, err_t err)
         call_later(c);
 }
 
-/* It is open: buffers of a size for long ways, where the other side can scale windows as well. */
+/* It is open: buffers of a size for long ways, and where the other side can scale windows as well, windows. */
 void stack_conn_opened(struct stack_conn *c)
 {
         struct tcp_pcb *p = c->pcb;
@@ -155,9 +175,7 @@ void stack_conn_opened(struct stack_conn *c)
         p->ssthresh = STACK_SEND;
         if (p->flags & TF_WND_SCALE) {
                 p->rcv_scale = WINDOW_SHIFT;
-                p->rcv_wnd += STACK_RECEIVE - c->window;
-                c->window = STACK_RECEIVE;
-                (void)tcp_update_rcv_ann_wnd(p);
+                c->window_max = STACK_RECEIVE;
         }
         call_later(c);
 }
@@ -167,7 +185,7 @@ struct stack_conn *stack_conn_new(struct tcp_pcb *pcb, stack_fn fn, void *user)
         struct stack_conn *c = calloc(1, sizeof(*c));
         if (c == NULL)
                 return NULL;
-        *c = (struct stack_conn){.pcb = pcb, .window = TCP_WND, .fn = fn, .user = user, .next = stack.conns, .prev = &stack.conns};
+        *c = (struct stack_conn){.pcb = pcb, .window = WINDOW_FIRST, .window_max = TCP_WND, .fn = fn, .user = user, .next = stack.conns, .prev = &stack.conns};
         if (c->next != NULL)
                 c->next->prev = &c->next;
         stack.conns = c;

@@ -25,7 +25,8 @@ struct stack_conn {
         struct tcp_pcb *pcb;         /* NULL: lwIP has none any more */
         enum stack_state state;
         bool eof, queued;
-        tcpwnd_size_t window;
+        tcpwnd_size_t window, window_max;
+        bool lossy, missing;         /* something was lost ever, and now */
         stack_fn fn;
         void *user;
         uint8_t *rx;                 /* a ring of rx_cap bytes */

@@ -283,7 +283,7 @@ static void a_reader_that_rests(void **state)
                 out += put(a, out, 8 << 20);
                 deliver();
         }
-        assert_true(out > STACK_RECEIVE);
+        assert_true(out > STACK_SEND);
         assert_true(out <= STACK_RECEIVE + STACK_SEND);
         assert_int_equal(stack_room(a), 0);
         size_t in = 0;
@@ -299,6 +299,26 @@ static void a_reader_that_rests(void **state)
         deliver();
         assert_int_equal(stack_state(a), STACK_BROKEN);
         stack_close(a);
+}
+
+/* What goes out to one who does not read any more: what he takes in ahead, and what the sender keeps. */
+static void windows_widen_while_nothing_is_lost(void **state)
+{
+        (void)state;
+        for (int lossy = 0; lossy < 2; lossy++) {
+                struct stack_conn *a = connect_pair(end4(1, 0), end4(2, 80)), *b = t.accepted;
+                t.drop_every = lossy ? 50 : 0;
+                move(a, b, BIG);
+                t.drop_every = 0;
+                size_t out = 0;
+                for (int i = 0; i < 2000; i++) {
+                        out += put(a, out, 8 << 20);
+                        deliver();
+                }
+                assert_int_equal(out > STACK_SEND + STACK_RECEIVE / 2, !lossy);
+                stack_abort(a);
+                stack_abort(b);
+        }
 }
 
 static void lost_packets_are_sent_again(void **state)
@@ -440,7 +460,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 TEST(any_address_is_ours), TEST(who_is_refused_is_told), TEST(a_connection_is_held_until_it_is_decided),
                 TEST(so_many_are_held_and_no_more), TEST(half_closed), TEST(a_reader_that_rests),
-                TEST(lost_packets_are_sent_again), TEST(no_room_for_packets), TEST(windows_are_for_long_ways),
+                TEST(windows_widen_while_nothing_is_lost), TEST(lost_packets_are_sent_again), TEST(no_room_for_packets), TEST(windows_are_for_long_ways),
                 TEST(datagrams_are_whole), TEST(odd_packets),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
