@@ -54,7 +54,7 @@ struct fake {
         struct key_private key;
         bool no_early, hang_up_on_101;
         const char *key_says, *upgrade_says;   /* raw bytes instead of the right answer, then it hangs up */
-        enum { FAKE_GOOD, FAKE_BAD_RESPONSE, FAKE_BAD_RECORD, FAKE_LONG_EARLY, FAKE_NO_HTTP2 } noise_fault;
+        enum fake_fault { FAKE_GOOD, FAKE_BAD_RESPONSE, FAKE_BAD_RECORD, FAKE_LONG_EARLY, FAKE_NO_HTTP2 } noise_fault;
         struct fake_conn *conns[FAKE_CONNS];
         size_t conn_count;
         unsigned dials;

@@ -32,7 +32,7 @@ static void test_no_control_server(void **state)
 {
         static const struct {
                 const char *key, *upgrade;
-                int noise;
+                enum fake_fault noise;
                 enum control_error_kind kind;
                 const char *says;
         } rows[] = {
