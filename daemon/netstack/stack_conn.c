@@ -7,7 +7,7 @@ enum {
         RECEIVE_FIRST = 16 * 1024,
         OUT_OF_ORDER_MAX = 512,  /* buffers of one connection: tiny segments cost far more than their bytes */
         WINDOW_FIRST = 32 * 1024,   /* fits into the short queue that a sender has before its relay */
-        WIDEN_SLOWLY = 16,       /* after a loss: a window's worth of bytes widens it by this part of itself */
+        WIDEN_SLOWLY = 256,      /* after a loss: bytes that come in order for each by which it widens */
 };
 
 /* ---- whom to call ---- */
@@ -69,13 +69,13 @@ static bool grow(struct stack_conn *c, size_t want)
 
 /* The window is how far a sender runs ahead.  A queue on the way that overflows costs more than it gains: there are no
  * selective acknowledgements here, so each lost segment of a window takes a round trip.  It widens while all comes in
- * order, and is halved when something was missing: then a segment comes together with what had to wait for it. */
+ * order, and begins anew when something was missing: then a segment comes together with what had to wait for it. */
 static void adapt_window(struct stack_conn *c, size_t got)
 {
         bool missed = got > STACK_MTU || c->pcb->ooseq != NULL;
         if (missed && !c->missing) {
                 c->lossy = true;
-                c->window = c->window / 2 > WINDOW_FIRST ? c->window / 2 : WINDOW_FIRST;
+                c->window = WINDOW_FIRST;
         } else if (!missed) {
                 size_t wider = c->window + (c->lossy ? got / WIDEN_SLOWLY : got);
                 c->window = (tcpwnd_size_t)(wider < c->window_max ? wider : c->window_max);
