@@ -4,7 +4,7 @@
  * must differ, next sequence number, right checksum) are appended to it; every other starts an item of its own.  Items are
  * in the order in which they were started, and no packet overtakes another of its flow.
  *
- * The packets are borrowed from the first gro_add() to gro_clear() and are not changed: the header of what was joined is
+ * The packets are borrowed from gro_append() or gro_start() to gro_clear() and are not changed: the header of what was joined is
  * a copy.  Sources: RFC 9293, RFC 768; virtio 1.2, 5.1.6.
  */
 #pragma once

@@ -506,7 +506,8 @@ static void test_out_of_descriptors(void **state)
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
         assert_true(rounds < 100);
         struct answer a = hear(fd, false);
-        assert_int_equal(a.status, 200);
+        /* Valgrind keeps the limit by itself: the kernel accepts, and it hangs up. */
+        assert_int_equal(a.status, getenv("UNDER_VALGRIND") != NULL ? 0 : 200);
         close(fd);
 }
 
