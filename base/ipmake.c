@@ -2,33 +2,28 @@
 
 #include <string.h>
 
+#include "base/checksum.h"
 #include "base/reader.h"
 
 enum { HOPS = 64 };
 
-static uint32_t sum(uint32_t s, const uint8_t *p, size_t n)
+static uint16_t of_sum(uint64_t sum)
 {
-        for (; n > 1; n -= 2, p += 2)
-                s += load_be16(p);
-        return n > 0 ? s + ((uint32_t)*p << 8) : s;
-}
-
-static uint16_t fold(uint32_t s)
-{
-        while (s >> 16)
-                s = (s & 0xffff) + (s >> 16);
-        return (uint16_t)~s;
+        uint16_t stored = (uint16_t)~sum_fold(sum);
+        uint8_t b[2];
+        memcpy(b, &stored, sizeof(b));
+        return load_be16(b);
 }
 
 uint16_t ip_checksum(const uint8_t *p, size_t n)
 {
-        return fold(sum(0, p, n));
+        return of_sum(sum_add(0, p, n));
 }
 
 uint16_t ip_checksum_pseudo(struct ip from, struct ip to, uint8_t proto, const uint8_t *payload, size_t n)
 {
-        size_t len = from.family == IP_V4 ? 4 : 16;
-        return fold(sum(sum(sum(proto + (uint32_t)n, from.b, len), to.b, len), payload, n));
+        uint64_t sum = sum_pseudo(from.b, to.b, from.family == IP_V4 ? 4 : 16, proto);
+        return of_sum(sum_add(sum_add_u16(sum, (uint16_t)n), payload, n));
 }
 
 size_t ip_make_header(uint8_t *out, struct ip from, struct ip to, uint8_t proto, size_t payload)
@@ -41,7 +36,7 @@ size_t ip_make_header(uint8_t *out, struct ip from, struct ip to, uint8_t proto,
                 out[9] = proto;
                 memcpy(out + 12, from.b, 4);
                 memcpy(out + 16, to.b, 4);
-                store_be16(out + 10, ip_checksum(out, IP4_HEADER));
+                ip4_checksum(out, IP4_HEADER);
                 return IP4_HEADER;
         }
         memset(out, 0, IP6_HEADER);

@@ -15,5 +15,5 @@ enum { IP4_HEADER = 20, IP6_HEADER = 40 };
 size_t ip_make_header(uint8_t *out, struct ip from, struct ip to, uint8_t proto, size_t payload);
 /* Of what carries its checksum in itself; that field must be zero. */
 uint16_t ip_checksum(const uint8_t *p, size_t n);
-/* With the pseudo header of addresses and protocol before it. */
+/* With the pseudo header of addresses and protocol before it; n is at most 65535. */
 uint16_t ip_checksum_pseudo(struct ip from, struct ip to, uint8_t proto, const uint8_t *payload, size_t n);

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
+#include "base/checksum.h"
 #include "base/reader.h"
-#include "tun/checksum.h"
 #include "tun/packet.h"
 
 enum {

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
+#include "base/checksum.h"
 #include "base/reader.h"
-#include "tun/checksum.h"
 #include "tun/packet.h"
 
 enum { TCP_PSH = 8, TCP_CWR = 128, TCP_AT_FLAGS = 13, TCP_AT_SUM = 16, UDP_AT_SUM = 6 };

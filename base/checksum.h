@@ -1,4 +1,4 @@
-/* tun/checksum.h - the internet checksum (RFC 1071).  Pure; any thread.
+/* base/checksum.h - the internet checksum (RFC 1071).  Pure; any thread.
  *
  * A sum is kept unfolded in 64 bits, in the byte order of the host: parts may be added in any order as long as each
  * but the last has an even length.

@@ -1,4 +1,4 @@
-#include "tun/checksum.h"
+#include "base/checksum.h"
 
 #include <arpa/inet.h>
 #include <string.h>
