@@ -45,7 +45,10 @@ struct dialer_ways {
         int (*listen)(void *arg, struct addr to, uint8_t ret_name[DIALER_NAME_LEN]);
 };
 void dialer_set_ways(struct dialer *d, const struct dialer_ways *w, void *arg);
-/* A socket that way, or by the kernel, without mark; before is told of the latter before it connects, and may be NULL. */
+/* A non-blocking socket of the kernel's, without mark, connected to that address or being so; before is told of it before
+ * it connects, and may be NULL.  -1: errno. */
+int dial_socket(struct addr to, int type, void (*before)(int fd, int family));
+/* The same, by another way where the dialer has one; before is told of the kernel's alone. */
 int dialer_socket(struct dialer *d, struct addr to, int type, void (*before)(int fd, int family));
 
 enum dial_tls { DIAL_PLAIN, DIAL_TLS };

@@ -335,14 +335,11 @@ void dialer_set_ways(struct dialer *d, const struct dialer_ways *w, void *arg)
         d->ways_arg = arg;
 }
 
-int dialer_socket(struct dialer *d, struct addr to, int type, void (*before)(int fd, int family))
+int dial_socket(struct addr to, int type, void (*before)(int fd, int family))
 {
         struct sockaddr_storage sa;
         socklen_t len = addr_to_sockaddr(to, &sa);
-        int fd = d->ways != NULL ? d->ways->open(d->ways_arg, to, type) : -1;
-        if (fd >= 0 || (d->ways != NULL && errno != ENOTSUP))
-                return fd;
-        fd = socket(sa.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        int fd = socket(sa.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -1;
         if (before != NULL)
@@ -353,6 +350,14 @@ int dialer_socket(struct dialer *d, struct addr to, int type, void (*before)(int
         close(fd);
         errno = e;
         return -1;
+}
+
+int dialer_socket(struct dialer *d, struct addr to, int type, void (*before)(int fd, int family))
+{
+        int fd = d->ways != NULL ? d->ways->open(d->ways_arg, to, type) : -1;
+        if (fd >= 0 || (d->ways != NULL && errno != ENOTSUP))
+                return fd;
+        return dial_socket(to, type, before);
 }
 
 void dialer_remember(struct dialer *d, const char *host, struct ip ip)

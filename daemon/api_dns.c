@@ -118,19 +118,6 @@ static void on_answer(void *arg, const uint8_t *msg, size_t len, mono_t now)
         free(q);
 }
 
-static size_t make_query(uint8_t *out, size_t cap, const struct dns_name *name, uint16_t type)
-{
-        struct wr w = wr_init(out, cap);
-        wr_be16(&w, 1);
-        wr_be16(&w, DNS_RD);
-        wr_be16(&w, 1);
-        wr_zero(&w, 6);
-        wr_copy(&w, name->b, name->len);
-        wr_be16(&w, type);
-        wr_be16(&w, DNS_IN);
-        return w.len;
-}
-
 static json_t *resolvers_of(const struct dns_config *c, const struct dns_name *name)
 {
         const struct dns_route *route = dns_config_route(c, name);
@@ -167,7 +154,7 @@ void api_dns_query(void *arg, struct lapi_req *r)
         q->began = mono_now();
         q->resolvers = resolvers_of(dns_service_config(s), &name);
         lapi_on_gone(r, on_gone, q);
-        struct dns_forward *w = dns_service_ask(s, msg, make_query(msg, sizeof(msg), &name, type), true, on_answer, q,
+        struct dns_forward *w = dns_service_ask(s, msg, dns_query_make(msg, sizeof(msg), &name, type), true, on_answer, q,
                 q->began);
         if (w != NULL)   /* else q is gone */
                 q->forward = w;

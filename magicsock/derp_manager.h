@@ -43,7 +43,7 @@ struct derp_mgr_callbacks {
         /* Takes pkt over.  conn numbers this very connection; never 0. */
         void (*on_recv)(void *arg, int region, uint32_t conn, const struct node_public *src, struct pkt *pkt,
                 mono_t now);
-        /* After one or more on_recv: there is nothing more to read for now. */
+        /* After one or more on_recv: all that the socket had is read. */
         void (*on_pause)(void *arg, mono_t now);
         /* The relay has not, or no longer, this peer: forget a route learned on this conn, nothing else. */
         void (*on_peer_gone)(void *arg, int region, uint32_t conn, const struct node_public *key,

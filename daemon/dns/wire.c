@@ -41,6 +41,19 @@ enum dns_parsed dns_query_parse(const uint8_t *msg, size_t len, struct dns_query
         return DNS_PARSED_MALFORMED;
 }
 
+size_t dns_query_make(void *buf, size_t cap, const struct dns_name *name, uint16_t type)
+{
+        struct wr w = wr_init(buf, cap);
+        wr_be16(&w, 1);
+        wr_be16(&w, DNS_RD);
+        wr_be16(&w, 1);
+        wr_zero(&w, 6);
+        wr_copy(&w, name->b, name->len);
+        wr_be16(&w, type);
+        wr_be16(&w, DNS_IN);
+        return wr_ok(&w) ? w.len : 0;
+}
+
 bool dns_walk_start(struct dns_walk *w, const uint8_t *msg, size_t len)
 {
         struct rd r = rd_init(msg, len);

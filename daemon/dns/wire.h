@@ -79,6 +79,9 @@ enum dns_parsed {
 };
 enum dns_parsed dns_query_parse(const uint8_t *msg, size_t len, struct dns_query *ret);
 
+/* A question of our own, recursion desired; length, 0: it does not fit.  Its id is 1: who sends it picks another. */
+size_t dns_query_make(void *buf, size_t cap, const struct dns_name *name, uint16_t type);
+
 /* One resource record's frame, walking a message behind its question. */
 struct dns_rr {
         uint16_t type, class;

@@ -62,7 +62,7 @@ int httpd_fd(const struct httpd_req *r);   /* of the connection; -1: unknown */
 /* Consumes resp; NULL, as libmicrohttpd says when out of memory, hangs up.  Only the first answer counts. */
 void httpd_answer(struct httpd_req *r, unsigned status, struct MHD_Response *resp);
 void httpd_drop(struct httpd_req *r);      /* hangs up; on_end() follows, later */
-/* For an answer that is read from a callback: there is nothing more to read for now; there is again. */
+/* For an answer that is read from a callback: what there was is read; there is more. */
 void httpd_suspend(struct httpd_req *r);
 void httpd_resume(struct httpd_req *r);
 /* Whatever a browser was led to show, it may neither run it, nor frame it, nor guess its type. */

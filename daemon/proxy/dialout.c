@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/writer.h"
+#include "base/dial.h"
+#include "base/lookup.h"
 #include "daemon/dns/name.h"
 #include "daemon/dns/wire.h"
-#include "base/lookup.h"
 
 enum { SECOND_FAMILY_MS = 200 };   /* how long the first family's addresses wait for the other's */
 
@@ -193,21 +193,6 @@ static void on_stack(void *user)
         }
 }
 
-int dialout_socket(struct addr to, int type)
-{
-        struct sockaddr_storage sa;
-        socklen_t len = addr_to_sockaddr(to, &sa);
-        int fd = socket(sa.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        if (fd < 0)
-                return -1;
-        if (connect(fd, (struct sockaddr *)&sa, len) == 0 || errno == EINPROGRESS)
-                return fd;
-        int e = errno;
-        close(fd);
-        errno = e;
-        return -1;
-}
-
 static void try_one(struct dialout_call *c, struct ip ip)
 {
         struct ip local = {0};
@@ -224,7 +209,7 @@ static void try_one(struct dialout_call *c, struct ip ip)
                         attempt_failed(c, DIALOUT_FAILED, "out of memory or ports");
                 return;
         case DIALOUT_KERNEL:;
-                int fd = dialout_socket(c->remote, SOCK_STREAM);
+                int fd = dial_socket(c->remote, SOCK_STREAM, NULL);
                 if (fd < 0)
                         attempt_failed(c, error_of(errno), strerror(errno));
                 else if (loop_watch(c->d->loop, &c->watch, fd, LOOP_WRITE) != ERR_NONE) {
@@ -359,19 +344,6 @@ static bool full_name(const struct dialout *d, const char *host, struct dns_name
         return true;
 }
 
-static size_t make_query(uint8_t *out, size_t cap, const struct dns_name *name, uint16_t type)
-{
-        struct wr w = wr_init(out, cap);
-        wr_be16(&w, type);   /* the id: nobody else sees it */
-        wr_be16(&w, DNS_RD);
-        wr_be16(&w, 1);
-        wr_zero(&w, 6);
-        wr_copy(&w, name->b, name->len);
-        wr_be16(&w, type);
-        wr_be16(&w, DNS_IN);
-        return w.len;
-}
-
 static void begin(struct dialout_call *c)
 {
         static const uint16_t types[] = {DNS_A, DNS_AAAA};
@@ -391,7 +363,7 @@ static void begin(struct dialout_call *c)
         for (size_t i = 0; i < 2; i++) {
                 struct question *q = &c->questions[i];
                 q->call = c;
-                q->forward = dns_service_ask(c->d->ops->resolver(c->d->arg), msg, make_query(msg, sizeof(msg), &name, types[i]),
+                q->forward = dns_service_ask(c->d->ops->resolver(c->d->arg), msg, dns_query_make(msg, sizeof(msg), &name, types[i]),
                         true, on_answer, q, loop_now(c->d->loop));
         }
         conclude(c);
@@ -460,7 +432,7 @@ int dialout_datagram(struct dialout *d, struct addr to)
         case DIALOUT_STACK:
                 return d->ops->datagram(d->arg, local, to);
         case DIALOUT_KERNEL:
-                return dialout_socket(to, SOCK_DGRAM);
+                return dial_socket(to, SOCK_DGRAM, NULL);
         case DIALOUT_NOWHERE:
                 break;
         }

@@ -63,5 +63,3 @@ struct dialout_call *dialout_resolve(struct dialout *d, const char *host, dialou
 /* A socket for datagrams to there and from there alone, by the same way; -1: errno. */
 int dialout_datagram(struct dialout *d, struct addr to);
 bool dialout_is_outside(struct dialout *d, struct ip dst);   /* not in the tailnet, nor reached through it */
-/* Starts to connect a socket of the kernel; -1: errno. */
-int dialout_socket(struct addr to, int type);

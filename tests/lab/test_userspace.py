@@ -65,10 +65,10 @@ def test_curl_by_socks5_moves_100_mib(net):
     assert "tailscale0" not in alpha.sh("ip -o link")
 
 
-class HalfClosed:
-    """Answers with the checksum of all it got, once the client writes no more."""
+class Server:
+    """A listener with a thread for each connection, which _one() serves."""
 
-    def __init__(self, host, address="0.0.0.0", port=8001):
+    def __init__(self, host, port, address="0.0.0.0"):
         self.sock = host.listen(address, port)
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -79,6 +79,13 @@ class HalfClosed:
             except OSError:
                 return
             threading.Thread(target=self._one, args=(c,), daemon=True).start()
+
+
+class HalfClosed(Server):
+    """Answers with the checksum of all it got, once the client writes no more."""
+
+    def __init__(self, host, address="0.0.0.0", port=8001):
+        super().__init__(host, port, address)
 
     @staticmethod
     def _one(c):
@@ -179,21 +186,12 @@ def test_peers_reach_this_host_on_loopback(net):
         s.connect((alpha.ip, 8002))
 
 
-class Http:
+class Http(Server):
     """Answers each request with what it was, and keeps the connection if it may."""
 
     def __init__(self, host, port=8010):
-        self.sock = host.listen("0.0.0.0", port)
         self.heads = []
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        while True:
-            try:
-                c, _ = self.sock.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._one, args=(c,), daemon=True).start()
+        super().__init__(host, port)
 
     def _one(self, c):
         with c, c.makefile("rb") as f:

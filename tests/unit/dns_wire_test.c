@@ -88,6 +88,26 @@ static void queries_are_parsed(void **state)
         assert_int_equal(q.udp_size, 512);
 }
 
+/* A question that we make is one that we would take. */
+static void made_queries_are_parsed(void **state)
+{
+        (void)state;
+        struct dns_name n;
+        struct dns_query q;
+        uint8_t msg[64];
+        assert_int_equal(dns_name_parse("beta.mesh.example", &n), ERR_NONE);
+        size_t whole = dns_query_make(msg, sizeof(msg), &n, DNS_AAAA);
+        assert_int_equal(whole, DNS_HEADER + n.len + 4);
+        assert_int_equal(dns_query_parse(msg, whole, &q), DNS_PARSED);
+        assert_int_equal(q.type, DNS_AAAA);
+        assert_int_equal(q.class, DNS_IN);
+        assert_int_equal(q.flags, DNS_RD);
+        assert_int_equal(q.name.len, n.len);
+        assert_memory_equal(q.name.b, n.b, n.len);
+        for (size_t cap = 0; cap < whole; cap++)
+                assert_int_equal(dns_query_make(msg, cap, &n, DNS_AAAA), 0);
+}
+
 static void broken_queries_are_told_from_nothing(void **state)
 {
         (void)state;
@@ -199,6 +219,7 @@ int main(void)
                 cmocka_unit_test(impossible_names_are_refused),
                 cmocka_unit_test(a_dot_inside_a_label_is_no_border),
                 cmocka_unit_test(queries_are_parsed),
+                cmocka_unit_test(made_queries_are_parsed),
                 cmocka_unit_test(broken_queries_are_told_from_nothing),
                 cmocka_unit_test(answers_are_held_against_the_question),
                 cmocka_unit_test(large_answers_are_cut),
