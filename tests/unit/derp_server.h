@@ -18,6 +18,16 @@
 
 enum { SRV_CONNS_MAX = 16, SRV_BUF_MAX = 65536 };
 
+/* Runs the loop until the condition holds; fails after a minute. */
+#define SRV_UNTIL(l, cond) \
+        do { \
+                mono_t end_ = mono_add_ms(mono_now(), 60000); \
+                while (!(cond)) { \
+                        loop_once((l), 20); \
+                        assert_false(mono_reached(mono_now(), end_)); \
+                } \
+        } while (0)
+
 struct srv_conn {
         struct watch watch;
         struct srv *srv;

@@ -127,15 +127,7 @@ static int teardown(void **state)
         return 0;
 }
 
-/* Runs the loop until the condition holds; fails after ten seconds. */
-#define UNTIL(cond) \
-        do { \
-                mono_t end_ = mono_add_ms(mono_now(), 60000); \
-                while (!(cond)) { \
-                        loop_once(l, 20); \
-                        assert_false(mono_reached(mono_now(), end_)); \
-                } \
-        } while (0)
+#define UNTIL(cond) SRV_UNTIL(l, cond)
 
 static void run_ms(int ms)
 {
