@@ -209,17 +209,6 @@ static void test_lookup(void **state)
         usleep(20000);
 }
 
-static void test_local_addresses(void **state)
-{
-        (void)state;
-        struct localaddrs l;
-        assert_true(localaddr_list(NULL, &l));
-        for (size_t i = 0; i < l.count; i++) {
-                assert_true(ip_is_set(l.ip[i]));
-                assert_true(l.count == 1 || !ip_is_loopback(l.ip[i]) || ip_is_loopback(l.ip[0]));
-        }
-}
-
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -227,7 +216,6 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_batches, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_too_large, set_up, tear_down),
                 cmocka_unit_test(test_lookup),
-                cmocka_unit_test(test_local_addresses),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;
