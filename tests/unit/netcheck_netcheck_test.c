@@ -1,7 +1,7 @@
 #include "netcheck/netcheck.h"
 
-#include "base/writer.h"
 #include "tests/unit/check.h"
+#include "tests/unit/stun_answer.h"
 
 /* The machine is driven by hand: what it sends lands in `out`, time is `now`. */
 static struct netcheck *nc;
@@ -73,22 +73,10 @@ static struct nc_action next_send(const char *to)
 /* The server's answer to a request: we were seen at this address. */
 static bool answer(const struct nc_action *a, const char *seen)
 {
-        uint8_t msg[64];
+        uint8_t msg[STUN_ANSWER_MAX];
         struct addr addr;
         assert_int_equal(addr_parse(seen, &addr), ERR_NONE);
-        bool v4 = addr.ip.family == IP_V4;
-        struct wr w = wr_init(msg, sizeof(msg));
-        wr_be16(&w, 0x0101);
-        wr_be16(&w, v4 ? 12 : 24);
-        wr_be32(&w, 0x2112a442);
-        wr_copy(&w, a->data + 8, STUN_TXID_LEN);
-        wr_be16(&w, 0x0001);
-        wr_be16(&w, v4 ? 8 : 20);
-        wr_be16(&w, v4 ? 1 : 2);
-        wr_be16(&w, addr.port);
-        wr_copy(&w, addr.ip.b, v4 ? 4 : 16);
-        assert_true(wr_ok(&w));
-        return nc_on_stun(nc, msg, w.len, now);
+        return nc_on_stun(nc, msg, stun_answer(a->data, addr, msg), now);
 }
 
 static void test_one_region(void **state)
