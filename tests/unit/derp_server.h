@@ -87,19 +87,28 @@ static inline struct srv_conn *srv_find(struct srv *s, const struct node_public 
         return NULL;
 }
 
-static inline void srv_login(struct srv_conn *k, const uint8_t *p, size_t n)
+enum { SRV_INFO_LEN = BOX_NONCE_LEN + BOX_TAG_LEN + 13 };
+
+/* The answer to a ClientInfo, which has to open: the body of ServerInfo. */
+static inline void srv_info(const struct key_private *key, const uint8_t *p, size_t n, uint8_t out[SRV_INFO_LEN])
 {
         static const char INFO[] = "{\"version\":2}";
-        uint8_t plain[256], out[BOX_NONCE_LEN + BOX_TAG_LEN + sizeof(INFO)];
+        uint8_t plain[256];
         struct box_key box;
         assert_true(n > KEY_LEN + BOX_NONCE_LEN + BOX_TAG_LEN && n < sizeof(plain));
-        memcpy(k->who.b, p, KEY_LEN);
-        assert_int_equal(box_precompute(&box, k->who.b, k->srv->key.b), ERR_NONE);
+        assert_int_equal(box_precompute(&box, p, key->b), ERR_NONE);
         assert_int_equal(box_open(&box, p + KEY_LEN, p + KEY_LEN + BOX_NONCE_LEN, n - KEY_LEN - BOX_NONCE_LEN,
                 plain), ERR_NONE);
         crypto_random(out, BOX_NONCE_LEN);
         box_seal(&box, out, INFO, sizeof(INFO) - 1, out + BOX_NONCE_LEN);
-        srv_frame(k, DERP_SERVER_INFO, out, BOX_NONCE_LEN + BOX_TAG_LEN + sizeof(INFO) - 1, NULL, 0);
+}
+
+static inline void srv_login(struct srv_conn *k, const uint8_t *p, size_t n)
+{
+        uint8_t out[SRV_INFO_LEN];
+        srv_info(&k->srv->key, p, n, out);
+        memcpy(k->who.b, p, KEY_LEN);
+        srv_frame(k, DERP_SERVER_INFO, out, sizeof(out), NULL, 0);
         k->state = SRV_UP;
         k->srv->logins++;
 }

@@ -282,17 +282,6 @@ static void test_refused_then_let_in(void **state)
         assert_int_equal(b.last_len, 77);
 }
 
-static void test_not_a_relay(void **state)
-{
-        (void)state;
-        servers[0].status = "HTTP/1.1 404 Not Found\r\n\r\n";
-        derp_mgr_set_home(a.m, 1, loop_now(l));
-        UNTIL(a.downs > 0);
-        assert_string_equal(a.detail, "the server is no relay: HTTP status 404");
-        run_ms(150);
-        assert_true(servers[0].accepted < 8);   /* backing off */
-}
-
 static void test_second_node(void **state)
 {
         (void)state;
@@ -398,19 +387,6 @@ static void test_check_without_an_answer(void **state)
         UNTIL(derp_mgr_is_up(a.m, 1));
 }
 
-static void test_health(void **state)
-{
-        (void)state;
-        both_home(1);
-        struct srv_conn *k = srv_find(&servers[0], &a.pub);
-        srv_frame(k, DERP_HEALTH, "too\x1b[mmany", 10, NULL, 0);
-        UNTIL(a.unhealthy == 1);
-        assert_string_equal(a.detail, "too?[mmany");
-        unsigned ups = a.ups;
-        srv_frame(k, DERP_HEALTH, NULL, 0, NULL, 0);
-        UNTIL(a.ups == ups + 1);
-}
-
 static void test_packet_too_large_or_no_room(void **state)
 {
         (void)state;
@@ -498,53 +474,17 @@ static void test_idle_close(void **state)
         assert_false(timer_is_armed(&a.m->sweep));
 }
 
-static void test_silence(void **state)
-{
-        (void)state;
-        both_home(1);
-        struct derp_conn *c = a.m->conns;
-        mono_t heard = c->heard;
-        pass(&c->timer, mono_add_ms(heard, 119000));
-        assert_true(derp_mgr_is_up(a.m, 1));
-        pass(&c->timer, mono_add_ms(heard, 120000));
-        assert_false(derp_mgr_is_up(a.m, 1));
-        assert_string_equal(a.detail, "the relay went silent");
-        assert_int_equal(a.lost, 1);
-}
-
-static void test_backoff_grows(void **state)
-{
-        (void)state;
-        srv_stop(&servers[0]);
-        derp_mgr_set_home(a.m, 1, loop_now(l));
-        UNTIL(a.downs == 1);
-        struct derp_conn *c = a.m->conns;
-        for (unsigned n = 1; n <= 30; n++) {
-                /* The failure of this very moment, with the backoff drawn for it. */
-                UNTIL(c->state == CONN_BACKOFF && c->failures >= n);
-                if (c->failures > n)
-                        n = c->failures;
-                int64_t want = n * n * 10 < 5000 ? n * n * 10 : 5000;
-                mono_t left = c->retry_at;
-                int64_t ms = mono_diff_ms(left, loop_now(l));
-                assert_true(ms <= want + want / 2 + 1);
-                pass(&c->timer, left);
-        }
-        assert_true(c->failures >= 29);
-}
-
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
                 T(test_packets_both_ways), T(test_on_demand), T(test_refused_sends), T(test_queue_drops_the_oldest),
                 T(test_queues_leave_the_pool),
-                T(test_restart), T(test_refused_then_let_in), T(test_not_a_relay), T(test_second_node),
+                T(test_restart), T(test_refused_then_let_in), T(test_second_node),
                 T(test_home_moves), T(test_map_changes), T(test_key_changes),
-                T(test_check), T(test_check_without_an_answer), T(test_health),
+                T(test_check), T(test_check_without_an_answer),
                 T(test_packet_too_large_or_no_room), T(test_busy_relay_leaves_turns),
                 T(test_closed_from_its_own_callback), T(test_idle_close),
-                T(test_silence), T(test_backoff_grows),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;

@@ -1,0 +1,469 @@
+/* One connection to a relay, without the manager: its own timers are run by hand where time has to pass. */
+#include "tests/unit/check.h"
+
+#include "magicsock/derp_conn.h"
+#include "tests/unit/derp_server.h"
+#include "tests/unit/tls_server.h"
+
+enum { POOL = 64, REGION = 4 };
+
+static struct {
+        struct loop *loop;
+        struct dialer *dialer;
+        struct derp_mgr m;
+        struct derp_conn *c;
+        struct srv relay;
+        struct derp_node nodes[3];
+        struct derp_region region;
+        struct derpmap map;
+        struct node_public us;
+        unsigned ups, downs, lost, unhealthy, received;
+        char detail[DERP_DETAIL_MAX];
+        bool free_on_state;
+} t;
+
+#define UNTIL(cond) SRV_UNTIL(t.loop, cond)
+
+static mono_t now(void)
+{
+        return loop_now(t.loop);
+}
+
+static void on_state(void *arg, int region, enum derp_state st, const char *detail, bool lost, mono_t at)
+{
+        (void)at;
+        assert_ptr_equal(arg, &t);
+        assert_int_equal(region, REGION);
+        t.ups += st == DERP_STATE_UP;
+        t.downs += st == DERP_STATE_DOWN;
+        t.unhealthy += st == DERP_STATE_UNHEALTHY;
+        t.lost += lost;
+        (void)snprintf(t.detail, sizeof(t.detail), "%s", detail);
+        if (t.free_on_state) {
+                derp_conn_free(t.c);
+                t.c = NULL;
+        }
+}
+
+static void on_recv(void *arg, int region, uint32_t conn, const struct node_public *src, struct pkt *pkt, mono_t at)
+{
+        (void)src;
+        (void)at;
+        assert_ptr_equal(arg, &t);
+        assert_int_equal(region, REGION);
+        assert_true(conn != 0 && conn == t.c->id);
+        t.received++;
+        pkt_release(t.m.pool, pkt);
+}
+
+static int set_up(void **state)
+{
+        (void)state;
+        memset(&t, 0, sizeof(t));
+        t.loop = loop_new();
+        t.dialer = dialer_new(t.loop);
+        srv_listen(&t.relay, t.loop, 0);
+        t.nodes[0] = (struct derp_node){.name = "4a", .hostname = "127.0.0.1", .derp_port = t.relay.port};
+        t.region = (struct derp_region){.id = REGION, .score = 1, .node_count = 1, .nodes = t.nodes};
+        t.map = (struct derpmap){.region_count = 1, .regions = &t.region};
+        t.m = (struct derp_mgr){.loop = t.loop, .dialer = t.dialer, .pool = pkt_pool_new(POOL),
+                .cb = {.on_state = on_state, .on_recv = on_recv}, .arg = &t, .plain = true, .map = &t.map,
+                .queue_limit = POOL / 4};
+        key_generate(&t.m.key);
+        t.us = key_node_public(&t.m.key);
+        t.c = derp_conn_new(&t.m, REGION, now());
+        assert_non_null(t.c);
+        t.m.conns = t.c;
+        return 0;
+}
+
+static int tear_down(void **state)
+{
+        (void)state;
+        if (t.c != NULL)
+                derp_conn_free(t.c);
+        srv_stop(&t.relay);
+        bool whole = pkt_pool_free_count(t.m.pool) == POOL && t.m.queued == 0;
+        pkt_pool_free(t.m.pool);
+        dialer_free(t.dialer);
+        loop_free(t.loop);
+        return whole ? 0 : -1;
+}
+
+static void pass(mono_t at)
+{
+        struct timer *timer = &t.c->timer;
+        assert_true(timer_is_armed(timer));
+        loop_timer_stop(timer);
+        timer->on_expire(timer, at);
+}
+
+static struct srv_conn *log_in(void)
+{
+        derp_conn_redial(t.c, now());
+        UNTIL(t.ups == 1 && srv_find(&t.relay, &t.us) != NULL);
+        return srv_find(&t.relay, &t.us);
+}
+
+static void send_one(const struct node_public *dst)
+{
+        struct pkt *p = pkt_get(t.m.pool);
+        assert_non_null(p);
+        memset(pkt_put(p, 10), 7, 10);
+        derp_send_head(pkt_push(p, DERP_SEND_HEAD_LEN), dst, 10);
+        derp_conn_send(t.c, p, now());
+}
+
+static void down_with(const char *detail)
+{
+        UNTIL(t.downs > 0);
+        assert_string_equal(t.detail, detail);
+        assert_int_equal(t.c->state, CONN_BACKOFF);
+        assert_null(t.c->stream);
+        assert_int_equal(t.c->id, 0);
+        assert_true(timer_is_armed(&t.c->timer));
+}
+
+/* At rest until told to dial; what was queued meanwhile goes out when the relay has let us in. */
+static void test_login(void **state)
+{
+        (void)state;
+        assert_int_equal(t.c->state, CONN_BACKOFF);
+        assert_false(timer_is_armed(&t.c->timer));
+        send_one(&t.us);
+        assert_int_equal(t.m.queued, 1);
+        derp_conn_redial(t.c, now());
+        assert_int_equal(t.c->state, CONN_DIALING);
+        assert_false(t.m.accepted);
+        UNTIL(t.received == 1);
+        assert_int_equal(t.c->state, CONN_UP);
+        assert_int_equal(t.ups, 1);
+        assert_int_equal(t.downs, 0);
+        assert_true(t.m.accepted);
+        assert_int_equal(t.m.stats.sent, 1);
+        assert_int_equal(t.m.stats.received, 1);
+        uint32_t old = t.c->id;
+        derp_conn_redial(t.c, now());
+        UNTIL(t.ups == 2);
+        assert_int_not_equal(t.c->id, old);
+        assert_int_equal(t.lost, 0);   /* on purpose */
+}
+
+static void test_home(void **state)
+{
+        (void)state;
+        derp_conn_set_home(t.c, true, now());   /* at rest: nobody to tell */
+        struct srv_conn *k = log_in();
+        assert_false(k->home);
+        derp_conn_set_home(t.c, true, now());
+        UNTIL(k->home);
+        derp_conn_set_home(t.c, false, now());
+        UNTIL(!k->home);
+        t.m.home = REGION;
+        t.ups = 0;
+        k = log_in();
+        UNTIL(k->home);
+}
+
+static void test_not_a_relay(void **state)
+{
+        (void)state;
+        t.relay.status = "HTTP/1.1 404 Not Found\r\n\r\n";
+        derp_conn_redial(t.c, now());
+        down_with("the server is no relay: HTTP status 404");
+        assert_int_equal(t.lost, 0);
+        /* The same again is not said again; but it is tried, and works when the server has become one. */
+        UNTIL(t.c->failures >= 3);
+        assert_int_equal(t.downs, 1);
+        t.relay.status = NULL;
+        UNTIL(t.ups == 1);
+}
+
+static void test_refused(void **state)
+{
+        (void)state;
+        t.relay.refuse = true;
+        t.m.accepted = true;
+        send_one(&t.us);
+        derp_conn_redial(t.c, now());
+        down_with("the relay refused this node");
+        assert_false(t.m.accepted);
+        assert_int_equal(t.lost, 0);
+}
+
+static void test_closed_by_the_relay(void **state)
+{
+        (void)state;
+        srv_close(log_in());
+        down_with("the relay closed the connection");
+        assert_int_equal(t.lost, 1);
+        UNTIL(t.ups == 2);
+}
+
+/* The time of the whole attempt is over: before the connection stands, and after. */
+static void test_no_greeting(void **state)
+{
+        (void)state;
+        uint16_t port;
+        int fd = listen_loopback(&port);
+        t.nodes[0].derp_port = port;
+        derp_conn_redial(t.c, now());
+        pass(t.c->give_up_at);
+        down_with("the relay does not answer");
+        derp_conn_redial(t.c, now());
+        UNTIL(t.c->state == CONN_LOGIN);
+        assert_in_range(mono_diff_ms(t.c->give_up_at, now()), 1, 10000);
+        t.downs = 0;
+        pass(t.c->give_up_at);
+        down_with("the relay does not greet");
+        assert_int_equal(t.ups, 0);
+        close(fd);
+}
+
+/* A node with nobody behind it gives way to the next; one that only does STUN is passed over. */
+static void test_nodes(void **state)
+{
+        (void)state;
+        t.nodes[2] = t.nodes[0];
+        t.nodes[0].stun_only = true;
+        t.nodes[1] = (struct derp_node){.name = "4b", .hostname = "127.0.0.1", .derp_port = 1};
+        t.region.node_count = 3;
+        log_in();
+        assert_int_equal(t.c->node, 2);
+        assert_int_equal(t.downs, 0);
+        t.nodes[1].stun_only = t.nodes[2].stun_only = true;
+        derp_conn_redial(t.c, now());
+        down_with("the region has no relay to connect to");
+        t.map.region_count = 0;
+        derp_conn_redial(t.c, now());
+        assert_int_equal(t.downs, 1);
+}
+
+static void test_health(void **state)
+{
+        (void)state;
+        struct srv_conn *k = log_in();
+        srv_frame(k, DERP_HEALTH, "too\x1b[mmany", 10, NULL, 0);
+        UNTIL(t.unhealthy == 1);
+        assert_string_equal(t.detail, "too?[mmany");
+        srv_frame(k, DERP_HEALTH, NULL, 0, NULL, 0);
+        UNTIL(t.ups == 2);
+        assert_string_equal(t.detail, "");
+}
+
+/* Any byte is a sign of life, a keepalive too; two minutes without one are the end. */
+static void test_silence(void **state)
+{
+        (void)state;
+        struct srv_conn *k = log_in();
+        mono_t first = t.c->heard = mono_add_ms(t.c->heard, -100000);
+        pass(mono_add_ms(first, 119999));
+        assert_int_equal(t.c->state, CONN_UP);
+        srv_frame(k, DERP_KEEP_ALIVE, NULL, 0, NULL, 0);
+        UNTIL(t.c->heard.ns != first.ns);
+        pass(mono_add_ms(first, 120000));
+        assert_int_equal(t.c->state, CONN_UP);
+        pass(mono_add_ms(t.c->heard, 120000));
+        down_with("the relay went silent");
+        assert_int_equal(t.lost, 1);
+}
+
+static void test_check(void **state)
+{
+        (void)state;
+        log_in();
+        derp_conn_check(t.c, now());
+        assert_true(mono_is_set(t.c->answer_by));
+        derp_conn_check(t.c, now());   /* one is out already */
+        UNTIL(!mono_is_set(t.c->answer_by) && t.c->client.in_at == t.c->client.in_end);   /* all of the answer */
+        assert_int_equal(t.relay.pings, 1);
+        t.relay.mute = true;
+        derp_conn_check(t.c, now());
+        UNTIL(t.relay.pings == 2);
+        pass(mono_add_ms(t.c->answer_by, -1));
+        assert_int_equal(t.c->state, CONN_UP);
+        pass(t.c->answer_by);
+        down_with("the relay is out of reach");
+        t.relay.mute = false;
+        derp_conn_check(t.c, now());   /* does not wait for the backoff to end */
+        assert_int_equal(t.c->state, CONN_DIALING);
+        UNTIL(t.ups == 2);
+}
+
+static void test_backoff_grows(void **state)
+{
+        (void)state;
+        srv_stop(&t.relay);
+        derp_conn_redial(t.c, now());
+        for (unsigned n = 1; n <= 30; n++) {
+                /* The failure of this very moment, with the backoff drawn for it. */
+                UNTIL(t.c->state == CONN_BACKOFF && t.c->failures >= n);
+                n = t.c->failures;
+                int64_t want = n * n * 10 < 5000 ? n * n * 10 : 5000;
+                assert_true(mono_diff_ms(t.c->retry_at, now()) <= want + want / 2 + 1);
+                pass(t.c->retry_at);
+        }
+        assert_true(t.c->failures >= 29);
+        assert_int_equal(t.downs, 1);
+}
+
+static void test_queue(void **state)
+{
+        (void)state;
+        t.m.queue_limit = POOL;
+        for (int i = 0; i < DERP_MGR_QUEUE_MAX + 3; i++)
+                send_one(&t.us);
+        assert_int_equal(t.m.queued, DERP_MGR_QUEUE_MAX);
+        assert_int_equal(t.m.stats.dropped_queue, 3);
+        derp_conn_free(t.c);
+        t.c = NULL;
+        assert_int_equal(t.m.queued, 0);
+        assert_int_equal(t.m.stats.dropped_queue, DERP_MGR_QUEUE_MAX + 3);
+}
+
+static void test_freed_by_its_callback(void **state)
+{
+        (void)state;
+        t.free_on_state = true;
+        derp_conn_redial(t.c, now());
+        UNTIL(t.ups == 1);
+        assert_null(t.c);
+}
+
+/* ---- TLS ---- */
+
+static struct {
+        struct key_private key;
+        char head[2048];
+        bool unasked;   /* ClientInfo came without a word from us */
+} tls;
+
+static bool read_full(int fd, SSL *ssl, uint8_t *out, size_t n)
+{
+        for (ssize_t got; n > 0; out += got, n -= (size_t)got)
+                if ((got = server_read(fd, ssl, out, n)) <= 0)
+                        return false;
+        return true;
+}
+
+static bool read_head(int fd, SSL *ssl)
+{
+        memset(tls.head, 0, sizeof(tls.head));
+        for (size_t n = 0; strstr(tls.head, "\r\n\r\n") == NULL; n++)
+                if (n == sizeof(tls.head) - 1 || !read_full(fd, ssl, (uint8_t *)tls.head + n, 1))
+                        return false;
+        return true;
+}
+
+static size_t read_client_info(int fd, SSL *ssl, uint8_t body[256])
+{
+        uint8_t b[DERP_HEAD_LEN];
+        struct derp_head h;
+        if (!read_full(fd, ssl, b, sizeof(b)) || derp_head_parse(b, sizeof(b), &h) != ERR_NONE
+                || h.type != DERP_CLIENT_INFO || h.len > 256 || !read_full(fd, ssl, body, h.len))
+                return 0;
+        return h.len;
+}
+
+static void serve_login(struct server *s, int fd, SSL *ssl)
+{
+        uint8_t head[DERP_HEAD_LEN] = {DERP_SERVER_KEY}, body[256], info[SRV_INFO_LEN];
+        static const char OK[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\n\r\n";
+        struct node_public pub = key_node_public(&tls.key);
+        (void)s;
+        if (!read_head(fd, ssl))
+                return;
+        store_be32(head + 1, 8 + KEY_LEN);
+        server_write(fd, ssl, OK, sizeof(OK) - 1);
+        server_write(fd, ssl, head, sizeof(head));
+        server_write(fd, ssl, "DERP\xf0\x9f\x94\x91", 8);
+        server_write(fd, ssl, pub.b, KEY_LEN);
+        size_t n = read_client_info(fd, ssl, body);
+        srv_info(&tls.key, body, n, info);
+        head[0] = DERP_SERVER_INFO;
+        store_be32(head + 1, sizeof(info));
+        server_write(fd, ssl, head, sizeof(head));
+        server_write(fd, ssl, info, sizeof(info));
+        while (server_read(fd, ssl, body, sizeof(body)) > 0)
+                continue;
+}
+
+static void serve_unasked(struct server *s, int fd, SSL *ssl)
+{
+        uint8_t body[256];
+        (void)s;
+        tls.unasked = read_head(fd, ssl) && read_client_info(fd, ssl, body) > 0;
+}
+
+static void by_tls(struct server *s, bool meta, void (*serve)(struct server *, int, SSL *))
+{
+        memset(&tls, 0, sizeof(tls));
+        key_generate(&tls.key);
+        server_use_tls(s, NULL, -60, 3600, meta);
+        server_start(s, 1, serve);
+        t.m.plain = false;
+        t.nodes[0].derp_port = s->port;
+        t.nodes[0].insecure = true;
+}
+
+static void end_tls(struct server *s)
+{
+        derp_conn_free(t.c);
+        t.c = NULL;
+        server_stop(s);
+}
+
+static void test_tls(void **state)
+{
+        (void)state;
+        struct server s = {0};
+        by_tls(&s, false, serve_login);
+        derp_conn_redial(t.c, now());
+        UNTIL(t.ups == 1);
+        end_tls(&s);
+        assert_non_null(strstr(tls.head, "Upgrade: DERP\r\n"));
+        assert_null(strstr(tls.head, "Derp-Fast-Start"));
+}
+
+/* The certificates name the relay's key: the login goes out with the request. */
+static void test_fast_start(void **state)
+{
+        (void)state;
+        struct server s = {0};
+        by_tls(&s, true, serve_unasked);
+        derp_conn_redial(t.c, now());
+        down_with("the relay refused this node");   /* it hangs up then */
+        end_tls(&s);
+        assert_true(tls.unasked);
+        assert_non_null(strstr(tls.head, "Derp-Fast-Start: 1\r\n"));
+}
+
+/* Somebody else's certificate is the end of the attempt: the next node is not asked. */
+static void test_untrusted(void **state)
+{
+        (void)state;
+        struct server s = {0};
+        by_tls(&s, false, serve_login);
+        t.nodes[0].insecure = false;
+        t.nodes[1] = t.nodes[0];
+        t.nodes[1].derp_port = t.relay.port;
+        t.region.node_count = 2;
+        derp_conn_redial(t.c, now());
+        UNTIL(t.downs == 1);
+        assert_non_null(strstr(t.detail, "certificate"));
+        assert_int_equal(t.relay.accepted, 0);
+        end_tls(&s);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+        const struct CMUnitTest tests[] = {
+                T(test_login), T(test_home), T(test_not_a_relay), T(test_refused), T(test_closed_by_the_relay),
+                T(test_no_greeting), T(test_nodes), T(test_health), T(test_silence), T(test_check), T(test_backoff_grows),
+                T(test_queue), T(test_freed_by_its_callback), T(test_tls), T(test_fast_start), T(test_untrusted),
+        };
+        if (crypto_init() != ERR_NONE)
+                return 1;
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
