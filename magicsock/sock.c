@@ -316,11 +316,11 @@ static void burst_fill(struct burst *b, struct sockaddr_storage *to, socklen_t t
         }
 }
 
-/* Would the packets pass one by one?  A device without checksums (EIO), and some kernels (EINVAL), never take trains; a
- * path with a small MTU (EMSGSIZE) does not take these. */
+/* Would the packets pass one by one?  A device without checksums (EIO) never takes trains; a path whose MTU is smaller than
+ * a packet (EMSGSIZE, of older kernels EINVAL) does not take these, and says nothing about the others. */
 static bool refused_as_train(struct sock *s, int error)
 {
-        if (error == EIO || error == EINVAL)
+        if (error == EIO)
                 s->offloads &= ~(unsigned)SOCK_GSO;
         return error == EIO || error == EINVAL || error == EMSGSIZE;
 }

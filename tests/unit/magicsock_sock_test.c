@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/crypto.h"
@@ -10,6 +12,21 @@
 #include "magicsock/localaddr.h"
 #include "base/lookup.h"
 #include "magicsock/sock.h"
+
+static int train_error;   /* what trains are answered with; 0: what the kernel says */
+
+/* Instead of that of libc. */
+int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
+{
+        unsigned k = 0;
+        while (k < n && (train_error == 0 || msgs[k].msg_hdr.msg_controllen == 0))
+                k++;
+        if (k == 0) {
+                errno = train_error;
+                return -1;
+        }
+        return (int)syscall(SYS_sendmmsg, fd, msgs, k, flags);
+}
 
 static struct sock v4, v6;
 static struct pkt_pool *pool;
@@ -138,6 +155,27 @@ static void test_batches(void **state)
                 check_batch(&v6, (struct addr){one, v6.port});
 }
 
+/* One path that is too narrow is no reason to send nothing in trains any more; a device without checksums is. */
+static void test_refused_trains(void **state)
+{
+        (void)state;
+        static const struct {
+                int error;
+                bool for_ever;
+        } cases[] = {{EINVAL, false}, {EMSGSIZE, false}, {EIO, true}};
+        struct addr self = {ip_v4(127, 0, 0, 1), v4.port};
+        size_t len[MANY];
+        for (size_t i = 0; i < MANY; i++)
+                len[i] = i % 9 == 8 ? 33 : 96;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                assert_true(v4.offloads & SOCK_GSO);
+                train_error = cases[i].error;
+                check_lengths(&v4, self, len, MANY);
+                train_error = 0;
+                assert_int_equal(!(v4.offloads & SOCK_GSO), cases[i].for_ever);
+        }
+}
+
 static void test_too_large(void **state)
 {
         (void)state;
@@ -214,6 +252,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_one_port, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_batches, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_refused_trains, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_too_large, set_up, tear_down),
                 cmocka_unit_test(test_lookup),
         };
