@@ -18,6 +18,7 @@ enum {
         GROUP = 8,       /* packets worked on together: they stay in the first cache */
         POLY_LANES = 4,
         POLY_BLOCK = 16,
+        FRAMES = 6144,   /* more than all functions here have on the stack together */
 };
 
 /* ---- ChaCha20 ---- */
@@ -29,6 +30,7 @@ struct pass {
         const uint8_t *src[LANES];
         uint8_t *dst[LANES];
         size_t len[LANES];
+        uint8_t stream[BLOCK];   /* of the last block that needed only a part of it */
 };
 
 AVX2_INLINE __m256i rotate(__m256i v, int n)
@@ -109,7 +111,7 @@ static void xor_some(uint8_t *dst, const uint8_t *src, const uint8_t *stream, si
                 dst[i] = src[i] ^ stream[i];
 }
 
-AVX2_INLINE void apply(const struct pass *p, size_t lane, __m256i low, __m256i high)
+AVX2_INLINE void apply(struct pass *p, size_t lane, __m256i low, __m256i high)
 {
         const uint8_t *src = p->src[lane];
         uint8_t *dst = p->dst[lane];
@@ -118,10 +120,9 @@ AVX2_INLINE void apply(const struct pass *p, size_t lane, __m256i low, __m256i h
                 _mm256_storeu_si256((void *)dst, a);
                 _mm256_storeu_si256((void *)(dst + 32), b);
         } else if (p->len[lane] > 0) {
-                uint8_t stream[BLOCK];
-                _mm256_storeu_si256((void *)stream, low);
-                _mm256_storeu_si256((void *)(stream + 32), high);
-                xor_some(dst, src, stream, p->len[lane]);
+                _mm256_storeu_si256((void *)p->stream, low);
+                _mm256_storeu_si256((void *)(p->stream + 32), high);
+                xor_some(dst, src, p->stream, p->len[lane]);
         }
 }
 
@@ -469,6 +470,7 @@ static void seal_group(const uint32_t key[8], struct aead_op *ops, size_t n)
                 ops[i].ok = true;
         }
         crypto_wipe(once, sizeof(once));
+        crypto_wipe(pass.stream, sizeof(pass.stream));
 }
 
 /* What is not authentic is not decrypted. */
@@ -494,9 +496,17 @@ static void open_group(const uint32_t key[8], struct aead_op *const *ops, size_t
         if (pass.count > 0)
                 pass_run(&pass, key);
         crypto_wipe(once, sizeof(once));
+        crypto_wipe(pass.stream, sizeof(pass.stream));
 }
 
-void chapoly_seal(const uint8_t key[AEAD_KEY_LEN], struct aead_op *ops, size_t n)
+/* What the compiler put aside on the stack when it ran out of registers: key stream, keys of packets. */
+__attribute__((noinline)) static void wipe_frames(void)
+{
+        uint8_t below[FRAMES];
+        crypto_wipe(below, sizeof(below));
+}
+
+__attribute__((noinline)) static void seal_all(const uint8_t key[AEAD_KEY_LEN], struct aead_op *ops, size_t n)
 {
         uint32_t k[8];
         load_key(key, k);
@@ -505,7 +515,7 @@ void chapoly_seal(const uint8_t key[AEAD_KEY_LEN], struct aead_op *ops, size_t n
         crypto_wipe(k, sizeof(k));
 }
 
-void chapoly_open(const uint8_t key[AEAD_KEY_LEN], struct aead_op *ops, size_t n)
+__attribute__((noinline)) static void open_all(const uint8_t key[AEAD_KEY_LEN], struct aead_op *ops, size_t n)
 {
         uint32_t k[8];
         struct aead_op *group[GROUP];
@@ -521,6 +531,18 @@ void chapoly_open(const uint8_t key[AEAD_KEY_LEN], struct aead_op *ops, size_t n
                 }
         }
         crypto_wipe(k, sizeof(k));
+}
+
+void chapoly_seal(const uint8_t key[AEAD_KEY_LEN], struct aead_op *ops, size_t n)
+{
+        seal_all(key, ops, n);
+        wipe_frames();
+}
+
+void chapoly_open(const uint8_t key[AEAD_KEY_LEN], struct aead_op *ops, size_t n)
+{
+        open_all(key, ops, n);
+        wipe_frames();
 }
 
 #else

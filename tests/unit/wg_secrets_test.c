@@ -1,9 +1,13 @@
 /* What is no longer needed is nowhere in our memory: heap, stack and data are searched for it.
  * Secrets are remembered here in a masked form only, or the test would find its own copy. */
 #include <fcntl.h>
+#include <pthread.h>
+#include <sodium.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/chapoly.h"
+#include "base/reader.h"
 #include "tests/unit/wg_net.h"
 
 enum { SECRET_LEN = 16, SECRETS_MAX = 16, MASK = 0x5a, CHUNK = 1 << 20, MAP_MAX = 1 << 26 };
@@ -139,6 +143,75 @@ static void test_session_keys(void **state)
         pkt_pool_free(pool);
 }
 
+/* The key of one packet's tag, which comes from the session's (RFC 8439, 2.6). */
+static void remember_once(const uint8_t key[KEY_LEN], uint64_t counter)
+{
+        uint8_t nonce[12] = {0}, once[2 * SECRET_LEN];
+        store_le64(nonce + 4, counter);
+        crypto_stream_chacha20_ietf(once, sizeof(once), nonce, key);
+        remember("half of a packet's own key", once, SECRET_LEN);
+        remember("the other half of a packet's own key", once + SECRET_LEN, SECRET_LEN);
+        crypto_wipe(once, sizeof(once));
+}
+
+enum { PACKETS = 8, TEXT_MAX = 128, STACK_SIZE = 1 << 18 };
+static struct {
+        uint8_t key[KEY_LEN];
+        size_t count, len;
+        bool good;
+} burst;
+
+static void *seal_and_open(void *arg)
+{
+        static uint8_t text[PACKETS][TEXT_MAX + AEAD_TAG_LEN];
+        struct aead_op ops[PACKETS];
+        for (size_t i = 0; i < burst.count; i++)
+                ops[i] = (struct aead_op){.counter = i, .src = text[i], .dst = text[i], .len = burst.len};
+        chapoly_seal(burst.key, ops, burst.count);
+        for (size_t i = 0; i < burst.count; i++)
+                ops[i].len += AEAD_TAG_LEN;
+        chapoly_open(burst.key, ops, burst.count);
+        burst.good = true;
+        for (size_t i = 0; i < burst.count; i++)
+                burst.good = burst.good && ops[i].ok;
+        return arg;
+}
+
+/* On a stack that nobody else writes over. */
+static void check_burst(size_t count, size_t len)
+{
+        pthread_t t;
+        pthread_attr_t attr;
+        burst.count = count;
+        burst.len = len;
+        crypto_random(burst.key, sizeof(burst.key));
+        void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_true(stack != MAP_FAILED);
+        assert_int_equal(pthread_attr_init(&attr), 0);
+        assert_int_equal(pthread_attr_setstack(&attr, stack, STACK_SIZE), 0);
+        assert_int_equal(pthread_create(&t, &attr, seal_and_open, NULL), 0);
+        pthread_join(t, NULL);
+        pthread_attr_destroy(&attr);
+        assert_true(burst.good);
+        for (size_t i = 0; i < count; i++)
+                remember_once(burst.key, i);
+        assert_wiped();
+        munmap(stack, STACK_SIZE);
+}
+
+static void test_keys_of_packets(void **state)
+{
+        (void)state;
+        if (!chapoly_available())
+                skip();
+        static const size_t lens[] = {0, 16, 40, 100, TEXT_MAX};
+        for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+                check_burst(1, lens[i]);
+                check_burst(2, lens[i]);
+                check_burst(PACKETS, lens[i]);
+        }
+}
+
 static void remember_peer(const struct wg_peer *p)
 {
         remember("the static-static secret", p->noise.ss, KEY_LEN);
@@ -206,6 +279,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_handshake_leaves_nothing),
                 cmocka_unit_test(test_session_keys),
+                cmocka_unit_test(test_keys_of_packets),
                 cmocka_unit_test(test_removed_peer),
                 cmocka_unit_test(test_freed_device),
         };
