@@ -8,6 +8,8 @@
 #include "magicsock/classify.h"
 #include "magicsock/internal.h"
 
+_Static_assert((int)SOCK_VIEWS_MAX <= (int)MS_BATCH_MAX && (int)MS_RELAYED_MAX <= (int)MS_BATCH_MAX, "one call of on_wg takes them");
+
 /* ---- small questions ---- */
 
 bool ms_can_send(const struct ms *ms)
@@ -56,16 +58,18 @@ static enum err send_relay(struct ms *ms, struct ms_slot *s, struct pkt **pkts, 
 {
         int region = ms_relay_for(ms, s);
         enum err e = ERR_NOT_FOUND;
+        size_t taken = 0;
         uint64_t bytes = 0;
         for (size_t i = 0; i < n; i++) {
-                bytes += pkts[i]->len;
-                e = derp_mgr_send(ms->derp, region, &s->key, pkts[i], now);
+                size_t len = pkts[i]->len;
+                enum err one = derp_mgr_send(ms->derp, region, &s->key, pkts[i], now);
+                taken += one == ERR_NONE;
+                bytes += one == ERR_NONE ? len : 0;
+                e = taken > 0 ? ERR_NONE : one;
         }
         s->tx_relay += bytes;
-        if (e)
-                ms->drops[MS_DROP_NO_PATH] += n;
-        else
-                count(&ms->out_by[MS_WAY_RELAY], n, bytes);
+        ms->drops[MS_DROP_NO_PATH] += n - taken;
+        count(&ms->out_by[MS_WAY_RELAY], taken, bytes);
         return e;
 }
 

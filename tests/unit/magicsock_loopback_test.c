@@ -364,6 +364,40 @@ static void test_relay_only(void **state)
         assert_false(is_direct(0));
 }
 
+/* What the relay takes is a copy: of a burst, those packets are lost that there is no copy for, and no others. */
+static void test_relay_without_buffers(void **state)
+{
+        (void)state;
+        enum { BURST = 5, COPIES = 3 };
+        static uint8_t bytes[BURST][WG_LEN];
+        struct pkt view[BURST], *pkts[BURST], *hoard = NULL;
+        struct ms_traffic in[MS_WAYS], out[MS_WAYS];
+        make_both(true, false);
+        introduce(0, true);
+        introduce(1, true);
+        struct ms *ms = w.n[0].ms;
+        uint64_t lost = ms_drops(ms, MS_DROP_NO_PATH);
+        for (size_t i = 0; i < BURST; i++) {
+                bytes[i][0] = 4;
+                pkt_view(pkts[i] = &view[i], bytes[i], WG_LEN, 0, WG_LEN);
+        }
+        while (pkt_pool_free_count(w.pool) > COPIES) {
+                struct pkt *p = pkt_get(w.pool);
+                p->next = hoard;
+                hoard = p;
+        }
+        assert_int_equal(ms_send(ms, 3, pkts, BURST, loop_now(w.loop)), ERR_NONE);
+        for (struct pkt *p; (p = hoard) != NULL;) {
+                hoard = p->next;
+                pkt_release(w.pool, p);
+        }
+        WAIT_FOR(w.n[1].by_relay == COPIES, 2000);
+        ms_traffic(ms, in, out);
+        assert_int_equal(out[MS_WAY_RELAY].packets, COPIES);
+        assert_int_equal(out[MS_WAY_RELAY].bytes, COPIES * WG_LEN);
+        assert_int_equal(ms_drops(ms, MS_DROP_NO_PATH) - lost, BURST - COPIES);
+}
+
 static void test_down_and_removed(void **state)
 {
         (void)state;
@@ -437,6 +471,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_relay_then_direct, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_endpoints_by_call, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_relay_only, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_relay_without_buffers, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_down_and_removed, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_strangers, set_up, tear_down),
         };
