@@ -12,6 +12,8 @@ enum {
         OUT_BURSTS = 4,         /* ... bursts in one round */
         REJECTS_PER_S = 50,
 };
+/* So that gro_start() has room for all that one call of datapath_in() brings. */
+_Static_assert((int)MS_BATCH_MAX <= (int)GRO_ITEMS_MAX, "every packet may be an item of its own");
 
 /* To 100.100.100.100 or fd7a:115c:a1e0::53?  Every packet out is asked this. */
 static inline bool is_for_service(const uint8_t *p, size_t len)
