@@ -445,6 +445,7 @@ static void contradictions_are_refused(void **state)
                 {1, VNET_GSO_TCP4, 40, 100, 2995, 16},
                 {1, 3, 40, 100, 20, 16},               /* UFO */
                 {1, 0, 0, 0, 2990, 16},                /* a checksum behind the end */
+                {1, 0, 0, 0, 2990, 9},                 /* half of it */
                 {1, 0, 0, 0, 65535, 65535},
         };
         d[0] = 0x45;
@@ -452,13 +453,109 @@ static void contradictions_are_refused(void **state)
         d[32] = 0x50;
         for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
                 assert_int_not_equal(gso_begin(&g, &bad[i], d, sizeof(d)), ERR_NONE);
-        const struct vnet good = {1, VNET_GSO_TCP4, 40, 100, 20, 16};
+        const struct vnet good = {1, VNET_GSO_TCP4, 40, 100, 20, 16}, marked = {1, VNET_GSO_TCP4 | VNET_GSO_ECN, 40, 100, 20, 16};
+        assert_int_equal(gso_begin(&g, &marked, d, sizeof(d)), ERR_NONE);
         assert_int_equal(gso_begin(&g, &good, d, sizeof(d)), ERR_NONE);
         for (size_t len = 0; len <= 40; len++)   /* no payload, or half a header */
                 assert_int_not_equal(gso_begin(&g, &good, d, len), ERR_NONE);
         assert_int_equal(gso_begin(&g, &good, d, 41), ERR_NONE);
         d[32] = 0x40;                            /* a TCP header of 16 bytes */
         assert_int_equal(gso_begin(&g, &good, d, sizeof(d)), ERR_FORMAT);
+}
+
+/* ---- what is not joined, one difference at a time ---- */
+
+enum { PIECE = 100, PAIR = 2 };
+
+/* Neighbours of a flow, as like as they can be. */
+static void pair(unsigned version, uint8_t proto, uint8_t d[PAIR][200], size_t len[PAIR])
+{
+        for (size_t i = 0; i < PAIR; i++) {
+                size_t t = version == 4 ? 20 : 40;
+                memset(d[i], 7, 200);
+                d[i][0] = version == 4 ? 0x45 : 0x60;
+                d[i][version == 4 ? 9 : 6] = proto;
+                if (version == 4)
+                        put16(d[i] + 6, 0x4000);
+                d[i][t + 12] = 0x50;
+                d[i][t + 13] = 16;
+                put32(d[i] + t + 4, (uint32_t)i * PIECE);
+                len[i] = t + (proto == 6 ? 20 : 8) + PIECE;
+                settle(d[i], len[i]);
+        }
+}
+
+static bool joins(uint8_t d[PAIR][200], const size_t len[PAIR])
+{
+        static struct gro g;
+        struct pkt p[PAIR];
+        gro_clear(&g);
+        g.tcp = g.udp = true;
+        for (size_t i = 0; i < PAIR; i++)
+                pkt_view(&p[i], d[i], len[i], 0, len[i]);
+        assert_false(gro_append(&g, &p[0]));
+        assert_true(gro_start(&g, &p[0]));
+        return gro_append(&g, &p[1]);
+}
+
+static void one_difference_is_enough(void **state)
+{
+        (void)state;
+        static const struct {
+                unsigned version;
+                uint8_t proto, at, flip;
+                bool both;       /* of both packets */
+                bool unsettled;  /* the checksums stay as they were */
+        } c[] = {
+                {4, 6, 1, 3, false, false},       /* congestion experienced */
+                {4, 6, 10, 1, false, true},       /* the IP header's own checksum */
+                {4, 6, 6, 0x20, true, false},     /* first fragments */
+                {4, 17, 7, 1, true, false},       /* later ones */
+                {4, 6, 36, 1, false, true},       /* a wrong checksum, which the whole would hide */
+                {6, 6, 1, 0x30, false, false},    /* congestion experienced */
+                {6, 17, 3, 1, false, false},      /* another flow label */
+                {6, 17, 46, 1, false, true},
+        };
+        uint8_t d[PAIR][200];
+        size_t len[PAIR];
+        for (unsigned k = 0; k < 4; k++) {
+                pair(k % 2 ? 4 : 6, k / 2 ? 6 : 17, d, len);
+                assert_true(joins(d, len));
+        }
+        for (size_t i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+                pair(c[i].version, c[i].proto, d, len);
+                for (size_t k = c[i].both ? 0 : 1; k < PAIR; k++) {
+                        d[k][c[i].at] ^= c[i].flip;
+                        if (!c[i].unsettled)
+                                settle(d[k], len[k]);
+                }
+                if (joins(d, len))
+                        fail_msg("case %zu was joined", i);
+        }
+        /* UDP that ends before its packet does, right by its checksum. */
+        pair(4, 17, d, len);
+        put16(d[1] + 24, get16(d[1] + 24) - 1);
+        put16(d[1] + 40, get16(d[1] + 40) + 1);
+        assert_false(joins(d, len));
+}
+
+static void an_item_has_so_many_pieces(void **state)
+{
+        (void)state;
+        static struct gro g = {.udp = true};
+        static struct pkt p[GRO_PIECES_MAX + 1];
+        uint8_t d[PAIR][200], head[GRO_HEAD_MAX];
+        size_t len[PAIR];
+        struct iovec iov[GRO_IOV_MAX];
+        struct vnet v;
+        pair(4, 17, d, len);
+        for (size_t i = 0; i <= GRO_PIECES_MAX; i++) {
+                pkt_view(&p[i], d[0], len[0], 0, len[0]);
+                bool joined = gro_append(&g, &p[i]);
+                assert_int_equal(joined, i > 0 && i < GRO_PIECES_MAX);
+                assert_true(joined || gro_start(&g, &p[i]));
+        }
+        assert_int_equal(gro_vector(&g.item[0], &v, head, iov), GRO_IOV_MAX);
 }
 
 static void joining_stops_when_all_items_are_taken(void **state)
@@ -479,6 +576,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(random_super_packets_are_what_the_oracle_says),
                 cmocka_unit_test(contradictions_are_refused),
+                cmocka_unit_test(one_difference_is_enough),
+                cmocka_unit_test(an_item_has_so_many_pieces),
                 cmocka_unit_test(joining_stops_when_all_items_are_taken),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
