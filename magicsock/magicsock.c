@@ -8,7 +8,8 @@
 #include "magicsock/classify.h"
 #include "magicsock/internal.h"
 
-_Static_assert((int)SOCK_VIEWS_MAX <= (int)MS_BATCH_MAX && (int)MS_RELAYED_MAX <= (int)MS_BATCH_MAX, "one call of on_wg takes them");
+_Static_assert((int)SOCK_VIEWS_MAX <= (int)MS_BATCH_MAX && (int)MS_RELAYED_MAX <= (int)MS_BATCH_MAX,
+               "one call of on_wg takes them");
 
 /* ---- small questions ---- */
 
