@@ -280,6 +280,31 @@ static void test_staging_keeps_the_newest(void **state)
         net_done(&n);
 }
 
+/* What waits for a session outlives the buffer that it was lent in. */
+static void test_staging_copies_what_is_lent(void **state)
+{
+        struct net n;
+        (void)state;
+        net_init(&n);
+        uint8_t lent[200];
+        struct pkt view, *pkts[1] = {&view};
+        for (uint32_t id = 1; id <= 3; id++) {
+                struct pkt *p = net_packet(&n, 0, id, 100);
+                pkt_view(&view, lent, sizeof(lent), 16, p->len);
+                memcpy(pkt_data(&view), pkt_cdata(p), p->len);
+                pkt_release(n.pool, p);
+                assert_int_equal(wg_seal(n.node[0].wg, 3, pkts, 1, n.now), 0);
+                memset(lent, 0xee, sizeof(lent));
+                memset(&view, 0, sizeof(view));
+        }
+        net_settle(&n, 0);
+        net_run_ms(&n, 100);
+        assert_int_equal(n.node[1].delivered, 3);
+        assert_int_equal(n.node[1].last_id, 3);
+        assert_int_equal(n.node[1].out_of_order, 0);
+        net_done(&n);
+}
+
 /* Peers that never answer cannot eat the pool. */
 static void test_staging_leaves_half_the_pool(void **state)
 {
@@ -391,6 +416,7 @@ int main(void)
                 cmocka_unit_test(test_peer_restarts),
                 cmocka_unit_test(test_told_that_the_peer_restarted),
                 cmocka_unit_test(test_staging_keeps_the_newest),
+                cmocka_unit_test(test_staging_copies_what_is_lent),
                 cmocka_unit_test(test_staging_leaves_half_the_pool),
                 cmocka_unit_test(test_burst),
                 cmocka_unit_test(test_persistent),
