@@ -195,6 +195,30 @@ static void test_refusals_are_told_and_bounded(void **state)
         let_go();
 }
 
+/* Let in, each reaches the host once, in order; and is counted once. */
+static void test_each_is_delivered_once(void **state)
+{
+        (void)state;
+        static const uint8_t protos[] = {PROTO_UDP};
+        struct filter_range all = {ip_v4(0, 0, 0, 0), ip_v4(255, 255, 255, 255)};
+        struct filter_ports to = {all, 0, 65535};
+        struct filter_allow allow = {&all, 1, &to, 1, protos, 1};
+        struct prefix us = prefix_of(ip_v4(10, 0, 0, 1));
+        w.dp.filter = filter_new(&allow, 1, &us, 1, false);
+        w.dp.flows = filter_state_new();
+        connect_both();
+        struct gso got;
+        for (uint16_t i = 1; i <= 5; i++)
+                peer_sends(udp_packet("10.0.0.2", i, "10.0.0.1", 80));
+        for (uint16_t i = 1; i <= 5; i++) {
+                assert_true(tun_next(w.theirs, &got));
+                assert_int_equal(load_be16(got.data + 20), i);
+        }
+        assert_false(tun_next(w.theirs, &got));
+        assert_int_equal(w.dp.in_verdicts[FILTER_ACCEPT], 5);
+        let_go();
+}
+
 static void test_messages_are_taken(void **state)
 {
         (void)state;
@@ -267,6 +291,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_cookie_reply_is_not_the_peer, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refusals_are_told_and_bounded, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_each_is_delivered_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_messages_are_taken, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_pings_are_answered_to_us, setup, teardown),
         };
