@@ -142,6 +142,7 @@ void ms_peer_remove(struct ms *ms, uint32_t slot, mono_t now)
         ms_settle(ms, s, now);
         unchain_disco(ms, s);
         keymap_remove(&ms->by_key, s->key.b);
+        ms->drops[MS_DROP_DISCO_RATE] += s->peer.limited;
         ms->slots[slot] = NULL;
         ms->peer_count--;
         free_slot(s);

@@ -91,7 +91,7 @@ static int tear_down(void **state)
 static void check_more(enum ms_drop why, uint64_t n)
 {
         t.want[why] += n;
-        for (int i = 0; i < MS_DROP_COUNT; i++)
+        for (unsigned i = 0; i < MS_DROP_COUNT; i++)
                 assert_int_equal(ms_drops(t.ms, i), t.want[i]);
 }
 
@@ -141,11 +141,11 @@ static void disco_in(const struct key_private *from, const uint8_t *inner, size_
 static void test_names(void **state)
 {
         (void)state;
-        for (int i = 0; i < MS_DROP_COUNT; i++) {
-                assert_non_null(ms_drop_str(i));
-                assert_true(ms_drop_str(i)[0] != '\0' && strcmp(ms_drop_str(i), "?") != 0);
-                for (int k = 0; k < i; k++)
-                        assert_string_not_equal(ms_drop_str(i), ms_drop_str(k));
+        for (unsigned i = 0; i < MS_DROP_COUNT; i++) {
+                assert_non_null(ms_drop_str((enum ms_drop)i));
+                assert_true(ms_drop_str((enum ms_drop)i)[0] != '\0' && strcmp(ms_drop_str((enum ms_drop)i), "?") != 0);
+                for (unsigned k = 0; k < i; k++)
+                        assert_string_not_equal(ms_drop_str((enum ms_drop)i), ms_drop_str((enum ms_drop)k));
         }
         assert_string_equal(ms_drop_str(MS_DROP_COUNT), "?");
         assert_string_equal(ms_drop_str(MS_DROP_COUNT + 1000), "?");
@@ -223,6 +223,8 @@ static void test_disco_rate(void **state)
                 }
                 check_more(MS_DROP_DISCO_RATE, PINGS - PINGS_TAKEN);
         }
+        ms_peer_remove(t.ms, OTHER, mono_now());
+        check_more(MS_DROP_DISCO_RATE, 0);   /* what was counted stays counted */
 }
 
 static void check_way(const struct ms_traffic got[MS_WAYS], enum ms_way way, uint64_t packets, uint64_t bytes)
