@@ -499,11 +499,12 @@ static void open_group(const uint32_t key[8], struct aead_op *const *ops, size_t
         crypto_wipe(pass.stream, sizeof(pass.stream));
 }
 
-/* What the compiler put aside on the stack when it ran out of registers: key stream, keys of packets. */
-__attribute__((noinline)) static void wipe_frames(void)
+/* Key stream and keys of packets that are left in registers, and on the stack where the compiler ran out of them. */
+__attribute__((noinline, target("avx2"))) static void wipe_frames(void)
 {
         uint8_t below[FRAMES];
         crypto_wipe(below, sizeof(below));
+        _mm256_zeroall();
 }
 
 __attribute__((noinline)) static void seal_all(const uint8_t key[AEAD_KEY_LEN], struct aead_op *ops, size_t n)

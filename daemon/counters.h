@@ -22,6 +22,7 @@ struct counters {
         struct tun_counters tun;                        /* zero without a TUN device */
         uint64_t no_peer;                               /* nobody has that destination */
         uint64_t service_dropped;                       /* to the service addresses, the queue was full */
+        uint64_t service_refused;                       /* from them, the queue was full (counted by the control thread) */
         uint64_t rejects_sent, rejects_heard;           /* refused TCP connections, said and heard */
         uint64_t handshakes;
         uint64_t packets_free, peers;                   /* now */

@@ -35,6 +35,7 @@ struct engine {
         struct pktring *to_service, *from_service;   /* as the data thread sees them */
         struct watch from_watch, service_watch;
         struct timer service_wake;   /* packets of one round share one wake-up */
+        uint64_t service_refused;
         struct data *data;
         pthread_t thread;
         struct slots *slots;
@@ -153,6 +154,8 @@ static void on_message(struct engine *e, struct dp_msg *m)
                 break;
         case DP_COUNTERS_REPLY:
                 r = request_take(e, m->id);
+                if (m->ptr != NULL)
+                        ((struct counters *)m->ptr)->service_refused = e->service_refused;
                 if (r != NULL)
                         reply_counters(r, m->ptr);
                 break;
@@ -222,7 +225,9 @@ bool engine_service_send(struct engine *e, const uint8_t *pkt, size_t len)
 {
         if (!timer_is_armed(&e->service_wake))
                 loop_timer_in(e->loop, &e->service_wake, 0);
-        return pktring_push(e->from_service, pkt, len);
+        bool taken = pktring_push(e->from_service, pkt, len);
+        e->service_refused += !taken;
+        return taken;
 }
 
 static void on_service_wake(struct timer *t, mono_t now)

@@ -128,6 +128,8 @@ void metrics_debug(const struct counters *c, struct buf *out)
         plain(out, "tun_write_dropped_total", "counter", "Units that the kernel did not take", c->tun.write_dropped);
         plain(out, "service_dropped_packets_total", "counter", "Packets to the service addresses beyond the queue",
                 c->service_dropped);
+        plain(out, "service_refused_packets_total", "counter", "Packets from the service addresses beyond the queue",
+                c->service_refused);
         plain(out, "reject_sent_total", "counter", "Peers told that their connection is refused", c->rejects_sent);
         plain(out, "reject_received_total", "counter", "Connections of ours that a peer refused", c->rejects_heard);
         plain(out, "packet_buffers_free", "gauge", "Packet buffers not in use", c->packets_free);

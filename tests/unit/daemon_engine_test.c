@@ -17,6 +17,7 @@ struct fixture {
         struct tun *ours, *theirs;
         struct engine *engine;
         int statuses, pings, netchecks, counters;
+        uint64_t refused;
         uint64_t packets_free;
         size_t rows;
         char error[128];
@@ -68,6 +69,7 @@ static void on_counters(void *arg, const struct counters *c)
         struct fixture *f = arg;
         f->counters++;
         f->packets_free = c->packets_free;
+        f->refused = c->service_refused;
 }
 
 static void on_status(void *arg, const struct engine_status *st)
@@ -169,6 +171,19 @@ static void answers_wait_for_room(void **state)
         wait_for(f, &f->statuses, 2 * DP_RING);
 }
 
+static void packets_beyond_the_queue_are_refused_and_counted(void **state)
+{
+        struct fixture *f = *state;
+        static const uint8_t pkt[1000];
+        uint64_t refused = 0;
+        for (int i = 0; i < 2 * DP_SERVICE_BYTES / 1000; i++)   /* the other thread is woken by the loop, which rests */
+                refused += !engine_service_send(f->engine, pkt, sizeof(pkt));
+        assert_true(refused > 200 && refused < 400);
+        engine_counters(f->engine, on_counters, f);
+        wait_for(f, &f->counters, 1);
+        assert_int_equal(f->refused, refused);
+}
+
 static void what_is_pending_is_answered_at_the_end(void **state)
 {
         struct fixture *f = *state;
@@ -207,6 +222,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(peers_come_and_go, setup, teardown),
                 cmocka_unit_test_setup_teardown(every_request_is_answered_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(answers_wait_for_room, setup, teardown),
+                cmocka_unit_test_setup_teardown(packets_beyond_the_queue_are_refused_and_counted, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_deleted_interface_is_told_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_pending_is_answered_at_the_end, setup, teardown),
         };

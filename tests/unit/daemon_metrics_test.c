@@ -21,7 +21,7 @@ static long long value_of(const char *text, const char *name)
 /* A number of its own for each count. */
 static struct counters distinct(void)
 {
-        struct counters c = {.no_peer = 3, .service_dropped = 5, .rejects_sent = 7, .rejects_heard = 11, .handshakes = 13,
+        struct counters c = {.no_peer = 3, .service_dropped = 5, .service_refused = 6, .rejects_sent = 7, .rejects_heard = 11, .handshakes = 13,
                 .packets_free = 17, .peers = 19, .home_region = 901,
                 .relay = {.sent = 100001, .received = 100002, .dropped_queue = 100003, .dropped_large = 100004,
                         .dropped_pool = 100005, .dropped_rate = 100006},
@@ -130,6 +130,7 @@ static void test_debug_is_complete(void **state)
         assert_int_equal(value_of(out.data, "path_dropped_packets_total{reason=\"no_path\"}"), 600000 + MS_DROP_NO_PATH);
         assert_int_equal(value_of(out.data, "route_no_peer_packets_total"), 3);
         assert_int_equal(value_of(out.data, "service_dropped_packets_total"), 5);
+        assert_int_equal(value_of(out.data, "service_refused_packets_total"), 6);
         assert_int_equal(value_of(out.data, "reject_sent_total"), 7);
         assert_int_equal(value_of(out.data, "reject_received_total"), 11);
         assert_int_equal(value_of(out.data, "wireguard_handshake_messages_total"), 13);
