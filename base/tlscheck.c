@@ -1,5 +1,6 @@
 #include "base/tlscheck.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,22 @@ bool tls_check_init(struct tls_check *c, const char *host, const char *cert_name
                 memcpy(c->pin, hex, TLS_PIN_HEX + 1);
         }
         return true;
+}
+
+static bool is_hashed_name(const char *name)
+{
+        return strspn(name, "0123456789abcdef") == 8 && strcmp(name + 8, ".0") == 0;
+}
+
+bool tls_folder_is_hashed(const char *dir)
+{
+        DIR *d = opendir(dir);
+        bool found = false;
+        for (struct dirent *e; d != NULL && !found && (e = readdir(d)) != NULL;)
+                found = is_hashed_name(e->d_name);
+        if (d != NULL)
+                closedir(d);
+        return found;
 }
 
 static void forget_certs(struct tls_check *c)
@@ -116,6 +133,28 @@ static const char *pin_refusal(const struct tls_check *c, X509 *leaf, STACK_OF(X
         return NULL;
 }
 
+static bool is_unknown_issuer(int error)
+{
+        return error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY || error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT ||
+               error == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT || error == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
+               error == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
+}
+
+/* The same question to those of the bundle, which are in memory for as long as it takes. */
+static const char *bundle_refusal(const char *bundle, X509_STORE_CTX *first)
+{
+        const char *why = "the file of trusted certificates cannot be read";
+        X509_STORE *trusted = X509_STORE_new();
+        X509_STORE_CTX *again = X509_STORE_CTX_new();
+        if (trusted != NULL && again != NULL && X509_STORE_load_file(trusted, bundle) == 1 &&
+            X509_STORE_CTX_init(again, trusted, X509_STORE_CTX_get0_cert(first), X509_STORE_CTX_get0_untrusted(first)) == 1 &&
+            X509_VERIFY_PARAM_set1(X509_STORE_CTX_get0_param(again), X509_STORE_CTX_get0_param(first)) == 1)
+                why = X509_verify_cert(again) == 1 ? NULL : X509_verify_cert_error_string(X509_STORE_CTX_get_error(again));
+        X509_STORE_CTX_free(again);
+        X509_STORE_free(trusted);
+        return why;
+}
+
 static const char *chain_refusal(const struct tls_check *c, X509_STORE_CTX *store)
 {
         if (c->mode == TLS_CHECK_NAME) {
@@ -127,7 +166,9 @@ static const char *chain_refusal(const struct tls_check *c, X509_STORE_CTX *stor
         }
         if (X509_verify_cert(store) == 1)
                 return NULL;
-        return X509_verify_cert_error_string(X509_STORE_CTX_get_error(store));
+        int error = X509_STORE_CTX_get_error(store);
+        return c->bundle != NULL && is_unknown_issuer(error) ? bundle_refusal(c->bundle, store)
+                                                             : X509_verify_cert_error_string(error);
 }
 
 /* Stands in for the library's own verification; 1 accepts. */

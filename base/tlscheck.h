@@ -24,6 +24,8 @@ struct tls_check {
         char host[256];
         char name[256];                  /* TLS_CHECK_NAME: the other name */
         char pin[TLS_PIN_HEX + 1];
+        const char *bundle;              /* borrowed: a file of certificates to trust as well, read when those that the
+                                          * connection has are not enough; NULL: none */
         const char *refused;             /* why, static text; NULL: nothing was refused */
         uint8_t *der[TLS_CERTS_MAX];     /* what the peer presented, leaf first; owned */
         size_t der_len[TLS_CERTS_MAX];
@@ -32,6 +34,8 @@ struct tls_check {
 
 /* cert_name may be NULL.  False: a name too long or a malformed pin; c then refuses everything. */
 bool tls_check_init(struct tls_check *c, const char *host, const char *cert_name, bool insecure);
+/* Certificates lie there under the hashes of their names, as c_rehash puts them, so that one is found without reading all. */
+bool tls_folder_is_hashed(const char *dir);
 void tls_check_done(struct tls_check *c);
 /* Makes the handshake of a connection of ctx ask c, which must outlive it; there is no second one. */
 void tls_check_install(struct tls_check *c, struct ssl_ctx_st *ctx);

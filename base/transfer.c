@@ -512,17 +512,29 @@ static bool set_proxy(struct transfer *t, const struct transfer_target *to, bool
         return true;
 }
 
-/* libcurl leaves these two to its command line tool. */
+/* libcurl leaves the environment to its command line tool. */
+static const char *ca_place(const char *variable, const char *usual)
+{
+        const char *set = getenv(variable);
+        return set != NULL && set[0] != '\0' ? set : usual;
+}
+
+static bool set_no_ca(struct transfer *t)
+{
+        return curl_easy_setopt(t->easy, CURLOPT_CAINFO, NULL) == CURLE_OK &&
+               curl_easy_setopt(t->easy, CURLOPT_CAPATH, NULL) == CURLE_OK;
+}
+
+/* In a folder made by c_rehash one certificate can be looked up; a megabyte for each connection is not read then. */
 static bool set_ca(struct transfer *t)
 {
-        const char *file = getenv("SSL_CERT_FILE");
-        const char *dir = getenv("SSL_CERT_DIR");
-        bool ok = true;
-        if (file != NULL && file[0] != '\0')
-                ok = curl_easy_setopt(t->easy, CURLOPT_CAINFO, file) == CURLE_OK;
-        if (ok && dir != NULL && dir[0] != '\0')
-                ok = curl_easy_setopt(t->easy, CURLOPT_CAPATH, dir) == CURLE_OK;
-        return ok;
+        const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
+        const char *file = ca_place("SSL_CERT_FILE", v->cainfo), *dir = ca_place("SSL_CERT_DIR", v->capath);
+        if (dir == NULL || !tls_folder_is_hashed(dir))
+                return file == NULL || curl_easy_setopt(t->easy, CURLOPT_CAINFO, file) == CURLE_OK;
+        t->tls.bundle = file;
+        return curl_easy_setopt(t->easy, CURLOPT_CAINFO, NULL) == CURLE_OK &&
+               curl_easy_setopt(t->easy, CURLOPT_CAPATH, dir) == CURLE_OK;
 }
 
 /* All but the check of the plain host name is in tlscheck, which is asked in every mode. */
@@ -537,7 +549,7 @@ static bool set_tls(struct transfer *t)
         /* A resumed session would bring no certificate to look at. */
         ok = ok && curl_easy_setopt(e, CURLOPT_SSL_SESSIONID_CACHE, 0L) == CURLE_OK;
         ok = ok && curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
-        return ok && set_ca(t);
+        return ok && (chain ? set_ca(t) : set_no_ca(t));
 }
 
 static bool set_common(struct transfer *t, const struct transfer_target *to, const struct dial_opts *opts)

@@ -1,4 +1,5 @@
 /* Which certificate of a server is good: names, chains, pins, validity. */
+#include "base/tlscheck.h"
 #include "tests/unit/base_dial_client.h"
 
 struct trust_case {
@@ -141,6 +142,44 @@ static void test_pin_impersonated(void **state)
         }
 }
 
+/* A certificate that the hashed folder has, and one that only the file has. */
+static void test_hashed_folder(void **state)
+{
+        (void)state;
+        for (int found = 0; found < 3; found++) {
+                struct client *c;
+                struct server s = {0};
+                char ca[64] = "", dir[] = "/tmp/base_tlscheck_test.XXXXXX", link[96];
+                assert_int_equal(setup((void **)&c), 0);
+                c->manual = true;
+                server_use_tls(&s, "IP:127.0.0.1", -60, 3600, true);
+                assert_non_null(mkdtemp(dir));
+                assert_false(tls_folder_is_hashed(dir));
+                write_ca(&s, ca);
+                snprintf(link, sizeof(link), "%s/%08lx.0", dir, X509_NAME_hash_ex(X509_get_subject_name(s.cert), NULL, NULL, NULL));
+                assert_int_equal(symlink(found == 1 ? ca : "/dev/null", link), 0);
+                assert_true(tls_folder_is_hashed(dir));
+                setenv("SSL_CERT_DIR", dir, 1);
+                if (found != 2)
+                        setenv("SSL_CERT_FILE", found == 1 ? "/dev/null" : "/nowhere", 1);
+                server_start(&s, 1, serve_until_close);
+                struct dial_opts opts = loopback(s.port, DIAL_TLS);
+                dial(c, &opts);
+                run_while(c, connecting);
+                assert_int_equal(c->connected, found > 0);
+                if (found == 0)
+                        assert_non_null(strstr(stream_error(c->stream), "file of trusted certificates cannot be read"));
+                teardown((void **)&c);
+                server_stop(&s);
+                unlink(ca);
+                unlink(link);
+                rmdir(dir);
+                assert_false(tls_folder_is_hashed(dir));
+                unsetenv("SSL_CERT_FILE");
+                unsetenv("SSL_CERT_DIR");
+        }
+}
+
 static void test_peer_certificates(void **state)
 {
         struct client *c = *state;
@@ -172,6 +211,7 @@ int main(void)
         forget_environment();
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_trust),
+                cmocka_unit_test(test_hashed_folder),
                 cmocka_unit_test_setup_teardown(test_pin_impersonated, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_peer_certificates, setup, teardown),
         };
