@@ -30,6 +30,8 @@ enum err crypto_init(void)
                 return ERR_NONE;
         if (sodium_init() < 0)
                 return ERR_IO;
+        /* Nobody reads its words: what TLS has to say are those of libssl. */
+        (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL);
         blake2s_md = EVP_MD_fetch(NULL, "BLAKE2S-256", NULL);
         blake2s_keyed = EVP_MAC_fetch(NULL, "BLAKE2SMAC", NULL);
         if (blake2s_md == NULL || blake2s_keyed == NULL)

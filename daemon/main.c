@@ -1,5 +1,6 @@
 /* tailscaled: start-up in order of dependency, teardown in reverse. */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,6 +81,18 @@ static void want_descriptors(void)
                 return;
         r.rlim_cur = r.rlim_max < WANTED ? r.rlim_max : WANTED;
         (void)setrlimit(RLIMIT_NOFILE, &r);
+}
+
+/* Locked memory is given back by unmapping alone: what is large and short-lived must not leave holes in the heap, nor
+ * each thread have a heap of its own.  The data thread allocates for no packet, so it does not wait for the other. */
+static void keep_heap_small(void)
+{
+#ifdef M_ARENA_MAX
+        (void)mallopt(M_ARENA_MAX, 1);
+        (void)mallopt(M_MMAP_THRESHOLD, 8 * 1024);
+        (void)mallopt(M_TRIM_THRESHOLD, 16 * 1024);
+        (void)mallopt(M_TOP_PAD, 4 * 1024);
+#endif
 }
 
 static void stop(struct daemon *d)
@@ -416,6 +429,7 @@ int main(int argc, char **argv)
         static struct daemon d = {.signals.fd = -1};
         const char *why = NULL;
         int code = 1;
+        keep_heap_small();
         if (options_parse(argc, argv, env_of, geteuid() == 0, &d.opt, &why, &code) != ERR_NONE) {
                 fprintf(stderr, "tailscaled: %s\n", why);
                 if (code == 2)

@@ -133,7 +133,7 @@ void osdns_free(struct osdns *o)
 void osdns_set(struct osdns *o, const struct osdns_config *c)
 {
         o->next.has_config = true;
-        o->next.config = *c;
+        osdns_config_copy(&o->next.config, c);
         o->waiting = true;
         ask(o);
 }

@@ -88,6 +88,28 @@ bool osdns_config_is_empty(const struct osdns_config *c)
         return c->server_count == 0 && c->search.count == 0;
 }
 
+void osdns_config_clear(struct osdns_config *c)
+{
+        c->server_count = 0;
+        c->search.count = c->search.len = 0;
+        c->match.count = c->match.len = 0;
+}
+
+static void names_copy(struct osdns_names *dst, const struct osdns_names *src)
+{
+        dst->count = src->count;
+        dst->len = src->len;
+        memcpy(dst->text, src->text, src->len);
+}
+
+void osdns_config_copy(struct osdns_config *dst, const struct osdns_config *src)
+{
+        dst->server_count = src->server_count;
+        memcpy(dst->servers, src->servers, sizeof(dst->servers));
+        names_copy(&dst->search, &src->search);
+        names_copy(&dst->match, &src->match);
+}
+
 static bool names_eq(const struct osdns_names *a, const struct osdns_names *b)
 {
         return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;

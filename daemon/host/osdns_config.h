@@ -13,7 +13,7 @@
 #include "base/addr.h"
 #include "base/err.h"
 
-enum { OSDNS_SERVERS_MAX = 8, OSDNS_NAMES_BYTES = 16384, OSDNS_NAME_MAX = 253 };
+enum { OSDNS_SERVERS_MAX = 8, OSDNS_NAMES_BYTES = 6144, OSDNS_NAME_MAX = 253 };
 
 struct osdns_names {
         uint16_t count;
@@ -37,4 +37,7 @@ bool osdns_names_has(const struct osdns_names *n, const char *name);
 ERR_CHECK enum err osdns_add_server(struct osdns_config *c, struct ip ip); /* ERR_FULL */
 /* Nothing to tell the host: what was there before counts. */
 bool osdns_config_is_empty(const struct osdns_config *c);
+void osdns_config_clear(struct osdns_config *c);
+/* Only what is in use is written, so that memory for names that are not there is never touched. */
+void osdns_config_copy(struct osdns_config *dst, const struct osdns_config *src);
 bool osdns_config_eq(const struct osdns_config *a, const struct osdns_config *b);

@@ -36,7 +36,7 @@ struct worker {
         struct dnsmasq_setup dnsmasq;
         enum osdns_mode mode;
         enum resolvconf_kind resolvconf;
-        struct osdns_request request; /* the newest; its config is what is wanted */
+        struct osdns_config wanted;
         bool placed;                  /* something of ours may be in place, by `mode` */
         bool reset;                   /* what was placed may be lost without a trace */
         struct osdns_config applied;
@@ -55,7 +55,7 @@ static void look_in(struct worker *w, int64_t ms)
 
 static enum err place(struct worker *w, char why[OSDNS_TROUBLE_MAX])
 {
-        const struct osdns_config *c = &w->request.config;
+        const struct osdns_config *c = &w->wanted;
         int ifindex;
         switch (w->mode) {
         case OSDNS_MODE_RESOLVED:
@@ -188,7 +188,7 @@ static void read_base(struct worker *w)
                 e = resolvconf_base(w->resolvconf, &base);
         if (e == ERR_NONE) {
                 w->report.has_base = true;
-                w->report.base = base.config;
+                osdns_config_copy(&w->report.base, &base.config);
         } else if (e != ERR_UNSUPPORTED) {   /* what was known still counts */
                 log_warn("DNS: what this host uses without us cannot be read: %s", err_str(e));
                 look_in(w, RETRY_MAX_MS);
@@ -232,7 +232,7 @@ static void enter_mode(struct worker *w, enum osdns_mode m)
         log_info("DNS of this host: %s", osdns_mode_str(m));
         w->mode = m;
         w->report.has_base = false;
-        memset(&w->report.base, 0, sizeof(w->report.base));
+        osdns_config_clear(&w->report.base);
         w->limit = no_turn_used;
 }
 
@@ -257,11 +257,11 @@ static void apply(struct worker *w)
 {
         char why[OSDNS_TROUBLE_MAX] = "";
         trouble(w, w->note != NULL ? w->note : "");
-        if (osdns_config_is_empty(&w->request.config)) {
+        if (osdns_config_is_empty(&w->wanted)) {
                 leave(w);
                 return;
         }
-        bool same = w->placed && osdns_config_eq(&w->applied, &w->request.config), calm = may_put_back(w);
+        bool same = w->placed && osdns_config_eq(&w->applied, &w->wanted), calm = may_put_back(w);
         if (same && is_intact(w))
                 return;
         bool by_bus = w->mode == OSDNS_MODE_RESOLVED || w->mode == OSDNS_MODE_NM;   /* reset, not overwritten */
@@ -275,7 +275,7 @@ static void apply(struct worker *w)
         if (e == ERR_NONE) {
                 w->placed = true;
                 w->reset = false;
-                w->applied = w->request.config;
+                osdns_config_copy(&w->applied, &w->wanted);
                 w->retry_ms = RETRY_FIRST_MS;
                 return;
         }
@@ -284,14 +284,22 @@ static void apply(struct worker *w)
         w->retry_ms = w->retry_ms * 2 < RETRY_MAX_MS ? w->retry_ms * 2 : RETRY_MAX_MS;
 }
 
+static bool is_news(const struct osdns_report *r, const struct osdns_report *sent)
+{
+        return r->mode != sent->mode || r->has_base != sent->has_base || !osdns_config_eq(&r->base, &sent->base) ||
+               strcmp(r->trouble, sent->trouble) != 0;
+}
+
 static void send_report(struct worker *w, uint32_t seq)
 {
-        w->report.seq = w->sent.seq;
-        if (seq == 0 && memcmp(&w->report, &w->sent, sizeof(w->report)) == 0)
+        if (seq == 0 && !is_news(&w->report, &w->sent))
                 return;
         if (strcmp(w->report.trouble, w->sent.trouble) != 0 && w->report.trouble[0] != '\0')
                 log_warn("DNS: %s", w->report.trouble);
-        w->sent = w->report;
+        w->sent.mode = w->report.mode;
+        w->sent.has_base = w->report.has_base;
+        osdns_config_copy(&w->sent.base, &w->report.base);
+        memcpy(w->sent.trouble, w->report.trouble, sizeof(w->sent.trouble));
         w->report.seq = seq;
         (void)send(w->socket.fd, &w->report, sizeof(w->report), MSG_NOSIGNAL);
 }
@@ -351,7 +359,7 @@ static void on_request(struct watch *watch, unsigned events, mono_t now)
                 return;
         }
         if (r.has_config)
-                w->request = r;
+                osdns_config_copy(&w->wanted, &r.config);
         w->retry_ms = RETRY_FIRST_MS;
         look_and_do(w, r.seq);
 }

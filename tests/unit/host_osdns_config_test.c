@@ -94,12 +94,34 @@ static void configs_compare(void **state)
         assert_false(ip_is_service(ip_v4(100, 100, 100, 101)));
 }
 
+static void a_copy_is_equal_and_a_cleared_one_empty(void **state)
+{
+        static struct osdns_config a, b;
+        (void)state;
+        memset(&b, 0xff, sizeof(b));
+        assert_int_equal(osdns_add_server(&a, ip_v4(192, 0, 2, 1)), ERR_NONE);
+        assert_int_equal(osdns_names_add(&a.search, "one.example"), ERR_NONE);
+        assert_int_equal(osdns_names_add(&a.search, "two.example"), ERR_NONE);
+        assert_int_equal(osdns_names_add(&a.match, "three.example"), ERR_NONE);
+        osdns_config_copy(&b, &a);
+        assert_true(osdns_config_eq(&a, &b));
+        assert_int_equal(b.search.count, 2);
+        assert_string_equal(osdns_names_next(&b.match, NULL), "three.example");
+        assert_null(osdns_names_next(&b.match, osdns_names_next(&b.match, NULL)));
+        assert_int_equal((uint8_t)b.search.text[a.search.len], 0xff);   /* not touched */
+        osdns_config_clear(&b);
+        assert_true(osdns_config_is_empty(&b));
+        assert_null(osdns_names_next(&b.search, NULL));
+        assert_null(osdns_names_next(&b.match, NULL));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(names_are_cleaned),
                 cmocka_unit_test(names_have_a_bound),
                 cmocka_unit_test(configs_compare),
+                cmocka_unit_test(a_copy_is_equal_and_a_cleared_one_empty),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
