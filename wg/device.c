@@ -102,13 +102,37 @@ static size_t seal(struct wg *wg, struct wg_peer *p, struct pkt **pkts, size_t n
         return done;
 }
 
+static void drop_oldest_staged(struct wg *wg, struct wg_peer *p)
+{
+        pkt_release(wg->pool, pkt_queue_pop(&p->staged));
+        wg->staged_total--;
+        wg->drops[WG_DROP_STAGED_FULL]++;
+}
+
+/* Whoever stages waits for something, and so has a deadline.  NULL: nobody stages. */
+static struct wg_peer *fullest(const struct wg *wg)
+{
+        struct wg_peer *most = NULL;
+        for (size_t i = 0; i < wg->heap_count; i++)
+                if (wg->heap[i]->staged.count > (most != NULL ? most->staged.count : 0))
+                        most = wg->heap[i];
+        return most;
+}
+
+/* Who has some gives up his own; the first packet for another peer finds room, whoever came before. */
+static struct wg_peer *who_gives_way(const struct wg *wg, struct wg_peer *p)
+{
+        bool full = wg->staged_total >= wg->staged_limit;
+        if (p->staged.count > 0)
+                return full || p->staged.count >= WG_STAGED_MAX ? p : NULL;
+        return full ? fullest(wg) : NULL;
+}
+
 static void stage(struct wg *wg, struct wg_peer *p, struct pkt *pkt)
 {
-        if (p->staged.count >= WG_STAGED_MAX || (wg->staged_total >= wg->staged_limit && p->staged.count > 0)) {
-                pkt_release(wg->pool, pkt_queue_pop(&p->staged));
-                wg->staged_total--;
-                wg->drops[WG_DROP_STAGED_FULL]++;
-        }
+        struct wg_peer *from = who_gives_way(wg, p);
+        if (from != NULL)
+                drop_oldest_staged(wg, from);
         if (wg->staged_total >= wg->staged_limit) {
                 pkt_release(wg->pool, pkt);
                 wg->drops[WG_DROP_STAGED_FULL]++;

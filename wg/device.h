@@ -29,7 +29,9 @@ struct wg;
 #define WG_NO_PEER UINT32_MAX
 
 enum {
-        WG_STAGED_MAX = 128,   /* packets a peer keeps while its handshake runs; the oldest goes first */
+        /* Packets a peer keeps while its handshake runs; the oldest goes first.  All together keep half the pool: beyond it
+         * the peer with the most makes room for another one's first. */
+        WG_STAGED_MAX = 128,
         WG_OVERHEAD = 32,      /* header and tag; up to 15 bytes of padding come on top */
 };
 

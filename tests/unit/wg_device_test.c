@@ -305,30 +305,77 @@ static void test_staging_copies_what_is_lent(void **state)
         net_done(&n);
 }
 
+static void add_silent_peer(struct wg *wg, uint32_t slot)
+{
+        struct key_private k;
+        key_generate(&k);
+        struct node_public pub = key_node_public(&k);
+        assert_int_equal(wg_peer_set(wg, slot, &pub, NULL, 0), ERR_NONE);
+}
+
+static struct wg *device_of_silent_peers(struct pkt_pool *pool, uint32_t peers)
+{
+        struct wg *wg = wg_new(pool, peers);
+        struct key_private key;
+        key_generate(&key);
+        wg_set_identity(wg, &key);
+        for (uint32_t s = 0; s < peers; s++)
+                add_silent_peer(wg, s);
+        return wg;
+}
+
+static void stage_one(struct wg *wg, struct pkt_pool *pool, uint32_t slot)
+{
+        struct pkt *p = pkt_get(pool);
+        assert_non_null(p);
+        assert_non_null(pkt_put(p, 100));
+        assert_int_equal(wg_seal(wg, slot, &p, 1, (mono_t){NS_PER_SEC}), 0);
+}
+
+static uint32_t staged(const struct wg *wg, uint32_t slot)
+{
+        struct wg_peer_stats st;
+        assert_true(wg_peer_stats(wg, slot, (mono_t){NS_PER_SEC}, 1, &st));
+        return st.staged;
+}
+
 /* Peers that never answer cannot eat the pool. */
 static void test_staging_leaves_half_the_pool(void **state)
 {
         (void)state;
         struct pkt_pool *pool = pkt_pool_new(64);
-        struct wg *wg = wg_new(pool, 16);
-        struct key_private key;
-        key_generate(&key);
-        wg_set_identity(wg, &key);
+        struct wg *wg = device_of_silent_peers(pool, 10);
         for (uint32_t s = 0; s < 10; s++) {
-                struct key_private k;
-                key_generate(&k);
-                struct node_public pub = key_node_public(&k);
-                assert_int_equal(wg_peer_set(wg, s, &pub, NULL, 0), ERR_NONE);
-                for (int i = 0; i < 20; i++) {
-                        struct pkt *p = pkt_get(pool);
-                        assert_non_null(p);
-                        assert_non_null(pkt_put(p, 100));
-                        assert_int_equal(wg_seal(wg, s, &p, 1, (mono_t){NS_PER_SEC}), 0);
-                }
+                for (int i = 0; i < 20; i++)
+                        stage_one(wg, pool, s);
                 assert_true(pkt_pool_free_count(pool) >= 32);
         }
         wg_free(wg);
         assert_int_equal(pkt_pool_free_count(pool), 64);
+        pkt_pool_free(pool);
+}
+
+/* Nor can they keep the first packet for another one out, however long they were there: few with much, or many with one. */
+static void test_staging_has_room_for_the_next_peer(void **state)
+{
+        (void)state;
+        enum { POOL = 1024, FEW = 4, PEERS = POOL / 2 + 40 };
+        struct pkt_pool *pool = pkt_pool_new(POOL);
+        struct wg *wg = device_of_silent_peers(pool, PEERS);
+        for (int i = 0; i < 200; i++)
+                for (uint32_t s = 0; s < FEW; s++)
+                        stage_one(wg, pool, s);
+        for (uint32_t s = 0; s < FEW; s++)
+                assert_int_equal(staged(wg, s), WG_STAGED_MAX);
+        for (uint32_t s = FEW; s < PEERS; s++) {
+                for (int i = 0; i < 3; i++) {
+                        stage_one(wg, pool, s);
+                        assert_int_equal(staged(wg, s), 1);
+                }
+                assert_int_equal(pkt_pool_free_count(pool), POOL / 2);
+        }
+        wg_free(wg);
+        assert_int_equal(pkt_pool_free_count(pool), POOL);
         pkt_pool_free(pool);
 }
 
@@ -418,6 +465,7 @@ int main(void)
                 cmocka_unit_test(test_staging_keeps_the_newest),
                 cmocka_unit_test(test_staging_copies_what_is_lent),
                 cmocka_unit_test(test_staging_leaves_half_the_pool),
+                cmocka_unit_test(test_staging_has_room_for_the_next_peer),
                 cmocka_unit_test(test_burst),
                 cmocka_unit_test(test_persistent),
                 cmocka_unit_test(test_psk),
