@@ -171,11 +171,19 @@ static const struct backend backends[] = {
         {"libsodium", sodium_available, NULL, sodium_seal, sodium_open},
 };
 
-enum { BACKENDS = sizeof(backends) / sizeof(backends[0]), TRIALS = 9, TRIAL_LEN = 300 };
+enum { BACKENDS = sizeof(backends) / sizeof(backends[0]), TRIALS = 13, TRIAL_LEN = 300 };
 
 static const struct backend *chosen;
 
-/* What one seals the other opens, and a changed bit is noticed: packets of many lengths in one burst. */
+/* As each way through a backend wants them: twice four side by side, four with one left over, alone, and nothing. */
+static void in_bursts(struct aead *a, struct aead_op ops[TRIALS], void (*work)(struct aead *a, struct aead_op *ops, size_t n))
+{
+        static const size_t sizes[] = {8, 3, 1, 1};
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); ops += sizes[i++])
+                work(a, ops, sizes[i]);
+}
+
+/* What one seals the other opens, and a changed bit is noticed: packets of many lengths. */
 static bool agrees(struct aead *a, struct aead *judge)
 {
         static const uint8_t plain[TRIAL_LEN] = {1, 2, 3};
@@ -184,8 +192,8 @@ static bool agrees(struct aead *a, struct aead *judge)
         bool good = true;
         for (size_t i = 0; i < TRIALS; i++)
                 ops[i] = (struct aead_op){.counter = (uint64_t)i << 31, .src = plain, .dst = sealed[i],
-                        .len = i == TRIALS - 1 ? 0 : TRIAL_LEN - 37 * i};
-        a->backend->seal(a, ops, TRIALS);
+                        .len = i == TRIALS - 1 ? 0 : TRIAL_LEN - 7 * i};
+        in_bursts(a, ops, a->backend->seal);
         for (size_t i = 0; i < TRIALS; i++) {
                 ops[i].src = sealed[i];
                 ops[i].dst = back[i];
@@ -194,7 +202,7 @@ static bool agrees(struct aead *a, struct aead *judge)
         for (int round = 0; round < 2; round++) {
                 struct aead *by = round == 0 ? judge : a;
                 sealed[3][5] ^= (uint8_t)round;
-                by->backend->open(by, ops, TRIALS);
+                in_bursts(by, ops, by->backend->open);
                 for (size_t i = 0; i < TRIALS; i++) {
                         bool spoilt = round == 1 && i == 3;
                         good = good && ops[i].ok == !spoilt &&
