@@ -30,7 +30,7 @@ void dialer_flush(struct dialer *d);   /* what is kept is not used again: the ne
 /* Mark every socket with SO_MARK so that policy routing lets it past the tunnel; 0 = none. */
 void dialer_set_mark(struct dialer *d, uint32_t mark);
 /* Where a server was reached lately.  Its name is looked up all the same; these addresses are dialed when the look-up
- * fails or takes longer than DIAL_LOOKUP_MS, unless a proxy is set. */
+ * fails or takes longer than DIAL_LOOKUP_MS or half of the connect's time, unless a proxy is set. */
 enum { DIAL_LOOKUP_MS = 2500 };
 void dialer_remember(struct dialer *d, const char *host, struct ip ip);
 size_t dialer_remembered(const struct dialer *d, const char *host, struct ip ret[LASTGOOD_ADDRS]);

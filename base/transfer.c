@@ -613,7 +613,7 @@ void transfer_start(struct transfer *t)
         if (curl_multi_add_handle(t->multi->multi, t->easy) != CURLM_OK)
                 transfer_refuse(t, ERR_FULL, "out of memory");
         if (t->may_remember)
-                loop_timer_in(t->loop, &t->patience, DIAL_LOOKUP_MS);
+                loop_timer_in(t->loop, &t->patience, t->timeout_ms / 2 < DIAL_LOOKUP_MS ? t->timeout_ms / 2 : DIAL_LOOKUP_MS);
 }
 
 void transfer_refuse(struct transfer *t, enum err err, const char *why)

@@ -161,6 +161,22 @@ static void test_remembered_address(void **state)
         }
 }
 
+/* Also where there is less time than a look-up may take, as for one of several relays. */
+static void test_remembered_address_in_a_hurry(void **state)
+{
+        struct client *c = *state;
+        struct server s = {0};
+        server_start(&s, 1, serve_until_close);
+        struct dial_opts opts = {.host = "slow.example", .port = s.port, .timeout_ms = DIAL_LOOKUP_MS - 500};
+        dialer_remember(c->dialer, opts.host, ip_v4(127, 0, 0, 1));
+        dial(c, &opts);
+        run_while(c, connecting);
+        assert_int_equal(c->connected, 1);
+        stream_close(c->stream);
+        c->stream = NULL;
+        server_stop(&s);
+}
+
 /* What a proxy answers for is not taken for the server's address, and nothing goes past the proxy. */
 static void test_remembered_address_and_a_proxy(void **state)
 {
@@ -396,6 +412,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_tls_echo, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remembered_address, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_remembered_address_in_a_hurry, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remembered_address_and_a_proxy, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_tls_greeting_and_rude_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unread_input_survives_other_dials, setup, teardown),
