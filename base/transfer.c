@@ -136,11 +136,14 @@ static bool fall_back(struct transfer *t)
         for (size_t i = 0; i < n; i++)
                 len += snprintf(text + len, sizeof(text) - (size_t)len, "%s[%s]", i > 0 ? "," : "", ip_str(ips[i], ip));
         t->fell_back = true;
+        if (!add_entry(&t->resolve, text) || curl_easy_setopt(t->easy, CURLOPT_RESOLVE, t->resolve) != CURLE_OK)
+                return false;
         (void)curl_multi_remove_handle(t->multi->multi, t->easy);
         t->detail[0] = '\0';
-        if (!add_entry(&t->resolve, text) || curl_easy_setopt(t->easy, CURLOPT_RESOLVE, t->resolve) != CURLE_OK ||
-                curl_multi_add_handle(t->multi->multi, t->easy) != CURLM_OK)
-                return false;
+        if (curl_multi_add_handle(t->multi->multi, t->easy) != CURLM_OK) {
+                transfer_refuse(t, ERR_FULL, "out of memory");   /* nothing else would end it now */
+                return true;
+        }
         log_info("the name %s cannot be looked up: its last known address is tried", t->host);
         return true;
 }
@@ -165,12 +168,13 @@ static void drive(struct transfer_multi *m, curl_socket_t fd, int what, mono_t n
         CURLMsg *msg = curl_multi_info_read(m->multi, &left);
         if (msg == NULL || msg->msg != CURLMSG_DONE || curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &t) != CURLE_OK)
                 return;
+        CURLcode result = msg->data.result;   /* msg goes with the handle */
         if (left > 0)
                 loop_timer_in(m->loop, &m->more, 0);
-        if (msg->data.result == CURLE_COULDNT_RESOLVE_HOST && fall_back(t))
+        if (result == CURLE_COULDNT_RESOLVE_HOST && fall_back(t))
                 return;
         loop_timer_stop(&t->patience);
-        translate(t, msg->data.result);
+        translate(t, result);
         t->on_done(t, now);
 }
 

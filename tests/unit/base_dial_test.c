@@ -1,4 +1,5 @@
 /* Streams over TCP and TLS: bytes both ways, addresses, failures, proxies. */
+#include <curl/curl.h>
 #include <dlfcn.h>
 #include <netdb.h>
 
@@ -175,6 +176,38 @@ static void test_remembered_address_in_a_hurry(void **state)
         stream_close(c->stream);
         c->stream = NULL;
         server_stop(&s);
+}
+
+static int adds_left = -1;   /* libcurl takes so many more transfers; -1: all */
+
+CURLMcode curl_multi_add_handle(CURLM *multi, CURL *easy)
+{
+        CURLMcode (*real)(CURLM *, CURL *);
+        *(void **)&real = dlsym(RTLD_NEXT, "curl_multi_add_handle");
+        if (adds_left == 0)
+                return CURLM_OUT_OF_MEMORY;
+        adds_left -= adds_left > 0;
+        return real(multi, easy);
+}
+
+/* It is taken out to be started over, and cannot be put in again: that is its end, and is told. */
+static void test_remembered_address_without_memory(void **state)
+{
+        struct client *c = *state;
+        static const char *const hosts[] = {"lost.example", "slow.example"};
+        for (size_t i = 0; i < 2; i++) {
+                struct dial_opts opts = {.host = hosts[i], .port = 9, .timeout_ms = 1000};
+                dialer_remember(c->dialer, opts.host, ip_v4(127, 0, 0, 1));
+                adds_left = 1;
+                dial(c, &opts);
+                run_while(c, connecting);
+                adds_left = -1;
+                assert_int_equal(c->failed, 1);
+                assert_int_equal(stream_error_code(c->stream), ERR_FULL);
+                stream_close(c->stream);
+                c->stream = NULL;
+                c->failed = 0;
+        }
 }
 
 /* What a proxy answers for is not taken for the server's address, and nothing goes past the proxy. */
@@ -413,6 +446,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remembered_address, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remembered_address_in_a_hurry, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_remembered_address_without_memory, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remembered_address_and_a_proxy, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_tls_greeting_and_rude_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unread_input_survives_other_dials, setup, teardown),
