@@ -17,6 +17,7 @@ enum {
         STEADY_MS = 10000,       /* up for so long: the next failure starts from the shortest backoff */
         BACKOFF_MAX_MS = 5000,
         CERTS_MAX = 16,
+        HEALTH_MS = 1000,        /* between two reports of it: a complaint costs the relay five bytes */
         READS_A_ROUND = 16,      /* of up to 16 KiB each: then everything else on the loop has its turn */
 };
 
@@ -50,6 +51,8 @@ static void arm_timer(struct derp_conn *c)
                 at = mono_add_ms(c->heard, SILENCE_MS);
                 if (mono_is_set(c->answer_by))
                         at = mono_min(at, c->answer_by);
+                if (mono_is_set(c->health_due))
+                        at = mono_min(at, c->health_due);
                 break;
         }
         loop_timer_at(c->mgr->loop, &c->timer, at);
@@ -169,15 +172,27 @@ static void deliver(struct derp_conn *c, const struct derp_msg *msg, mono_t now)
         m->cb.on_recv(m->arg, c->region, c->id, &msg->key, p, now);
 }
 
-/* The relay's words for a log or a terminal: printable ASCII only. */
+static void report_health(struct derp_conn *c, mono_t now)
+{
+        c->health_due = (mono_t){0};
+        c->health_next = mono_add_ms(now, HEALTH_MS);
+        report(c, c->health[0] != '\0' ? DERP_STATE_UNHEALTHY : DERP_STATE_UP, c->health, false, now);
+}
+
+/* The relay's words for a log or a terminal: printable ASCII only.  Of many within a second, the first and the last count. */
 static void on_health(struct derp_conn *c, const struct derp_msg *msg, mono_t now)
 {
-        char text[DERP_DETAIL_MAX];
         size_t n = 0;
-        for (size_t i = 0; i < msg->len && n < sizeof(text) - 1; i++)
-                text[n++] = isprint(msg->data[i]) ? (char)msg->data[i] : '?';
-        text[n] = '\0';
-        report(c, n > 0 ? DERP_STATE_UNHEALTHY : DERP_STATE_UP, text, false, now);
+        for (size_t i = 0; i < msg->len && n < sizeof(c->health) - 1; i++)
+                c->health[n++] = isprint(msg->data[i]) ? (char)msg->data[i] : '?';
+        c->health[n] = '\0';
+        if (mono_is_set(c->health_due))
+                return;
+        c->health_due = c->health_next;
+        if (mono_reached(now, c->health_due))
+                report_health(c, now);
+        else
+                arm_timer(c);
 }
 
 static void on_up(struct derp_conn *c, mono_t now)
@@ -187,6 +202,7 @@ static void on_up(struct derp_conn *c, mono_t now)
         c->up_at = now;
         c->mgr->accepted = true;
         c->reported_down = false;
+        c->health_due = (mono_t){0};
         arm_timer(c);
         report(c, DERP_STATE_UP, "", false, now);
 }
@@ -431,7 +447,9 @@ static void on_timer(struct timer *t, mono_t now)
                         conn_fail(c, "the relay is out of reach", now);
                 else if (mono_reached(now, mono_add_ms(c->heard, SILENCE_MS)))
                         conn_fail(c, "the relay went silent", now);
-                else
+                else if (mono_is_set(c->health_due) && mono_reached(now, c->health_due))
+                        report_health(c, now);
+                if (!c->dead)
                         arm_timer(c);
                 break;
         }

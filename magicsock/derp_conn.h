@@ -37,6 +37,9 @@ struct derp_conn {
         mono_t last_send;            /* a packet was asked to be sent */
         bool reported_down;
         char detail[DERP_DETAIL_MAX];   /* as last reported */
+        char health[DERP_DETAIL_MAX];   /* what the relay complains of; "" = nothing */
+        mono_t health_due;              /* when that is to be reported; unset = it is */
+        mono_t health_next;             /* not before */
         struct pkt_queue queue;      /* frames: derp_send_head() is in front already */
         struct timer timer;          /* the earliest of the above */
         struct timer kick;           /* flush, and read on if `unread`, in the next round */

@@ -247,8 +247,37 @@ static void test_health(void **state)
         UNTIL(t.unhealthy == 1);
         assert_string_equal(t.detail, "too?[mmany");
         srv_frame(k, DERP_HEALTH, NULL, 0, NULL, 0);
-        UNTIL(t.ups == 2);
+        UNTIL(t.ups == 2);   /* its own timer fires */
         assert_string_equal(t.detail, "");
+}
+
+/* Of a flood of complaints the first is reported, and a second later the last; so it is with one that is over at once. */
+static void test_health_without_end(void **state)
+{
+        (void)state;
+        struct srv_conn *k = log_in();
+        uint8_t frames[600][DERP_HEAD_LEN + 1];
+        for (size_t i = 0; i < 600; i++) {
+                frames[i][0] = DERP_HEALTH;
+                store_be32(frames[i] + 1, 1);
+                frames[i][DERP_HEAD_LEN] = (uint8_t)('a' + i % 26);
+        }
+        frames[599][DERP_HEAD_LEN] = 'Z';
+        srv_write(k, frames, sizeof(frames));
+        UNTIL(strcmp(t.c->health, "Z") == 0 && t.c->client.in_at == t.c->client.in_end);
+        assert_int_equal(t.unhealthy, 1);
+        assert_string_equal(t.detail, "a");
+        assert_true(timer_is_armed(&t.c->timer) && mono_reached(mono_add_ms(now(), 1000), t.c->timer.at));
+        pass(t.c->health_due);
+        assert_int_equal(t.unhealthy, 2);
+        assert_string_equal(t.detail, "Z");
+        assert_false(mono_is_set(t.c->health_due));
+        srv_frame(k, DERP_HEALTH, NULL, 0, NULL, 0);
+        UNTIL(t.c->health[0] == '\0');
+        assert_int_equal(t.ups, 1);
+        pass(t.c->health_due);
+        assert_int_equal(t.ups, 2);
+        assert_int_equal(t.c->state, CONN_UP);
 }
 
 /* Any byte is a sign of life, a keepalive too; two minutes without one are the end. */
@@ -460,8 +489,9 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         const struct CMUnitTest tests[] = {
                 T(test_login), T(test_home), T(test_not_a_relay), T(test_refused), T(test_closed_by_the_relay),
-                T(test_no_greeting), T(test_nodes), T(test_health), T(test_silence), T(test_check), T(test_backoff_grows),
-                T(test_queue), T(test_freed_by_its_callback), T(test_tls), T(test_fast_start), T(test_untrusted),
+                T(test_no_greeting), T(test_nodes), T(test_health), T(test_health_without_end), T(test_silence),
+                T(test_check), T(test_backoff_grows), T(test_queue), T(test_freed_by_its_callback), T(test_tls),
+                T(test_fast_start), T(test_untrusted),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;
