@@ -35,7 +35,8 @@ struct data {
         unsigned offloads;                /* that the administrator and the kernel leave us */
         int relays_up;
         bool relay_up[UINT16_MAX + 1];
-        bool session_seen;
+        bool session_seen;                /* since we are up, by a handshake beyond so many */
+        uint64_t handshakes_before;
         uint32_t netchecks[NETCHECKS_MAX];
         size_t netcheck_count;
         struct dp_msg *spill;             /* what the ring had no room for, oldest first */
@@ -82,7 +83,7 @@ static void on_wg(void *arg, struct pkt **pkts, const struct ms_source *srcs, si
 {
         struct data *d = arg;
         datapath_in(&d->dp, pkts, srcs, n, now);
-        if (!d->session_seen && d->dp.handshakes > 0) {
+        if (!d->session_seen && d->dp.handshakes > d->handshakes_before) {
                 d->session_seen = true;
                 post_live(d);
         }
@@ -231,7 +232,7 @@ static void set_key(struct data *d, struct key_private *k)
 static void set_up(struct data *d, bool up, mono_t now)
 {
         d->session_seen = false;
-        d->dp.handshakes = 0;
+        d->handshakes_before = d->dp.handshakes;
         ms_set_active(d->dp.ms, up, now);
 }
 

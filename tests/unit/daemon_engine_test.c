@@ -2,6 +2,7 @@
 #include "tests/unit/check.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/crypto.h"
@@ -11,6 +12,7 @@
 #include "daemon/engine.h"
 #include "tun/device.h"
 #include "tun/filter.h"
+#include "wg/device.h"
 
 struct fixture {
         struct loop *loop;
@@ -18,8 +20,10 @@ struct fixture {
         struct engine *engine;
         int statuses, pings, netchecks, counters;
         uint64_t refused;
-        uint64_t packets_free;
+        uint64_t packets_free, handshakes;
         size_t rows;
+        uint16_t port;
+        int sessions;
         char error[128];
         bool empty_report;
         int tuns_gone;
@@ -38,7 +42,21 @@ static void on_tun_gone(void *arg)
         f->tuns_gone++;
 }
 
-static const struct engine_callbacks callbacks = {.on_endpoints = on_endpoints, .on_tun_gone = on_tun_gone};
+static void on_live(void *arg, int sessions, int relays)
+{
+        struct fixture *f = arg;
+        (void)relays;
+        f->sessions = sessions;
+}
+
+static void on_port(void *arg, uint16_t port)
+{
+        struct fixture *f = arg;
+        f->port = port;
+}
+
+static const struct engine_callbacks callbacks = {
+        .on_endpoints = on_endpoints, .on_tun_gone = on_tun_gone, .on_live = on_live, .on_port = on_port};
 
 static int setup(void **state)
 {
@@ -70,6 +88,7 @@ static void on_counters(void *arg, const struct counters *c)
         f->counters++;
         f->packets_free = c->packets_free;
         f->refused = c->service_refused;
+        f->handshakes = c->handshakes;
 }
 
 static void on_status(void *arg, const struct engine_status *st)
@@ -202,6 +221,66 @@ static void what_is_pending_is_answered_at_the_end(void **state)
         assert_int_equal(f->netchecks, 1);
 }
 
+static uint64_t count_handshakes(struct fixture *f)
+{
+        f->counters = 0;
+        engine_counters(f->engine, on_counters, f);
+        wait_for(f, &f->counters, 1);
+        return f->handshakes;
+}
+
+/* An initiation of that device to its peer in slot 0, by UDP. */
+static void initiate(struct wg *wg, struct pkt_pool *pool, uint16_t port, mono_t now)
+{
+        struct sockaddr_storage sa;
+        socklen_t len = addr_to_sockaddr((struct addr){ip_v4(127, 0, 0, 1), port}, &sa);
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        struct pkt *p = pkt_get(pool);
+        struct wg_out out;
+        assert_non_null(pkt_put(p, 20));
+        assert_int_equal(wg_seal(wg, 0, &p, 1, now), 0);
+        wg_expire(wg, now, wall_now_ns());
+        assert_true(wg_next_out(wg, &out));
+        assert_int_equal(sendto(fd, pkt_data(out.p), out.p->len, 0, (struct sockaddr *)&sa, len), out.p->len);
+        pkt_release(pool, out.p);
+        close(fd);
+}
+
+/* Each time that we are up the first handshake is a sign of life; as a count it goes on. */
+static void handshakes_are_counted_over_down_and_up(void **state)
+{
+        struct fixture *f = *state;
+        struct key_private us, them;
+        struct pkt_pool *pool = pkt_pool_new(16);
+        struct wg *wg = wg_new(pool, 1);
+        mono_t at = mono_now();
+        key_generate(&us);
+        key_generate(&them);
+        struct node_public our_pub = key_node_public(&us);
+        wg_set_identity(wg, &them);
+        assert_int_equal(wg_peer_set(wg, 0, &our_pub, NULL, 0), ERR_NONE);
+        struct prefix allowed;
+        struct engine_peer p = peer(7, &allowed);
+        p.key = key_node_public(&them);
+        engine_set_key(f->engine, &us);
+        engine_peer_set(f->engine, &p);
+        for (uint64_t i = 1; i <= 3; i++) {
+                engine_set_up(f->engine, true);
+                f->sessions = 0;
+                (void)count_handshakes(f);   /* it is up */
+                assert_int_not_equal(f->port, 0);
+                initiate(wg, pool, f->port, at);
+                wait_for(f, &f->sessions, 1);
+                assert_int_equal(count_handshakes(f), i);
+                engine_set_up(f->engine, false);
+                assert_int_equal(count_handshakes(f), i);
+                at = mono_add_ms(at, 6000);
+                usleep(30000);   /* initiations nearer to each other are a flood */
+        }
+        wg_free(wg);
+        pkt_pool_free(pool);
+}
+
 /* The descriptor of a deleted interface is readable for ever: it must not keep the thread busy. */
 static void a_deleted_interface_is_told_once(void **state)
 {
@@ -223,6 +302,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(every_request_is_answered_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(answers_wait_for_room, setup, teardown),
                 cmocka_unit_test_setup_teardown(packets_beyond_the_queue_are_refused_and_counted, setup, teardown),
+                cmocka_unit_test_setup_teardown(handshakes_are_counted_over_down_and_up, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_deleted_interface_is_told_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_pending_is_answered_at_the_end, setup, teardown),
         };
