@@ -25,7 +25,7 @@ const char *ms_drop_str(enum ms_drop why)
 {
         static const char *const names[MS_DROP_COUNT] = {
                 "too short",      "inactive",       "disco stranger", "disco forged", "disco unreadable",
-                "disco too fast", "relay stranger", "no path",        "socket",
+                "disco too fast", "relay stranger", "no path",        "socket",         "too large",      "peer relay",
         };
         return why < MS_DROP_COUNT ? names[why] : "?";
 }

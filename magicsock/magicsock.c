@@ -199,10 +199,12 @@ static bool take_datagram(struct ms *ms, const struct pkt *p, mono_t now)
         case MS_CLASS_WIREGUARD:
                 return true;
         case MS_CLASS_GENEVE:
+                ms->drops[MS_DROP_PEER_RELAY]++;
+                return false;
         case MS_CLASS_JUNK:
                 break;
         }
-        ms->drops[MS_DROP_SHORT]++;
+        ms->drops[p->cap > p->len ? MS_DROP_LARGE : MS_DROP_SHORT]++;
         return false;
 }
 

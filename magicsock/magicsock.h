@@ -161,6 +161,8 @@ enum ms_drop {
         MS_DROP_RELAY_STRANGER,   /* a node key we do not know */
         MS_DROP_NO_PATH,
         MS_DROP_SOCKET,         /* the kernel refused */
+        MS_DROP_LARGE,          /* longer than PKT_DATA_MAX */
+        MS_DROP_PEER_RELAY,     /* Geneve: we take no part in that */
         MS_DROP_COUNT,
 };
 /* WireGuard messages that came in or went out, by way; what goes both ways in doubt counts twice. */

@@ -49,7 +49,7 @@ void sock_rx_free(struct sock_rx *rx);
 /* Receives what is there, as far as there is room; what was there before is gone.  False: nothing. */
 bool sock_recv(struct sock *s, struct sock_rx *rx);
 /* Up to max <= SOCK_VIEWS_MAX of the datagrams received, in order, as views with their sources; those longer than
- * PKT_DATA_MAX have len 0.  They last until the next call.  0: that was all. */
+ * PKT_DATA_MAX have len 0, but a cap.  They last until the next call.  0: that was all. */
 enum { SOCK_VIEWS_MAX = 128 };
 size_t sock_rx_next(struct sock_rx *rx, struct pkt **ret, size_t max);
 /* Borrows the packets.  Returns how many the kernel took; if not all, errno says why of the next one. */

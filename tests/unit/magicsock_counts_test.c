@@ -153,6 +153,7 @@ static void test_names(void **state)
         assert_string_equal(ms_drop_str(MS_DROP_SHORT), "too short");
         assert_string_equal(ms_drop_str(MS_DROP_DISCO_RATE), "disco too fast");
         assert_string_equal(ms_drop_str(MS_DROP_SOCKET), "socket");
+        assert_string_equal(ms_drop_str(MS_DROP_PEER_RELAY), "peer relay");
 }
 
 static void test_inactive(void **state)
@@ -275,7 +276,7 @@ static void direct(enum ip_family f)
 {
         enum ms_way way = f == IP_V6 ? MS_WAY_DIRECT6 : MS_WAY_DIRECT4;
         struct addr ours = {ip_v4(127, 0, 0, 1), ms_port(t.ms, f)}, sink = {.port = 0};
-        static const uint8_t data[WG_LEN] = {1};
+        static const uint8_t data[WG_LEN] = {1}, large[PKT_DATA_MAX + 1] = {1}, geneve[64] = {0, 0, 0x7a, 0x12, 0, 0, 1};
         struct sockaddr_storage sa;
         if (f == IP_V6)
                 assert_int_equal(ip_parse("::1", &ours.ip), ERR_NONE);
@@ -286,6 +287,15 @@ static void direct(enum ip_family f)
         assert_int_equal(send(fd, data, 3, 0), 3);
         SRV_UNTIL(t.loop, ms_drops(t.ms, MS_DROP_SHORT) > 0);
         check_more(MS_DROP_SHORT, 1);
+        assert_int_equal(send(fd, data, 0, 0), 0);
+        SRV_UNTIL(t.loop, ms_drops(t.ms, MS_DROP_SHORT) > 1);
+        check_more(MS_DROP_SHORT, 1);
+        assert_int_equal(send(fd, large, sizeof(large), 0), sizeof(large));
+        SRV_UNTIL(t.loop, ms_drops(t.ms, MS_DROP_LARGE) > 0);
+        check_more(MS_DROP_LARGE, 1);
+        assert_int_equal(send(fd, geneve, sizeof(geneve), 0), sizeof(geneve));
+        SRV_UNTIL(t.loop, ms_drops(t.ms, MS_DROP_PEER_RELAY) > 0);
+        check_more(MS_DROP_PEER_RELAY, 1);
         assert_int_equal(send(fd, data, sizeof(data), 0), sizeof(data));
         SRV_UNTIL(t.loop, t.handed == 1);
         check_traffic(way, 1, WG_LEN, 0, 0);
