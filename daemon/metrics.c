@@ -125,7 +125,7 @@ void metrics_debug(const struct counters *c, struct buf *out)
         plain(out, "tun_written_units_total", "counter", "Units written to the interface", c->tun.written);
         plain(out, "tun_read_dropped_total", "counter", "Units from the interface that contradict themselves",
                 c->tun.read_dropped);
-        plain(out, "tun_write_dropped_total", "counter", "Units that the kernel did not take", c->tun.write_dropped);
+        plain(out, "tun_write_dropped_total", "counter", "Packets that the kernel did not take", c->tun.write_dropped);
         plain(out, "service_dropped_packets_total", "counter", "Packets to the service addresses beyond the queue",
                 c->service_dropped);
         plain(out, "service_refused_packets_total", "counter", "Packets from the service addresses beyond the queue",

@@ -280,12 +280,12 @@ bool tun_is_gone(const struct tun *t)
         return t->gone;
 }
 
-static bool count_write(struct tun *t, bool taken)
+static bool count_write(struct tun *t, bool taken, size_t packets)
 {
         if (taken)
                 t->counters.written++;
         else
-                t->counters.write_dropped++;
+                t->counters.write_dropped += packets;
         return taken;
 }
 
@@ -298,7 +298,7 @@ bool tun_write_one(struct tun *t, const struct pkt *p)
                 put = mem_write(t->out, pkt_cdata(p), p->len);
         else
                 put = writev(t->fd, t->vnet ? iov : iov + 1, t->vnet ? 2 : 1);
-        return count_write(t, put >= 0);
+        return count_write(t, put >= 0, 1);
 }
 
 static void write_singly(struct tun *t, const struct gro_item *it)
@@ -314,12 +314,12 @@ static void write_joined(struct tun *t, const struct gro_item *it)
         struct iovec iov[1 + GRO_IOV_MAX] = {{&vnet, sizeof(vnet)}};
         size_t n = gro_vector(it, &vnet, head, iov + 1);
         if (writev(t->fd, iov, (int)(n + 1)) >= 0) {
-                (void)count_write(t, true);
+                (void)count_write(t, true, it->count);
         } else if (errno == EINVAL) {   /* some kernels refuse what they said they could */
                 t->offloads &= it->proto == PROTO_UDP ? ~(unsigned)TUN_UDP_GRO : ~(unsigned)TUN_TCP_GRO;
                 write_singly(t, it);
         } else {
-                (void)count_write(t, false);
+                (void)count_write(t, false, it->count);
         }
 }
 

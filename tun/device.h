@@ -59,6 +59,7 @@ bool tun_write_one(struct tun *t, const struct pkt *p);
 
 struct tun_counters {
         uint64_t read, written;   /* by the kernel's count: joined packets are one */
-        uint64_t read_dropped, write_dropped;
+        uint64_t read_dropped;    /* by that count, too */
+        uint64_t write_dropped;   /* packets, each of those joined */
 };
 struct tun_counters tun_counters(const struct tun *t);
