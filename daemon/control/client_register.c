@@ -100,6 +100,8 @@ static void show_url(struct control *c, const char *url)
         /* Asked quietly with a key that was good before: the server has forgotten us. */
         if (!c->candidate_fresh && c->auth_key[0] == '\0' && c->followup[0] == '\0' && !c->recheck)
                 c->cb.on_need_login(c->arg, CONTROL_NEED_NODE_DELETED);
+        if (c->auth_key[0] != '\0' && key_private_is_zero(&c->candidate))
+                return; /* that has begun a login with a key, and nobody is to visit this URL */
         (void)str_copy(c->followup, sizeof(c->followup), url);
         c->recheck = false;
         c->cb.on_auth_url(c->arg, url);

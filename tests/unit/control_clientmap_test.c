@@ -144,6 +144,32 @@ static void test_deleted_node(void **state)
         assert_int_equal(w->offline, 1);
 }
 
+static void log_in_with_a_key(void *arg, enum control_need_login why)
+{
+        on_need_login(arg, why);
+        w->map_status = NULL;
+        w->registered = 0;
+        login("k2", true);
+}
+
+/* Whoever has a key for that logs in with it: nobody is to visit the URL that the server gave to the old node key. */
+static void test_deleted_node_with_a_key(void **state)
+{
+        (void)state;
+        logged_in();
+        w->c->cb.on_need_login = log_in_with_a_key;
+        w->map_status = "404";
+        w->script[0] = "{\"AuthURL\":\"http://h/register/9\"}";
+        w->script[1] = OK;
+        control_set_endpoints(
+                w->c, &(struct control_endpoint){{ip_v4(192, 0, 2, 1), 1}, CONTROL_ENDPOINT_LOCAL}, 1);
+        until(&w->need_login, 1);
+        until(&w->registered, 1);
+        assert_string_equal(w->followup, "");
+        assert_string_equal(w->auth_key, "k2");
+        assert_int_equal(w->urls, 0);
+}
+
 static void test_server_restart(void **state)
 {
         (void)state;
@@ -222,6 +248,7 @@ int main(void)
                 ROW(test_login_unanswered_beside_the_map),
                 ROW(test_probe_unanswered),
                 ROW(test_deleted_node),
+                ROW(test_deleted_node_with_a_key),
                 ROW(test_server_restart),
                 ROW(test_new_server_key),
                 ROW(test_wrong_version),
