@@ -385,7 +385,7 @@ void backend_login_interactive(struct backend *b)
         /* `start` has begun this login; a second one would use a one-off key twice. */
         if (b->control_active && b->auth_key_sent)
                 return;
-        if (b->auth_url[0] != '\0' && b->auth_key == NULL) {
+        if (b->control_active && b->auth_url[0] != '\0' && b->auth_key == NULL) {
                 notify_post(b->o.notify, "BrowseToURL", json_string(b->auth_url));
                 return;
         }

@@ -57,7 +57,6 @@ void backend_push_keys(struct backend *b)
         engine_set_key(b->engine, &id->node_key);
 }
 
-/* A login with the stored key, or with whatever the pending auth key brings. */
 /* A node that is known needs no auth key to say that it is back.  Sent all the same, a one-off key would be used up
  * by that, and missing in the login that `up --force-reauth` asks for a moment later. */
 static bool is_just_back(const struct backend *b, bool force)
@@ -65,6 +64,7 @@ static bool is_just_back(const struct backend *b, bool force)
         return !force && backend_has_node_key(b) && b->prefs.identity.node_id[0] != '\0';
 }
 
+/* With the stored key, or with whatever the pending auth key brings. */
 void backend_login(struct backend *b, bool force)
 {
         b->auth_key_sent = b->auth_key != NULL && !is_just_back(b, force);
@@ -264,6 +264,7 @@ void backend_logout(struct backend *b, backend_done_fn fn, void *arg)
                 return;   /* one is under way */
         b->prefs.want_running = false;
         b->prefs.logged_out = true;
+        backend_forget_auth_key(b);   /* or an expiry meanwhile would make a login of this */
         if (!backend_has_node_key(b)) {
                 on_logged_out(b, NULL);
                 return;

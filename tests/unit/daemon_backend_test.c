@@ -289,6 +289,21 @@ static void a_login_broken_off_by_down_can_be_asked_for_again(void **state)
         assert_string_equal(fc.auth_key, "k");
 }
 
+/* Nobody waits any more for the visit of a URL that was shown before. */
+static void a_url_of_a_stopped_login_is_not_shown_again(void **state)
+{
+        (void)state;
+        log_in("http://h", "");
+        fc.cb->on_auth_url(fc.arg, "http://h/register/1");
+        int logins = fc.logins;
+        backend_login_interactive(w.b);
+        assert_int_equal(fc.logins, logins);
+        edit("{\"WantRunning\":false,\"WantRunningSet\":true}");
+        assert_false(fc.active);
+        backend_login_interactive(w.b);
+        assert_true(fc.active && fc.forced);
+}
+
 static int logged_out;
 
 static void on_logged_out(void *arg, const char *error)
@@ -337,8 +352,10 @@ static void a_logout_is_not_broken_off(void **state)
         log_in("http://h", "k");
         server_registers("u", 7);
         server_sends_map(NODE(1, ""), "[" NODE(2, "") "]");
+        assert_null(backend_start(w.b, NULL, "not needed yet"));
         int stops = fc.stops, logins = fc.logins, clients = fc.clients;
         backend_logout(w.b, on_logged_out, &a);
+        fc.cb->on_need_login(fc.arg, CONTROL_NEED_KEY_EXPIRED);
         struct prefs p;
         assert_int_equal(prefs_copy(backend_prefs(w.b), &p), ERR_NONE);
         p.want_running = true;
@@ -540,7 +557,7 @@ int main(void)
                 TEST(from_fresh_to_running_and_back), TEST(a_person_logs_in),
                 TEST(refusals), TEST(the_server_no_longer_wants_us), TEST(logout_ends_in_an_empty_profile),
                 TEST(a_logout_is_not_broken_off), cmocka_unit_test(a_key_is_used_in_one_login),
-                TEST(a_login_broken_off_by_down_can_be_asked_for_again),
+                TEST(a_login_broken_off_by_down_can_be_asked_for_again), TEST(a_url_of_a_stopped_login_is_not_shown_again),
                 TEST(switching_leaves_nothing_behind), TEST(another_server_means_nothing_of_the_old_map),
                 TEST(dns_follows_the_map_at_once), TEST(bad_preferences_change_nothing),
                 cmocka_unit_test(an_unwritable_state_file_is_said_and_tried_again),
