@@ -348,9 +348,7 @@ const char *backend_start(struct backend *b, const struct prefs *update, const c
                         backend_configure(b, false);
                         if (backend_renew_control(b) != ERR_NONE)
                                 return "out of memory";
-                        engine_peers_clear(b->engine);
-                        engine_set_filter(b->engine, NULL);
-                        b->exit_node = 0;
+                        backend_forget_map(b);
                 }
                 if (backend_netmap(b)->self != NULL)   /* the map stays, what it means may be another thing */
                         backend_prefs_changed(b, true);

@@ -28,6 +28,16 @@ void backend_sync_all_peers(struct backend *b)
                 backend_sync_peer(b, nm->peers[i]);
 }
 
+void backend_forget_map(struct backend *b)
+{
+        engine_peers_clear(b->engine);
+        engine_set_filter(b->engine, NULL);
+        filter_free(b->exit_filter);
+        b->exit_filter = NULL;
+        b->filter_forged = b->filter_needs_peers = false;
+        b->exit_node = 0;
+}
+
 /* What the data side or the routes depend on. */
 enum {
         PEER_FOR_ENGINE = NETMAP_PEER_ADDED | NETMAP_PEER_KEY | NETMAP_PEER_DISCO | NETMAP_PEER_ALLOWED |

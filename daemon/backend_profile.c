@@ -37,8 +37,7 @@ static void leave(struct backend *b)
         backend_configure(b, false);
         backend_forget_auth_key(b);
         engine_set_polling(b->engine, false);
-        engine_peers_clear(b->engine);
-        engine_set_filter(b->engine, NULL);
+        backend_forget_map(b);
         if (backend_renew_control(b) != ERR_NONE)
                 log_err("out of memory");
         backend_dns_changed(b);
@@ -46,7 +45,6 @@ static void leave(struct backend *b)
         b->login_error[0] = '\0';
         b->login_blocked = b->need_login = b->key_expired = false;
         b->state = IPN_NO_STATE;
-        b->exit_node = 0;
 }
 
 /* The profile that is current now, as at the start of the daemon. */

@@ -113,6 +113,7 @@ void backend_host_health(const struct backend *b, json_t *lines);
 /* backend_map.c: the engine follows the map */
 void backend_sync_peer(struct backend *b, const struct netmap_node *n);
 void backend_sync_all_peers(struct backend *b);
+void backend_forget_map(struct backend *b);   /* nothing of it stays in use */
 void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_delta *d);
 
 /* backend_peerapi.c: what peers may ask of us */

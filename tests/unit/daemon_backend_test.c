@@ -386,8 +386,10 @@ static void switching_leaves_nothing_behind(void **state)
         server_sends_map(NODE(1, ""), "[" NODE(2, "") "]");
         snprintf(first, sizeof(first), "%s", profiles_current_id(w.profiles));
         edit("{\"ShieldsUp\":true,\"ShieldsUpSet\":true}");
+        w.b->filter_forged = true;
 
         assert_null(backend_new_profile(w.b));
+        assert_false(w.b->filter_forged);
         in_state(IPN_NEEDS_LOGIN);
         assert_int_equal(fe.peers, 0);
         assert_false(fe.polling || backend_has_node_key(w.b) || backend_prefs(w.b)->shields_up);
