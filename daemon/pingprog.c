@@ -14,7 +14,6 @@
 enum { PING_MS = 4000 };
 
 struct pingprog {
-        struct loop *loop;
         struct watch watch;     /* answers: we read fd[0], each helper has its own copy of fd[1] */
         int fd[2];
         unsigned running;
@@ -104,13 +103,13 @@ struct pingprog *pingprog_new(struct loop *l, void (*answered)(void *arg, uint16
         struct pingprog *p = calloc(1, sizeof(*p));
         if (p == NULL)
                 return NULL;
-        p->loop = l;
         p->answered = answered;
         p->arg = arg;
         watch_init(&p->watch, on_ready);
         if (runprog_find("ping", p->path) != ERR_NONE)
                 p->path[0] = '\0';
-        if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, p->fd) != 0) {
+        /* It blocks: a helper waits until there is room for what it has to say. */
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p->fd) != 0) {
                 free(p);
                 return NULL;
         }
