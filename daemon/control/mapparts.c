@@ -8,6 +8,8 @@
 #include "base/timetext.h"
 
 #define SKEW_IGNORED_NS (60 * NS_PER_SEC)
+/* A server's clock between 1970 and 2200 may be right or wrong; any other is none, and could not be reckoned with. */
+#define CLOCK_LAST_NS (INT64_C(7258118400) * NS_PER_SEC)
 
 /* --- users --- */
 
@@ -420,7 +422,8 @@ void merge_clock(struct mapsession *s, const json_t *rest, int64_t wall_ns)
 {
         int64_t theirs;
         if (!json_has(rest, "ControlTime") ||
-            time_parse(json_str(rest, "ControlTime", ""), &theirs) != ERR_NONE)
+            time_parse(json_str(rest, "ControlTime", ""), &theirs) != ERR_NONE || theirs < 0 ||
+            theirs > CLOCK_LAST_NS)
                 return;
         set_skew(s, theirs - wall_ns);
 }

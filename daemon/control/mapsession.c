@@ -360,13 +360,14 @@ enum err mapsession_expire(struct mapsession *s, int64_t wall_ns, struct netmap_
 int64_t mapsession_next_expiry(const struct mapsession *s, int64_t wall_ns)
 {
         int64_t next = INT64_MAX;
-        for (size_t i = 0; i < s->map.peer_count; i++) {
+        bool sane = corrected(s, wall_ns) >= CLOCK_SANE_NS;
+        for (size_t i = 0; sane && i < s->map.peer_count; i++) {
                 const struct netmap_node *n = s->map.peers[i];
                 if (!n->expired && n->key_expiry_ns != 0 && n->key_expiry_ns < next)
                         next = n->key_expiry_ns;
         }
-        if (next != INT64_MAX)
-                next -= s->map.control_skew_ns;
+        if (next != INT64_MAX && __builtin_sub_overflow(next, s->map.control_skew_ns, &next))
+                next = INT64_MAX; /* beyond the end of time; what has run out already is marked so */
         /* Our own goes by the local clock alone, as mapsession_self_expired() does. */
         const struct netmap_node *self = s->map.self;
         if (self != NULL && self->key_expiry_ns > wall_ns && self->key_expiry_ns < next)

@@ -433,6 +433,38 @@ static void test_expiry(void **state)
         mapsession_free(s);
 }
 
+/* Dates at both ends of what 64 bits hold: no sum of them goes over, and nobody's key runs out by such a clock. */
+static void test_a_clock_out_of_all_reason(void **state)
+{
+        (void)state;
+        static const char *const clocks[] = {"0001-01-01T00:00:01Z", "1700-01-01T00:00:00Z", "1970-01-01T00:00:01Z",
+                                             "2262-01-01T00:00:00Z", "9999-12-31T00:00:00Z"};
+        static const char *const ends[] = {"2262-04-01T00:00:00Z", "1678-01-01T00:00:00Z"};
+        enum { YEARS = 3 };
+        for (size_t i = 0; i < sizeof(clocks) / sizeof(clocks[0]); i++) {
+                struct map_news news;
+                struct netmap_delta d;
+                struct mapsession *s = started();
+                char text[256];
+                snprintf(text, sizeof(text),
+                         "{\"ControlTime\":\"%s\",\"PeersChangedPatch\":[{\"NodeID\":2,\"KeyExpiry\":\"%s\"}]}",
+                         clocks[i], ends[0]);
+                must(s, text, &news);
+                for (int64_t year = 0; year < YEARS; year++) {
+                        int64_t now = RECORDED_NS + year * 365 * 86400 * NS_PER_SEC;
+                        assert_true(mapsession_next_expiry(s, now) > now);
+                        assert_int_equal(mapsession_expire(s, now, &d), ERR_NONE);
+                        assert_int_equal(d.peer_count, 0);
+                }
+                assert_false(netmap_peer(mapsession_map(s), BETA)->expired);
+                /* What ran out long ago is either said to have, or not waited for. */
+                snprintf(text, sizeof(text), "{\"PeersChangedPatch\":[{\"NodeID\":2,\"KeyExpiry\":\"%s\"}]}", ends[1]);
+                must(s, text, &news);
+                assert_true(mapsession_next_expiry(s, RECORDED_NS) > RECORDED_NS);
+                mapsession_free(s);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -450,6 +482,7 @@ int main(void)
                 cmocka_unit_test(test_odd_peer),
                 cmocka_unit_test(test_expiry_after_the_clock_was_set),
                 cmocka_unit_test(test_expiry),
+                cmocka_unit_test(test_a_clock_out_of_all_reason),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
