@@ -332,6 +332,7 @@ void control_free(struct control *c)
                 return;
         c->online = false; /* nobody is to be told any more */
         drop_conn(c);
+        headpings_stop(&c->pings);
         loop_timer_stop(&c->wake);
         map_frames_done(&c->frames);
         mapsession_free(c->session);

@@ -8,7 +8,6 @@
 
 #include "base/log.h"
 #include "daemon/control/c2n.h"
-#include "daemon/control/headping.h"
 
 enum { C2N_MAX = 65536 };
 
@@ -79,5 +78,5 @@ void control_answer_ping(struct control *c, const struct map_news *news)
         else if (news->ping_noise)
                 send_inside(c, "HEAD", news->ping_url, NULL);
         else
-                headping_send(c->loop, c->dialer, news->ping_url);
+                headping_send(&c->pings, c->loop, c->dialer, news->ping_url);
 }

@@ -10,6 +10,7 @@
 #include "daemon/control/client.h"
 #include "daemon/control/conn.h"
 #include "daemon/control/fault.h"
+#include "daemon/control/headping.h"
 #include "daemon/control/maprequest.h"
 #include "daemon/control/mapsession.h"
 #include "daemon/control/register.h"
@@ -102,6 +103,7 @@ struct control {
         bool self_expired;
         mono_t expiry_at; /* when a key expires next */
         char last_ping[512];
+        struct headpings pings;
 
         /* Telling the server. */
         struct request lite;

@@ -10,6 +10,8 @@
 enum { HEADPING_MS = 15000, REQUEST_MAX = 4096 };
 
 struct headping {
+        struct headpings *all;
+        struct headping *next, **prev;
         struct stream *stream;
         struct timer deadline;
         struct buf out;
@@ -20,7 +22,17 @@ static void headping_end(struct headping *h)
         loop_timer_stop(&h->deadline);
         stream_close(h->stream);
         buf_done(&h->out);
+        *h->prev = h->next;
+        if (h->next != NULL)
+                h->next->prev = h->prev;
+        h->all->count--;
         free(h);
+}
+
+void headpings_stop(struct headpings *all)
+{
+        while (all->first != NULL)
+                headping_end(all->first);
 }
 
 static void on_deadline(struct timer *t, mono_t now)
@@ -78,7 +90,24 @@ static void on_stream(struct stream *s, enum stream_event ev, void *arg, mono_t 
                 headping_end(h);
 }
 
-void headping_send(struct loop *l, struct dialer *d, const char *url)
+static struct headping *headping_new(struct headpings *all)
+{
+        struct headping *h = all->count < HEADPINGS_MAX ? calloc(1, sizeof(*h)) : NULL;
+        if (h == NULL)
+                return NULL;
+        h->all = all;
+        h->next = all->first;
+        h->prev = &all->first;
+        if (h->next != NULL)
+                h->next->prev = &h->next;
+        all->first = h;
+        all->count++;
+        timer_init(&h->deadline, on_deadline);
+        buf_init(&h->out, REQUEST_MAX);
+        return h;
+}
+
+void headping_send(struct headpings *all, struct loop *l, struct dialer *d, const char *url)
 {
         struct server_url u;
         char bare[512];
@@ -94,11 +123,9 @@ void headping_send(struct loop *l, struct dialer *d, const char *url)
                 return;
         const char *host = url + (scheme_end - bare) + strlen("://");
         const char *path = host + strcspn(host, "/?#");
-        struct headping *h = calloc(1, sizeof(*h));
+        struct headping *h = headping_new(all);
         if (h == NULL)
                 return;
-        timer_init(&h->deadline, on_deadline);
-        buf_init(&h->out, REQUEST_MAX);
         buf_printf(&h->out, "HEAD %s%.*s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
                    *path == '/' ? "" : "/", (int)strcspn(path, "#"), path, u.authority);
         struct dial_opts opts = {

@@ -13,6 +13,7 @@ static struct {
         struct dialer *dialer;
         int listener;
         unsigned port;
+        struct headpings pings;
 } t;
 
 static int set_up(void **state)
@@ -23,7 +24,7 @@ static int set_up(void **state)
         t.loop = loop_new();
         t.dialer = dialer_new(t.loop);
         t.listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        if (bind(t.listener, (struct sockaddr *)&sa, len) != 0 || listen(t.listener, 8) != 0 ||
+        if (bind(t.listener, (struct sockaddr *)&sa, len) != 0 || listen(t.listener, 64) != 0 ||
                 getsockname(t.listener, (struct sockaddr *)&sa, &len) != 0)
                 return -1;
         t.port = ntohs(sa.sin_port);
@@ -34,6 +35,8 @@ static int tear_down(void **state)
 {
         (void)state;
         close(t.listener);
+        headpings_stop(&t.pings);
+        assert_int_equal(t.pings.count, 0);
         dialer_free(t.dialer);
         loop_free(t.loop);
         return 0;
@@ -75,7 +78,7 @@ static void send_to(const char *tail)
 {
         char url[5000];
         snprintf(url, sizeof(url), "http://127.0.0.1:%u%s", t.port, tail);
-        headping_send(t.loop, t.dialer, url);
+        headping_send(&t.pings, t.loop, t.dialer, url);
 }
 
 static void asks_for_the_url(void **state)
@@ -118,12 +121,12 @@ static void nobody_is_asked(void **state)
         send_to(longer);
         longer[1] = '?';
         send_to(longer);
-        headping_send(t.loop, t.dialer, "");
-        headping_send(t.loop, t.dialer, "file:///etc/passwd");
-        headping_send(t.loop, t.dialer, "http://");
-        headping_send(t.loop, t.dialer, "127.0.0.1/ping");
-        headping_send(t.loop, t.dialer, "127.0.0.1/ping?x=http://127.0.0.1");
-        headping_send(t.loop, t.dialer, "?://");
+        headping_send(&t.pings, t.loop, t.dialer, "");
+        headping_send(&t.pings, t.loop, t.dialer, "file:///etc/passwd");
+        headping_send(&t.pings, t.loop, t.dialer, "http://");
+        headping_send(&t.pings, t.loop, t.dialer, "127.0.0.1/ping");
+        headping_send(&t.pings, t.loop, t.dialer, "127.0.0.1/ping?x=http://127.0.0.1");
+        headping_send(&t.pings, t.loop, t.dialer, "?://");
         assert_int_equal(accepted(200), -1);
 }
 
@@ -131,7 +134,7 @@ static void nobody_is_asked(void **state)
 static void not_answered(void **state)
 {
         (void)state;
-        headping_send(t.loop, t.dialer, "http://127.0.0.1:1/ping");
+        headping_send(&t.pings, t.loop, t.dialer, "http://127.0.0.1:1/ping");
         turn(50);
         send_to("/ping");
         int fd = accepted(20000);
@@ -141,12 +144,38 @@ static void not_answered(void **state)
         assert_int_equal(accepted(50), -1);   /* once is all */
 }
 
+/* A server that asks for ever more of them gets no more, and the descriptors of others stay theirs. */
+static void so_many_at_a_time(void **state)
+{
+        (void)state;
+        int fd[HEADPINGS_MAX];
+        for (int i = 0; i < 4 * HEADPINGS_MAX; i++)
+                send_to("/ping");
+        for (int i = 0; i < HEADPINGS_MAX; i++)
+                assert_true((fd[i] = accepted(20000)) >= 0);
+        assert_int_equal(accepted(100), -1);
+        close(fd[0]);   /* one has its answer, and makes room */
+        turn(50);
+        send_to("/ping");
+        assert_true((fd[0] = accepted(20000)) >= 0);
+        headpings_stop(&t.pings);
+        turn(20);
+        for (int i = 0; i < HEADPINGS_MAX; i++) {
+                char c[512];
+                while (recv(fd[i], c, sizeof(c), 0) > 0)
+                        ;
+                assert_int_equal(recv(fd[i], c, 1, 0), 0);
+                close(fd[i]);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(asks_for_the_url, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(nobody_is_asked, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(not_answered, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(so_many_at_a_time, set_up, tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
