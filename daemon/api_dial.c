@@ -93,7 +93,7 @@ static void on_resolved(void *arg, enum dialout_error error, const struct ip *ip
                 session_free(s);
                 return;
         }
-        s->call = dialout_start(s->dialout, s->host, s->port, on_dialled, s);
+        s->call = dialout_start_inside(s->dialout, s->host, s->port, on_dialled, s);
         if (s->call != NULL)
                 return;
         lapi_reply_text(s->req, 502, "dial failure: too many connections are being made");

@@ -92,9 +92,12 @@ static enum dialout_way way(void *arg, struct ip *dst, struct ip *ret_local, con
         return ip_is_set(*ret_local) ? DIALOUT_STACK : nowhere(ret_why, "this node has no address of that family");
 }
 
+/* This host, and what is on its links, no exit node carries. */
 static bool is_outside(void *arg, struct ip dst)
 {
         const struct backend *b = arg;
+        if (ip_is_loopback(dst) || ip_is_unspecified(dst) || ip_is_link_local(dst))
+                return true;
         return !ip_is_tailnet(dst) && !is_own(b, dst) && !backend_wants_exit_node(b) && route_bits(b, dst) < 0;
 }
 

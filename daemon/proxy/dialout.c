@@ -33,6 +33,7 @@ struct dialout_call {
         struct ip ips[2 * DIALOUT_ADDRESSES_MAX];
         size_t ip_count, next_ip;
         bool resolving, ours;            /* the name lies below our suffix: nobody else is asked */
+        bool inside_only;
         int host_left;                   /* answers of the host's resolver to come */
         struct timer timer;
         struct addr remote;
@@ -198,6 +199,10 @@ static void try_one(struct dialout_call *c, struct ip ip)
         struct ip local = {0};
         const char *why = "there is no way to it";
         c->remote = (struct addr){ip, c->port};
+        if (c->inside_only && dialout_is_outside(c->d, ip)) {
+                attempt_failed(c, DIALOUT_NO_ROUTE, "it is not reached through the tailnet");
+                return;
+        }
         loop_timer_in(c->d->loop, &c->timer, c->next_ip < c->ip_count ? DIALOUT_TRY_MS / 3 : DIALOUT_TRY_MS);
         switch (c->d->ops->way(c->d->arg, &c->remote.ip, &local, &why)) {
         case DIALOUT_NOWHERE:
@@ -413,6 +418,14 @@ struct dialout_call *dialout_start(struct dialout *d, const char *host, uint16_t
                 c->fn = fn;
                 c->port = port;
         }
+        return c;
+}
+
+struct dialout_call *dialout_start_inside(struct dialout *d, const char *host, uint16_t port, dialout_fn fn, void *arg)
+{
+        struct dialout_call *c = dialout_start(d, host, port, fn, arg);
+        if (c != NULL)
+                c->inside_only = true;
         return c;
 }
 

@@ -55,6 +55,9 @@ struct dialout *dialout_new(struct loop *l, const struct dialout_ops *ops, void 
 void dialout_free(struct dialout *d);   /* calls under way are forgotten */
 /* fn is called once, never before this returns.  NULL: out of memory, or too many. */
 struct dialout_call *dialout_start(struct dialout *d, const char *host, uint16_t port, dialout_fn fn, void *arg);
+/* As above, for somebody who may not have this process's rights: what dialout_is_outside() names is not tried, also
+ * where a name has another address now than it had when somebody looked. */
+struct dialout_call *dialout_start_inside(struct dialout *d, const char *host, uint16_t port, dialout_fn fn, void *arg);
 void dialout_cancel(struct dialout_call *c);   /* NULL is fine */
 
 /* Only the addresses of a name, for who decides by them; as above, error OK or not. */

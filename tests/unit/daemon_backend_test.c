@@ -428,6 +428,32 @@ static void switching_leaves_nothing_behind(void **state)
         assert_int_equal(fc.logouts, 0);
 }
 
+/* What no exit node carries, whoever asks the daemon to connect is to reach with his own rights. */
+static void what_lies_outside_of_the_tailnet(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *ip;
+                bool outside, with_exit_node;
+        } rows[] = {
+                {"127.0.0.1", true, true}, {"0.0.0.0", true, true}, {"169.254.169.254", true, true}, {"::1", true, true},
+                {"::", true, true}, {"fe80::1", true, true}, {"192.0.2.1", true, false}, {"2001:db8::1", true, false},
+                {"100.64.0.1", false, false}, {"100.64.0.2", false, false}, {"100.64.0.99", false, false},
+        };
+        log_in("http://h", "k");
+        server_registers("u", 7);
+        server_sends_map(NODE(1, ""), "[" NODE(2, "") "]");
+        for (int with = 0; with < 2; with++) {
+                for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                        struct ip ip;
+                        assert_int_equal(ip_parse(rows[i].ip, &ip), ERR_NONE);
+                        if (dialout_is_outside(w.b->dialout, ip) != (with ? rows[i].with_exit_node : rows[i].outside))
+                                fail_msg("%s, exit node %d", rows[i].ip, with);
+                }
+                edit("{\"ExitNodeID\":\"2\",\"ExitNodeIDSet\":true}");
+        }
+}
+
 static void another_server_means_nothing_of_the_old_map(void **state)
 {
         (void)state;
@@ -561,7 +587,7 @@ int main(void)
                 TEST(a_logout_is_not_broken_off), cmocka_unit_test(a_key_is_used_in_one_login),
                 TEST(a_login_broken_off_by_down_can_be_asked_for_again), TEST(a_url_of_a_stopped_login_is_not_shown_again),
                 TEST(switching_leaves_nothing_behind), TEST(another_server_means_nothing_of_the_old_map),
-                TEST(dns_follows_the_map_at_once), TEST(bad_preferences_change_nothing),
+                TEST(what_lies_outside_of_the_tailnet), TEST(dns_follows_the_map_at_once), TEST(bad_preferences_change_nothing),
                 cmocka_unit_test(an_unwritable_state_file_is_said_and_tried_again),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
