@@ -26,13 +26,13 @@ bool status_is_running(const json_t *status, FILE *out)
         } else if (strcmp(state, "NeedsLogin") == 0) {
                 fputs("Logged out.\n", out);
                 if (url[0] != '\0')
-                        fprintf(out, "Log in at: %s\n", url);
+                        text_print(out, "Log in at: %s\n", url);
         } else if (strcmp(state, "NeedsMachineAuth") == 0) {
                 fputs("This machine waits for the approval of an administrator of the tailnet.\n", out);
         } else {
                 if (status_print_health(status, out))
                         fputc('\n', out);
-                fprintf(out, "unexpected state: %s\n", state);
+                text_print(out, "unexpected state: %s\n", state);
         }
         return false;
 }
@@ -45,7 +45,7 @@ bool status_print_health(const json_t *status, FILE *out)
         fputs("# Health check:\n", out);
         for (size_t i = 0; i < json_array_size(health); i++) {
                 const char *text = json_string_value(json_array_get(health, i));
-                fprintf(out, "#     - %s\n", text != NULL ? text : "");
+                text_print(out, "#     - %s\n", text != NULL ? text : "");
         }
         return true;
 }

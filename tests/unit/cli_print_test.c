@@ -135,6 +135,26 @@ static void status_of_anything(void **state)
         }
 }
 
+/* Some commands print no more of a status than why they cannot go on: that as well is other people's text. */
+static void why_not_is_clean(void **state)
+{
+        (void)state;
+        static const char *const rows[][2] = {
+                {"{\"BackendState\":\"NoState\",\"Health\":[\"a\\u001b[31mb\",\"c\\u009bd\"]}",
+                        "# Health check:\n#     - a?[31mb\n#     - c?d\n\nunexpected state: NoState\n"},
+                {"{\"BackendState\":\"x\\u001by\"}", "unexpected state: x?y\n"},
+                {"{\"BackendState\":\"NeedsLogin\",\"AuthURL\":\"http://h/\\u001b\"}", "Logged out.\nLog in at: http://h/?\n"},
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                json_t *s = json_parse(rows[i][0], strlen(rows[i][0]));
+                assert_non_null(s);
+                begin();
+                assert_false(status_is_running(s, out));
+                printed(rows[i][1]);
+                json_decref(s);
+        }
+}
+
 /* ---- the others ---- */
 
 static void ip_selectors(void **state)
@@ -295,7 +315,7 @@ static void names_are_resolved(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(recorded), cmocka_unit_test(status_texts), cmocka_unit_test(status_of_anything),
+                cmocka_unit_test(recorded), cmocka_unit_test(status_texts), cmocka_unit_test(status_of_anything), cmocka_unit_test(why_not_is_clean),
                 cmocka_unit_test(ip_selectors), cmocka_unit_test(pongs), cmocka_unit_test(whois_of_a_tagged_node),
                 cmocka_unit_test(netcheck_variants), cmocka_unit_test(switch_finds_by_id_domain_name),
                 cmocka_unit_test(table_pads_by_character), cmocka_unit_test(names_are_resolved),
