@@ -273,13 +273,20 @@ void stack_ignore(struct stack_syn *s)
         let_go(s);
 }
 
-/* The one listener takes the port for as long as this packet needs one. */
+/* The one listener takes the port for as long as a packet needs one, and else is not there: what lwIP makes of fragments
+ * and extension headers may be a first packet to any port.  0: none. */
+static void listen_at(uint16_t port)
+{
+        stack.listener->local_port = port;
+        tcp_listen_pcbs.listen_pcbs = port != 0 ? stack.listener : NULL;
+}
+
 struct stack_conn *stack_accept(struct stack_syn *s, stack_fn fn, void *user)
 {
         struct stack_conn *c = NULL;
-        stack.listener->local_port = s->to.port;
+        listen_at(s->to.port);
         feed(s->pkt, s->len, &s->to);
-        stack.listener->local_port = 0;
+        listen_at(0);
         struct tcp_pcb *pcb = tcp_active_pcbs;
         while (pcb != NULL && !is_between(pcb, &s->to, &s->from))
                 pcb = pcb->next;
@@ -389,7 +396,7 @@ static bool listen_everywhere(void)
         }
         tcp_accept(l, on_accept);
         stack.listener = (struct tcp_pcb_listen *)(void *)l;
-        stack.listener->local_port = 0;
+        listen_at(0);
         return true;
 }
 

@@ -454,6 +454,28 @@ static void odd_packets(void **state)
         stack_abort(c);
 }
 
+/* In a fragment of its own, which only lwIP looks into, so that nobody is asked: nobody listens there, not at port 0 either. */
+static void first_packets_in_fragments(void **state)
+{
+        (void)state;
+        for (uint8_t port = 0; port < 2; port++) {
+                struct packet syn = {.len = 68, .b = {0x60, [5] = 28, [6] = 44, [7] = 64, [8] = 0xfd, [23] = 2, [24] = 0xfd, [39] = 1,
+                                                              [40] = 6, [47] = 7, [49] = 9, [51] = port, [60] = 0x50, [61] = 2, [62] = 16}};
+                uint8_t pseudo[60] = {[35] = 20, [39] = 6};
+                memcpy(pseudo, syn.b + 8, 32);
+                memcpy(pseudo + 40, syn.b + 48, 20);
+                uint16_t check = (uint16_t)~sum(pseudo, sizeof(pseudo), 0);
+                syn.b[64] = (uint8_t)(check >> 8);
+                syn.b[65] = (uint8_t)check;
+                stack_in(syn.b, syn.len);
+                assert_int_equal(t.asked, 0);
+                assert_int_equal(t.tail - t.head, 1);
+                const struct packet *p = &t.queue[t.head++ % QUEUE];
+                assert_int_equal(p->b[6], 6);
+                assert_int_equal(p->b[53] & 0x06, 0x04);   /* RST, and no SYN */
+        }
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -461,7 +483,7 @@ int main(void)
                 TEST(any_address_is_ours), TEST(who_is_refused_is_told), TEST(a_connection_is_held_until_it_is_decided),
                 TEST(so_many_are_held_and_no_more), TEST(half_closed), TEST(a_reader_that_rests),
                 TEST(windows_widen_while_nothing_is_lost), TEST(lost_packets_are_sent_again), TEST(no_room_for_packets), TEST(windows_are_for_long_ways),
-                TEST(datagrams_are_whole), TEST(odd_packets),
+                TEST(datagrams_are_whole), TEST(odd_packets), TEST(first_packets_in_fragments),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
