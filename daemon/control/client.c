@@ -141,6 +141,7 @@ static void drop_conn(struct control *c)
         request_drop(c, &c->reg);
         conn_free(c->conn);
         c->conn = NULL;
+        c->pings_inside = 0;
 }
 
 void control_net_failed(struct control *c, enum control_error_kind kind, const char *detail, mono_t now)

@@ -25,10 +25,11 @@ static void ignore_data(void *arg, const uint8_t *data, size_t len)
         (void)len;
 }
 
-static void ignore_end(void *arg, bool clean)
+static void on_end(void *arg, bool clean)
 {
-        (void)arg;
+        struct control *c = arg;
         (void)clean;
+        c->pings_inside--;
 }
 
 /* Where inside the channel; the URL's host means nothing there. */
@@ -41,7 +42,7 @@ static const char *path_of(const char *url)
 
 static void send_inside(struct control *c, const char *method, const char *url, const struct buf *body)
 {
-        static const struct h2_stream_fns FNS = {ignore_status, ignore_data, ignore_end};
+        static const struct h2_stream_fns FNS = {ignore_status, ignore_data, on_end};
         struct h2_request r = {
                 .method = method,
                 .authority = c->url.authority,
@@ -49,7 +50,9 @@ static void send_inside(struct control *c, const char *method, const char *url, 
                 .body = body != NULL ? body->data : NULL,
                 .body_len = body != NULL ? body->len : 0,
         };
-        if (conn_start(c->conn, &r, &FNS, c) == NULL)
+        if (c->pings_inside < HEADPINGS_MAX && conn_start(c->conn, &r, &FNS, c) != NULL)
+                c->pings_inside++;
+        else
                 log_debug(1, "control: a ping could not be answered");
 }
 

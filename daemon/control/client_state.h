@@ -104,6 +104,7 @@ struct control {
         mono_t expiry_at; /* when a key expires next */
         char last_ping[512];
         struct headpings pings;
+        unsigned pings_inside; /* whose answers the server has not taken yet, on this connection */
 
         /* Telling the server. */
         struct request lite;

@@ -238,6 +238,42 @@ static void test_ping_inside(void **state)
         assert_int_equal(w->errors, 0);
 }
 
+static unsigned pings;
+
+static void leave_pings_unanswered(struct fake *f, struct fake_stream *s, json_t *body)
+{
+        if (strncmp(s->path, "/c2n/", 5) == 0)
+                pings++;
+        else
+                on_request(f, s, body);
+}
+
+static void ask_for_pings(unsigned n)
+{
+        for (unsigned i = 0; i < n; i++) {
+                char text[200];
+                snprintf(text, sizeof(text), "{\"PingRequest\":{\"URL\":\"https://unused/c2n/%u\",\"URLIsNoise\":true}}", i);
+                fake_map(w->held_map, text);
+        }
+        run_ms(300);
+}
+
+/* A server that asks and asks, and takes no answer, gets no more of them; on the next connection it does. */
+static void test_pings_inside_are_bounded(void **state)
+{
+        (void)state;
+        pings = 0;
+        w->fake.on_request = leave_pings_unanswered;
+        logged_in();
+        ask_for_pings(40);
+        assert_int_equal(pings, HEADPINGS_MAX);
+        control_network_changed(w->c);
+        until(&w->online, 2);
+        ask_for_pings(40);
+        assert_int_equal(pings, 2 * HEADPINGS_MAX);
+        assert_int_equal(w->errors, 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -255,6 +291,7 @@ int main(void)
                 ROW(test_broken_map),
                 ROW(test_self_expired),
                 ROW(test_ping_inside),
+                ROW(test_pings_inside_are_bounded),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;
