@@ -87,19 +87,13 @@ void backend_os_dns_changed(struct backend *b)
 
 /* ---- compiling ---- */
 
-/* Parsing every peer's capabilities for one that few have would cost more than all the rest. */
-static bool has_cap(const struct netmap_node *n, const char *cap)
-{
-        return strstr(n->cap_map, cap) != NULL && netmap_node_has_cap(n, cap);
-}
-
 static struct dns_node node_of(const struct netmap_node *n)
 {
         return (struct dns_node){
                 .name = n->name,
                 .addresses = n->addresses,
                 .address_count = n->address_count,
-                .subdomains = has_cap(n, cap_subdomains),
+                .subdomains = netmap_node_has_cap(n, cap_subdomains),
         };
 }
 
@@ -139,8 +133,8 @@ static struct dns_config *compile(struct backend *b, struct dns_os_config *ret_o
                         .peers = peers,
                         .peer_count = nm->peer_count,
                         .suffix = nm->magic_dns_suffix != NULL ? nm->magic_dns_suffix : "",
-                        .peers_aaaa = has_cap(nm->self, cap_aaaa),
-                        .service4_only = has_cap(nm->self, cap_v4_only),
+                        .peers_aaaa = netmap_node_has_cap(nm->self, cap_aaaa),
+                        .service4_only = netmap_node_has_cap(nm->self, cap_v4_only),
                         .accept_dns = b->prefs.corp_dns && b->configured,
                         .os_split = b->osdns != NULL && osdns_can_split(b->osdns),
                         .base = backend_os_dns_base(b),

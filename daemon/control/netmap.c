@@ -93,8 +93,20 @@ const struct netmap_node *netmap_by_ip(const struct netmap *m, struct ip ip)
         return NULL;
 }
 
+/* Parsing every peer's capabilities for one that few have costs more than all that is done with it.  A name that JSON writes
+ * in another way is looked for by the parser. */
+static bool may_name(const char *json, const char *cap)
+{
+        for (const char *p = cap; *p != '\0'; p++)
+                if ((unsigned char)*p < ' ' || *p == '"' || *p == '\\')
+                        return true;
+        return strstr(json, cap) != NULL;
+}
+
 bool netmap_node_has_cap(const struct netmap_node *n, const char *cap)
 {
+        if (!may_name(n->cap_map, cap))
+                return false;
         json_t *caps = json_parse(n->cap_map, strlen(n->cap_map));
         bool has = json_object_get(caps, cap) != NULL;
         json_decref(caps);

@@ -433,6 +433,27 @@ static void test_expiry(void **state)
         mapsession_free(s);
 }
 
+/* By its name in full, however JSON writes it, and not by what is said of another. */
+static void test_capabilities(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *map, *cap;
+                bool has;
+        } rows[] = {
+                {"{\"a\":null,\"b/c\":[1]}", "a", true},        {"{\"a\":null,\"b/c\":[1]}", "b/c", true},
+                {"{\"a\":null,\"b/c\":[1]}", "b", false},       {"{\"a\":[\"b\",{\"c\":1}]}", "b", false},
+                {"{\"a\":[\"b\",{\"c\":1}]}", "c", false},      {"{\"a\":null}", "", false},
+                {"{\"x\\\"y\":null}", "x\"y", true},            {"{\"x\\\\y\":null}", "x\\y", true},
+                {"{\"x\\ny\":null}", "x\ny", true},             {"", "a", false},
+        };
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                struct netmap_node n = {.cap_map = rows[i].map};
+                if (netmap_node_has_cap(&n, rows[i].cap) != rows[i].has)
+                        fail_msg("%s in %s", rows[i].cap, rows[i].map);
+        }
+}
+
 /* Dates at both ends of what 64 bits hold: no sum of them goes over, and nobody's key runs out by such a clock. */
 static void test_a_clock_out_of_all_reason(void **state)
 {
@@ -483,6 +504,7 @@ int main(void)
                 cmocka_unit_test(test_expiry_after_the_clock_was_set),
                 cmocka_unit_test(test_expiry),
                 cmocka_unit_test(test_a_clock_out_of_all_reason),
+                cmocka_unit_test(test_capabilities),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
