@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/crypto.h"
 #include "cli/command.h"
 #include "cli/text.h"
@@ -25,7 +26,7 @@ const struct command commands[] = {
         {"ip", "print the tailnet addresses of this node or of a peer", "[-1] [-4] [-6] [PEER]", cmd_ip, .names_endpoint = true},
         {"exit-node", "show who offers to be an exit node, or the best one", "list|suggest", cmd_exit_node},
         {"whois", "show the node and user of a tailnet address", "[--json] IP[:PORT]", cmd_whois, .names_endpoint = true},
-        {"debug", "print what the daemon has as JSON", "netmap|prefs|derp-map|restun|rebind|via", cmd_debug},
+        {"debug", "print what the daemon has as JSON", "netmap|prefs|derp-map|metrics|restun|rebind|via", cmd_debug},
         {"version", "print the version", "[flags]", cmd_version, .names_endpoint = true},
         {0},
 };
@@ -38,12 +39,24 @@ static void usage(void)
         fputs("\n'tailscale COMMAND --help' shows the flags of a command.\n", stderr);
 }
 
+/* Commands that other programs of this name have: whoever types one made no spelling mistake. */
+static bool is_elsewhere(const char *name)
+{
+        static const char *const names[] = {"appc-routes", "bugreport", "cert", "completion", "configure", "drive", "file", "funnel",
+                "get", "id-token", "licenses", "lock", "routecheck", "serve", "service", "ssh", "syspolicy", "systray", "update", "wait",
+                "web", "whoami"};
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+                if (strcmp(names[i], name) == 0)
+                        return true;
+        return false;
+}
+
 static const char *default_of(const struct flag *f, char *out, size_t cap)
 {
         char d[DURATION_STR_MAX];
         switch (f->kind) {
         case FLAG_BOOL:
-                return *f->to.b ? "true" : "false";
+                return *f->to.b ? "true" : "";
         case FLAG_STRING:
                 return *f->to.s;
         case FLAG_SECRET:
@@ -58,15 +71,23 @@ static const char *default_of(const struct flag *f, char *out, size_t cap)
         return "";
 }
 
+/* How its value is written: that of a switch behind '=' only, so one that is on shows how to turn it off. */
+static const char *value_of(const struct flag *f)
+{
+        static const char *const words[] = {[FLAG_BOOL] = "", [FLAG_STRING] = " TEXT", [FLAG_SECRET] = " KEY", [FLAG_INT] = " N",
+                [FLAG_DURATION] = " TIME"};
+        return f->kind == FLAG_BOOL && *f->to.b ? "[=false]" : words[f->kind];
+}
+
 void command_usage(const struct command *self, const struct flag *flags, size_t n, FILE *out)
 {
-        fprintf(out, "usage: tailscale %s %s\n\n%s\n", self->name, self->usage, self->summary);
+        fprintf(out, "usage: tailscale %s%s%s\n\n%s\n", self->name, self->usage[0] ? " " : "", self->usage, self->summary);
         for (size_t i = 0; i < n; i++) {
-                char room[DURATION_STR_MAX];
+                char name[64], room[DURATION_STR_MAX];
                 const char *d = default_of(&flags[i], room, sizeof(room));
+                snprintf(name, sizeof(name), "%s%s", flags[i].name, value_of(&flags[i]));
                 if (flags[i].help != NULL)
-                        fprintf(out, "  --%-30s %s%s%s%s\n", flags[i].name, flags[i].help,
-                                d[0] ? " (default " : "", d, d[0] ? ")" : "");
+                        fprintf(out, "  --%-30s %s%s%s%s\n", name, flags[i].help, d[0] ? " (default " : "", d, d[0] ? ")" : "");
         }
 }
 
@@ -95,8 +116,13 @@ bool command_no_words(int argc, char **argv, int rest)
 {
         if (rest >= argc)
                 return true;
-        text_print(stderr, "too many non-flag arguments: [\"%s\"]\nonly flags are allowed here\n",
-                flags_shown(argv[rest]));
+        const char *before = argv[rest - 1];
+        bool value, behind_switch = before[0] == '-' && strcmp(before, "--") != 0 && strchr(before, '=') == NULL;
+        text_print(stderr, "too many non-flag arguments: [\"%s\"]\n", flags_shown(argv[rest]));
+        if (behind_switch && str_bool(argv[rest], &value))
+                text_print(stderr, "the value of a switch stands behind '=': %s=%s\n", before, argv[rest]);
+        else
+                fputs("only flags are allowed here\n", stderr);
         return false;
 }
 
@@ -143,7 +169,10 @@ int cli_main(int argc, char **argv)
         while (k->name != NULL && strcmp(k->name, name) != 0)
                 k++;
         if (k->name == NULL) {
-                text_print(stderr, "tailscale: unknown subcommand: %s\n'tailscale --help' lists them\n", flags_shown(name));
+                if (is_elsewhere(name))
+                        text_print(stderr, "tailscale %s: not there yet in this program\n'tailscale --help' lists what is\n", name);
+                else
+                        text_print(stderr, "tailscale: unknown subcommand: %s\n'tailscale --help' lists them\n", flags_shown(name));
                 return 1;
         }
         if (socket[0] == '\0' || strlen(socket) > CLIENT_SOCKET_MAX) {

@@ -97,8 +97,10 @@ enum err flags_parse(struct flag *flags, size_t n, int argc, char **argv, int *r
                 char word[64];
                 size_t len = strcspn(name, "=");
                 snprintf(word, sizeof(word), "%.*s", (int)(len < 63 ? len : 63), name);
-                if (strcmp(word, "authkey") == 0)   /* an old spelling */
+                if (strcmp(word, "authkey") == 0)   /* old spellings */
                         snprintf(word, sizeof(word), "auth-key");
+                if (strcmp(word, "posture-checking") == 0)
+                        snprintf(word, sizeof(word), "report-posture");
                 struct flag *f = flags_find(flags, n, word);
                 if (f == NULL && (strcmp(word, "h") == 0 || strcmp(word, "help") == 0))
                         return ERR_NOT_FOUND;
