@@ -13,23 +13,6 @@ struct trust_case {
         const char *says;        /* part of the error */
 };
 
-static void write_ca(const struct server *s, char path[64])
-{
-        snprintf(path, 64, "/tmp/base_dial_test.XXXXXX");
-        int fd = mkstemp(path);
-        assert_true(fd >= 0);
-        FILE *f = fdopen(fd, "w");
-        assert_non_null(f);
-        BIO *bio = BIO_new(BIO_s_mem());
-        assert_int_equal(PEM_write_bio_X509(bio, s->cert), 1);
-        char *pem;
-        long n = BIO_get_mem_data(bio, &pem);
-        assert_int_equal(fwrite(pem, 1, (size_t)n, f), (size_t)n);
-        BIO_free(bio);
-        fclose(f);
-        setenv("SSL_CERT_FILE", path, 1);
-}
-
 static void check_trust(const struct trust_case *t)
 {
         struct client *c;
@@ -40,7 +23,7 @@ static void check_trust(const struct trust_case *t)
         c->manual = true;
         server_use_tls(&s, t->san, t->from, t->until, true);
         if (t->trusted)
-                write_ca(&s, ca);
+                cert_trust(s.cert, ca);
         server_pin(&s, pin);
         struct dial_opts opts = {.host = t->host != NULL ? t->host : "127.0.0.1", .tls = DIAL_TLS,
                 .cert_name = t->cert_name, .insecure = t->insecure, .timeout_ms = 30000};
@@ -155,7 +138,7 @@ static void test_hashed_folder(void **state)
                 server_use_tls(&s, "IP:127.0.0.1", -60, 3600, true);
                 assert_non_null(mkdtemp(dir));
                 assert_false(tls_folder_is_hashed(dir));
-                write_ca(&s, ca);
+                cert_trust(s.cert, ca);
                 snprintf(link, sizeof(link), "%s/%08lx.0", dir, X509_NAME_hash_ex(X509_get_subject_name(s.cert), NULL, NULL, NULL));
                 assert_int_equal(symlink(found == 1 ? ca : "/dev/null", link), 0);
                 assert_true(tls_folder_is_hashed(dir));
