@@ -12,7 +12,7 @@
 enum { LASTGOOD_HOSTS = 32, LASTGOOD_ADDRS = 4, LASTGOOD_HOST_MAX = 256 };
 
 struct lastgood_entry {
-        char host[LASTGOOD_HOST_MAX];     /* lower case; "": free */
+        char host[LASTGOOD_HOST_MAX];     /* as it was given, case does not matter; "": free */
         uint64_t used;
         struct ip ips[LASTGOOD_ADDRS];    /* newest first */
         size_t count;

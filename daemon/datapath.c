@@ -292,7 +292,7 @@ void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source 
                 struct pkt *p = in[i].p;
                 if (in[i].verdict >= WG_HANDSHAKE && p->peer != heard) {
                         heard = p->peer;
-                        ms_heard(dp->ms, heard, &srcs[i], now);
+                        ms_heard(dp->ms, heard, now);
                 }
                 dp->handshakes += in[i].verdict == WG_HANDSHAKE;
                 if (in[i].verdict == WG_DATA && !(dp->pings.count > 0 && take_answer(dp, p, now)))

@@ -5,21 +5,15 @@
 
 #include "base/reader.h"
 #include "magicsock/disco.h"
+#include "netcheck/stun.h"
 
 enum {
-        STUN_MIN = 20,
         GENEVE_LEN = 8,
         GENEVE_DISCO = 0x7a11,
         GENEVE_WIREGUARD = 0x7a12,
         DISCO_SHAPE_MIN = 38,
         WIREGUARD_MIN = 32,
 };
-#define STUN_COOKIE UINT32_C(0x2112a442)
-
-static bool is_stun(const uint8_t *b, size_t len)
-{
-        return len >= STUN_MIN && (b[0] & 0xc0) == 0 && b[1] == 0x01 && load_be32(b + 4) == STUN_COOKIE;
-}
 
 static bool is_disco(const uint8_t *b, size_t len)
 {
@@ -47,7 +41,7 @@ enum ms_class ms_classify_relayed(const uint8_t *data, size_t len)
 
 enum ms_class ms_classify(const uint8_t *data, size_t len)
 {
-        if (is_stun(data, len))
+        if (stun_is_response(data, len))
                 return MS_CLASS_STUN;
         if (is_geneve(data, len))
                 return MS_CLASS_GENEVE;

@@ -289,9 +289,8 @@ static void on_relay_recv(void *arg, int region, uint32_t conn, const struct nod
                 on_relay_pause(ms, now);
 }
 
-void ms_heard(struct ms *ms, uint32_t slot, const struct ms_source *from, mono_t now)
+void ms_heard(struct ms *ms, uint32_t slot, mono_t now)
 {
-        (void)from;
         struct ms_slot *s = ms_slot_find(ms, slot);
         if (!s)
                 return;

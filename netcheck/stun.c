@@ -33,7 +33,8 @@ bool stun_is(const void *data, size_t len)
 
 bool stun_is_response(const void *data, size_t len)
 {
-        return stun_is(data, len) && ((const uint8_t *)data)[1] == 0x01;
+        const uint8_t *b = data;   /* every datagram is asked this: first what WireGuard has not */
+        return len >= HEAD_LEN && b[1] == 0x01 && stun_is(data, len);
 }
 
 /* CRC-32 as in zlib; forty bytes a probe are not worth a table. */
