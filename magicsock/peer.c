@@ -6,7 +6,7 @@
 #define CALL_GAP_NS         (2 * NS_PER_SEC)  /* between two of our calls in answer to the peer's */
 #define CALL_AGAIN_NS       (500 * NS_PER_MS) /* a call may be lost in a full queue */
 #define PING_BACK_GAP_NS    (200 * NS_PER_MS) /* to one address */
-#define PONG_COST_NS        (NS_PER_SEC / 50) /* 50 a second */
+#define PONG_COST_NS        (NS_PER_SEC / 50) /* 50 a second, see may_pong() */
 #define PING_BACK_COST_NS   (NS_PER_SEC / 8)
 #define CALL_COST_NS        (NS_PER_SEC / 10) /* calls taken from the peer */
 /* A peer names addresses that need not be its own, and each costs a ping: 128 at once, then 32 a second, which
@@ -284,16 +284,24 @@ static void ping_back(struct ms_peer *p, struct path *c, mono_t now, struct ms_a
         start_burst(p, BURST_AFTER_PING_NS, now);
 }
 
+/* Somebody who has recorded pings of the peer's can send them again from anywhere.  That must not cost the path in use
+ * its answers, nor those by the relay, which says who sent them: two allowances. */
+static bool may_pong(struct ms_peer *p, bool home, mono_t now)
+{
+        if (bucket_take(home ? &p->pongs_home : &p->pongs, PONG_COST_NS, NS_PER_SEC, now))
+                return true;
+        p->limited++;
+        return false;
+}
+
 void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid *txid, bool reply,
                      mono_t now, struct ms_actions *out)
 {
         if (was_seen(p, txid) || !path_addr_usable(src))
                 return;
         ms_peer_on_proof(p);
-        if (!bucket_take(&p->pongs, PONG_COST_NS, NS_PER_SEC, now)) {
-                p->limited++;
+        if (!may_pong(p, addr_eq(src, p->best.addr), now))
                 return;
-        }
         if (reply) {
                 struct ms_action *a = act(out, MS_ACT_PONG);
                 a->addr = src;
@@ -311,10 +319,8 @@ void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txi
         if (was_seen(p, txid))
                 return;
         ms_peer_on_proof(p);
-        if (!bucket_take(&p->pongs, PONG_COST_NS, NS_PER_SEC, now)) {
-                p->limited++;
+        if (!may_pong(p, true, now))
                 return;
-        }
         struct ms_action *a = act(out, MS_ACT_PONG_RELAY);
         a->region = region;
         a->txid = *txid;

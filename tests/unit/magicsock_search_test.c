@@ -112,6 +112,31 @@ static void test_rates(void **state)
         assert_int_equal(count(MS_ACT_PING), 0);
 }
 
+/* Pings recorded and sent again from everywhere do not keep us from answering the peer itself. */
+static void test_replays_do_not_silence_us(void **state)
+{
+        (void)state;
+        go_direct(10);
+        struct addr a = X;
+        for (uint32_t i = 0; i < 1000; i++) {
+                struct disco_txid t = txid(i + 1);
+                a.port = (uint16_t)(1000 + i);
+                ms_peer_on_ping(&p, a, &t, true, now, &out);
+        }
+        out.count = 0;
+        struct disco_txid t = txid(5000);
+        ms_peer_on_ping(&p, E1, &t, true, now, &out);
+        assert_int_equal(count(MS_ACT_PONG), 1);
+        t = txid(5001);
+        ms_peer_on_relay_ping(&p, 1, &t, now, &out);
+        assert_int_equal(count(MS_ACT_PONG_RELAY), 1);
+        for (uint32_t i = 0; i < 100; i++) {   /* nor is that without bound */
+                t = txid(6000 + i);
+                ms_peer_on_ping(&p, E1, &t, true, now, &out);
+        }
+        assert_int_equal(count(MS_ACT_PONG), 49);
+}
+
 static void test_call_is_answered(void **state)
 {
         (void)state;
@@ -368,6 +393,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_replayed_ping, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_shared_key_one_pong, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_rates, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_replays_do_not_silence_us, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_call_is_answered, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_call_when_direct, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_large_call_is_paced, set_up, tear_down),
