@@ -17,7 +17,7 @@
 enum {
         PACKETS_DEFAULT = 1024,
         NETCHECKS_MAX = 16,        /* CLI requests that wait for one report */
-        NETCHECK_PATIENCE_MS = 10000,
+        NETCHECK_PATIENCE_MS = 12000,   /* one under way is waited for first */
         SPILL_MS = 5,            /* the ring was full: another try */
 };
 
@@ -129,7 +129,8 @@ static void on_report(void *arg, const struct netcheck_report *report, mono_t no
         (void)now;
         struct data *d = arg;
         post_report(d, 0, report);
-        answer_netchecks(d, report);
+        if (report->full)
+                answer_netchecks(d, report);
 }
 
 static void on_netcheck_late(struct timer *t, mono_t now)

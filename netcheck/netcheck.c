@@ -126,6 +126,7 @@ enum err nc_start(struct netcheck *nc, const struct nc_start_args *args, mono_t 
         nc->set_count = nc->sent_count = nc->lookup_count = nc->https_count = 0;
         memset(&nc->now_report, 0, sizeof(nc->now_report));
         nc->now_report.os_has_ipv6 = args->os_has_ipv6;
+        nc->now_report.full = nc->full || nc->last_report.latency_count == 0;
         nc->plan.count = 0;
         if (!args->no_udp)
                 nc_plan_make(&nc->plan, &(struct nc_plan_args){

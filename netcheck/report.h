@@ -32,6 +32,7 @@ struct nc_counter {
 
 struct netcheck_report {
         mono_t at;             /* Now: when it was finished; unset while it runs */
+        bool full;             /* all regions were asked */
         bool udp;
         bool ipv4, ipv6;
         bool ipv4_can_send, ipv6_can_send;

@@ -10,6 +10,7 @@
 #include "daemon/counters.h"
 #include "daemon/dpmsg.h"
 #include "daemon/engine.h"
+#include "tests/unit/stun_answer.h"
 #include "tun/device.h"
 #include "tun/filter.h"
 #include "wg/device.h"
@@ -23,7 +24,8 @@ struct fixture {
         uint64_t packets_free, handshakes;
         size_t rows;
         uint16_t port;
-        int sessions;
+        int sessions, reports;
+        size_t regions;         /* of the report asked for */
         char error[128];
         bool empty_report;
         int tuns_gone;
@@ -49,6 +51,13 @@ static void on_live(void *arg, int sessions, int relays)
         f->sessions = sessions;
 }
 
+static void on_report(void *arg, const struct netcheck_report *report)
+{
+        struct fixture *f = arg;
+        assert_true(mono_is_set(report->at));
+        f->reports++;
+}
+
 static void on_port(void *arg, uint16_t port)
 {
         struct fixture *f = arg;
@@ -56,7 +65,8 @@ static void on_port(void *arg, uint16_t port)
 }
 
 static const struct engine_callbacks callbacks = {
-        .on_endpoints = on_endpoints, .on_tun_gone = on_tun_gone, .on_live = on_live, .on_port = on_port};
+        .on_endpoints = on_endpoints, .on_tun_gone = on_tun_gone, .on_live = on_live, .on_port = on_port,
+        .on_report = on_report};
 
 static int setup(void **state)
 {
@@ -109,6 +119,7 @@ static void on_netcheck(void *arg, const struct netcheck_report *report)
 {
         struct fixture *f = arg;
         f->netchecks++;
+        f->regions = report->latency_count;
         f->empty_report = !mono_is_set(report->at);
 }
 
@@ -281,6 +292,54 @@ static void handshakes_are_counted_over_down_and_up(void **state)
         pkt_pool_free(pool);
 }
 
+enum { REGIONS = 5 };
+
+/* Says to whoever asks what it was seen as, until *count has come to want. */
+static void answer_until(struct fixture *f, int fd, const int *count, int want)
+{
+        for (int i = 0; i < 2000 && *count < want; i++) {
+                struct sockaddr_storage sa;
+                socklen_t len = sizeof(sa);
+                uint8_t ask[STUN_REQUEST_LEN], say[STUN_ANSWER_MAX];
+                loop_once(f->loop, 5);
+                while (recvfrom(fd, ask, sizeof(ask), MSG_DONTWAIT, (struct sockaddr *)&sa, &len) == sizeof(ask)) {
+                        size_t n = stun_answer(ask, addr_from_sockaddr((struct sockaddr *)&sa), say);
+                        assert_int_equal(sendto(fd, say, n, 0, (struct sockaddr *)&sa, len), n);
+                }
+        }
+        assert_int_equal(*count, want);
+}
+
+/* Who asks is told of all regions, also while a report of a few is under way. */
+static void a_netcheck_is_of_all_regions(void **state)
+{
+        struct fixture *f = *state;
+        struct derp_node nodes[REGIONS];
+        struct derp_region regions[REGIONS];
+        struct derpmap map = {.region_count = REGIONS, .regions = regions};
+        struct key_private k;
+        struct sockaddr_storage sa;
+        socklen_t len = addr_to_sockaddr((struct addr){ip_v4(127, 0, 0, 1), 0}, &sa);
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(fd, (struct sockaddr *)&sa, len), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+        for (int i = 0; i < REGIONS; i++) {
+                nodes[i] = (struct derp_node){.name = "x", .hostname = "127.0.0.1", .ipv4 = "127.0.0.1", .ipv6 = "none",
+                        .stun_port = addr_from_sockaddr((struct sockaddr *)&sa).port, .derp_port = 1};
+                regions[i] = (struct derp_region){.id = i + 1, .score = 1, .node_count = 1, .nodes = &nodes[i]};
+        }
+        key_generate(&k);
+        engine_set_key(f->engine, &k);
+        engine_set_derpmap(f->engine, &map);
+        engine_set_up(f->engine, true);
+        answer_until(f, fd, &f->reports, 1);
+        engine_restun(f->engine);
+        engine_netcheck(f->engine, on_netcheck, f);
+        answer_until(f, fd, &f->netchecks, 1);
+        assert_int_equal(f->regions, REGIONS);
+        close(fd);
+}
+
 /* The descriptor of a deleted interface is readable for ever: it must not keep the thread busy. */
 static void a_deleted_interface_is_told_once(void **state)
 {
@@ -303,6 +362,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(answers_wait_for_room, setup, teardown),
                 cmocka_unit_test_setup_teardown(packets_beyond_the_queue_are_refused_and_counted, setup, teardown),
                 cmocka_unit_test_setup_teardown(handshakes_are_counted_over_down_and_up, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_netcheck_is_of_all_regions, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_deleted_interface_is_told_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_pending_is_answered_at_the_end, setup, teardown),
         };

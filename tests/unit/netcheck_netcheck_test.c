@@ -294,9 +294,11 @@ static void test_full_and_incremental(void **state)
         args.have_v6 = false;
         assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
         assert_int_equal(count_sends(), 4);
+        assert_true(nc_report(nc)->full);
         wait_ms(20000);
         assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
         assert_int_equal(count_sends(), 3);
+        assert_false(nc_report(nc)->full);
         wait_ms(20000);
         args.full = true;
         assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
