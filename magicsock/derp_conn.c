@@ -520,9 +520,9 @@ void derp_conn_redial(struct derp_conn *c, mono_t now)
 
 void derp_conn_check(struct derp_conn *c, mono_t now)
 {
-        if (c->state == CONN_BACKOFF) {
+        if (c->state != CONN_UP) {   /* an attempt under way may be by the network that was */
                 derp_conn_redial(c, now);
-        } else if (c->state == CONN_UP && !mono_is_set(c->answer_by)) {
+        } else if (!mono_is_set(c->answer_by)) {
                 uint8_t data[DERP_PING_LEN];
                 crypto_random(data, sizeof(data));
                 c->answer_by = mono_add_ms(now, ANSWER_MS);

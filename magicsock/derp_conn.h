@@ -75,6 +75,6 @@ void derp_conn_free(struct derp_conn *c);
 void derp_conn_send(struct derp_conn *c, struct pkt *frame, mono_t now);
 /* Closes the stream and dials anew at once. */
 void derp_conn_redial(struct derp_conn *c, mono_t now);
-/* Expect a sign of life within 3 s, or redial. */
+/* Expect a sign of life within 3 s, or redial; at once if it is not up. */
 void derp_conn_check(struct derp_conn *c, mono_t now);
 void derp_conn_set_home(struct derp_conn *c, bool home, mono_t now);

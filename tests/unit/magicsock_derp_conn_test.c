@@ -319,6 +319,29 @@ static void test_check(void **state)
         UNTIL(t.ups == 2);
 }
 
+/* An attempt that waits for a network that is no more is not waited for. */
+static void test_check_while_dialing(void **state)
+{
+        (void)state;
+        uint16_t port;
+        int fd = listen_loopback(&port);
+        t.nodes[0].derp_port = port;   /* takes the connection, never answers */
+        derp_conn_redial(t.c, now());
+        for (int connected = 0; connected < 2; connected++) {
+                if (connected)
+                        UNTIL(t.c->state == CONN_LOGIN);
+                uint32_t old = t.c->id;
+                derp_conn_check(t.c, now());
+                assert_int_equal(t.c->state, CONN_DIALING);
+                assert_int_not_equal(t.c->id, old);
+        }
+        t.nodes[0].derp_port = t.relay.port;
+        derp_conn_check(t.c, now());
+        UNTIL(t.ups == 1);
+        assert_int_equal(t.downs, 0);
+        close(fd);
+}
+
 static void test_backoff_grows(void **state)
 {
         (void)state;
@@ -498,8 +521,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 T(test_login), T(test_home), T(test_not_a_relay), T(test_refused), T(test_closed_by_the_relay),
                 T(test_no_greeting), T(test_nodes), T(test_health), T(test_health_without_end), T(test_silence),
-                T(test_check), T(test_backoff_grows), T(test_queue), T(test_freed_by_its_callback), T(test_tls),
-                T(test_fast_start), T(test_untrusted),
+                T(test_check), T(test_check_while_dialing), T(test_backoff_grows), T(test_queue),
+                T(test_freed_by_its_callback), T(test_tls), T(test_fast_start), T(test_untrusted),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;
