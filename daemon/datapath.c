@@ -56,10 +56,31 @@ static size_t same_peer(struct pkt *const *pkts, size_t n)
         return run;
 }
 
+/* What WireGuard itself has to send: handshakes, keepalives, and packets that waited for a session. */
+static void send_queued(struct datapath *dp, mono_t now)
+{
+        struct wg_out out;
+        while (wg_next_out(dp->wg, &out)) {
+                if (out.peer != WG_NO_PEER) {
+                        ms_send(dp->ms, out.peer, &out.p, 1, now);
+                        continue;
+                }
+                struct ms_source to = {
+                        .addr = out.to.addr,
+                        .region = out.to.relay_region,
+                        .slot = MS_SLOT_NONE,
+                        .key = out.to.relay_peer,
+                };
+                ms_send_to(dp->ms, &to, out.p, now);
+        }
+}
+
 static void flush_out(struct datapath *dp, mono_t now)
 {
         struct pkt *pkts[SOCK_TRAIN_MAX];
         struct out_burst *o = &dp->out;
+        if (o->count > 0)
+                send_queued(dp, now);   /* what waited goes first */
         for (size_t i = 0; i < o->count; i++)
                 pkts[i] = &o->view[i];
         for (size_t i = 0, run; i < o->count; i += run) {
@@ -307,18 +328,5 @@ void datapath_service(struct datapath *dp, mono_t now)
 {
         if (mono_reached(now, wg_deadline(dp->wg)))
                 wg_expire(dp->wg, now, wall_now_ns());
-        struct wg_out out;
-        while (wg_next_out(dp->wg, &out)) {
-                if (out.peer != WG_NO_PEER) {
-                        ms_send(dp->ms, out.peer, &out.p, 1, now);
-                        continue;
-                }
-                struct ms_source to = {
-                        .addr = out.to.addr,
-                        .region = out.to.relay_region,
-                        .slot = MS_SLOT_NONE,
-                        .key = out.to.relay_peer,
-                };
-                ms_send_to(dp->ms, &to, out.p, now);
-        }
+        send_queued(dp, now);
 }

@@ -59,6 +59,5 @@ bool datapath_from_service(struct datapath *dp, struct pktring *from, mono_t now
 void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now);
 /* Sends a ping through the tunnel; false: too many are on their way. */
 bool datapath_ping(struct datapath *dp, const struct meshping *ask, mono_t now);
-/* Timers that are due, and what WireGuard itself wants to send.  Call after every batch and at
- * wg_deadline(). */
+/* Timers that are due, and what WireGuard itself wants to send.  Call at the end of each round and at wg_deadline(). */
 void datapath_service(struct datapath *dp, mono_t now);

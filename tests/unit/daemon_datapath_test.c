@@ -4,11 +4,15 @@
 #include "tests/unit/tun_packets.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/crypto.h"
 #include "base/dial.h"
 #include "base/loop.h"
 #include "daemon/datapath.h"
+#include "magicsock/internal.h"
+#include "wg/message.h"
 
 enum { SLOT = 3 };
 
@@ -19,6 +23,8 @@ static struct {
         struct tun *ours, *theirs;
         struct datapath dp;   /* we */
         struct wg *peer;      /* the other side, without any sockets */
+        struct key_private key;
+        struct ms_peer_config config;   /* of the peer */
         mono_t now;
 } w;
 
@@ -52,9 +58,10 @@ static int setup(void **state)
                 .ms = ms_new(w.loop, w.pool, w.dialer, &opts)};
         assert_non_null(w.dp.ms);
         w.peer = device(&b, &pa, "10.0.0.1/32");
-        struct ms_peer_config c = {.key = pb, .disco = {{1}}};
+        w.key = a;
+        w.config = (struct ms_peer_config){.key = pb, .disco = {{1}}};
         ms_set_keys(w.dp.ms, &a);
-        assert_int_equal(ms_peer_set(w.dp.ms, SLOT, &c, w.now), ERR_NONE);
+        assert_int_equal(ms_peer_set(w.dp.ms, SLOT, &w.config, w.now), ERR_NONE);
         return 0;
 }
 
@@ -219,6 +226,65 @@ static void test_each_is_delivered_once(void **state)
         let_go();
 }
 
+/* From now on there is a path to the peer, which ends in this socket. */
+static int open_path(void)
+{
+        struct ms_callbacks cb = {0};
+        struct sockaddr_storage sa;
+        socklen_t len = addr_to_sockaddr((struct addr){ip_v4(127, 0, 0, 1), 0}, &sa);
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(fd, (struct sockaddr *)&sa, len), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+        ms_free(w.dp.ms);
+        w.dp.ms = ms_new(w.loop, w.pool, w.dialer, &(struct ms_opts){.cb = &cb});
+        assert_non_null(w.dp.ms);
+        ms_set_keys(w.dp.ms, &w.key);
+        ms_set_active(w.dp.ms, true, w.now);
+        assert_int_equal(ms_peer_set(w.dp.ms, SLOT, &w.config, w.now), ERR_NONE);
+        struct ms_peer *p = &ms_slot_find(w.dp.ms, SLOT)->peer;
+        p->best.addr = addr_from_sockaddr((struct sockaddr *)&sa);
+        p->trust_until = mono_add_ms(w.now, 60000);
+        return fd;
+}
+
+static struct pkt *arrived(int fd)
+{
+        struct pkt *p = pkt_get(w.pool);
+        ssize_t n = recv(fd, pkt_put(p, PKT_DATA_MAX), PKT_DATA_MAX, 0);
+        assert_true(n > 0 && pkt_trim(p, (size_t)n));
+        return p;
+}
+
+static void host_sends(uint16_t from_port)
+{
+        struct test_packet t = udp_packet("10.0.0.1", from_port, "10.0.0.2", 80);
+        struct pkt p;
+        pkt_view(&p, t.b, t.len, 0, t.len);
+        assert_true(tun_write_one(w.theirs, &p));
+        datapath_out(&w.dp, w.now);
+}
+
+/* A new session lets out what waited for it before what comes after it, in the same round, too. */
+static void test_what_waited_goes_first(void **state)
+{
+        (void)state;
+        int fd = open_path();
+        w.dp.flows = filter_state_new();
+        host_sends(1);
+        datapath_service(&w.dp, w.now);
+        answer(arrived(fd), PEER, WG_OUT_RESPONSE);
+        host_sends(2);
+        datapath_service(&w.dp, w.now);
+        for (uint64_t i = 0; i < 2; i++) {
+                struct pkt *p = arrived(fd);
+                assert_int_equal(msg_classify(pkt_cdata(p), p->len), MSG_DATA);
+                assert_int_equal(load_le64(pkt_cdata(p) + MSG_COUNTER), i);
+                pkt_release(w.pool, p);
+        }
+        filter_state_free(w.dp.flows);
+        close(fd);
+}
+
 static void test_messages_are_taken(void **state)
 {
         (void)state;
@@ -292,6 +358,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_cookie_reply_is_not_the_peer, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refusals_are_told_and_bounded, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_each_is_delivered_once, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_what_waited_goes_first, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_messages_are_taken, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_pings_are_answered_to_us, setup, teardown),
         };
