@@ -70,9 +70,14 @@ static void test_pool_is_bounded(void **state)
         struct pkt *again = pkt_get(pool);
         assert_ptr_equal(again, got[1]);
         assert_int_equal(again->peer, 0);
-        assert_int_equal(again->peer, 0);
         assert_int_equal(again->src.port, 0);
         assert_int_equal(again->len, 0);
+        pkt_release(pool, again);
+        pkt_release(pool, got[2]);
+        got[1] = pkt_get(pool);
+        got[2] = pkt_get(pool);
+        assert_true(got[1] != NULL && got[2] != NULL && got[1] != got[2] && got[1] != got[0] && got[2] != got[0]);
+        assert_null(pkt_get(pool));
         pkt_pool_free(pool);
         assert_null(pkt_pool_new(SIZE_MAX));
         pkt_pool_free(NULL);

@@ -51,7 +51,7 @@ static int setup(void **state)
         w.loop = loop_new();
         w.dialer = dialer_new(w.loop);
         w.pool = pkt_pool_new(64);
-        assert_int_equal(tun_pair(64, &w.ours, &w.theirs), ERR_NONE);
+        assert_int_equal(tun_pair(512, &w.ours, &w.theirs), ERR_NONE);
         struct ms_callbacks cb = {0};
         struct ms_opts opts = {.cb = &cb, .no_udp = true};
         w.dp = (struct datapath){.pool = w.pool, .tun = w.ours, .wg = device(&a, &pb, "10.0.0.2/32"),
@@ -255,13 +255,42 @@ static struct pkt *arrived(int fd)
         return p;
 }
 
-static void host_sends(uint16_t from_port)
+static void host_writes(uint16_t from_port)
 {
         struct test_packet t = udp_packet("10.0.0.1", from_port, "10.0.0.2", 80);
         struct pkt p;
         pkt_view(&p, t.b, t.len, 0, t.len);
         assert_true(tun_write_one(w.theirs, &p));
+}
+
+static void host_sends(uint16_t from_port)
+{
+        host_writes(from_port);
         datapath_out(&w.dp, w.now);
+}
+
+/* n messages with data, whose counters go on from there. */
+static void assert_arrive(int fd, uint64_t from, uint64_t n)
+{
+        for (uint64_t i = 0; i < n; i++) {
+                struct pkt *p = arrived(fd);
+                assert_int_equal(msg_classify(pkt_cdata(p), p->len), MSG_DATA);
+                assert_int_equal(load_le64(pkt_cdata(p) + MSG_COUNTER), from + i);
+                pkt_release(w.pool, p);
+        }
+}
+
+static void assert_quiet(int fd)
+{
+        uint8_t b;
+        assert_int_equal(recv(fd, &b, 1, MSG_DONTWAIT), -1);
+}
+
+static uint64_t messages_sent(void)
+{
+        struct ms_traffic in[MS_WAYS], out[MS_WAYS];
+        ms_traffic(w.dp.ms, in, out);
+        return out[MS_WAY_DIRECT4].packets;
 }
 
 /* A new session lets out what waited for it before what comes after it, in the same round, too. */
@@ -275,12 +304,42 @@ static void test_what_waited_goes_first(void **state)
         answer(arrived(fd), PEER, WG_OUT_RESPONSE);
         host_sends(2);
         datapath_service(&w.dp, w.now);
-        for (uint64_t i = 0; i < 2; i++) {
-                struct pkt *p = arrived(fd);
-                assert_int_equal(msg_classify(pkt_cdata(p), p->len), MSG_DATA);
-                assert_int_equal(load_le64(pkt_cdata(p) + MSG_COUNTER), i);
-                pkt_release(w.pool, p);
-        }
+        assert_arrive(fd, 0, 2);
+        assert_quiet(fd);
+        filter_state_free(w.dp.flows);
+        close(fd);
+}
+
+/* All of it leaves, in order, in several bursts, and in several rounds: the sockets get their turn in between. */
+static void test_more_than_a_round(void **state)
+{
+        (void)state;
+        enum { MANY = 400 };
+        struct gso left;
+        int fd = open_path();
+        w.dp.flows = filter_state_new();
+        host_sends(1);
+        datapath_service(&w.dp, w.now);
+        answer(arrived(fd), PEER, WG_OUT_RESPONSE);
+        datapath_service(&w.dp, w.now);
+        assert_arrive(fd, 0, 1);
+        uint64_t before = messages_sent();
+        for (uint16_t i = 0; i < MANY; i++)
+                host_writes(i);
+        datapath_out(&w.dp, w.now);
+        uint64_t first = messages_sent() - before;
+        assert_in_range(first, SOCK_TRAIN_MAX + 1, MANY - 1);
+        assert_arrive(fd, 1, SOCK_TRAIN_MAX + 1);   /* what the kernel certainly has room for */
+        datapath_out(&w.dp, w.now);
+        assert_int_equal(messages_sent() - before, MANY);
+        assert_false(tun_next(w.ours, &left));
+        struct test_packet t = udp_packet("10.0.0.1", 1, "10.0.0.9", 80);   /* nobody has that address */
+        struct pkt p;
+        pkt_view(&p, t.b, t.len, 0, t.len);
+        assert_true(tun_write_one(w.theirs, &p));
+        datapath_out(&w.dp, w.now);
+        assert_int_equal(messages_sent() - before, MANY);
+        assert_int_equal(w.dp.out_no_peer, 1);
         filter_state_free(w.dp.flows);
         close(fd);
 }
@@ -359,6 +418,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_refusals_are_told_and_bounded, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_each_is_delivered_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_what_waited_goes_first, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_more_than_a_round, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_messages_are_taken, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_pings_are_answered_to_us, setup, teardown),
         };

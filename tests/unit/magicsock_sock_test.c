@@ -2,6 +2,7 @@
 #include "tests/unit/check.h"
 
 #include <errno.h>
+#include <netinet/udp.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -12,6 +13,10 @@
 #include "magicsock/localaddr.h"
 #include "base/lookup.h"
 #include "magicsock/sock.h"
+
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
 
 static int train_error;   /* what trains are answered with; 0: what the kernel says */
 
@@ -128,8 +133,14 @@ static void check_lengths(struct sock *s, struct addr to, const size_t *len, siz
 static void check_batch(struct sock *s, struct addr to)
 {
         size_t len[MANY];
+        unsigned all = s->offloads;   /* that the kernel has */
         for (unsigned offloads = 0; offloads <= SOCK_OFFLOADS; offloads++) {
+                int gro = 0;
+                socklen_t size = sizeof(gro);
                 sock_want_offloads(s, offloads);
+                assert_int_equal(s->offloads, all & offloads);
+                if (all & SOCK_GRO && getsockopt(s->fd, SOL_UDP, UDP_GRO, &gro, &size) == 0)   /* older kernels do not say */
+                        assert_int_equal(gro != 0, (offloads & SOCK_GRO) != 0);
                 for (size_t i = 0; i < MANY; i++)
                         len[i] = 40 + i;
                 check_lengths(s, to, len, MANY);
