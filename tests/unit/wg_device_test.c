@@ -173,6 +173,43 @@ static void test_lossy_link(void **state)
         }
 }
 
+/* What is answered needs no keepalive: the answer was one. */
+static void test_an_answer_is_no_reason_for_a_keepalive(void **state)
+{
+        struct net n;
+        (void)state;
+        net_init(&n);
+        settle_session(&n);
+        assert_int_equal(net_send(&n, 1, 2), 1);
+        net_run_ms(&n, 60 * 1000);
+        assert_int_equal(n.node[1].sent[0], 0);
+        assert_int_equal(n.node[0].sent[0], 1);
+        net_done(&n);
+}
+
+/* Without room around it a packet cannot be sealed: it is dropped, and those beside it are not. */
+static void test_no_room_to_seal(void **state)
+{
+        struct net n;
+        struct pkt *p[3];
+        (void)state;
+        net_init(&n);
+        settle_session(&n);
+        for (uint32_t i = 0; i < 3; i++) {
+                p[i] = net_packet(&n, 0, i + 2, 100);
+                if (i == 1)
+                        assert_non_null(pkt_put(p[i], PKT_DATA_MAX + PKT_TAILROOM - 100));
+        }
+        assert_int_equal(wg_seal(n.node[0].wg, 3, p, 3, n.now), 2);
+        assert_int_equal(wg_drops(n.node[0].wg, WG_DROP_SIZE), 1);
+        for (uint32_t i = 0; i < 2; i++)
+                net_launch(&n, 0, p[i]);
+        net_run_ms(&n, 100);
+        assert_int_equal(n.node[1].delivered, 3);
+        assert_int_equal(n.node[1].last_id, 4);
+        net_done(&n);
+}
+
 static void test_idle_is_silent(void **state)
 {
         struct net n;
@@ -459,6 +496,8 @@ int main(void)
                 cmocka_unit_test(test_rekeys_lose_nothing),
                 cmocka_unit_test(test_lossy_link),
                 cmocka_unit_test(test_idle_is_silent),
+                cmocka_unit_test(test_an_answer_is_no_reason_for_a_keepalive),
+                cmocka_unit_test(test_no_room_to_seal),
                 cmocka_unit_test(test_gives_up),
                 cmocka_unit_test(test_peer_restarts),
                 cmocka_unit_test(test_told_that_the_peer_restarted),
