@@ -292,7 +292,6 @@ static void fill_news(const json_t *rest, struct map_news *ret)
         ret->ping_url = json_str(ping, "URL", "");
         ret->ping_noise = json_bool(ping, "URLIsNoise", false);
         ret->ping_types = json_str(ping, "Types", "");
-        ret->ping_ip = json_str(ping, "IP", "");
         ret->ping_payload = json_str(ping, "Payload", "");
         ret->browser_url = json_str(rest, "PopBrowserURL", "");
 }

@@ -24,7 +24,6 @@ struct map_news {
         const char *ping_url;      /* PingRequest; "" = none */
         bool ping_noise;           /* URLIsNoise */
         const char *ping_types;    /* "" = HTTP HEAD; "c2n"; "disco" ... */
-        const char *ping_ip;
         const char *ping_payload; /* base64 */
         const char *browser_url;  /* PopBrowserURL; "" = none */
 };

@@ -1,10 +1,8 @@
 #include "daemon/control/netmap.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/json.h"
 
 void netmap_init(struct netmap *m)
@@ -111,24 +109,4 @@ bool netmap_node_has_cap(const struct netmap_node *n, const char *cap)
         bool has = json_object_get(caps, cap) != NULL;
         json_decref(caps);
         return has;
-}
-
-const char *netmap_display_name(const struct netmap *m, const struct netmap_node *n, char *out, size_t cap)
-{
-        char key[KEY_SHORT_MAX];
-        size_t len = strlen(n->name);
-        if (len > 0 && n->name[len - 1] == '.')
-                len--;
-        const char *suffix = m->magic_dns_suffix;
-        size_t suffix_len = suffix != NULL ? strlen(suffix) : 0;
-        if (suffix_len > 0 && len > suffix_len + 1 && n->name[len - suffix_len - 1] == '.' &&
-            strncmp(n->name + len - suffix_len, suffix, suffix_len) == 0)
-                len -= suffix_len + 1;
-        if (len > 0)
-                (void)snprintf(out, cap, "%.*s", (int)len, n->name);
-        else if (n->hostname[0] != '\0')
-                (void)str_copy(out, cap, n->hostname);
-        else
-                (void)str_copy(out, cap, node_public_short(&n->key, key));
-        return out;
 }

@@ -183,9 +183,6 @@ const struct netmap_node *netmap_by_ip(const struct netmap *m, struct ip ip);
 /* Is the capability present (even with null or no values)? */
 bool netmap_node_has_cap(const struct netmap_node *n, const char *cap);
 
-/* The name to show: without the final dot and the tailnet's suffix; else the host name, else the key's short form. */
-const char *netmap_display_name(const struct netmap *m, const struct netmap_node *n, char *out, size_t cap);
-
 /* One Node object, cleaned up as the merge rules say (legacy DERP, absent AllowedIPs; of self also the deprecated
  * list of capabilities).  *ret is one block, freed with free().  ERR_FORMAT: no ID or no valid key. */
 ERR_CHECK enum err netmap_node_from_json(const json_t *obj, bool self, struct netmap_node **ret);

@@ -113,11 +113,3 @@ json_t *peercaps_self(const struct netmap *nm, struct ip src)
                         return peercaps(nm, src, nm->self->addresses[i].ip);
         return NULL;
 }
-
-bool peercaps_has(const struct netmap *nm, struct ip src, const char *cap)
-{
-        json_t *caps = peercaps_self(nm, src);
-        bool has = json_object_get(caps, cap) != NULL;
-        json_decref(caps);
-        return has;
-}

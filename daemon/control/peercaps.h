@@ -15,4 +15,3 @@
 json_t *peercaps(const struct netmap *nm, struct ip src, struct ip dst);
 /* The same towards this node: its first address of the family of src. */
 json_t *peercaps_self(const struct netmap *nm, struct ip src);
-bool peercaps_has(const struct netmap *nm, struct ip src, const char *cap); /* towards this node */

@@ -263,14 +263,6 @@ bool direct_is_set(const struct direct_paths *p, const struct osdns_config *c)
         return is;
 }
 
-bool direct_is_ours(const struct direct_paths *p)
-{
-        struct look file;
-        bool is = look_at(p->file, &file) == ERR_NONE && is_ours(&file);
-        look_done(&file);
-        return is;
-}
-
 /* The kept one goes back: by its name, or where that cannot be, by its bytes. */
 static enum err put_back(const struct direct_paths *p, const struct look *file, const struct look *backup)
 {

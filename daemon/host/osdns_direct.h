@@ -33,8 +33,6 @@ ERR_CHECK enum err direct_set(const struct direct_paths *p, const struct osdns_c
                               char why[DIRECT_WHY_MAX]);
 /* The file is what direct_set() would write. */
 bool direct_is_set(const struct direct_paths *p, const struct osdns_config *c);
-/* The file carries our mark. */
-bool direct_is_ours(const struct direct_paths *p);
 /* What was there is back, the kept copy is gone.  Harmless when nothing was set; a file that others have
  * written since stays. */
 ERR_CHECK enum err direct_restore(const struct direct_paths *p, char why[DIRECT_WHY_MAX]);
