@@ -11,7 +11,7 @@
 #include "base/crypto.h"
 #include "daemon/netstack/relay.h"
 
-enum { ROUNDS = 32 };
+enum { ROUNDS = 32, PATIENCE_MS = 10000 };
 
 struct pipe {
         struct inside *owner;
@@ -22,6 +22,7 @@ struct pipe {
         struct relay *relay;
         struct udp_port *port;
         struct watch watch;         /* of a datagram's, or a listener */
+        struct timer patience;      /* of a listener */
         struct pipe *next, **prev;
 };
 
@@ -35,6 +36,7 @@ struct inside {
 static void pipe_free(struct pipe *p)
 {
         loop_unwatch(&p->watch);
+        loop_timer_stop(&p->patience);
         if (p->fd >= 0)
                 close(p->fd);
         if (p->conn != NULL)
@@ -172,10 +174,18 @@ static void on_knock(struct watch *w, unsigned events, mono_t now)
                 return;
         }
         loop_unwatch(w);
+        loop_timer_stop(&p->patience);
         close(p->fd);
         p->fd = fd;
         if (fd < 0 || !start(p, SOCK_STREAM))
                 pipe_free(p);
+}
+
+/* Whoever asked for it has no descriptor left to connect with, or was called off. */
+static void on_nobody(struct timer *timer, mono_t now)
+{
+        (void)now;
+        pipe_free(container_of(timer, struct pipe, patience));
 }
 
 static int listen_at(const uint8_t name[DIALER_NAME_LEN])
@@ -198,9 +208,12 @@ int inside_listen(struct inside *i, struct ip local, struct addr to, uint8_t ret
                 return -1;
         crypto_random(ret_name, DIALER_NAME_LEN);
         watch_init(&p->watch, on_knock);
+        timer_init(&p->patience, on_nobody);
         p->fd = listen_at(ret_name);
-        if (p->fd >= 0 && loop_watch(i->loop, &p->watch, p->fd, LOOP_READ) == ERR_NONE)
+        if (p->fd >= 0 && loop_watch(i->loop, &p->watch, p->fd, LOOP_READ) == ERR_NONE) {
+                loop_timer_in(i->loop, &p->patience, PATIENCE_MS);
                 return 0;
+        }
         pipe_free(p);
         errno = ENOBUFS;
         return -1;
