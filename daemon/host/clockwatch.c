@@ -37,10 +37,10 @@ static struct clocks read_clocks(void)
         return (struct clocks){read_clock(CLOCK_BOOTTIME), read_clock(CLOCK_MONOTONIC), read_clock(CLOCK_REALTIME)};
 }
 
-/* A time that never comes; what ends the wait is that the clock is set, or was set anew after a suspend. */
+/* A time that never comes, also by a clock gone mad; what ends the wait is that the clock is set, or was set anew after a suspend. */
 static bool arm(int fd)
 {
-        struct itimerspec never = {.it_value.tv_sec = (time_t)INT32_MAX * 2};
+        struct itimerspec never = {.it_value.tv_sec = (time_t)(sizeof(time_t) > 4 ? INT64_MAX / NS_PER_SEC : INT32_MAX)};
         return timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL) == 0;
 }
 
