@@ -31,7 +31,7 @@ static bool takes_our_name(const char *patterns)
 }
 
 /* NetworkManager and libvirt run instances of their own, which no service restarts. */
-static bool is_service_folder(const char *dir)
+bool dnsmasq_is_service_folder(const char *dir)
 {
         const char *slash = strrchr(dir, '/');
         return dir[0] == '/' && slash != NULL && starts(slash, "/dnsmasq") &&
@@ -49,7 +49,7 @@ static void take_dir(struct dnsmasq_setup *s, const char *value)
         memcpy(dir, value, len);
         dir[len] = '\0';
         const char *comma = strchr(value, ',');
-        if (is_service_folder(dir) && takes_our_name(comma != NULL ? comma + 1 : NULL))
+        if (dnsmasq_is_service_folder(dir) && takes_our_name(comma != NULL ? comma + 1 : NULL))
                 (void)str_copy(s->conf_dir, sizeof(s->conf_dir), dir);
 }
 

@@ -18,6 +18,8 @@ struct dnsmasq_setup {
         bool own_servers;                 /* it is told servers for all names, not only by its resolv-file */
 };
 
+/* By its path, such as /etc/dnsmasq.d: that of a service, and nobody else's. */
+bool dnsmasq_is_service_folder(const char *dir);
 /* The bytes of /proc/PID/cmdline.  Fills conf_file, with dnsmasq's own default if none is named. */
 void dnsmasq_read_args(const char *cmdline, size_t len, struct dnsmasq_setup *ret);
 /* The text of a configuration file; what was found before is kept. */

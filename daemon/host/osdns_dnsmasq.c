@@ -43,7 +43,7 @@ static bool is_safe(char *real)
 bool dnsmasq_safe_folder(const char *path, char ret[DNSMASQ_PATH_MAX])
 {
         char *real = realpath(path, NULL);
-        bool safe = real != NULL && str_copy(ret, DNSMASQ_PATH_MAX, real) && is_safe(real);
+        bool safe = real != NULL && dnsmasq_is_service_folder(real) && str_copy(ret, DNSMASQ_PATH_MAX, real) && is_safe(real);
         free(real);
         return safe;
 }

@@ -15,7 +15,7 @@
 enum { DNSMASQ_WHY_MAX = 256 };
 
 /* Any user can run a program of this name with a folder of his choice: only one that nobody but root can change is
- * written to.  ret: its path without links. */
+ * written to, and that is dnsmasq's whatever link leads there.  ret: its path without links. */
 bool dnsmasq_safe_folder(const char *path, char ret[DNSMASQ_PATH_MAX]);
 /* A dnsmasq of this network namespace runs as a service and reads such a folder.  False: none. */
 bool dnsmasq_probe(struct dnsmasq_setup *ret);
