@@ -8,7 +8,8 @@
  *
  * Any destination is ours: who sends packets in has decided that.  A connection that comes is held at its first packet
  * until its owner says whether it is wanted, so that a refused one is a refused one for the other side as well.
- * Callbacks come from stack_run() alone, never from within another call; they may close anything.
+ * A connection calls back from stack_run() alone, never from within another call, and may close anything; syn() and
+ * datagram() come from stack_in() and close nothing but what they were given, send() and wake() come from any call.
  */
 #pragma once
 
