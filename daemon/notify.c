@@ -79,11 +79,12 @@ void notify_watch(struct notify *n, struct lapi_req *r, uint64_t mask, json_t *f
         w->next = n->watchers;
         n->watchers = w;
         w->stream = lapi_stream_start(r, on_gone, w);
-        if (w->stream == NULL) {
+        char *line = first != NULL ? lapi_stream_line(first) : NULL;
+        if (w->stream == NULL)
                 on_gone(w);
-        } else if (first != NULL) {
-                (void)lapi_stream_send(w->stream, first);
-        }
+        else if (line != NULL)
+                (void)lapi_stream_send(w->stream, line);
+        free(line);
         json_decref(first);
 }
 
@@ -110,10 +111,12 @@ void notify_post(struct notify *n, const char *key, json_t *value)
 {
         json_t *o = notify_object(n);
         json_object_set_new(o, key, value);
-        for (struct watcher *w = n->watchers, *next; w != NULL; w = next) {
+        char *line = notify_wanted(n, key) ? lapi_stream_line(o) : NULL;   /* once: a map may be megabytes */
+        for (struct watcher *w = n->watchers, *next; w != NULL && line != NULL; w = next) {
                 next = w->next;
                 if (wants(w, key))
-                        (void)lapi_stream_send(w->stream, o);
+                        (void)lapi_stream_send(w->stream, line);
         }
+        free(line);
         json_decref(o);
 }

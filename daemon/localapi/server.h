@@ -105,6 +105,8 @@ struct lapi_stream;
 enum { LAPI_STREAM_QUEUE = 128, LAPI_STREAM_BYTES = 4 << 20 };
 /* Answers r with 200 and headers at once; on_gone is called when the client left (then the stream is gone). */
 struct lapi_stream *lapi_stream_start(struct lapi_req *r, void (*on_gone)(void *arg), void *arg);
-/* Queues one compact object and a newline; borrows v.  False: the queue was full, a last object with
- * ErrMessage was queued and the client is hung up on; on_gone follows. */
-bool lapi_stream_send(struct lapi_stream *s, const json_t *v);
+/* The line for an event, for all who are to get it; the caller frees it.  NULL: out of memory. */
+char *lapi_stream_line(const json_t *v);
+/* Queues the line and its end.  False: the queue was full, a last object with ErrMessage was queued and the client is
+ * hung up on; on_gone follows. */
+bool lapi_stream_send(struct lapi_stream *s, const char *line);

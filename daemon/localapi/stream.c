@@ -49,26 +49,25 @@ struct lapi_stream *lapi_stream_start(struct lapi_req *r, void (*on_gone)(void *
         return s;
 }
 
-static void push_line(struct lapi_stream *s, const json_t *v)
+char *lapi_stream_line(const json_t *v)
 {
-        char *text = json_dumps(v, JSON_COMPACT | JSON_REAL_PRECISION(15));
-        if (text != NULL) {
-                buf_puts(&s->queue, text);
-                buf_puts(&s->queue, "\n");
-                s->lines++;
-        }
-        free(text);
+        return json_dumps(v, JSON_COMPACT | JSON_REAL_PRECISION(15));
 }
 
-bool lapi_stream_send(struct lapi_stream *s, const json_t *v)
+static void push_line(struct lapi_stream *s, const char *line)
+{
+        buf_puts(&s->queue, line);
+        buf_puts(&s->queue, "\n");
+        s->lines++;
+}
+
+bool lapi_stream_send(struct lapi_stream *s, const char *line)
 {
         bool room = s->lines < LAPI_STREAM_QUEUE && s->queue.len < LAPI_STREAM_BYTES && buf_ok(&s->queue) && !s->closing;
         if (room) {
-                push_line(s, v);
+                push_line(s, line);
         } else if (!s->closing) {
-                json_t *last = json_pack("{s:s}", "ErrMessage", "this watcher read too slowly and was cut off");
-                push_line(s, last);
-                json_decref(last);
+                push_line(s, "{\"ErrMessage\":\"this watcher read too slowly and was cut off\"}");
                 s->closing = true;
         }
         httpd_resume(&s->req->http);

@@ -1,0 +1,79 @@
+/* The notification bus: who gets what, and what it costs. */
+#include <dlfcn.h>
+
+#include "daemon/notify.h"
+#include "tests/unit/localapi_client.h"
+
+enum { WATCHERS = 5 };
+
+static struct notify *bus;
+static uint64_t mask;
+static unsigned dumps;
+
+char *json_dumps(const json_t *v, size_t flags)
+{
+        char *(*real)(const json_t *, size_t);
+        *(void **)&real = dlsym(RTLD_NEXT, "json_dumps");
+        dumps++;
+        return real(v, flags);
+}
+
+static void watch(struct lapi_req *r)
+{
+        notify_watch(bus, r, mask, NULL);
+}
+
+static int watcher(uint64_t m)
+{
+        int fd = dial();
+        mask = m;
+        say(fd, "GET /localapi/v0/extra HTTP/1.1\r\n" HOST "\r\n");
+        struct answer a = hear(fd, true);
+        assert_int_equal(a.status, 200);
+        forget(&a);
+        return fd;
+}
+
+static bool hears(int fd, const char *what)
+{
+        char got[4096] = "";
+        turn(20);
+        return recv(fd, got, sizeof(got) - 1, MSG_DONTWAIT) > 0 && strstr(got, what) != NULL;
+}
+
+/* Anybody may watch, and a map may be megabytes. */
+static void test_an_event_is_written_once(void **state)
+{
+        (void)state;
+        int fd[WATCHERS];
+        t.extra = watch;
+        bus = notify_new("1.2.3-test");
+        assert_non_null(bus);
+        for (size_t i = 0; i < WATCHERS; i++)
+                fd[i] = watcher(i == 0 ? NOTIFY_NO_NETMAP : 0);
+        dumps = 0;
+        notify_post(bus, "NetMap", json_string("a map"));
+        assert_int_equal(dumps, 1);
+        for (size_t i = 0; i < WATCHERS; i++)
+                assert_int_equal(hears(fd[i], "\"NetMap\":\"a map\""), i != 0);
+        notify_post(bus, "Engine", json_string("figures"));   /* nobody asked for them */
+        assert_int_equal(dumps, 1);
+        notify_post(bus, "State", json_integer(6));
+        assert_int_equal(dumps, 2);
+        for (size_t i = 0; i < WATCHERS; i++) {
+                assert_true(hears(fd[i], "\"State\":6"));
+                close(fd[i]);
+        }
+        turn(20);
+        assert_false(notify_wanted(bus, "State"));
+        notify_free(bus);
+}
+
+int main(void)
+{
+        quiet();
+        const struct CMUnitTest tests[] = {
+                CASE(test_an_event_is_written_once),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
