@@ -214,21 +214,30 @@ static void watch_files(struct worker *w)
 
 /* ---- doing ---- */
 
-static void leave(struct worker *w)
+/* False: some of what was placed may still be there. */
+static bool leave(struct worker *w, char why[OSDNS_TROUBLE_MAX])
+{
+        if (w->placed && take_back(w, why) != ERR_NONE) {
+                w->reset = true;
+                return false;
+        }
+        w->placed = false;
+        return true;
+}
+
+static void leave_for_good(struct worker *w)
 {
         char why[OSDNS_TROUBLE_MAX] = "";
-        if (!w->placed)
-                return;
-        w->placed = false;
-        if (take_back(w, why) != ERR_NONE)
+        if (!leave(w, why))
                 log_warn("DNS: %s", why);
+        w->placed = false;
 }
 
 static void enter_mode(struct worker *w, enum osdns_mode m)
 {
         if (m == w->mode)
                 return;
-        leave(w);
+        leave_for_good(w);
         log_info("DNS of this host: %s", osdns_mode_str(m));
         w->mode = m;
         w->report.has_base = false;
@@ -253,12 +262,20 @@ static bool may_put_back(struct worker *w)
         return false;
 }
 
+static void try_again_later(struct worker *w, const char *why)
+{
+        trouble(w, why);
+        look_in(w, w->retry_ms);
+        w->retry_ms = w->retry_ms * 2 < RETRY_MAX_MS ? w->retry_ms * 2 : RETRY_MAX_MS;
+}
+
 static void apply(struct worker *w)
 {
         char why[OSDNS_TROUBLE_MAX] = "";
         trouble(w, w->note != NULL ? w->note : "");
         if (osdns_config_is_empty(&w->wanted)) {
-                leave(w);
+                if (!leave(w, why))
+                        try_again_later(w, why);
                 return;
         }
         bool same = w->placed && osdns_config_eq(&w->applied, &w->wanted), calm = may_put_back(w);
@@ -279,9 +296,7 @@ static void apply(struct worker *w)
                 w->retry_ms = RETRY_FIRST_MS;
                 return;
         }
-        trouble(w, why);
-        look_in(w, w->retry_ms);
-        w->retry_ms = w->retry_ms * 2 < RETRY_MAX_MS ? w->retry_ms * 2 : RETRY_MAX_MS;
+        try_again_later(w, why);
 }
 
 static bool is_news(const struct osdns_report *r, const struct osdns_report *sent)
@@ -398,7 +413,7 @@ void osdns_worker_run(int fd, const char *ifname)
         if (open_watches(w, fd)) {
                 loop_run(w->loop);
                 patience_ends(mono_add_ms(mono_now(), PATIENCE_STOP_MS - PATIENCE_UNDER_WAY_MS));
-                leave(w);
+                leave_for_good(w);
         }
         loop_timer_stop(&w->look);
         hostbus_close(w->bus);

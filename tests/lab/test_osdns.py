@@ -222,6 +222,23 @@ def test_read_only(host, what):
     assert lookup(host, "a.test") == THEIRS
 
 
+def test_given_back_once_it_can_be(host):
+    host.sh("mount --bind /etc /etc")
+    before = tree(host)
+    tool = Tool(host)
+    tool.settle("direct")
+    tool.do(FULL)
+    host.sh("mount -o remount,ro,bind /etc")
+    assert "trouble=cannot give /etc/resolv.conf back: Read-only file system; " in tool.do("set")
+    assert lookup(host, "a.test") == OURS
+    host.sh("mount -o remount,rw,bind /etc")
+    tool.line("^trouble.*trouble=$", len(tool.lines) - 1, 60)
+    assert tree(host) == before
+    assert lookup(host, "a.test") == THEIRS
+    tool.finish()
+    assert tree(host) == before
+
+
 def test_never_without_a_nameserver(host):
     host.sh("printf '# nothing\\n' > /etc/resolv.conf")
     before = tree(host)
