@@ -29,7 +29,8 @@ bool hostbus_is_open(const struct hostbus *b); /* false: closed by the other sid
 bool hostbus_resolved_answers(struct hostbus *b);
 void hostbus_ask_nm(struct hostbus *b, struct nm_facts *ret);
 
-/* Servers and domains of the link; ours alone if there are no match names. */
+/* Servers and domains of the link; ours alone if there are no match names.  Once one of them was refused, the link
+ * has none of ours. */
 ERR_CHECK enum err hostbus_resolved_set(struct hostbus *b, int ifindex, const struct osdns_config *c,
                                         char why[HOSTBUS_WHY_MAX]);
 ERR_CHECK enum err hostbus_resolved_revert(struct hostbus *b, int ifindex, char why[HOSTBUS_WHY_MAX]);

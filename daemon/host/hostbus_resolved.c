@@ -128,26 +128,6 @@ static void flush_caches(struct hostbus *b)
                 log_debug(1, "%s", why);
 }
 
-enum err hostbus_resolved_set(struct hostbus *b, int ifindex, const struct osdns_config *c,
-                              char why[HOSTBUS_WHY_MAX])
-{
-        static const char *const unused[] = {"SetLinkLLMNR", "SetLinkMulticastDNS", "SetLinkDNSSEC",
-                                             "SetLinkDNSOverTLS"};
-        if (!hostbus_is_there(b, why))
-                return ERR_CLOSED;
-        enum err e = set_servers(b, ifindex, c, why);
-        if (e == ERR_NONE)
-                e = set_domains(b, ifindex, c, why);
-        if (e == ERR_NONE)
-                e = set_default_route(b, ifindex, c->server_count > 0 && c->match.count == 0, why);
-        if (e != ERR_NONE)
-                return e;
-        for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++)
-                turn_off(b, ifindex, unused[i]);
-        flush_caches(b);
-        return ERR_NONE;
-}
-
 enum err hostbus_resolved_revert(struct hostbus *b, int ifindex, char why[HOSTBUS_WHY_MAX])
 {
         if (!hostbus_is_there(b, why))
@@ -156,4 +136,29 @@ enum err hostbus_resolved_revert(struct hostbus *b, int ifindex, char why[HOSTBU
         sd_bus_message *m = NULL;
         int rc = new_call(b, "RevertLink", ifindex, &m);
         return hostbus_said(b, WHO, "RevertLink", hostbus_call(b, m, rc, &error, NULL), &error, why);
+}
+
+enum err hostbus_resolved_set(struct hostbus *b, int ifindex, const struct osdns_config *c,
+                              char why[HOSTBUS_WHY_MAX])
+{
+        static const char *const unused[] = {"SetLinkLLMNR", "SetLinkMulticastDNS", "SetLinkDNSSEC",
+                                             "SetLinkDNSOverTLS"};
+        char also[HOSTBUS_WHY_MAX];
+        if (!hostbus_is_there(b, why))
+                return ERR_CLOSED;
+        enum err e = set_servers(b, ifindex, c, why);
+        if (e != ERR_NONE)
+                return e;
+        e = set_domains(b, ifindex, c, why);
+        if (e == ERR_NONE)
+                e = set_default_route(b, ifindex, c->server_count > 0 && c->match.count == 0, why);
+        if (e != ERR_NONE) {   /* servers alone would be asked for every name */
+                if (hostbus_resolved_revert(b, ifindex, also) != ERR_NONE)
+                        log_warn("DNS: %s", also);
+                return e;
+        }
+        for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++)
+                turn_off(b, ifindex, unused[i]);
+        flush_caches(b);
+        return ERR_NONE;
 }

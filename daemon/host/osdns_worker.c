@@ -296,6 +296,7 @@ static void apply(struct worker *w)
                 w->retry_ms = RETRY_FIRST_MS;
                 return;
         }
+        w->reset = true;
         try_again_later(w, why);
 }
 

@@ -363,6 +363,24 @@ def test_resolved(resolved):
     assert link_of(host) == idle and tree(host) == before
 
 
+def test_what_resolved_took_half_is_taken_back(resolved):
+    """It takes the servers, then refuses the names; the servers alone it would ask for every name."""
+    host = resolved
+    idle = link_of(host)
+    names = " ".join(f"search={i:03x}" for i in range(1100))
+    tool = Tool(host)
+    tool.settle("systemd-resolved")
+    assert "refused SetLinkDomains" in tool.do(f"set server={QUAD} {names}")
+    assert link_of(host) == idle and lookup(host, "a.test") == THEIRS
+    tool.do(SPLIT)
+    split = link_of(host)
+    assert "refused SetLinkDomains" in tool.do(f"set server={BASE} {names}")
+    assert tool.do(SPLIT).endswith("trouble=")
+    assert link_of(host) == split
+    tool.finish()
+    assert link_of(host) == idle
+
+
 def test_a_stop_does_not_wait_for_a_silent_resolved(resolved):
     """It has our settings until it speaks again; the interface takes them along when it goes, and a cleanup does."""
     host = resolved
