@@ -38,7 +38,7 @@
 #include "daemon/state_file.h"
 #include "tun/device.h"
 
-#define RUN_FOLDER "/run/tailscale"
+#define RUN_FOLDER "/var/run/tailscale"   /* older OpenWrt has no /run */
 
 struct daemon {
         struct options opt;

@@ -1,6 +1,6 @@
 /* daemon/host/hostfile.h - one agent a network namespace, and what it changed in /proc/sys.
  *
- * A small file under /run/tailscale, named after the network namespace.  Whoever holds its lock owns table,
+ * A small file under /var/run/tailscale, named after the network namespace.  Whoever holds its lock owns table,
  * rules and marks there; the kernel lets go of the lock when the process ends, however that happens.  The file
  * says what settings were before, so that the next start or --cleanup puts them back after a crash, and keeps
  * notes for those who changed something elsewhere.  It is replaced whole, so a crash leaves the old or the new.

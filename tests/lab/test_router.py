@@ -128,6 +128,23 @@ def test_nothing_is_left_byte_for_byte(lab, sig):
     assert alpha.snapshot() == before
 
 
+def test_one_agent_also_where_there_is_no_run(lab):
+    """Older OpenWrt has /var/run alone."""
+    alpha = lab.host("alpha")
+    alpha.sh("""
+mkdir -p /run/lab/own/upper /run/lab/own/work
+mount -t overlay overlay -o lowerdir=/var,upperdir=/run/lab/own/upper,workdir=/run/lab/own/work /var
+rm /var/run; mkdir /var/run
+mount -t tmpfs -o ro none /run
+""")
+    alpha.daemon = alpha.spawn([lab.tailscaled, "--state=mem:"], "alpha.log")
+    wait_for("its socket", lambda: alpha.run("test", "-S", "/var/run/tailscale/tailscaled.sock", check=False).returncode == 0)
+    done = alpha.run(lab.tailscaled, "--state=mem:", "--socket=/var/run/other.sock", "--tun=tailscale1", check=False, timeout=20)
+    assert done.returncode == 1 and "another tailscaled is at work in this network namespace" in done.stderr
+    assert "go unnoticed" not in alpha.log()
+    assert alpha.stop() == 0 and alpha.sh("find /var/run/tailscale -type f -o -type s") == ""
+
+
 def test_second_agent_says_why_and_changes_nothing(lab, alpha):
     good = settled(alpha), alpha.snapshot()
     done = alpha.run(lab.tailscaled, "--state=mem:", "--socket=/run/other.sock", "--tun=tailscale1", "--port=0", check=False,
