@@ -33,6 +33,19 @@ bool netsync_allows(const struct netmap_node *n, struct prefix p, const struct n
         return prefs->accept_routes;
 }
 
+bool netsync_leaves_routes(const struct netmap *nm, const struct netsync_prefs *prefs)
+{
+        struct netsync_prefs all = *prefs;
+        all.accept_routes = true;
+        for (size_t i = 0; i < nm->peer_count; i++) {
+                const struct netmap_node *n = nm->peers[i];
+                for (uint32_t k = 0; k < n->allowed_count && !n->expired; k++)
+                        if (netsync_allows(n, n->allowed[k], &all) && !netsync_allows(n, n->allowed[k], prefs))
+                                return true;
+        }
+        return false;
+}
+
 enum err netsync_peer(const struct netmap_node *n, const struct netsync_prefs *prefs, struct engine_peer *ret,
         struct prefix **ret_allowed)
 {

@@ -32,6 +32,9 @@ bool netsync_offers_exit(const struct netmap_node *n);
  * of the exit node, prefixes with host bits never. */
 bool netsync_allows(const struct netmap_node *n, struct prefix p, const struct netsync_prefs *prefs);
 
+/* Would accepting routes add any? */
+bool netsync_leaves_routes(const struct netmap *nm, const struct netsync_prefs *prefs);
+
 /* The engine's view of one peer; *ret_allowed is malloc'ed storage that ret points into. */
 ERR_CHECK enum err netsync_peer(const struct netmap_node *n, const struct netsync_prefs *prefs,
         struct engine_peer *ret, struct prefix **ret_allowed);

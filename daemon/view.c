@@ -141,6 +141,15 @@ static const struct status_peer *chosen_exit(const struct backend *b, struct sta
         return room;
 }
 
+/* The usual reason why a network of the tailnet cannot be reached.  Nothing is wrong, so it is in no counter of warnings. */
+static void add_routes_hint(const struct backend *b, json_t *health)
+{
+        struct netsync_prefs sp = {.accept_routes = backend_prefs(b)->route_all};
+        if (backend_prefs(b)->want_running && netsync_leaves_routes(backend_netmap(b), &sp))
+                json_array_append_new(health, json_string("peers are advertising routes that this node does not use: "
+                        "'tailscale set --accept-routes' to use them"));
+}
+
 json_t *view_status(const struct backend *b, const struct engine_status *st, bool peers)
 {
         const struct netmap *nm = backend_netmap(b);
@@ -151,6 +160,7 @@ json_t *view_status(const struct backend *b, const struct engine_status *st, boo
         struct status_user *u = fill_users(nm, &users);
         json_t *health = backend_health(b), *out = NULL;
         struct status_peer exit;
+        add_routes_hint(b, health);
         if (self == NULL || p == NULL || rows == NULL || u == NULL)
                 goto done;
         if (st->peer_count > 0)

@@ -63,8 +63,13 @@ def test_subnet_needs_accept_routes(net):
     assert ask_tcp(alpha, server.address) and beta.ping(gate.ip)
     assert server.net4 not in beta.sh("ip route show table 52")
     assert ask_tcp(beta, server.address) is None and beta.ping(server.address, timeout=1) == 0
+
+    def hinted():
+        return any("tailscale set --accept-routes" in h for h in beta.status()["Health"])
+    assert hinted() and "advertising routes" in beta.up().stdout
     beta.tailscale("set", "--accept-routes")
     wait_for("it is accepted", lambda: ask_tcp(beta, server.address), 5)
+    assert not hinted()
     beta.tailscale("set", "--accept-routes=false")
     assert ask_tcp(beta, server.address) is None
 

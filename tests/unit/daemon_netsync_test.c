@@ -109,6 +109,24 @@ static void default_routes_are_the_exit_nodes_alone(void **state)
         assert_false(netsync_offers_exit(&a.n));
 }
 
+static void routes_that_are_left_are_noticed(void **state)
+{
+        (void)state;
+        struct node x;
+        struct netmap_node *peers[] = {&x.n};
+        struct netmap nm = {.peers = peers, .peer_count = 1}, nobody = {0};
+        struct netsync_prefs off = {0}, on = {.accept_routes = true};
+        node_init(&x, 2, "100.64.0.2", "fd7a:115c:a1e0::2");
+        assert_true(netsync_leaves_routes(&nm, &off));
+        assert_false(netsync_leaves_routes(&nm, &on));
+        assert_false(netsync_leaves_routes(&nobody, &off));
+        x.n.expired = true;
+        assert_false(netsync_leaves_routes(&nm, &off));
+        x.n.expired = false;
+        x.allowed[2] = pfx("100.64.0.9/32");   /* what is left then, default routes and host bits, is not accepted either way */
+        assert_false(netsync_leaves_routes(&nm, &off));
+}
+
 static void a_peer_becomes_engine_configuration(void **state)
 {
         (void)state;
@@ -220,6 +238,7 @@ int main(void)
                 cmocka_unit_test(only_what_is_accepted_is_allowed),
                 cmocka_unit_test(a_network_is_nobodys_address),
                 cmocka_unit_test(default_routes_are_the_exit_nodes_alone),
+                cmocka_unit_test(routes_that_are_left_are_noticed),
                 cmocka_unit_test(a_peer_becomes_engine_configuration),
                 cmocka_unit_test(routes_are_one_each_and_one_for_ipv6),
                 cmocka_unit_test(the_filter_follows_rules_capabilities_and_shields),
