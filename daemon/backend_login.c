@@ -1,6 +1,7 @@
 #include "daemon/backend_state.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,7 +150,9 @@ static void on_need_login(void *arg, enum control_need_login why)
                 [CONTROL_NEED_MIXED_STATE] =
                         "node key and machine key belong to different nodes: 'tailscale logout', then log in",
         };
-        (void)str_copy(b->login_error, sizeof(b->login_error), text[why]);
+        bool never_in = why == CONTROL_NEED_NODE_DELETED && b->prefs.identity.node_id[0] == '\0';
+        (void)str_copy(b->login_error, sizeof(b->login_error),
+                never_in ? "an earlier login was not finished: log in with 'tailscale up'" : text[why]);
         log_warn("%s", b->login_error);
         b->need_login = true;
         b->key_expired = why == CONTROL_NEED_KEY_EXPIRED;
@@ -169,12 +172,22 @@ static void on_online(void *arg, bool online)
         engine_set_polling(b->engine, online);
 }
 
+/* What to do stands on a line of its own; in a log and in the list of what is wrong there is but one. */
+static void one_line(const char *text, char *out, size_t cap)
+{
+        int cause = (int)strcspn(text, "\n");
+        const char *remedy = text[cause] != '\0' ? text + cause + 1 : "";
+        snprintf(out, cap, "%.*s%s%s", cause, text, remedy[0] != '\0' ? "; " : "", remedy);
+}
+
 static void on_error(void *arg, const struct control_error *e)
 {
         struct backend *b = arg;
-        if (strcmp(b->login_error, e->message) != 0)
-                log_warn("control: %s", e->message);
-        (void)str_copy(b->login_error, sizeof(b->login_error), e->message);
+        char line[sizeof(b->login_error)];
+        one_line(e->message, line, sizeof(line));
+        if (strcmp(b->login_error, line) != 0)
+                log_warn("control: %s", line);
+        (void)str_copy(b->login_error, sizeof(b->login_error), line);
         if (e->fatal) {
                 b->login_blocked = true;
                 backend_forget_auth_key(b);
@@ -196,8 +209,11 @@ void backend_answer_logouts(struct backend *b, const char *error)
 static void on_logged_out(void *arg, const struct control_error *e)
 {
         struct backend *b = arg;
-        if (e != NULL)
-                log_warn("the server was not told of the logout: %s", e->message);
+        char line[sizeof(b->login_error)];
+        if (e != NULL) {
+                one_line(e->message, line, sizeof(line));
+                log_warn("the server was not told of the logout: %s", line);
+        }
         loop_timer_in(b->o.loop, &b->logout_timer, 0);
 }
 

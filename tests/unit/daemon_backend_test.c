@@ -180,7 +180,7 @@ static void a_person_logs_in(void **state)
 static void refusals(void **state)
 {
         (void)state;
-        static const struct control_error bad_key = {.kind = CONTROL_ERROR_AUTH_KEY, .message = "bad key", .server_text = "",
+        static const struct control_error bad_key = {.kind = CONTROL_ERROR_AUTH_KEY, .message = "bad key\nmake a new one", .server_text = "",
                 .fatal = true, .retry_ms = -1};
         static const struct control_error down = {.kind = CONTROL_ERROR_REFUSED, .message = "refused", .server_text = ""};
         log_in("http://h", "secret");
@@ -188,7 +188,7 @@ static void refusals(void **state)
         in_state(IPN_NEEDS_LOGIN);
         assert_null(w.b->auth_key);       /* not sent a second time */
         json_t *h = backend_health(w.b);
-        assert_non_null(strstr(json_string_value(json_array_get(h, 0)), "bad key"));
+        assert_non_null(strstr(json_string_value(json_array_get(h, 0)), "bad key; make a new one"));   /* in one line */
         json_decref(h);
         log_in("http://h", "other");
         fc.cb->on_error(fc.arg, &down);   /* it tries on: the key is still needed */
@@ -207,6 +207,11 @@ static void refusals(void **state)
 static void the_server_no_longer_wants_us(void **state)
 {
         (void)state;
+        log_in("http://h", "k");
+        fc.cb->on_need_login(fc.arg, CONTROL_NEED_NODE_DELETED);   /* nor did it ever know us */
+        json_t *first = backend_health(w.b);
+        assert_non_null(strstr(json_string_value(json_array_get(first, 0)), "an earlier login was not finished"));
+        json_decref(first);
         log_in("http://h", "k");
         server_registers("u", 7);
         server_sends_map(NODE(1, ""), "[]");
