@@ -56,13 +56,14 @@ static bool make_folder(const char *path)
 {
         char dir[108];
         (void)str_copy(dir, sizeof(dir), path);
-        char *slash = strrchr(dir, '/');
-        if (slash == NULL || slash == dir)
-                return true;
-        *slash = '\0';
-        if (mkdir(dir, 0755) < 0)
-                return errno == EEXIST;
-        return chmod(dir, 0755) == 0;   /* whatever the umask took */
+        for (char *p = dir + 1; (p = strchr(p, '/')) != NULL; p++) {
+                *p = '\0';
+                bool made = mkdir(dir, 0755) == 0;
+                if (made ? chmod(dir, 0755) < 0 /* whatever the umask took */ : errno != EEXIST)
+                        return false;
+                *p = '/';
+        }
+        return true;
 }
 
 enum err lapi_socket_open(const char *path, int *ret_fd, const char **ret_why)

@@ -19,7 +19,7 @@ static void test_socket_file(void **state)
         (void)state;
         struct stat st;
         const char *why;
-        char path[128], folder[108];
+        char path[128], folder[108], outer[108];
         assert_int_equal(stat(t.path, &st), 0);
         assert_true(S_ISSOCK(st.st_mode));
         assert_int_equal(st.st_mode & 0777, 0666);
@@ -51,15 +51,19 @@ static void test_socket_file(void **state)
         assert_int_not_equal(second(path, &why), ERR_NONE);
         assert_non_null(why);
         assert_int_equal(unlink(path), 0);
-        /* A folder that is not there, under any umask. */
+        /* Folders that are not there, under any umask. */
         mode_t mask = umask(077);
-        snprintf(folder, sizeof(folder), "%s/run", t.dir);
-        snprintf(path, sizeof(path), "%s/run/s", t.dir);
+        snprintf(outer, sizeof(outer), "%s/run", t.dir);
+        snprintf(folder, sizeof(folder), "%s/run/x", t.dir);
+        snprintf(path, sizeof(path), "%s/run/x/s", t.dir);
         assert_int_equal(second(path, &why), ERR_NONE);
         umask(mask);
-        assert_int_equal(stat(folder, &st), 0);
-        assert_int_equal(st.st_mode & 0777, 0755);
-        assert_int_equal(rmdir(folder), 0);
+        const char *const made[] = {folder, outer};
+        for (size_t i = 0; i < 2; i++) {
+                assert_int_equal(stat(made[i], &st), 0);
+                assert_int_equal(st.st_mode & 0777, 0755);
+                assert_int_equal(rmdir(made[i]), 0);
+        }
         /* Where this user may not write: a socket there or not, a folder there or not. */
         if (geteuid() == 0) {
                 static const char *const tails[] = {"stale", "new", "run/new"};
