@@ -220,7 +220,7 @@ void client_complain(const struct client *c, const char *path, const struct answ
                 text_print(stderr, "Access denied: %s\n", why + (strncmp(why, said, strlen(said)) == 0 ? strlen(said) : 0));
                 if (geteuid() != 0)
                         fputs("\nUse 'sudo' with the same command,\n"
-                              "or once 'sudo tailscale up --operator=$USER' to allow it without.\n", stderr);
+                              "or once 'sudo tailscale set --operator=$USER' to allow it without.\n", stderr);
         } else if (a->status == 200 || a->status == 204) {
                 text_print(stderr, "the daemon's answer to %s is not what it should be\n", path);
         } else if (c->plain_errors && error_text(a, text, sizeof(text))[0] != '\0') {

@@ -174,6 +174,11 @@ static bool offers(const json_t *peer, const char *word, char *why, size_t cap)
         return false;
 }
 
+static bool is_running(const json_t *status)
+{
+        return strcmp(json_str(status, "BackendState", ""), "Running") == 0;
+}
+
 static bool resolve_ip(const json_t *status, struct ip ip, const char *word, char *out, size_t out_cap, char *why,
         size_t cap)
 {
@@ -185,7 +190,7 @@ static bool resolve_ip(const json_t *status, struct ip ip, const char *word, cha
                 snprintf(why, cap, "--exit-node %s: that is this node itself; to be an exit node use --advertise-exit-node", text);
                 return false;
         }
-        if (strcmp(json_str(status, "BackendState", ""), "Running") != 0)
+        if (!is_running(status))
                 return true;   /* who has it shows later */
         json_object_foreach(json_obj(status, "Peer"), key, peer)
         {
@@ -224,7 +229,8 @@ bool exit_node_resolve(const json_t *status, const char *word, char *out, size_t
                 return false;
         }
         if (peer == NULL) {
-                snprintf(why, cap, "--exit-node \"%.100s\": no peer has that name%s", word, json_obj(status, "Peer") == NULL ?
+                bool unknown = json_object_size(json_obj(status, "Peer")) == 0 && !is_running(status);
+                snprintf(why, cap, "--exit-node \"%.100s\": no peer has that name%s", word, unknown ?
                         " (the peers are not known before the login: give an address)" :
                         "; 'tailscale exit-node list' shows the exit nodes");
                 return false;

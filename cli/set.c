@@ -57,11 +57,12 @@ int cmd_set(struct cli *c, const struct command *self, int argc, char **argv)
         char *body = request(c, &u);
         if (body == NULL)
                 return 1;
-        if (u.advertise_routes[0] != '\0' || u.advertise_exit_node)
-                warn_of_forwarding(c);
+        client_plain_errors(c->client);
         bool ok = client_json(c->client, "PATCH", "prefs", body, 200, NULL);
         free(body);
         if (ok) {
+                if (u.advertise_routes[0] != '\0' || u.advertise_exit_node)
+                        warn_of_forwarding(c);
                 json_t *status = status_get(c, false);
                 warn_of_unsaved(status);
                 json_decref(status);

@@ -348,6 +348,27 @@ static void error_answers_have_their_words(void **state)
                 assert_string_equal(said.out, "");
                 contains(said.err, rows[i].says);
         }
+        /* A setting that is refused: the daemon's words alone, and not what it would have needed. */
+        static const struct fake_answer refused[] = {
+                {"GET status?peers=false", 200, RUNNING, false}, {"GET prefs", 200, "{}", false},
+                {"GET check-ip-forwarding", 200, "{\"Warning\":\"w4\"}", false},
+                {"GET check-udp-gro-forwarding", 200, "{\"Warning\":\"\"}", false},
+                {"PATCH prefs", 400, "{\"Error\":\"not both\"}", false}, {0}};
+        fake_start(&d, refused);
+        run("set --advertise-exit-node");
+        fake_stop(&d);
+        assert_int_equal(said.code, 1);
+        assert_string_equal(said.out, "");
+        assert_string_equal(said.err, "not both\n");
+        /* `up` would want every setting mentioned. */
+        static const struct fake_answer denied[] = {{"GET status", 403, "no\n", false}, {0}};
+        if (geteuid() != 0 || seteuid(65534) == 0) {
+                fake_start(&d, denied);
+                run("status");
+                fake_stop(&d);
+                contains(said.err, "'sudo tailscale set --operator=$USER'");
+                assert_true(geteuid() != 65534 || getuid() != 0 || seteuid(0) == 0);
+        }
 }
 
 /* ---- up and login ---- */

@@ -86,9 +86,16 @@ static void an_exit_node_is_found_by_name_address_and_id(void **state)
         /* Before the first map an address is believed, a name cannot be. */
         char out[64], why[512];
         json_object_set_new(s, "BackendState", json_string("NeedsLogin"));
-        json_object_set_new(s, "Peer", json_null());
-        assert_true(exit_node_resolve(s, "100.64.0.99", out, sizeof(out), why, sizeof(why)));
+        json_t *const none[] = {json_null(), json_object()};
+        for (size_t i = 0; i < 2; i++) {
+                json_object_set_new(s, "Peer", none[i]);
+                assert_true(exit_node_resolve(s, "100.64.0.99", out, sizeof(out), why, sizeof(why)));
+                assert_false(exit_node_resolve(s, "exit", out, sizeof(out), why, sizeof(why)));
+                assert_non_null(strstr(why, "not known before the login: give an address"));
+        }
+        json_object_set_new(s, "BackendState", json_string("Running"));   /* and alone */
         assert_false(exit_node_resolve(s, "exit", out, sizeof(out), why, sizeof(why)));
+        assert_non_null(strstr(why, "'tailscale exit-node list'"));
         json_decref(s);
 }
 
