@@ -234,6 +234,14 @@ def test_flags(lab, args, code, words):
     assert time.monotonic() - start < 2 * SLOW
 
 
+def test_a_reader_that_has_seen_enough(lab, alpha):
+    """`status --json | grep -q` under pipefail: a command that is ended by SIGPIPE looks like one that failed."""
+    alpha.up()
+    assert len(alpha.tailscale("status", "--json").stdout) < 60000, "what a pipe takes"
+    alpha.run("bash", "-c", f"set -eo pipefail; for i in $(seq 30); do {lab.tailscale} status --json | head -c 1 >/dev/null; "
+              f"{lab.tailscale} debug prefs | head -c 1 >/dev/null; {lab.tailscale} metrics | head -c 1 >/dev/null; done")
+
+
 def test_a_full_disk(lab):
     """Logging in works, and is said not to last; once there is room, it does."""
     lab.servers()
