@@ -97,12 +97,14 @@ static void say_socks5(struct client *c, enum socks5_code code, struct addr boun
         (void)say(c, out, socks5_reply(code, bound, out));
 }
 
-/* What a client has sent beyond what was read would turn the close into a reset, and take the answer with it. */
+/* What a client has sent beyond what was read would turn the close into a reset, and take the answer with it.  One that
+ * goes on and on has itself to blame. */
 static void hang_up(struct client *c)
 {
+        enum { ROUNDS = 64 };
         char rest[4096];
         shutdown(c->watch.fd, SHUT_WR);
-        while (recv(c->watch.fd, rest, sizeof(rest), MSG_DONTWAIT) == (ssize_t)sizeof(rest))
+        for (int i = 0; i < ROUNDS && recv(c->watch.fd, rest, sizeof(rest), MSG_DONTWAIT) == (ssize_t)sizeof(rest); i++)
                 ;
         client_free(c);
 }
