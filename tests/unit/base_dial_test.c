@@ -390,7 +390,7 @@ static void test_proxy(void **state)
         struct client *c = *state;
         struct server s = {0};
         char url[64];
-        server_start(&s, 2, serve_proxy);
+        server_start(&s, 3, serve_proxy);
         snprintf(url, sizeof(url), "http://127.0.0.1:%u", s.port);
         setenv("HTTP_PROXY", url, 1);
         c->manual = true;
@@ -408,6 +408,16 @@ static void test_proxy(void **state)
         assert_int_equal(stream_read(c->stream, buf, sizeof(buf), &n), ERR_NONE);
         assert_int_equal(n, 5);
         assert_memory_equal(buf, "hello", 5);
+        stream_close(c->stream);
+
+        /* And for an address in the place of a name. */
+        struct dial_opts literal = {.host = "192.0.2.1", .port = 8080, .timeout_ms = 5000};
+        c->connected = c->readable = 0;
+        dial(c, &literal);
+        while (c->failed + c->readable == 0)
+                loop_once(c->loop, 100);
+        assert_int_equal(c->connected, 1);
+        assert_string_equal(asked, "CONNECT 192.0.2.1:8080 HTTP/1.1");
         stream_close(c->stream);
 
         proxy_answer = "HTTP/1.1 403 no\r\nContent-Length: 3\r\n\r\nno\n";
