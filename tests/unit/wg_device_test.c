@@ -173,6 +173,64 @@ static void test_lossy_link(void **state)
         }
 }
 
+/* Whoever has just answered waits to be spoken to before it asks itself. */
+static void test_an_answer_is_waited_for(void **state)
+{
+        struct net n;
+        (void)state;
+        net_init(&n);
+        n.deaf[0] = true;   /* the response is lost */
+        assert_int_equal(net_send(&n, 0, 1), 0);
+        net_run_ms(&n, 100);
+        assert_int_equal(n.node[1].sent[MSG_RESPONSE], 1);
+        n.deaf[1] = true;   /* and no other try of the other side's comes */
+        assert_int_equal(net_send(&n, 1, 2), 0);
+        net_run_ms(&n, 800);
+        assert_int_equal(n.node[1].sent[MSG_INITIATION], 0);
+        net_run_ms(&n, 200);
+        assert_int_equal(n.node[1].sent[MSG_INITIATION], 1);
+        net_done(&n);
+}
+
+enum { HANDSHAKES = 20, ONCE_LEN = 4 + KEY_LEN };
+static uint8_t used[2 * HANDSHAKES][ONCE_LEN];   /* index of the sender, ephemeral key */
+static size_t used_count;
+
+static bool note_used(struct net *n, unsigned from, const struct pkt *p)
+{
+        const uint8_t *msg = pkt_cdata(p);
+        size_t at = msg[0] == MSG_INITIATION ? MSG_INITIATION_EPHEMERAL : msg[0] == MSG_RESPONSE ? MSG_RESPONSE_EPHEMERAL : 0;
+        (void)n;
+        (void)from;
+        if (at == 0 || used_count == 2 * HANDSHAKES)
+                return false;
+        memcpy(used[used_count], msg + MSG_SENDER, 4);
+        memcpy(used[used_count++] + 4, msg + at, KEY_LEN);
+        return false;
+}
+
+/* Each handshake has keys and numbers of its own, on both sides. */
+static void test_nothing_is_used_twice(void **state)
+{
+        struct net n;
+        (void)state;
+        net_init(&n);
+        n.lose = note_used;
+        used_count = 0;
+        for (uint32_t i = 1; i <= HANDSHAKES; i++) {
+                (void)net_send(&n, 0, i);
+                net_run_ms(&n, 2000);
+                wg_peer_refresh(n.node[0].wg, 3, n.now);
+        }
+        assert_int_equal(used_count, 2 * HANDSHAKES);
+        for (size_t i = 0; i < used_count; i++)
+                for (size_t k = 0; k < i; k++) {
+                        assert_memory_not_equal(used[i], used[k], 4);
+                        assert_memory_not_equal(used[i] + 4, used[k] + 4, KEY_LEN);
+                }
+        net_done(&n);
+}
+
 /* What is answered needs no keepalive: the answer was one. */
 static void test_an_answer_is_no_reason_for_a_keepalive(void **state)
 {
@@ -496,6 +554,8 @@ int main(void)
                 cmocka_unit_test(test_rekeys_lose_nothing),
                 cmocka_unit_test(test_lossy_link),
                 cmocka_unit_test(test_idle_is_silent),
+                cmocka_unit_test(test_an_answer_is_waited_for),
+                cmocka_unit_test(test_nothing_is_used_twice),
                 cmocka_unit_test(test_an_answer_is_no_reason_for_a_keepalive),
                 cmocka_unit_test(test_no_room_to_seal),
                 cmocka_unit_test(test_gives_up),
