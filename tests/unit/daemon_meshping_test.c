@@ -82,6 +82,8 @@ static void a_bounded_number_waits_for_a_bounded_time(void **state)
         for (uint32_t i = 0; i < MESHPINGS_MAX; i++) {
                 struct meshping ask = ask_of(&rows[0], i);
                 assert_true(meshping_start(&m, &ask, mono_add_ms(start, i), pkt) > 0);
+                if (i > 0)
+                        assert_memory_not_equal(m.at[i].data, m.at[i - 1].data, sizeof(m.at[i].data));
         }
         struct meshping more = ask_of(&rows[0], 99);
         assert_int_equal(meshping_start(&m, &more, start, pkt), 0);

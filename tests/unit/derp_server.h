@@ -51,6 +51,7 @@ struct srv {
         bool mute;            /* read and say nothing more */
         unsigned relayed;
         const char *status;   /* instead of 101 */
+        uint8_t nonce[BOX_NONCE_LEN];   /* of the last ClientInfo */
 };
 
 static inline void srv_close(struct srv_conn *k)
@@ -107,6 +108,8 @@ static inline void srv_login(struct srv_conn *k, const uint8_t *p, size_t n)
 {
         uint8_t out[SRV_INFO_LEN];
         srv_info(&k->srv->key, p, n, out);
+        assert_memory_not_equal(k->srv->nonce, p + KEY_LEN, BOX_NONCE_LEN);   /* used once */
+        memcpy(k->srv->nonce, p + KEY_LEN, BOX_NONCE_LEN);
         memcpy(k->who.b, p, KEY_LEN);
         srv_frame(k, DERP_SERVER_INFO, out, sizeof(out), NULL, 0);
         k->state = SRV_UP;

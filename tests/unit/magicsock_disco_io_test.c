@@ -127,6 +127,19 @@ static void test_ping_makes_a_candidate(void **state)
         assert_non_null(path_find(&peer(PEER)->paths, SRC));
 }
 
+static void test_a_nonce_is_used_once(void **state)
+{
+        (void)state;
+        uint8_t data[2048], nonce[2][BOX_NONCE_LEN];
+        for (uint8_t i = 0; i < 2; i++) {
+                struct disco_msg m = ping(i);
+                by_relay(data, seal_msg(&m, data));
+                memcpy(nonce[i], t.ms->datagram + DISCO_OVERHEAD - BOX_TAG_LEN - BOX_NONCE_LEN, BOX_NONCE_LEN);
+        }
+        drops_are(0, 0, 0);
+        assert_memory_not_equal(nonce[0], nonce[1], BOX_NONCE_LEN);
+}
+
 /* A disco key that nobody has; one of ours with a node that is not the one the relay names. */
 static void test_strangers(void **state)
 {
@@ -283,6 +296,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_pongs, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_shared_key, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_bad_disco_key, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_nonce_is_used_once, set_up, tear_down),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;

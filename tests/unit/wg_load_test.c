@@ -138,6 +138,7 @@ static void test_flood(void **state)
         struct wg *b = n.node[1].wg;
         struct pkt *junk = pkt_get(n.pool);
         uint8_t *msg = pkt_put(junk, MSG_INITIATION_LEN);
+        uint8_t nonce[24] = {0};
         unsigned cookies = 0;
         for (int i = 0; i < 2000; i++) {
                 crypto_random(msg, MSG_INITIATION_LEN);
@@ -146,6 +147,9 @@ static void test_flood(void **state)
                 assert_int_equal(open_one(b, junk, source(66, 66), n.now), WG_DROP);
                 if (i % 500 == 499)
                         while (next_cookie(&n, 1, &out)) {
+                                const uint8_t *at = pkt_data(out.p) + MSG_COOKIE_NONCE;
+                                assert_memory_not_equal(at, nonce, sizeof(nonce));   /* used once */
+                                memcpy(nonce, at, sizeof(nonce));
                                 cookies++;
                                 pkt_release(n.pool, out.p);
                         }
