@@ -314,7 +314,7 @@ void warn_of_unsaved(const json_t *status)
 /* What is wrong with the host or the settings, as far as the user should know at once. */
 static void show_warnings(struct cli *c)
 {
-        static const char *const wanted[] = {"SSH", "advertising routes", "update available"};
+        static const char *const wanted[] = {"SSH", "peers are advertising routes", "update available"};
         json_t *status = status_get(c, false);
         text_clean_json(status);
         const json_t *h = json_arr(status, "Health");

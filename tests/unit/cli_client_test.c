@@ -452,6 +452,10 @@ static void ups(void **state)
                         "{\"ControlURL\":\"\"}", bus_ok, 0, "", "", "PUT profiles/\nGET status?peers=false\n"},
                 {"login --login-server=http://h --auth-key=k --nickname=work", "{\"BackendState\":\"NeedsLogin\"}",
                         "{\"ControlURL\":\"\"}", bus_ok, 0, "", "", "\"ProfileName\":\"work\""},
+                /* what concerns the user at once, and what was not warned of already */
+                {"up --login-server=http://h --auth-key=k", "{\"BackendState\":\"NeedsLogin\",\"Health\":[\"x\",\"peers are advertising routes: y\","
+                        "\"advertising routes, but forwarding is off\"]}", "{\"ControlURL\":\"\"}", bus_ok, 0,
+                        "peers are advertising routes: y\n", "", NULL},
                 {"login --login-server=nonsense", "{}", "{}", bus_ok, 1, "", "must begin with", NULL},
                 {"login --reset", "{}", "{}", bus_ok, 2, "", "not defined: -reset", NULL},
                 {"up --nickname=x", "{}", "{}", bus_ok, 2, "", "not defined: -nickname", NULL},
