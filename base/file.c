@@ -24,6 +24,15 @@ static void unlink_quietly(const char *path)
         errno = error;
 }
 
+void file_keep_standard(void)
+{
+        int fd;
+        while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+                ;
+        if (fd >= 0)
+                (void)close(fd);
+}
+
 static ssize_t read_some(int fd, void *to, size_t n)
 {
         ssize_t got;

@@ -11,6 +11,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+/* Descriptors 0 to 2 are open from here on, as /dev/null where the caller left them closed: the next file or socket would have
+ * got their number, and whatever is printed.  First thing in a program. */
+void file_keep_standard(void);
+
 /* Appends a regular file (or one of /proc) to ret, whose max is the bound.  ERR_NOT_FOUND; ERR_FORMAT: a folder, a FIFO,
  * a device; ERR_FULL: more than ret may hold; ERR_IO.  errno has the reason of each, and ret what was read so far. */
 ERR_CHECK enum err file_read(const char *path, struct buf *ret);

@@ -12,6 +12,7 @@
 
 #include "base/crypto.h"
 #include "base/dial.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "daemon/api.h"
@@ -429,6 +430,7 @@ int main(int argc, char **argv)
         static struct daemon d = {.signals.fd = -1};
         const char *why = NULL;
         int code = 1;
+        file_keep_standard();
         keep_heap_small();
         if (options_parse(argc, argv, env_of, geteuid() == 0, &d.opt, &why, &code) != ERR_NONE) {
                 fprintf(stderr, "tailscaled: %s\n", why);

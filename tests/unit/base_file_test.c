@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/unit/check.h"
@@ -279,9 +280,42 @@ static void no_room(void **state)
         assert_int_equal(file_replace(in_dir("a"), in_dir("t"), text, sizeof(text), 0600), ERR_NONE);
 }
 
+/* In a child, whose descriptors are its own. */
+static int without(int first, int last)
+{
+        struct stat null, st;
+        for (int fd = 3; fd < 100; fd++)
+                close(fd);
+        for (int fd = first; fd <= last; fd++)
+                close(fd);
+        file_keep_standard();
+        if (stat("/dev/null", &null) != 0)
+                return 1;
+        for (int fd = first; fd <= last; fd++)
+                if (fstat(fd, &st) != 0 || st.st_rdev != null.st_rdev)
+                        return 2;
+        return fstat(3, &st) == 0 ? 3 : 0;   /* none is left over */
+}
+
+static void standard_descriptors(void **state)
+{
+        (void)state;
+        static const int closed[][2] = {{0, 2}, {0, 0}, {1, 1}, {2, 2}, {1, 2}, {0, -1}};
+        for (size_t i = 0; i < sizeof(closed) / sizeof(closed[0]); i++) {
+                int status = -1;
+                pid_t pid = fork();
+                if (pid == 0)
+                        _exit(without(closed[i][0], closed[i][1]));
+                assert_int_equal(waitpid(pid, &status, 0), pid);
+                assert_true(WIFEXITED(status));
+                assert_int_equal(WEXITSTATUS(status), 0);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(standard_descriptors),
                 cmocka_unit_test_setup_teardown(read_whole, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(read_bound, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(no_file_to_read, set_up, tear_down),
