@@ -184,7 +184,7 @@ void stack_send(uint8_t proto, const struct stack_end *from, const struct stack_
         stack_to_lwip(from, &src);
         stack_to_lwip(to, &dst);
         if (sum_at != SIZE_MAX && sum_at + 2 <= len) {
-                u16_t sum = ip_chksum_pseudo(p, proto, p->tot_len, &src, &dst);
+                u16_t sum = proto == P_ICMP ? inet_chksum_pbuf(p) : ip_chksum_pseudo(p, proto, p->tot_len, &src, &dst);
                 if (sum == 0 && proto == P_UDP)
                         sum = 0xffff;   /* zero means none */
                 (void)pbuf_take_at(p, &sum, sizeof(sum), (u16_t)sum_at);

@@ -54,7 +54,7 @@ void stack_stop(void);                       /* resets all connections, whose ow
 void stack_in(const uint8_t *pkt, size_t len);
 /* Timers and callbacks that are due; milliseconds until it wants to be called again, -1: only after stack_in(). */
 int stack_run(void);
-/* The checksum of UDP or ICMPv6 in data must be zero and is filled in at byte sum_at; SIZE_MAX: it is right already. */
+/* The checksum of UDP, ICMP or ICMPv6 in data must be zero and is filled in at byte sum_at; SIZE_MAX: it is right already. */
 void stack_send(uint8_t proto, const struct stack_end *from, const struct stack_end *to, const uint8_t *data, size_t len,
         size_t sum_at);
 
