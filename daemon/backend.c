@@ -217,9 +217,11 @@ static void on_relay(void *arg, int region, bool connected, const char *text)
 {
         struct backend *b = arg;
         if (connected || text[0] == '\0') {
-                b->relay_error[0] = '\0';
+                if (region == b->relay_error_region)
+                        b->relay_error[0] = '\0';
                 return;
         }
+        b->relay_error_region = region;
         snprintf(b->relay_error, sizeof(b->relay_error), "relay region %d cannot be reached: %s", region, text);
 }
 

@@ -37,7 +37,8 @@ struct backend {
         char *auth_key;            /* for the next login; wiped after use */
         bool auth_key_sent;        /* ... and with a registration it went out */
         char login_error[512];     /* why we are not connected; "" = fine */
-        char relay_error[ENGINE_RELAY_TEXT_MAX + 64];
+        char relay_error[ENGINE_RELAY_TEXT_MAX + 64];   /* the newest */
+        int relay_error_region;
         bool filter_forged;              /* the server's rules are not used: see netsync_filter_is_forged() */
         bool filter_needs_peers;         /* the filter in use looked at peers */
         char host_error[256], firewall_error[256];

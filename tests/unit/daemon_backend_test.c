@@ -529,6 +529,31 @@ static void dns_follows_the_map_at_once(void **state)
         assert_int_equal(ask_name('1'), SERVFAIL);   /* nothing of the map before */
 }
 
+static bool relay_trouble_is(const char *text)
+{
+        json_t *h = backend_health(w.b);
+        size_t n = json_array_size(h);
+        bool is = text == NULL ? n == 0 : n == 1 && strcmp(json_string_value(json_array_get(h, 0)), text) == 0;
+        json_decref(h);
+        return is;
+}
+
+static void what_one_relay_suffers_another_does_not_end(void **state)
+{
+        (void)state;
+        void (*on_relay)(void *, int, bool, const char *) = backend_engine_callbacks.on_relay;
+        log_in("http://h", "k");
+        server_registers("u", 7);
+        server_sends_map(NODE(1, ""), "[]");
+        on_relay(w.b, 4, false, "refused");
+        assert_true(relay_trouble_is("relay region 4 cannot be reached: refused"));
+        on_relay(w.b, 5, true, "");
+        on_relay(w.b, 6, false, "");   /* it is not needed any more */
+        assert_true(relay_trouble_is("relay region 4 cannot be reached: refused"));
+        on_relay(w.b, 4, true, "");
+        assert_true(relay_trouble_is(NULL));
+}
+
 /* Whether what is wrong is said, with the file and the cause. */
 static void state_is_unsaved(const char *path, const char *cause)
 {
@@ -588,7 +613,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_state_and_condition), TEST(a_key_that_no_server_makes_is_refused),
                 TEST(from_fresh_to_running_and_back), TEST(a_person_logs_in),
-                TEST(refusals), TEST(the_server_no_longer_wants_us), TEST(logout_ends_in_an_empty_profile),
+                TEST(refusals), TEST(the_server_no_longer_wants_us), TEST(what_one_relay_suffers_another_does_not_end),
+                TEST(logout_ends_in_an_empty_profile),
                 TEST(a_logout_is_not_broken_off), cmocka_unit_test(a_key_is_used_in_one_login),
                 TEST(a_login_broken_off_by_down_can_be_asked_for_again), TEST(a_url_of_a_stopped_login_is_not_shown_again),
                 TEST(switching_leaves_nothing_behind), TEST(another_server_means_nothing_of_the_old_map),
