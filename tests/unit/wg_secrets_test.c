@@ -211,8 +211,9 @@ static void test_keys_of_packets(void **state)
         (void)state;
         if (!chapoly_available())
                 skip();
-        static const size_t lens[] = {0, 16, 40, 100, TEXT_MAX};
-        for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+        static const size_t lens[] = {100, 0, 16, 40, TEXT_MAX};
+        size_t n = getenv("UNDER_VALGRIND") != NULL ? 1 : sizeof(lens) / sizeof(lens[0]);   /* a search takes seconds there */
+        for (size_t i = 0; i < n; i++) {
                 check_burst(1, lens[i]);
                 check_burst(2, lens[i]);
                 check_burst(PACKETS, lens[i]);
