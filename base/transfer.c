@@ -426,9 +426,12 @@ static CURLcode on_ssl_ctx(CURL *easy, void *ctx, void *arg)
         (void)easy;
         struct transfer *t = arg;
         tls_check_install(&t->tls, ctx);
-        /* A record costs two calls else, one for its five bytes of header. */
-        if (t->read_ahead)
+        /* A record costs two calls else, one for its five bytes of header; and libcurl has its buffers freed whenever they
+         * are empty. */
+        if (t->read_ahead) {
                 SSL_CTX_set_read_ahead(ctx, 1);
+                SSL_CTX_clear_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+        }
         return CURLE_OK;
 }
 
