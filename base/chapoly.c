@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/reader.h"
+#include "base/unset.h"
 
 #define AVX2 __attribute__((target("avx2")))
 /* What is indexed has to be known, or it will not be in registers. */
@@ -72,11 +73,34 @@ AVX2_INLINE void quarters(__m256i *a, __m256i *b, __m256i *c, __m256i *d, __m256
         *f = rotate(_mm256_xor_si256(*f, *g), 7);
 }
 
-AVX2_INLINE void double_round(__m256i x[16])
+/* A place in memory, whatever the compiler would rather do. */
+AVX2_INLINE __m256i fetch(__m256i *place)
+{
+        __asm__("" : "+m"(*place));
+        return *place;
+}
+
+AVX2_INLINE void put(__m256i *place, __m256i v)
+{
+        *place = v;
+        __asm__("" : "+m"(*place));
+}
+
+/* The state and what a step needs beside it do not fit into the registers, so two words of the third row are always out,
+ * for as long as nobody asks for them.  The compiler's own choice waits for its stores. */
+AVX2_INLINE void double_round(__m256i x[16], __m256i out[4])
 {
         quarters(&x[0], &x[4], &x[8], &x[12], &x[1], &x[5], &x[9], &x[13]);
+        put(&out[0], x[8]);
+        put(&out[1], x[9]);
+        x[10] = fetch(&out[2]);
+        x[11] = fetch(&out[3]);
         quarters(&x[2], &x[6], &x[10], &x[14], &x[3], &x[7], &x[11], &x[15]);
         quarters(&x[0], &x[5], &x[10], &x[15], &x[1], &x[6], &x[11], &x[12]);
+        put(&out[2], x[10]);
+        put(&out[3], x[11]);
+        x[8] = fetch(&out[0]);
+        x[9] = fetch(&out[1]);
         quarters(&x[2], &x[7], &x[8], &x[13], &x[3], &x[4], &x[9], &x[14]);
 }
 
@@ -130,7 +154,7 @@ AVX2_INLINE void apply(struct pass *p, size_t lane, __m256i low, __m256i high)
 AVX2 static void pass_run(struct pass *p, const uint32_t key[8])
 {
         static const uint32_t constant[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
-        __m256i x[16];
+        UNSET __m256i x[16], out[4];
         for (size_t i = p->count; i < LANES; i++)
                 p->len[i] = 0;
         UNROLL for (int i = 0; i < 4; i++)
@@ -141,8 +165,12 @@ AVX2 static void pass_run(struct pass *p, const uint32_t key[8])
         x[13] = _mm256_setzero_si256();
         x[14] = load(p->nonce_low);
         x[15] = load(p->nonce_high);
+        put(&out[2], x[10]);
+        put(&out[3], x[11]);
         for (int i = 0; i < 10; i++)
-                double_round(x);
+                double_round(x, out);
+        x[10] = fetch(&out[2]);
+        x[11] = fetch(&out[3]);
         UNROLL for (int i = 0; i < 4; i++)
                 x[i] = _mm256_add_epi32(x[i], _mm256_set1_epi32((int)constant[i]));
         UNROLL for (int i = 0; i < 8; i++)
@@ -205,8 +233,8 @@ static inline uint64_t load_word(const uint8_t *p)
 static void poly_init(struct poly *p, const uint8_t key[32])
 {
         *p = (struct poly){
-                .r0 = load_le64(key) & UINT64_C(0x0ffffffc0fffffff),
-                .r1 = load_le64(key + 8) & UINT64_C(0x0ffffffc0ffffffc),
+                .r0 = load_word(key) & UINT64_C(0x0ffffffc0fffffff),
+                .r1 = load_word(key + 8) & UINT64_C(0x0ffffffc0ffffffc),
         };
         p->s1 = p->r1 + (p->r1 >> 2);
 }
@@ -244,6 +272,11 @@ static void poly_data(struct poly *p, const uint8_t *data, size_t len)
         *p = s;
 }
 
+static inline void store_word(uint8_t *p, uint64_t v)
+{
+        memcpy(p, &v, sizeof(v));
+}
+
 /* Fully reduced, plus the key's second half. */
 static void poly_tag(const struct poly *p, const uint8_t key[32], uint8_t tag[AEAD_TAG_LEN])
 {
@@ -253,10 +286,10 @@ static void poly_tag(const struct poly *p, const uint8_t key[32], uint8_t tag[AE
         uint64_t g1 = (uint64_t)t, g2 = p->h2 + (uint64_t)(t >> 64);
         uint64_t over = 0 - (g2 >> 2 & 1);   /* all ones if h >= 2^130 - 5 */
         uint64_t h0 = (p->h0 & ~over) | (g0 & over), h1 = (p->h1 & ~over) | (g1 & over);
-        t = (wide)h0 + load_le64(key + 16);
-        store_le64(tag, (uint64_t)t);
-        t = (wide)h1 + load_le64(key + 24) + (uint64_t)(t >> 64);
-        store_le64(tag + 8, (uint64_t)t);
+        t = (wide)h0 + load_word(key + 16);
+        store_word(tag, (uint64_t)t);
+        t = (wide)h1 + load_word(key + 24) + (uint64_t)(t >> 64);
+        store_word(tag + 8, (uint64_t)t);
 }
 
 /* ---- Poly1305, four packets ---- */
@@ -375,7 +408,7 @@ AVX2 static void poly4_split(const struct poly4 *p, struct poly one[4])
 /* Two sets of four in step: one alone would wait for its own results. */
 AVX2 static void poly4_run2(struct poly one[8], const uint8_t *const data[8], size_t len)
 {
-        struct poly4 p, q;
+        UNSET struct poly4 p, q;
         __m256i low, high, low2, high2;
         poly4_init(&p, one);
         poly4_init(&q, one + 4);
@@ -387,13 +420,11 @@ AVX2 static void poly4_run2(struct poly one[8], const uint8_t *const data[8], si
         }
         poly4_split(&p, one);
         poly4_split(&q, one + 4);
-        crypto_wipe(&p, sizeof(p));
-        crypto_wipe(&q, sizeof(q));
 }
 
 AVX2 static void poly4_run(struct poly one[4], const uint8_t *const data[4], size_t len)
 {
-        struct poly4 p;
+        UNSET struct poly4 p;
         __m256i low, high;
         poly4_init(&p, one);
         for (size_t at = 0; at + POLY_BLOCK <= len; at += POLY_BLOCK) {
@@ -401,15 +432,14 @@ AVX2 static void poly4_run(struct poly one[4], const uint8_t *const data[4], siz
                 poly4_block(&p, low, high);
         }
         poly4_split(&p, one);
-        crypto_wipe(&p, sizeof(p));
 }
 
 /* Tags of up to GROUP texts: side by side as far as the shortest goes, then one by one. */
 static void tags(uint8_t key[GROUP][32], const uint8_t *const text[GROUP], const size_t len[GROUP], size_t n,
                  uint8_t ret[GROUP][AEAD_TAG_LEN])
 {
-        struct poly p[GROUP];
-        const uint8_t *data[GROUP];
+        UNSET struct poly p[GROUP];
+        UNSET const uint8_t *data[GROUP];
         size_t common = len[0], width = n > POLY_LANES ? GROUP : POLY_LANES;
         for (size_t i = 0; i < n; i++) {
                 poly_init(&p[i], key[i]);
@@ -434,7 +464,6 @@ static void tags(uint8_t key[GROUP][32], const uint8_t *const text[GROUP], const
                 poly_block(&p[i], 0, len[i], 1);   /* the lengths: no associated data */
                 poly_tag(&p[i], key[i], ret[i]);
         }
-        crypto_wipe(p, sizeof(p));
 }
 
 /* ---- AEAD ---- */
@@ -452,10 +481,11 @@ static void load_key(const uint8_t key[AEAD_KEY_LEN], uint32_t ret[8])
 
 static void seal_group(const uint32_t key[8], struct aead_op *ops, size_t n)
 {
-        struct pass pass = {0};
-        uint8_t once[GROUP][32], tag[GROUP][AEAD_TAG_LEN];
-        const uint8_t *text[GROUP] = {0};
-        size_t len[GROUP] = {0};
+        UNSET struct pass pass;
+        UNSET uint8_t once[GROUP][32], tag[GROUP][AEAD_TAG_LEN];
+        UNSET const uint8_t *text[GROUP];
+        UNSET size_t len[GROUP];
+        pass.count = 0;
         for (size_t i = 0; i < n; i++) {
                 pass_add_key(&pass, key, ops[i].counter, once[i]);
                 pass_add_text(&pass, key, &ops[i], ops[i].len);
@@ -469,17 +499,21 @@ static void seal_group(const uint32_t key[8], struct aead_op *ops, size_t n)
                 memcpy(ops[i].dst + len[i], tag[i], AEAD_TAG_LEN);
                 ops[i].ok = true;
         }
-        crypto_wipe(once, sizeof(once));
-        crypto_wipe(pass.stream, sizeof(pass.stream));
+}
+
+static bool same_tag(const uint8_t *a, const uint8_t *b)
+{
+        return ((load_word(a) ^ load_word(b)) | (load_word(a + 8) ^ load_word(b + 8))) == 0;
 }
 
 /* What is not authentic is not decrypted. */
 static void open_group(const uint32_t key[8], struct aead_op *const *ops, size_t n)
 {
-        struct pass pass = {0};
-        uint8_t once[GROUP][32], tag[GROUP][AEAD_TAG_LEN];
-        const uint8_t *text[GROUP] = {0};
-        size_t len[GROUP] = {0};
+        UNSET struct pass pass;
+        UNSET uint8_t once[GROUP][32], tag[GROUP][AEAD_TAG_LEN];
+        UNSET const uint8_t *text[GROUP];
+        UNSET size_t len[GROUP];
+        pass.count = 0;
         for (size_t i = 0; i < n; i++) {
                 pass_add_key(&pass, key, ops[i]->counter, once[i]);
                 text[i] = ops[i]->src;
@@ -489,14 +523,12 @@ static void open_group(const uint32_t key[8], struct aead_op *const *ops, size_t
                 pass_run(&pass, key);
         tags(once, text, len, n, tag);
         for (size_t i = 0; i < n; i++) {
-                ops[i]->ok = crypto_eq(tag[i], ops[i]->src + len[i], AEAD_TAG_LEN);
+                ops[i]->ok = same_tag(tag[i], ops[i]->src + len[i]);
                 if (ops[i]->ok)
                         pass_add_text(&pass, key, ops[i], len[i]);
         }
         if (pass.count > 0)
                 pass_run(&pass, key);
-        crypto_wipe(once, sizeof(once));
-        crypto_wipe(pass.stream, sizeof(pass.stream));
 }
 
 /* Key stream and keys of packets that are left in registers, and on the stack where the compiler ran out of them. */

@@ -10,14 +10,6 @@ static uint64_t load64(const uint8_t *p)
         return v;
 }
 
-/* Up to 7 bytes, as if zeros followed. */
-static uint64_t load_tail(const uint8_t *p, size_t n)
-{
-        uint64_t v = 0;
-        memcpy(&v, p, n);
-        return v;
-}
-
 /* Both halves of v; of 2^32 such values the sum cannot overflow. */
 static uint64_t halves(uint64_t v)
 {
@@ -39,13 +31,37 @@ sum_words(const uint8_t *p, size_t words)
         return sum;
 }
 
+/* Up to 7 bytes, as if a zero followed an odd one. */
+static uint64_t sum_tail(const uint8_t *p, size_t n)
+{
+        uint64_t sum = 0;
+        uint32_t four;
+        uint16_t two;
+        if (n & 4) {
+                memcpy(&four, p, 4);
+                sum += four;
+                p += 4;
+        }
+        if (n & 2) {
+                memcpy(&two, p, 2);
+                sum += two;
+                p += 2;
+        }
+        if (n & 1) {
+                uint8_t last[2] = {*p, 0};
+                memcpy(&two, last, 2);
+                sum += two;
+        }
+        return sum;
+}
+
 uint64_t sum_add(uint64_t sum, const void *data, size_t n)
 {
         const uint8_t *p = data;
         size_t words = n / 8;
-        if (n % 8 != 0)
-                sum += halves(load_tail(p + 8 * words, n % 8));
-        return sum + sum_words(p, words);
+        if (words > 0)
+                sum += sum_words(p, words);
+        return sum + sum_tail(p + 8 * words, n % 8);
 }
 
 uint64_t sum_add_u16(uint64_t sum, uint16_t v)

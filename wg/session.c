@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/unset.h"
 #include "wg/message.h"
 
 static bool older_than(const struct session *s, mono_t now, int seconds)
@@ -87,8 +88,8 @@ static bool wrap(struct pkt *p, uint16_t mtu)
 
 size_t session_seal(struct session *s, struct pkt **pkts, size_t n, uint16_t mtu)
 {
-        struct aead_op ops[SESSION_BURST];
-        struct pkt *refused[SESSION_BURST];
+        UNSET struct aead_op ops[SESSION_BURST];
+        UNSET struct pkt *refused[SESSION_BURST];
         size_t sealed = 0;
         size_t refused_count = 0;
 
@@ -123,8 +124,8 @@ size_t session_seal(struct session *s, struct pkt **pkts, size_t n, uint16_t mtu
 
 void session_open(struct session *s, struct pkt *const *pkts, size_t n, enum session_opened *ret)
 {
-        struct aead_op ops[SESSION_BURST];
-        size_t which[SESSION_BURST];
+        UNSET struct aead_op ops[SESSION_BURST];
+        UNSET size_t which[SESSION_BURST];
         size_t tried = 0;
 
         for (size_t i = 0; i < n; i++) {
