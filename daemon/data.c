@@ -79,14 +79,15 @@ static void post_live(struct data *d)
         post(d, (struct dp_msg){.kind = DP_LIVE, .slot = d->session_seen, .num = d->relays_up});
 }
 
-static void on_wg(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now)
+static bool on_wg(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, bool may_keep, mono_t now)
 {
         struct data *d = arg;
-        datapath_in(&d->dp, pkts, srcs, n, now);
+        bool kept = datapath_in(&d->dp, pkts, srcs, n, may_keep, now);
         if (!d->session_seen && d->dp.handshakes > d->handshakes_before) {
                 d->session_seen = true;
                 post_live(d);
         }
+        return kept;
 }
 
 static size_t fill_endpoints(struct engine_endpoint *ret, const struct ms_endpoint *eps, size_t n)
@@ -534,12 +535,13 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
                 goto fail;
         wg_set_mtu(d->dp.wg, TUN_MTU);
         wg_set_stamp_floor(d->dp.wg, opts->stamp_floor_ns);
-        if ((d->dp.flows = filter_state_new()) == NULL)
+        if ((d->dp.flows = filter_state_new()) == NULL || (d->dp.room = malloc(sizeof(*d->dp.room))) == NULL)
                 goto fail;
         struct ms_opts mo = {
                 .port = opts->port,
                 .mark = opts->mark,
                 .tun_name = opts->tun_name,
+                .room = d->dp.room->in,
                 .cb = &ms_cb,
                 .arg = d,
         };
@@ -575,6 +577,7 @@ void data_free(struct data *d)
         wg_free(d->dp.wg);
         filter_free(d->dp.filter);
         filter_state_free(d->dp.flows);
+        free(d->dp.room);
         dialer_free(d->dialer);
         loop_free(d->loop);
         pkt_pool_free(d->dp.pool);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/unset.h"
 #include "daemon/dpmsg.h"
 #include "tun/tsmp.h"
 #include "wg/message.h"
@@ -12,8 +13,8 @@ enum {
         OUT_BURSTS = 4,         /* ... bursts in one round */
         REJECTS_PER_S = 50,
 };
-/* So that gro_start() has room for all that one call of datapath_in() brings. */
-_Static_assert((int)MS_BATCH_MAX <= (int)GRO_ITEMS_MAX, "every packet may be an item of its own");
+/* So that gro_start() has room for all that one call of datapath_in() brings, beside the one item that waits. */
+_Static_assert((int)MS_BATCH_MAX < (int)GRO_ITEMS_MAX, "every packet may be an item of its own");
 
 /* To 100.100.100.100 or fd7a:115c:a1e0::53?  Every packet out is asked this. */
 static inline bool is_for_service(const uint8_t *p, size_t len)
@@ -77,7 +78,7 @@ static void send_queued(struct datapath *dp, mono_t now)
 
 static void flush_out(struct datapath *dp, mono_t now)
 {
-        struct pkt *pkts[SOCK_TRAIN_MAX];
+        UNSET struct pkt *pkts[SOCK_TRAIN_MAX];
         struct out_burst *o = &dp->out;
         if (o->count > 0)
                 send_queued(dp, now);   /* what waited goes first */
@@ -91,13 +92,14 @@ static void flush_out(struct datapath *dp, mono_t now)
 }
 
 /* Room for an inner packet of len bytes; NULL: the burst is full. */
-static struct pkt *out_room(struct out_burst *o, size_t len)
+static struct pkt *out_room(struct datapath *dp, size_t len)
 {
+        struct out_burst *o = &dp->out;
         size_t padded = (len + MSG_PAD - 1) / MSG_PAD * MSG_PAD, size = MSG_DATA_HEADER_LEN + padded + MSG_TAG_LEN;
-        if (o->count == SOCK_TRAIN_MAX || size > sizeof(o->room) - o->used)
+        if (o->count == SOCK_TRAIN_MAX || size > sizeof(dp->room->out.burst) - o->used)
                 return NULL;
         struct pkt *p = &o->view[o->count++];
-        pkt_view(p, o->room + o->used, size, MSG_DATA_HEADER_LEN, len);
+        pkt_view(p, dp->room->out.burst + o->used, size, MSG_DATA_HEADER_LEN, len);
         o->used += size;
         return p;
 }
@@ -121,7 +123,7 @@ static int walk_out(struct datapath *dp, struct gso *unit, mono_t now)
         int bursts = 0;
         uint32_t peer = judge_out(dp, unit);
         for (size_t len; peer != WG_NO_PEER && (len = gso_next_len(unit)) > 0;) {
-                struct pkt *p = out_room(&dp->out, len);
+                struct pkt *p = out_room(dp, len);
                 if (p == NULL) {
                         flush_out(dp, now);
                         bursts++;
@@ -137,7 +139,9 @@ void datapath_out(struct datapath *dp, mono_t now)
 {
         struct gso unit;
         bool diverted = false;
-        for (int units = 0, bursts = 0; units < OUT_UNITS && bursts < OUT_BURSTS && tun_next(dp->tun, &unit); units++) {
+        for (int units = 0, bursts = 0; units < OUT_UNITS && bursts < OUT_BURSTS; units++) {
+                if (!tun_next(dp->tun, dp->room->out.unit, &unit))
+                        break;
                 if (is_for_service(unit.data, unit.len)) {
                         unit_to_service(dp, &unit);
                         diverted = true;
@@ -277,28 +281,29 @@ static void host_bound(struct datapath *dp, struct pkt *p, mono_t now)
         pkt_release(dp->pool, p);
 }
 
-/* To the host, or the stack that takes its place. */
-static void deliver(struct datapath *dp)
+/* The first n items, to the host, or to the stack that takes its place. */
+static void deliver(struct datapath *dp, size_t n)
 {
         if (dp->tun != NULL)
-                tun_write(dp->tun, &dp->in);
-        for (size_t i = 0; i < dp->in.count; i++)
+                tun_write(dp->tun, &dp->in, n);
+        for (size_t i = 0; i < n; i++)
                 for (struct pkt *p = dp->in.item[i].first, *next; p != NULL; p = next) {
                         next = p->next;
                         if (dp->tun == NULL)
                                 to_service(dp, pkt_cdata(p), p->len);
                         pkt_release(dp->pool, p);
                 }
-        if (dp->tun == NULL && dp->in.count > 0 && dp->service != NULL)
+        if (dp->tun == NULL && n > 0 && dp->service != NULL)
                 pktring_wake(dp->service);
-        gro_clear(&dp->in);
+        gro_drop(&dp->in, n);
 }
 
 /* open -> source is the peer's -> join, filter -> tun, or the stack */
-void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now)
+bool datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, bool may_keep, mono_t now)
 {
-        struct wg_in in[MS_BATCH_MAX];
-        struct wg_source from[MS_BATCH_MAX];
+        size_t fresh = dp->in.count;
+        UNSET struct wg_in in[MS_BATCH_MAX];
+        UNSET struct wg_source from[MS_BATCH_MAX];
         for (size_t i = 0; i < n; i++) {
                 from[i] = wg_source_of(&srcs[i]);
                 in[i] = (struct wg_in){.p = pkts[i], .src = &from[i]};
@@ -321,7 +326,8 @@ void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source 
                 else
                         pkt_release(dp->pool, p);
         }
-        deliver(dp);
+        deliver(dp, may_keep ? gro_ready(&dp->in, fresh) : dp->in.count);
+        return dp->in.count > 0;
 }
 
 void datapath_service(struct datapath *dp, mono_t now)

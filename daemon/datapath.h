@@ -25,7 +25,16 @@
 struct out_burst {
         size_t count, used;
         struct pkt view[SOCK_TRAIN_MAX];
-        uint8_t room[65504];
+};
+
+/* One burst is on its way at a time, out or in, so both ways have the same memory: what is read and what leaves, or what
+ * sockets receive. */
+union datapath_room {
+        struct {
+                uint8_t unit[TUN_ROOM];
+                uint8_t burst[65504];
+        } out;
+        uint8_t in[SOCK_ROOM];
 };
 
 struct datapath {
@@ -47,6 +56,7 @@ struct datapath {
         struct meshpings pings;        /* on their way through the tunnel */
         void (*on_ping)(void *arg, const struct meshping *p, uint16_t service_port, mono_t now);   /* answered */
         void *arg;
+        union datapath_room *room;
         struct out_burst out;
         struct gro in;
 };
@@ -55,8 +65,9 @@ struct datapath {
 void datapath_out(struct datapath *dp, mono_t now);
 /* Packets from the service addresses, for the host, or from the stack, for peers.  False: there are more. */
 bool datapath_from_service(struct datapath *dp, struct pktring *from, mono_t now);
-/* WireGuard packets from the network, consumed. */
-void datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now);
+/* WireGuard packets from the network, consumed.  True, only if may_keep: the last wait to be joined by others, until the
+ * next call, which comes in the same round; n may be 0. */
+bool datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source *srcs, size_t n, bool may_keep, mono_t now);
 /* Sends a ping through the tunnel; false: too many are on their way. */
 bool datapath_ping(struct datapath *dp, const struct meshping *ask, mono_t now);
 /* Timers that are due, and what WireGuard itself wants to send.  Call at the end of each round and at wg_deadline(). */

@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/unset.h"
 #include "magicsock/classify.h"
 #include "magicsock/internal.h"
+
+enum { UDP_ROUNDS = 8 };   /* system calls that receive, in one round of the loop */
 
 _Static_assert((int)SOCK_VIEWS_MAX <= (int)MS_BATCH_MAX && (int)MS_RELAYED_MAX <= (int)MS_BATCH_MAX,
                "one call of on_wg takes them");
@@ -175,14 +178,13 @@ enum err ms_ping(struct ms *ms, uint32_t slot, uint64_t cookie, size_t size, mon
 
 /* ---- in ---- */
 
-static void hand_over(struct ms *ms, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now)
+static bool hand_over(struct ms *ms, struct pkt **pkts, const struct ms_source *srcs, size_t n, bool may_keep,
+                      mono_t now)
 {
-        if (n == 0)
-                return;
         if (ms->cb.on_wg)
-                ms->cb.on_wg(ms->arg, pkts, srcs, n, now);
-        else
-                release_all(ms, pkts, n);
+                return ms->cb.on_wg(ms->arg, pkts, srcs, n, may_keep, now);
+        release_all(ms, pkts, n);
+        return false;
 }
 
 /* True: a packet for WireGuard; all else ends here. */
@@ -208,15 +210,15 @@ static bool take_datagram(struct ms *ms, const struct pkt *p, mono_t now)
         return false;
 }
 
-/* Datagrams of one system call, at most a batch at a time. */
-static void take_batch(struct ms *ms, struct pkt **got, size_t got_count, mono_t now)
+/* kept, before and as result: packets that were handed over are still wanted. */
+static bool take_batch(struct ms *ms, struct pkt **got, size_t got_count, bool kept, mono_t now)
 {
-        struct pkt *pkts[SOCK_VIEWS_MAX];
-        struct ms_source srcs[SOCK_VIEWS_MAX];
+        UNSET struct pkt *pkts[SOCK_VIEWS_MAX];
+        UNSET struct ms_source srcs[SOCK_VIEWS_MAX];
         size_t n = 0;
         if (!ms_can_send(ms)) {
                 ms->drops[MS_DROP_INACTIVE] += got_count;
-                return;
+                got_count = 0;
         }
         for (size_t i = 0; i < got_count; i++) {
                 struct pkt *p = got[i];
@@ -227,19 +229,22 @@ static void take_batch(struct ms *ms, struct pkt **got, size_t got_count, mono_t
                 srcs[n] = (struct ms_source){.addr = p->src, .slot = MS_SLOT_NONE};
                 pkts[n++] = p;
         }
-        hand_over(ms, pkts, srcs, n, now);
+        return (n > 0 || kept) && hand_over(ms, pkts, srcs, n, sock_rx_may_keep(ms->rx), now);
 }
 
+/* Where packets are joined, the last one waits for what may have come meanwhile; so only a busy socket is asked again. */
 static void on_udp(struct watch *w, unsigned events, mono_t now)
 {
         (void)events;
         struct ms_udp *u = container_of(w, struct ms_udp, watch);
-        struct pkt *got[SOCK_VIEWS_MAX];
+        UNSET struct pkt *got[SOCK_VIEWS_MAX];
         struct ms *ms = u->ms;
-        if (!sock_recv(&u->sock, ms->rx))
-                return;
-        for (size_t n; (n = sock_rx_next(ms->rx, got, SOCK_VIEWS_MAX)) > 0;)
-                take_batch(ms, got, n, now);
+        bool kept = false;
+        for (int i = 0; i < UDP_ROUNDS && (i == 0 || kept) && sock_recv(&u->sock, ms->rx, kept); i++)
+                for (size_t n; (n = sock_rx_next(ms->rx, got)) > 0;)
+                        kept = take_batch(ms, got, n, kept, now);
+        if (kept)
+                (void)hand_over(ms, NULL, NULL, 0, false, now);
 }
 
 static void on_relay_pause(void *arg, mono_t now)
@@ -248,8 +253,10 @@ static void on_relay_pause(void *arg, mono_t now)
         struct ms_relayed *r = &ms->relayed;
         size_t n = r->count;
         r->count = 0;
+        if (n == 0)
+                return;
         if (ms_can_send(ms)) {
-                hand_over(ms, r->pkts, r->srcs, n, now);
+                (void)hand_over(ms, r->pkts, r->srcs, n, false, now);
         } else {
                 ms->drops[MS_DROP_INACTIVE] += n;
                 release_all(ms, r->pkts, n);
@@ -411,7 +418,7 @@ static bool init_parts(struct ms *ms, const struct ms_opts *o)
                 .on_recv = on_relay_recv, .on_pause = on_relay_pause, .on_peer_gone = on_relay_gone, .on_state = on_relay_state};
         struct derp_mgr_opts derp_opts = {.cb = &derp_cb, .arg = ms, .plain = o->relay_plain};
         ms->derp = derp_mgr_new(ms->loop, ms->dialer, ms->pool, &derp_opts);
-        ms->rx = sock_rx_new();
+        ms->rx = sock_rx_new(o->room);
         return ms->derp && ms->rx && ms_reach_init(ms) == ERR_NONE && (ms->no_udp || ms_open_sockets(ms) == ERR_NONE);
 }
 

@@ -29,7 +29,7 @@
 
 enum {
         MS_SLOTS_MAX = 65536,
-        MS_BATCH_MAX = 128,        /* packets in one call, either way */
+        MS_BATCH_MAX = 64,         /* packets in one call, either way */
         MS_PEER_ENDPOINTS_MAX = 64,   /* of one peer in the network map; what is beyond is ignored */
 };
 #define MS_SLOT_NONE UINT32_MAX
@@ -63,8 +63,10 @@ struct ms_ping_result {
 };
 
 struct ms_callbacks {
-        /* WireGuard packets; takes over all n, n <= MS_BATCH_MAX.  srcs is borrowed. */
-        void (*on_wg)(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now);
+        /* WireGuard packets; takes over all n, n <= MS_BATCH_MAX.  srcs is borrowed.  True, which it may be only if
+         * may_keep: some of them are still wanted, and another call, maybe of none, comes before this round of the loop
+         * ends.  They last until it returns. */
+        bool (*on_wg)(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, bool may_keep, mono_t now);
         /* The set of our endpoints changed: for control.  Borrowed. */
         void (*on_endpoints)(void *arg, const struct ms_endpoint *eps, size_t n, mono_t now);
         /* A netcheck report is complete.  Borrowed. */
@@ -81,6 +83,8 @@ struct ms_opts {
         const char *tun_name;     /* whose addresses are never advertised; NULL = none; copied */
         bool no_udp;              /* no UDP at all: relay only */
         bool relay_plain;         /* relays speak plain HTTP: for tests */
+        uint8_t *room;            /* SOCK_ROOM bytes, lent, in use from when a socket is read to the last on_wg of it; may be
+                                   * NULL without UDP */
         const struct ms_callbacks *cb;   /* copied; members may be NULL */
         void *arg;
 };

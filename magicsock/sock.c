@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/unset.h"
 
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
@@ -19,12 +20,10 @@
 enum {
         ANY_PORT_TRIES = 8,
         DATAGRAM_MAX = 65507,     /* payload of IPv4; of IPv6 it is 20 more */
-        TRAIN_BYTES = 1 << 16,
-        TRAINS = 4,               /* received in one system call */
         SINGLE_BYTES = 4096,      /* without trains, a datagram's share of the same room */
-        SINGLES = TRAINS * TRAIN_BYTES / SINGLE_BYTES,
+        SINGLES = SOCK_ROOM / SINGLE_BYTES,
 };
-_Static_assert((int)SINGLES <= (int)SOCK_BATCH && (int)PKT_DATA_MAX < (int)SINGLE_BYTES, "the room is shared out");
+_Static_assert((int)SINGLES <= (int)SOCK_VIEWS_MAX && (int)PKT_DATA_MAX < (int)SINGLE_BYTES, "the room is shared out");
 
 void sock_init(struct sock *s, enum ip_family f)
 {
@@ -157,26 +156,41 @@ enum err sock_open_both(struct sock *v4, struct sock *v6, const uint16_t *ports,
 /* ---- in ---- */
 
 struct sock_rx {
+        uint8_t *room;
         size_t count, at;            /* messages received, and handed out */
         size_t offset;               /* bytes of the present one handed out */
+        unsigned touched;            /* by the last sock_rx_next(): trains of the room, a bit each */
+        unsigned turn;               /* whose views are next */
         struct rx_message {
                 uint8_t *data;
                 size_t len, size;    /* size: of each datagram but the last */
                 struct addr src;
                 bool cut;
-        } message[SOCK_BATCH];
-        struct pkt view[SOCK_VIEWS_MAX];
-        uint8_t room[TRAINS * TRAIN_BYTES];
+        } message[SINGLES];
+        struct pkt view[2][SOCK_VIEWS_MAX];
 };
 
-struct sock_rx *sock_rx_new(void)
+struct sock_rx *sock_rx_new(uint8_t *room)
 {
-        return calloc(1, sizeof(struct sock_rx));
+        struct sock_rx *rx = calloc(1, sizeof(*rx));
+        if (rx != NULL)
+                rx->room = room;
+        return rx;
 }
 
 void sock_rx_free(struct sock_rx *rx)
 {
         free(rx);
+}
+
+static unsigned train_bit(const struct sock_rx *rx, const uint8_t *data)
+{
+        return 1U << (size_t)(data - rx->room) / SOCK_TRAIN_BYTES;
+}
+
+bool sock_rx_may_keep(const struct sock_rx *rx)
+{
+        return rx->touched != (1U << SOCK_ROOM_TRAINS) - 1;
 }
 
 /* Of each datagram in a message; 0: it is one. */
@@ -192,26 +206,29 @@ static size_t train_size(struct msghdr *h)
         return 0;
 }
 
-bool sock_recv(struct sock *s, struct sock_rx *rx)
+bool sock_recv(struct sock *s, struct sock_rx *rx, bool keep)
 {
         bool trains = s->offloads & SOCK_GRO;
-        size_t n = trains ? TRAINS : SINGLES, each = trains ? TRAIN_BYTES : SINGLE_BYTES;
-        struct mmsghdr msgs[SOCK_BATCH];
-        struct iovec iov[SOCK_BATCH];
-        struct sockaddr_storage from[SOCK_BATCH];
-        struct {
+        size_t each = trains ? SOCK_TRAIN_BYTES : SINGLE_BYTES, n = 0;
+        UNSET struct mmsghdr msgs[SINGLES];
+        UNSET struct iovec iov[SINGLES];
+        UNSET struct sockaddr_storage from[SINGLES];
+        UNSET struct {
                 _Alignas(struct cmsghdr) uint8_t b[CMSG_SPACE(sizeof(int))];
-        } control[TRAINS];
-        for (size_t i = 0; i < n; i++) {
-                iov[i] = (struct iovec){rx->room + i * each, each};
-                msgs[i].msg_hdr = (struct msghdr){
-                        .msg_name = &from[i],
-                        .msg_namelen = sizeof(from[i]),
-                        .msg_iov = &iov[i],
+        } control[SOCK_ROOM_TRAINS];
+        for (uint8_t *at = rx->room; at < rx->room + SOCK_ROOM; at += each) {
+                if (keep && rx->touched & train_bit(rx, at))
+                        continue;
+                iov[n] = (struct iovec){at, each};
+                msgs[n].msg_hdr = (struct msghdr){
+                        .msg_name = &from[n],
+                        .msg_namelen = sizeof(from[n]),
+                        .msg_iov = &iov[n],
                         .msg_iovlen = 1,
-                        .msg_control = trains ? &control[i] : NULL,
-                        .msg_controllen = trains ? sizeof(control[i]) : 0,
+                        .msg_control = trains ? &control[n] : NULL,
+                        .msg_controllen = trains ? sizeof(control[n]) : 0,
                 };
+                n++;
         }
         int got = recvmmsg(s->fd, msgs, (unsigned)n, MSG_DONTWAIT, NULL);
         rx->count = got > 0 ? (size_t)got : 0;
@@ -219,7 +236,7 @@ bool sock_recv(struct sock *s, struct sock_rx *rx)
         for (size_t i = 0; i < rx->count; i++) {
                 size_t len = msgs[i].msg_len, size = train_size(&msgs[i].msg_hdr);
                 rx->message[i] = (struct rx_message){
-                        .data = rx->room + i * each,
+                        .data = iov[i].iov_base,
                         .len = len,
                         .size = size != 0 ? size : len,
                         .src = addr_from_sockaddr((const struct sockaddr *)&from[i]),
@@ -229,17 +246,30 @@ bool sock_recv(struct sock *s, struct sock_rx *rx)
         return rx->count > 0;
 }
 
-size_t sock_rx_next(struct sock_rx *rx, struct pkt **ret, size_t max)
+/* Datagrams in it. */
+static size_t message_count(const struct rx_message *m)
 {
+        return m->len == 0 ? 1 : (m->len + m->size - 1) / m->size;
+}
+
+size_t sock_rx_next(struct sock_rx *rx, struct pkt *ret[SOCK_VIEWS_MAX])
+{
+        if (rx->at == rx->count)
+                return 0;   /* and what the last call returned is still the last */
+        struct pkt *view = rx->view[rx->turn ^= 1];
         size_t n = 0;
-        while (n < max && n < SOCK_VIEWS_MAX && rx->at < rx->count) {
+        rx->touched = 0;
+        while (n < SOCK_VIEWS_MAX && rx->at < rx->count) {
                 const struct rx_message *m = &rx->message[rx->at];
+                if (rx->offset == 0 && n > 0 && n + message_count(m) > SOCK_VIEWS_MAX)
+                        break;
                 size_t left = m->len - rx->offset, len = left < m->size ? left : m->size;
-                struct pkt *p = &rx->view[n];
+                struct pkt *p = &view[n];
                 bool fits = !m->cut && len <= PKT_DATA_MAX;
                 pkt_view(p, m->data + rx->offset, len, 0, fits ? len : 0);
                 p->src = m->src;
                 ret[n++] = p;
+                rx->touched |= train_bit(rx, m->data);
                 rx->offset += len;
                 if (rx->offset >= m->len) {
                         rx->at++;
@@ -327,7 +357,7 @@ static bool refused_as_train(struct sock *s, int error)
 
 size_t sock_send(struct sock *s, struct addr to, struct pkt *const *pkts, size_t n)
 {
-        struct burst b;
+        UNSET struct burst b;
         struct sockaddr_storage ss;
         socklen_t len = addr_to_sockaddr(to, &ss);
         size_t sent = 0, plain = 0;   /* packets before `plain` go one by one */

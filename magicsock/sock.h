@@ -15,7 +15,7 @@
 #include "base/pkt.h"
 
 enum {
-        SOCK_BATCH = 64,               /* datagrams or trains in one system call */
+        SOCK_BATCH = 64,               /* datagrams or trains that leave in one system call */
         SOCK_TRAIN_MAX = 64,           /* datagrams that leave as one */
         SOCK_BUFFER_BYTES = 7 << 20,
         SOCK_GSO = 1,                  /* offloads, a bit each */
@@ -42,16 +42,25 @@ void sock_close(struct sock *s);
 ERR_CHECK enum err sock_open_both(struct sock *v4, struct sock *v6, const uint16_t *ports, size_t n,
         uint32_t mark);
 
-/* Room for what one system call receives. */
+enum {
+        SOCK_VIEWS_MAX = 64,           /* datagrams handed out at once */
+        SOCK_TRAIN_BYTES = 1 << 16,
+        SOCK_ROOM_TRAINS = 2,
+        SOCK_ROOM = SOCK_ROOM_TRAINS * SOCK_TRAIN_BYTES,
+};
+/* What system calls received.  room: SOCK_ROOM bytes, lent; of use for other things while nothing in it is wanted. */
 struct sock_rx;
-struct sock_rx *sock_rx_new(void);   /* NULL: out of memory */
+struct sock_rx *sock_rx_new(uint8_t *room);   /* NULL: out of memory */
 void sock_rx_free(struct sock_rx *rx);
-/* Receives what is there, as far as there is room; what was there before is gone.  False: nothing. */
-bool sock_recv(struct sock *s, struct sock_rx *rx);
-/* Up to max <= SOCK_VIEWS_MAX of the datagrams received, in order, as views with their sources; those longer than
- * PKT_DATA_MAX have len 0, but a cap.  They last until the next call.  0: that was all. */
-enum { SOCK_VIEWS_MAX = 128 };
-size_t sock_rx_next(struct sock_rx *rx, struct pkt **ret, size_t max);
+/* Receives what is there, as far as there is room.  What was there before is gone, but, if keep, what the last
+ * sock_rx_next() returned, for which sock_rx_may_keep() must hold.  False: nothing. */
+bool sock_recv(struct sock *s, struct sock_rx *rx, bool keep);
+/* Up to SOCK_VIEWS_MAX of the datagrams received, in order, as views with their sources; a train that fits into one call is not
+ * torn into two.  Those longer than PKT_DATA_MAX have len 0, but a cap.  They last until the call after the next, and
+ * see sock_recv().  0: that was all. */
+size_t sock_rx_next(struct sock_rx *rx, struct pkt *ret[SOCK_VIEWS_MAX]);
+/* There is room beside what the last sock_rx_next() returned. */
+bool sock_rx_may_keep(const struct sock_rx *rx);
 /* Borrows the packets.  Returns how many the kernel took; if not all, errno says why of the next one. */
 size_t sock_send(struct sock *s, struct addr to, struct pkt *const *pkts, size_t n);
 /* One datagram from anywhere; false: errno. */

@@ -36,8 +36,7 @@ struct tun {
         bool vnet;               /* a virtio header comes with every packet */
         unsigned offloads;       /* that are on */
         struct tun_counters counters;
-        struct vnet head;        /* of the last read ... */
-        uint8_t unit[VNET_PACKET_MAX + 1];   /* ... and the packet; one byte more shows that it was longer */
+        struct vnet head;        /* of the last read */
 };
 
 static const char *open_advice(int error)
@@ -249,19 +248,19 @@ unsigned tun_offloads(const struct tun *t)
         return t->offloads;
 }
 
-static ssize_t device_read(struct tun *t)
+static ssize_t device_read(struct tun *t, uint8_t room[TUN_ROOM])
 {
-        struct iovec iov[2] = {{&t->head, sizeof(t->head)}, {t->unit, sizeof(t->unit)}};
+        struct iovec iov[2] = {{&t->head, sizeof(t->head)}, {room, TUN_ROOM}};
         if (!t->vnet)
-                return read(t->fd, t->unit, sizeof(t->unit));
+                return read(t->fd, room, TUN_ROOM);
         ssize_t got = readv(t->fd, iov, 2);
         return got < (ssize_t)sizeof(t->head) ? got : got - (ssize_t)sizeof(t->head);
 }
 
-bool tun_next(struct tun *t, struct gso *ret)
+bool tun_next(struct tun *t, uint8_t room[TUN_ROOM], struct gso *ret)
 {
         for (;;) {
-                ssize_t got = t->in != NULL ? mem_read(t->in, t->unit, sizeof(t->unit)) : device_read(t);
+                ssize_t got = t->in != NULL ? mem_read(t->in, room, TUN_ROOM) : device_read(t, room);
                 if (got < 0 && errno == EINTR)
                         continue;
                 if (got <= 0) {
@@ -269,7 +268,7 @@ bool tun_next(struct tun *t, struct gso *ret)
                         return false;
                 }
                 t->counters.read++;
-                if (gso_begin(ret, &t->head, t->unit, (size_t)got) == ERR_NONE && gso_next_len(ret) <= PKT_DATA_MAX)
+                if (gso_begin(ret, &t->head, room, (size_t)got) == ERR_NONE && gso_next_len(ret) <= PKT_DATA_MAX)
                         return true;
                 t->counters.read_dropped++;
         }
@@ -323,9 +322,9 @@ static void write_joined(struct tun *t, const struct gro_item *it)
         }
 }
 
-void tun_write(struct tun *t, const struct gro *g)
+void tun_write(struct tun *t, const struct gro *g, size_t n)
 {
-        for (size_t i = 0; i < g->count; i++) {
+        for (size_t i = 0; i < n; i++) {
                 if (g->item[i].count > 1 && t->vnet)
                         write_joined(t, &g->item[i]);
                 else

@@ -17,7 +17,10 @@
 #include "tun/gro.h"
 #include "tun/gso.h"
 
-enum { TUN_MTU = 1280 };
+enum {
+        TUN_MTU = 1280,
+        TUN_ROOM = VNET_PACKET_MAX + 1,   /* for what one read brings; one byte more shows that it was longer */
+};
 
 /* What is done for many packets at once; a bit each.  Any of them may be missing or switched off. */
 enum {
@@ -45,16 +48,16 @@ const char *tun_name(const struct tun *t);
 unsigned tun_set_offloads(struct tun *t, unsigned wanted);
 unsigned tun_offloads(const struct tun *t);
 
-/* The next packet or super-packet from the kernel, to be cut before the next call.  False: nothing to read now.
+/* The next packet or super-packet from the kernel, which lies in room.  False: nothing to read now.
  * Packets longer than PKT_DATA_MAX, and what contradicts itself, are dropped and counted. */
-bool tun_next(struct tun *t, struct gso *ret);
+bool tun_next(struct tun *t, uint8_t room[TUN_ROOM], struct gso *ret);
 /* The last read found that the interface was deleted (in memory: that the other end was closed).  Its descriptor is
  * readable for ever and good for nothing. */
 bool tun_is_gone(const struct tun *t);
 
-/* Writes all of g, which may hold joined packets only as far as tun_offloads() says.  What the kernel does not take is
+/* Writes the first n items of g, which may hold joined packets only as far as tun_offloads() says.  What the kernel does not take is
  * dropped and counted; an offload that it turns out to refuse is switched off, and its packets are written singly. */
-void tun_write(struct tun *t, const struct gro *g);
+void tun_write(struct tun *t, const struct gro *g, size_t n);
 bool tun_write_one(struct tun *t, const struct pkt *p);
 
 struct tun_counters {

@@ -159,9 +159,19 @@ bool gro_start(struct gro *g, struct pkt *p)
         return true;
 }
 
-void gro_clear(struct gro *g)
+size_t gro_ready(const struct gro *g, size_t fresh)
 {
-        g->count = g->floor = 0;
+        if (g->count <= fresh)
+                return g->count;
+        const struct gro_item *last = &g->item[g->count - 1];
+        return last->open && last->count > 1 ? g->count - 1 : g->count;
+}
+
+void gro_drop(struct gro *g, size_t n)
+{
+        g->count -= n;
+        g->floor -= n < g->floor ? n : g->floor;
+        memmove(g->item, g->item + n, g->count * sizeof(g->item[0]));
 }
 
 /* Lengths, flags and the sum of the pseudo header for the whole. */

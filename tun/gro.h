@@ -4,8 +4,8 @@
  * must differ, next sequence number, right checksum) are appended to it; every other starts an item of its own.  Items are
  * in the order in which they were started, and no packet overtakes another of its flow.
  *
- * The packets are borrowed from gro_append() or gro_start() to gro_clear() and are not changed: the header of what was joined is
- * a copy.  Sources: RFC 9293, RFC 768; virtio 1.2, 5.1.6.
+ * The packets are borrowed from gro_append() or gro_start() to gro_drop() and are not changed: the header of what was
+ * joined is a copy.  Sources: RFC 9293, RFC 768; virtio 1.2, 5.1.6.
  */
 #pragma once
 
@@ -18,7 +18,7 @@
 #include "tun/vnet.h"
 
 enum {
-        GRO_ITEMS_MAX = 128,
+        GRO_ITEMS_MAX = 80,
         GRO_PIECES_MAX = 64,    /* packets in one item */
         GRO_HEAD_MAX = 40 + 60,
         GRO_IOV_MAX = GRO_PIECES_MAX + 1,
@@ -47,7 +47,10 @@ struct gro {
 bool gro_append(struct gro *g, struct pkt *p);
 /* A new item.  False: all are taken. */
 bool gro_start(struct gro *g, struct pkt *p);
-void gro_clear(struct gro *g);
+/* How many items, from the front, have nothing to wait for: all, or all but the last if it was begun at `fresh` or later,
+ * has grown, and may grow on. */
+size_t gro_ready(const struct gro *g, size_t fresh);
+void gro_drop(struct gro *g, size_t n);   /* the first n items */
 
 /* The header of the whole and what follows it.  head: where a changed packet header is built.  Returns how many of iov
  * are used, the vnet header not among them. */

@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 join(&joined, &p[PACKETS]);
         }
         look(&joined);
-        gro_clear(&joined);
+        gro_drop(&joined, joined.count);
         for (size_t i = 0; i <= PACKETS; i++)
                 free(made[i]);
         free(unit);

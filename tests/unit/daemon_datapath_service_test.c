@@ -20,6 +20,7 @@ static int setup(void **state)
         f->dp.wg = wg_new(f->dp.pool, 4);
         f->dp.flows = filter_state_new();
         f->dp.service = pktring_new(4096);
+        f->dp.room = malloc(sizeof(*f->dp.room));
         f->p = pkt_get(f->dp.pool);
         *state = f;
         return 0;
@@ -33,6 +34,7 @@ static int teardown(void **state)
         wg_free(f->dp.wg);
         filter_state_free(f->dp.flows);
         pktring_free(f->dp.service);
+        free(f->dp.room);
         tun_close(f->dp.tun);
         tun_close(f->host);
         pkt_pool_free(f->dp.pool);

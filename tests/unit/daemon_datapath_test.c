@@ -26,7 +26,10 @@ static struct {
         struct key_private key;
         struct ms_peer_config config;   /* of the peer */
         mono_t now;
+        uint8_t room[TUN_ROOM];   /* the host's */
 } w;
+
+static union datapath_room dp_room;
 
 static struct wg *device(const struct key_private *key, const struct node_public *other, const char *allowed)
 {
@@ -54,7 +57,7 @@ static int setup(void **state)
         assert_int_equal(tun_pair(512, &w.ours, &w.theirs), ERR_NONE);
         struct ms_callbacks cb = {0};
         struct ms_opts opts = {.cb = &cb, .no_udp = true};
-        w.dp = (struct datapath){.pool = w.pool, .tun = w.ours, .wg = device(&a, &pb, "10.0.0.2/32"),
+        w.dp = (struct datapath){.pool = w.pool, .room = &dp_room, .tun = w.ours, .wg = device(&a, &pb, "10.0.0.2/32"),
                 .ms = ms_new(w.loop, w.pool, w.dialer, &opts)};
         assert_non_null(w.dp.ms);
         w.peer = device(&b, &pa, "10.0.0.1/32");
@@ -104,7 +107,7 @@ static void answer(struct pkt *p, struct addr from, enum wg_out_kind kind)
         pkt_release(w.pool, p);
         assert_true(wg_next_out(w.peer, &out));
         assert_int_equal(out.kind, kind);
-        datapath_in(&w.dp, &out.p, &back, 1, w.now);
+        (void)datapath_in(&w.dp, &out.p, &back, 1, false, w.now);
 }
 
 static bool peer_was_heard(void)
@@ -154,7 +157,7 @@ static void peer_sends(struct test_packet t)
         struct pkt *p = pkt_get(w.pool);
         memcpy(pkt_put(p, t.len), t.b, t.len);
         assert_int_equal(wg_seal(w.peer, SLOT, &p, 1, w.now), 1);
-        datapath_in(&w.dp, &p, &from, 1, w.now);
+        datapath_in(&w.dp, &p, &from, 1, false, w.now);
 }
 
 static uint64_t sent_bytes(void)
@@ -218,10 +221,10 @@ static void test_each_is_delivered_once(void **state)
         for (uint16_t i = 1; i <= 5; i++)
                 peer_sends(udp_packet("10.0.0.2", i, "10.0.0.1", 80));
         for (uint16_t i = 1; i <= 5; i++) {
-                assert_true(tun_next(w.theirs, &got));
+                assert_true(tun_next(w.theirs, w.room, &got));
                 assert_int_equal(load_be16(got.data + 20), i);
         }
-        assert_false(tun_next(w.theirs, &got));
+        assert_false(tun_next(w.theirs, w.room, &got));
         assert_int_equal(w.dp.in_verdicts[FILTER_ACCEPT], 5);
         let_go();
 }
@@ -236,7 +239,7 @@ static int open_path(void)
         assert_int_equal(bind(fd, (struct sockaddr *)&sa, len), 0);
         assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
         ms_free(w.dp.ms);
-        w.dp.ms = ms_new(w.loop, w.pool, w.dialer, &(struct ms_opts){.cb = &cb});
+        w.dp.ms = ms_new(w.loop, w.pool, w.dialer, &(struct ms_opts){.room = w.dp.room->in, .cb = &cb});
         assert_non_null(w.dp.ms);
         ms_set_keys(w.dp.ms, &w.key);
         ms_set_active(w.dp.ms, true, w.now);
@@ -332,7 +335,7 @@ static void test_more_than_a_round(void **state)
         assert_arrive(fd, 1, SOCK_TRAIN_MAX + 1);   /* what the kernel certainly has room for */
         datapath_out(&w.dp, w.now);
         assert_int_equal(messages_sent() - before, MANY);
-        assert_false(tun_next(w.ours, &left));
+        assert_false(tun_next(w.ours, w.room, &left));
         struct test_packet t = udp_packet("10.0.0.1", 1, "10.0.0.9", 80);   /* nobody has that address */
         struct pkt p;
         pkt_view(&p, t.b, t.len, 0, t.len);

@@ -34,14 +34,18 @@ static mono_t now(void)
         return loop_now(t.loop);
 }
 
-static void on_wg(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t at)
+static uint8_t room[SOCK_ROOM];
+
+static bool on_wg(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, bool may_keep, mono_t at)
 {
         (void)srcs;
+        (void)may_keep;
         (void)at;
         assert_ptr_equal(arg, &t);
         t.handed += (unsigned)n;
         for (size_t i = 0; i < n; i++)
                 pkt_release(t.pool, pkts[i]);
+        return false;
 }
 
 static void add_peer(uint32_t slot, const struct key_private *node, const struct key_private *disco, int home)
@@ -58,7 +62,7 @@ static int set_up(void **state)
         t.loop = loop_new();
         t.dialer = dialer_new(t.loop);
         t.pool = pkt_pool_new(POOL);
-        t.ms = ms_new(t.loop, t.pool, t.dialer, &(struct ms_opts){.relay_plain = true, .cb = &cb, .arg = &t});
+        t.ms = ms_new(t.loop, t.pool, t.dialer, &(struct ms_opts){.relay_plain = true, .room = room, .cb = &cb, .arg = &t});
         assert_non_null(t.ms);
         srv_listen(&t.relay, t.loop, 0);
         t.node = (struct derp_node){.name = "1a", .hostname = "127.0.0.1", .derp_port = t.relay.port};

@@ -23,6 +23,7 @@
 #include "base/loop.h"
 #include "magicsock/disco.h"
 #include "magicsock/magicsock.h"
+#include "magicsock/sock.h"
 
 extern char **environ;
 
@@ -40,6 +41,7 @@ struct node {
         unsigned pings, reports;
         bool udp_worked;
         mono_t first_udp;
+        uint8_t room[SOCK_ROOM];
 };
 
 static struct {
@@ -55,9 +57,10 @@ static struct {
 
 /* ---- callbacks ---- */
 
-static void on_wg(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, mono_t now)
+static bool on_wg(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, bool may_keep, mono_t now)
 {
         struct node *node = arg;
+        (void)may_keep;
         for (size_t i = 0; i < n; i++) {
                 assert_int_equal(pkts[i]->len, WG_LEN);
                 assert_int_equal(pkt_data(pkts[i])[0], 4);
@@ -68,6 +71,7 @@ static void on_wg(void *arg, struct pkt **pkts, const struct ms_source *srcs, si
                 node->last_from = srcs[i];
                 pkt_release(w.pool, pkts[i]);
         }
+        return false;
 }
 
 static void on_endpoints(void *arg, const struct ms_endpoint *eps, size_t n, mono_t now)
@@ -198,7 +202,7 @@ static void run_until(const bool *flag, unsigned ms)
 
 static void make_node(struct node *n, bool no_udp)
 {
-        struct ms_opts o = {.cb = &callbacks, .arg = n, .no_udp = no_udp};
+        struct ms_opts o = {.room = n->room, .cb = &callbacks, .arg = n, .no_udp = no_udp};
         mono_t now = loop_now(w.loop);
         key_generate(&n->key);
         n->ms = ms_new(w.loop, w.pool, w.dialer, &o);

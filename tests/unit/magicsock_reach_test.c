@@ -59,11 +59,13 @@ static mono_t now(void)
         return loop_now(t.loop);
 }
 
+static uint8_t room[SOCK_ROOM];
+
 static void open_ms(bool no_udp)
 {
         static const struct ms_callbacks cb = {.on_report = on_report, .on_endpoints = on_endpoints};
         struct key_private us;
-        t.ms = ms_new(t.loop, t.pool, t.dialer, &(struct ms_opts){.no_udp = no_udp, .cb = &cb, .arg = &t});
+        t.ms = ms_new(t.loop, t.pool, t.dialer, &(struct ms_opts){.no_udp = no_udp, .room = room, .cb = &cb, .arg = &t});
         assert_non_null(t.ms);
         key_generate(&us);
         ms_set_keys(t.ms, &us);

@@ -79,13 +79,15 @@ static void test_one_port(void **state)
         assert_false(sock_is_open(&b));
 }
 
+static uint8_t room[SOCK_ROOM];
+
 /* The datagrams that are there, as copies in order; at most max. */
 static size_t receive(struct sock *s, struct sock_rx *rx, struct pkt **ret, size_t max)
 {
         size_t n = 0;
         struct pkt *got[SOCK_VIEWS_MAX];
-        while (n < max && sock_recv(s, rx))
-                for (size_t k; (k = sock_rx_next(rx, got, SOCK_VIEWS_MAX)) > 0;)
+        while (n < max && sock_recv(s, rx, false))
+                for (size_t k; (k = sock_rx_next(rx, got)) > 0;)
                         for (size_t i = 0; i < k; i++, n++) {
                                 assert_true(n < max);
                                 ret[n] = pkt_keep(pool, got[i]);
@@ -106,7 +108,7 @@ static void fill(struct pkt *p, size_t len, uint8_t with)
 static void check_lengths(struct sock *s, struct addr to, const size_t *len, size_t count)
 {
         struct pkt *out[MANY], *in[MANY];
-        struct sock_rx *rx = sock_rx_new();
+        struct sock_rx *rx = sock_rx_new(room);
         for (size_t i = 0; i < count; i++)
                 fill(out[i] = pkt_get(pool), len[i], (uint8_t)i);
         assert_int_equal(sock_send(s, to, out, count), count);
@@ -118,7 +120,7 @@ static void check_lengths(struct sock *s, struct addr to, const size_t *len, siz
                 usleep(total < count ? 1000 : 0);
         }
         assert_int_equal(total, count);
-        assert_false(sock_recv(s, rx));
+        assert_false(sock_recv(s, rx, false));
         for (size_t i = 0; i < count; i++) {
                 assert_int_equal(in[i]->len, len[i]);
                 for (size_t k = 0; k < len[i]; k++)
@@ -196,7 +198,7 @@ static void test_too_large(void **state)
         static uint8_t big[65507];   /* the most that UDP over IPv4 carries */
         struct addr self = {ip_v4(127, 0, 0, 1), v4.port};
         struct pkt *p;
-        struct sock_rx *rx = sock_rx_new();
+        struct sock_rx *rx = sock_rx_new(room);
         static const size_t sizes[] = {PKT_DATA_MAX + 1, 5000, sizeof(big)};
         for (unsigned offloads = 0; offloads <= SOCK_OFFLOADS; offloads++) {
                 sock_want_offloads(&v4, offloads);
@@ -207,6 +209,48 @@ static void test_too_large(void **state)
                         assert_int_equal(p->len, 0);
                         pkt_release(pool, p);
                 }
+        }
+        sock_rx_free(rx);
+}
+
+/* What is kept outlasts one more call that receives, and nothing is lost beside it. */
+static void test_keep(void **state)
+{
+        (void)state;
+        enum { EACH = 1300, TRAIN = 40 };
+        struct addr self = {ip_v4(127, 0, 0, 1), v4.port};
+        struct sock_rx *rx = sock_rx_new(room);
+        struct pkt *out[TRAIN], *got[SOCK_VIEWS_MAX], *kept[SOCK_VIEWS_MAX];
+        for (unsigned offloads = 0; offloads <= SOCK_OFFLOADS; offloads++) {
+                sock_want_offloads(&v4, offloads);
+                size_t total = 0, kept_count = 0, n;
+                uint8_t next = 0, kept_from = 0;
+                bool keep = false;
+                for (int i = 0; i < 4; i++) {
+                        for (size_t k = 0; k < TRAIN; k++)
+                                fill(out[k] = pkt_get(pool), EACH, (uint8_t)(i * TRAIN + (int)k));
+                        assert_int_equal(sock_send(&v4, self, out, TRAIN), TRAIN);
+                        for (size_t k = 0; k < TRAIN; k++)
+                                pkt_release(pool, out[k]);
+                        usleep(2000);
+                        while (sock_recv(&v4, rx, keep)) {
+                                for (; (n = sock_rx_next(rx, got)) > 0; total += n) {
+                                        for (size_t k = 0; k < kept_count; k++) {
+                                                assert_int_equal(kept[k]->len, EACH);
+                                                assert_int_equal(pkt_data(kept[k])[0], (uint8_t)(kept_from + k));
+                                                assert_int_equal(pkt_data(kept[k])[EACH - 1], (uint8_t)(kept_from + k));
+                                        }
+                                        kept_from = next;
+                                        for (size_t k = 0; k < n; k++, next++)
+                                                assert_int_equal(pkt_data(got[k])[EACH - 1], next);
+                                        keep = sock_rx_may_keep(rx);
+                                        kept_count = keep ? n : 0;
+                                        memcpy(kept, got, sizeof(kept));
+                                }
+                        }
+                }
+                assert_int_equal(total, 4 * TRAIN);
+                assert_true(offloads != SOCK_OFFLOADS || keep);   /* a train leaves room beside it */
         }
         sock_rx_free(rx);
 }
@@ -268,6 +312,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_batches, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_refused_trains, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_too_large, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_keep, set_up, tear_down),
                 cmocka_unit_test(test_lookup),
         };
         if (crypto_init() != ERR_NONE)

@@ -26,7 +26,7 @@ static bool joins(uint8_t d[PAIR][200], const size_t len[PAIR])
 {
         static struct gro g;
         struct pkt p[PAIR];
-        gro_clear(&g);
+        gro_drop(&g, g.count);
         g.tcp = g.udp = true;
         for (size_t i = 0; i < PAIR; i++)
                 pkt_view(&p[i], d[i], len[i], 0, len[i]);
@@ -108,6 +108,63 @@ static void joining_stops_when_all_items_are_taken(void **state)
         }
 }
 
+/* Only the last, only if it has grown, may grow on, and has not waited before. */
+static void only_what_may_grow_waits(void **state)
+{
+        (void)state;
+        static struct gro g;
+        uint8_t d[PAIR][200], other[PAIR][200];
+        size_t len[PAIR];
+        struct pkt p[PAIR], q;
+        pair(4, 17, d, len);
+        assert_int_equal(gro_ready(&g, 0), 0);
+        g.udp = true;
+        for (size_t i = 0; i < PAIR; i++)
+                pkt_view(&p[i], d[i], len[i], 0, len[i]);
+        assert_true(gro_start(&g, &p[0]));
+        assert_int_equal(gro_ready(&g, 0), 1);   /* it came alone */
+        assert_true(gro_append(&g, &p[1]));
+        assert_int_equal(gro_ready(&g, 0), 0);
+        assert_int_equal(gro_ready(&g, 1), 1);   /* it waited before */
+        pair(4, 17, other, len);
+        put16(other[0] + 20, 4242);   /* another flow */
+        settle(other[0], len[0]);
+        pkt_view(&q, other[0], len[0], 0, len[0]);
+        assert_false(gro_append(&g, &q));
+        assert_true(gro_start(&g, &q));
+        assert_int_equal(gro_ready(&g, 0), 2);   /* the one that may grow is not the last */
+        gro_drop(&g, 1);
+        assert_int_equal(g.count, 1);
+        assert_ptr_equal(g.item[0].first, &q);
+        gro_drop(&g, 1);
+        assert_int_equal(g.count, 0);
+}
+
+/* What a fragment closes stays closed for as long as it is there. */
+static void a_floor_goes_with_its_items(void **state)
+{
+        (void)state;
+        static struct gro g = {.udp = true};
+        static uint8_t junk[40];
+        uint8_t d[PAIR][200];
+        size_t len[PAIR];
+        struct pkt p[PAIR], fragment;
+        pair(4, 17, d, len);
+        for (size_t i = 0; i < PAIR; i++)
+                pkt_view(&p[i], d[i], len[i], 0, len[i]);
+        pkt_view(&fragment, junk, sizeof(junk), 0, sizeof(junk));
+        assert_true(gro_start(&g, &fragment));
+        assert_int_equal(g.floor, 1);
+        assert_true(gro_start(&g, &p[0]));
+        gro_drop(&g, 1);
+        assert_int_equal(g.floor, 0);
+        assert_true(gro_append(&g, &p[1]));
+        gro_drop(&g, 1);
+        assert_true(gro_start(&g, &fragment));
+        gro_drop(&g, 1);
+        assert_int_equal(g.floor, 0);
+}
+
 /* What the kernel gets: the first one's header with the length of all, then each payload where it lies. */
 static void the_whole_is_the_first_header_and_all_payloads(void **state)
 {
@@ -125,7 +182,7 @@ static void the_whole_is_the_first_header_and_all_payloads(void **state)
                 if (proto == 6)
                         d[1][t + 13] |= 8;   /* pushed */
                 settle(d[1], len[1]);
-                gro_clear(&g);
+                gro_drop(&g, g.count);
                 g.tcp = g.udp = true;
                 for (size_t i = 0; i < PAIR; i++) {
                         pkt_view(&p[i], d[i], len[i], 0, len[i]);
@@ -164,7 +221,7 @@ static void what_is_switched_off_is_not_joined(void **state)
                 static struct gro g;
                 struct pkt p[PAIR];
                 pair(k % 2 ? 4 : 6, proto, d, len);
-                gro_clear(&g);
+                gro_drop(&g, g.count);
                 g.tcp = proto != 6;
                 g.udp = proto != 17;
                 for (size_t i = 0; i < PAIR; i++) {
@@ -182,6 +239,8 @@ int main(void)
                 cmocka_unit_test(one_difference_is_enough),
                 cmocka_unit_test(an_item_has_so_many_pieces),
                 cmocka_unit_test(joining_stops_when_all_items_are_taken),
+                cmocka_unit_test(only_what_may_grow_waits),
+                cmocka_unit_test(a_floor_goes_with_its_items),
                 cmocka_unit_test(the_whole_is_the_first_header_and_all_payloads),
                 cmocka_unit_test(what_is_switched_off_is_not_joined),
         };

@@ -6,10 +6,11 @@
 static inline size_t host_read(struct tun *t, struct pkt_pool *pool, struct pkt **ret, size_t max)
 {
         size_t n = 0;
+        static uint8_t room[TUN_ROOM];
         struct gso unit;
         while (n < max) {
                 struct pkt *p = pkt_get(pool);
-                if (p == NULL || !tun_next(t, &unit)) {
+                if (p == NULL || !tun_next(t, room, &unit)) {
                         pkt_release(pool, p);
                         break;
                 }
