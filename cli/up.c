@@ -183,7 +183,8 @@ static bool on_tick(void *arg, bool connected)
 
 static int wait_for_running(struct run *r)
 {
-        struct bus_watch w = {.path = "watch-ipn-bus?mask=0", .on_event = on_event, .on_tick = on_tick, .arg = r};
+        /* 8192: without the maps, which may be megabytes each. */
+        struct bus_watch w = {.path = "watch-ipn-bus?mask=8192", .on_event = on_event, .on_tick = on_tick, .arg = r};
         signal(SIGINT, on_signal);
         signal(SIGTERM, on_signal);
         r->give_up = r->u->timeout_ns > 0 ? mono_add_ns(mono_now(), r->u->timeout_ns) : MONO_NEVER;

@@ -63,6 +63,7 @@ func serversMain(args []string) {
 	fs.StringVar(&o.AuthKey, "auth-key", "", "auth key required from every node")
 	fs.BoolVar(&o.Interactive, "interactive", false, "every login needs a visit of its URL")
 	fs.BoolVar(&o.Pin, "pin", false, "pin relay certificates by CertName instead of InsecureForTests")
+	fs.IntVar(&o.FakeNodes, "fake-nodes", 0, "number of nodes that only the map knows")
 	hold := fs.Bool("hold", false, "print addresses and stay until a signal")
 	fs.Parse(args)
 

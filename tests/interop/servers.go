@@ -118,6 +118,7 @@ type serverOptions struct {
 	AuthKey     string // required from every node if not empty
 	Interactive bool   // every login needs a visit of its URL
 	Pin         bool   // relay certificates by CertName pin instead of InsecureForTests
+	FakeNodes   int    // nodes that only the map knows
 }
 
 // servers are a control server, a relay and a STUN server per region.
@@ -129,6 +130,8 @@ type servers struct {
 	mu        sync.Mutex
 	registers []registerSeen
 	polls     map[key.NodePublic]int // streaming map requests so far
+	held      chan struct{}          // see hold; nil: nothing is held
+	fakes     int                    // still to be added
 }
 
 type relay struct {
@@ -251,7 +254,7 @@ func (s *servers) addRegion(o serverOptions, id int) (*tailcfg.DERPRegion, error
 }
 
 func startServers(o serverOptions) (*servers, error) {
-	s := &servers{relays: map[int]*relay{}, polls: map[key.NodePublic]int{}}
+	s := &servers{relays: map[int]*relay{}, polls: map[key.NodePublic]int{}, fakes: o.FakeNodes}
 	dm := &tailcfg.DERPMap{Regions: map[int]*tailcfg.DERPRegion{}}
 	for id := 1; id <= max(o.Regions, 1); id++ {
 		region, err := s.addRegion(o, id)
@@ -301,9 +304,14 @@ func (s *servers) switchControl(on bool) error {
 
 func (s *servers) sawMapRequest(req *tailcfg.MapRequest) func() {
 	if req.Stream {
+		s.addFakes()
 		s.mu.Lock()
 		s.polls[req.NodeKey]++
+		held := s.held
 		s.mu.Unlock()
+		if held != nil {
+			<-held
+		}
 	}
 	return nil
 }
@@ -355,7 +363,8 @@ func (s *servers) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// nodeSeen is one node as the control server knows it.
+// nodeSeen is one node as the control server knows it; fake ones are left
+// out.
 type nodeSeen struct {
 	Key       string
 	ID        int64
@@ -371,6 +380,9 @@ type nodeSeen struct {
 func (s *servers) nodes() []nodeSeen {
 	var out []nodeSeen
 	for _, n := range s.control.AllNodes() {
+		if n.ID >= firstFakeID {
+			continue
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 		polling := s.control.AwaitNodeInMapRequest(ctx, n.Key) == nil
 		cancel()
@@ -400,6 +412,7 @@ func (s *servers) nodes() []nodeSeen {
 type serverArgs struct {
 	On       bool
 	Region   int
+	Number   int    // of a fake node
 	Node     string // node key
 	URL      string
 	Response json.RawMessage // a map response
@@ -427,6 +440,11 @@ func (s *servers) do(op string, raw json.RawMessage) (any, error) {
 			return nil, err
 		}
 		return s.control.Node(k), nil
+	case "hold":
+		s.hold(a.On)
+		return nil, nil
+	case "fake":
+		return fakeNode(a.Number), nil
 	case "expire":
 		s.control.SetExpireAllNodes(a.On)
 		return nil, nil

@@ -468,7 +468,7 @@ static void ups(void **state)
                         {"GET status?peers=false", 200, rows[i].status, false}, {"GET prefs", 200, rows[i].prefs, false},
                         {"PATCH prefs", 200, "{}", false}, {"POST start", 204, NULL, false},
                         {"POST login-interactive", 204, NULL, false}, {"PUT profiles/", 201, NULL, false},
-                        {"GET watch-ipn-bus?mask=0", 200, rows[i].bus, true, after}, {0}};
+                        {"GET watch-ipn-bus?mask=8192", 200, rows[i].bus, true, after}, {0}};
                 fake_start(&d, table);
                 run(rows[i].line);
                 fake_stop(&d);
@@ -492,7 +492,7 @@ static void up_gives_up_in_time(void **state)
         const struct fake_answer table[] = {
                 {"GET status?peers=false", 200, "{\"BackendState\":\"NeedsLogin\"}", false}, {"GET prefs", 200, "{\"ControlURL\":\"\"}", false},
                 {"POST start", 204, NULL, false}, {"POST login-interactive", 204, NULL, false},
-                {"GET watch-ipn-bus?mask=0", 200, "hang", true}, {0}};
+                {"GET watch-ipn-bus?mask=8192", 200, "hang", true}, {0}};
         fake_start(&d, table);
         mono_t start = mono_now();
         run("up --login-server=http://h --auth-key=k --timeout=300ms");
@@ -522,7 +522,7 @@ static void up_says_what_it_waits_for(void **state)
                         {"GET status?peers=false", 200, status, false},
                         {"GET prefs", 200, "{\"ControlURL\":\"http://h\",\"Config\":{\"UserProfile\":{\"LoginName\":\"u\"}}}", false},
                         {"PATCH prefs", 200, "{}", false},
-                        {"GET watch-ipn-bus?mask=0", 200, "{\"State\":6}\n", true, "nothing: it comes late"}, {0}};
+                        {"GET watch-ipn-bus?mask=8192", 200, "{\"State\":6}\n", true, "nothing: it comes late"}, {0}};
                 fake_start(&d, table);
                 run("up");
                 fake_stop(&d);
