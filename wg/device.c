@@ -35,6 +35,7 @@ void wg_free(struct wg *wg)
                 pkt_release(wg->pool, p);
         trie_free(wg->allowed);
         index_done(&wg->index);
+        free(wg->known);
         free(wg->slot);
         free(wg->heap);
         free(wg->by_key);
@@ -167,7 +168,7 @@ void wg_peer_known(struct wg *wg, uint32_t slot, mono_t since, mono_t now)
 
 size_t wg_seal(struct wg *wg, uint32_t slot, struct pkt **pkts, size_t n, mono_t now)
 {
-        struct wg_peer *p = peer_at(wg, slot);
+        struct wg_peer *p = peer_wake(wg, slot);
         size_t sealed = 0;
         if (n == 0)
                 return 0;

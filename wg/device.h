@@ -9,8 +9,8 @@
  *         wg_next_out() until it says false: these are to be transmitted too,
  *         sleep until wg_deadline().
  *
- * Packets belong to the pool given to wg_new().  Allocation happens when a peer is set and once per
- * handshake, never per data packet.  Source: the WireGuard paper, Noise_IKpsk2.
+ * Packets belong to the pool given to wg_new().  Allocation happens when a peer is set, with the
+ * first packet to or from it, and once per handshake, never per data packet.  Source: the WireGuard paper, Noise_IKpsk2.
  */
 #pragma once
 

@@ -42,6 +42,16 @@ struct open_response {
         bool cookie_awaited;
 };
 
+/* What is known of a peer from the start. */
+struct wg_known {
+        bool used;
+        struct node_public pub;
+        uint32_t allowed_count;
+        struct prefix *allowed;
+};
+
+/* The rest of it comes with its first packet in either direction, and stays: of thousands of peers a host talks to
+ * few. */
 struct wg_peer {
         uint32_t slot;
         struct noise_remote noise;
@@ -59,8 +69,6 @@ struct wg_peer {
         mono_t hold_until;
         uint64_t rx_bytes, tx_bytes;
 
-        struct prefix *allowed;
-        size_t allowed_count;
         uint8_t good_source[16];  /* passed the check last time ... */
         uint8_t good_len;         /* ... 4 or 16 bytes of it; 0 = none */
         uint32_t good_epoch;      /* ... under this state of the allowed IPs */
@@ -80,7 +88,8 @@ struct wg {
         uint16_t mtu;
         uint32_t max_peers;
 
-        struct wg_peer **slot;    /* by slot number; NULL = empty */
+        struct wg_known *known;   /* by slot number */
+        struct wg_peer **slot;    /* by slot number; NULL = empty, or nothing was ever sent either way */
         uint32_t slot_count;
         size_t peer_count;
         uint32_t *by_key;         /* open addressing of slot numbers */
@@ -109,8 +118,8 @@ struct wg {
 };
 
 /* peer.c */
-struct wg_peer *peer_at(const struct wg *wg, uint32_t slot);   /* NULL: empty */
-struct wg_peer *peer_by_key(const struct wg *wg, const struct node_public *key);
+struct wg_peer *peer_at(const struct wg *wg, uint32_t slot);   /* NULL: empty, or nothing was ever sent either way */
+struct wg_peer *peer_wake(struct wg *wg, uint32_t slot);       /* NULL: empty, or no memory */
 /* True if this source address is one of the peer's, by longest prefix. */
 bool peer_owns(struct wg *wg, struct wg_peer *p, const uint8_t *ip, uint8_t len);
 bool peer_has_session(const struct wg_peer *p, mono_t now);

@@ -237,7 +237,7 @@ enum wg_verdict handshake_on_initiation(struct wg *wg, struct pkt *in, const str
 
         enum wg_drop why = WG_DROP_HANDSHAKE;
         enum err e = noise_peek(&call, &wg->us, msg);
-        struct wg_peer *p = e == ERR_NONE ? peer_by_key(wg, &call.from) : NULL;
+        struct wg_peer *p = e == ERR_NONE ? peer_wake(wg, wg_peer_by_key(wg, &call.from)) : NULL;
         if (p == NULL)
                 goto drop;
         e = noise_accept(&call, &wg->us, &p->noise, msg);

@@ -97,6 +97,11 @@ void peer_settle_first(struct wg *wg)
 
 /* ---- Tables ---- */
 
+static bool is_known(const struct wg *wg, uint32_t slot)
+{
+        return slot < wg->slot_count && wg->known[slot].used;
+}
+
 struct wg_peer *peer_at(const struct wg *wg, uint32_t slot)
 {
         return slot < wg->slot_count ? wg->slot[slot] : NULL;
@@ -108,17 +113,9 @@ static size_t key_place(const struct wg *wg, const struct node_public *key)
         uint8_t hash[16];
         blake2s_mac16(hash, wg->by_key_seed, sizeof(wg->by_key_seed), key->b, KEY_LEN);
         size_t i = load_le32(hash) & (wg->by_key_cap - 1);
-        while (wg->by_key[i] != WG_NO_PEER && !node_public_eq(&wg->slot[wg->by_key[i]]->noise.pub, key))
+        while (wg->by_key[i] != WG_NO_PEER && !node_public_eq(&wg->known[wg->by_key[i]].pub, key))
                 i = (i + 1) & (wg->by_key_cap - 1);
         return i;
-}
-
-struct wg_peer *peer_by_key(const struct wg *wg, const struct node_public *key)
-{
-        if (wg->by_key_cap == 0)
-                return NULL;
-        uint32_t slot = wg->by_key[key_place(wg, key)];
-        return slot == WG_NO_PEER ? NULL : wg->slot[slot];
 }
 
 /* The table anew, cap places wide, from the slots.  ERR_FULL leaves it as it was. */
@@ -133,8 +130,8 @@ static enum err key_rebuild(struct wg *wg, size_t cap)
         wg->by_key = table;
         wg->by_key_cap = cap;
         for (uint32_t s = 0; s < wg->slot_count; s++)
-                if (wg->slot[s] != NULL)
-                        wg->by_key[key_place(wg, &wg->slot[s]->noise.pub)] = s;
+                if (wg->known[s].used)
+                        wg->by_key[key_place(wg, &wg->known[s].pub)] = s;
         return ERR_NONE;
 }
 
@@ -147,7 +144,7 @@ static void key_remove(struct wg *wg, const struct node_public *key)
         for (size_t i = (at + 1) & mask; wg->by_key[i] != WG_NO_PEER; i = (i + 1) & mask) {
                 uint32_t s = wg->by_key[i];
                 wg->by_key[i] = WG_NO_PEER;
-                wg->by_key[key_place(wg, &wg->slot[s]->noise.pub)] = s;
+                wg->by_key[key_place(wg, &wg->known[s].pub)] = s;
         }
 }
 
@@ -165,9 +162,14 @@ static enum err make_room(struct wg *wg, uint32_t slot)
                         return ERR_FULL;
                 memset(slots + wg->slot_count, 0, (count - wg->slot_count) * sizeof(struct wg_peer *));
                 wg->slot = slots;
+                struct wg_known *known = realloc(wg->known, count * sizeof(*known));
+                if (known == NULL)
+                        return ERR_FULL;   /* what is longer than slot_count says does no harm */
+                memset(known + wg->slot_count, 0, (count - wg->slot_count) * sizeof(*known));
+                wg->known = known;
                 struct wg_peer **heap = realloc(wg->heap, count * sizeof(struct wg_peer *));
                 if (heap == NULL)
-                        return ERR_FULL;   /* slot[] is longer than slot_count says: harmless */
+                        return ERR_FULL;
                 wg->heap = heap;
                 wg->slot_count = (uint32_t)count;
         }
@@ -201,8 +203,9 @@ static void disallow(struct wg *wg, uint32_t slot, const struct prefix *old, siz
 }
 
 /* On an error, those set so far are taken back as far as they were not ours before. */
-static enum err allow(struct wg *wg, struct wg_peer *p, const struct prefix *allowed, size_t n)
+static enum err allow(struct wg *wg, uint32_t slot, const struct prefix *allowed, size_t n)
 {
+        struct wg_known *k = &wg->known[slot];
         struct prefix *copy = NULL;
         if (n > 0) {
                 copy = malloc(n * sizeof(*copy));
@@ -215,17 +218,17 @@ static enum err allow(struct wg *wg, struct wg_peer *p, const struct prefix *all
                 qsort(copy, n, sizeof(*copy), prefix_order);
         wg->allowed_epoch++;
         for (size_t i = 0; i < n; i++) {
-                enum err e = trie_set(wg->allowed, copy[i], p->slot);
+                enum err e = trie_set(wg->allowed, copy[i], slot);
                 if (e != ERR_NONE) {
-                        disallow(wg, p->slot, copy, i, p->allowed, p->allowed_count);
+                        disallow(wg, slot, copy, i, k->allowed, k->allowed_count);
                         free(copy);
                         return e;
                 }
         }
-        disallow(wg, p->slot, p->allowed, p->allowed_count, copy, n);
-        free(p->allowed);
-        p->allowed = copy;
-        p->allowed_count = n;
+        disallow(wg, slot, k->allowed, k->allowed_count, copy, n);
+        free(k->allowed);
+        k->allowed = copy;
+        k->allowed_count = (uint32_t)n;
         return ERR_NONE;
 }
 
@@ -289,25 +292,33 @@ static void drop_queued_for(struct wg *wg, uint32_t slot)
         }
 }
 
-void wg_peer_remove(struct wg *wg, uint32_t slot)
+/* What it has come to be beyond what is known. */
+static void peer_end(struct wg *wg, struct wg_peer *p)
 {
-        struct wg_peer *p = peer_at(wg, slot);
-        if (p == NULL)
-                return;
         /* It may come back, and remembers what we sent, whatever is done to our clock meanwhile. */
         if (memcmp(p->noise.stamp_sent, wg->stamp_floor, STAMP_LEN) > 0)
                 memcpy(wg->stamp_floor, p->noise.stamp_sent, STAMP_LEN);
         peer_reset(wg, p);
         heap_remove(wg, p);
-        drop_queued_for(wg, slot);
-        disallow(wg, slot, p->allowed, p->allowed_count, NULL, 0);
-        wg->allowed_epoch++;
-        key_remove(wg, &p->noise.pub);
-        wg->slot[slot] = NULL;
-        wg->peer_count--;
-        free(p->allowed);
+        drop_queued_for(wg, p->slot);
+        wg->slot[p->slot] = NULL;
         crypto_wipe(p, sizeof(*p));
         free(p);
+}
+
+void wg_peer_remove(struct wg *wg, uint32_t slot)
+{
+        if (!is_known(wg, slot))
+                return;
+        struct wg_known *k = &wg->known[slot];
+        if (wg->slot[slot] != NULL)
+                peer_end(wg, wg->slot[slot]);
+        disallow(wg, slot, k->allowed, k->allowed_count, NULL, 0);
+        wg->allowed_epoch++;
+        key_remove(wg, &k->pub);
+        free(k->allowed);
+        *k = (struct wg_known){0};
+        wg->peer_count--;
 }
 
 /* A new peer in an empty slot, without allowed IPs yet. */
@@ -316,34 +327,42 @@ static enum err peer_add(struct wg *wg, uint32_t slot, const struct node_public 
         enum err e = make_room(wg, slot);
         if (e != ERR_NONE)
                 return e;
-        struct wg_peer *p = calloc(1, sizeof(*p));
-        if (p == NULL)
-                return ERR_FULL;
-        p->slot = slot;
-        noise_remote_set(&p->noise, key);
-        p->timers.jitter_ns = (int64_t)crypto_random_below(TIMERS_JITTER_MS) * NS_PER_MS;
-        size_t at = key_place(wg, key);
-        wg->slot[slot] = p;
-        wg->by_key[at] = slot;
+        wg->by_key[key_place(wg, key)] = slot;
+        wg->known[slot] = (struct wg_known){.used = true, .pub = *key};
         wg->peer_count++;
         return ERR_NONE;
 }
 
+struct wg_peer *peer_wake(struct wg *wg, uint32_t slot)
+{
+        if (!is_known(wg, slot))
+                return NULL;
+        if (wg->slot[slot] != NULL)
+                return wg->slot[slot];
+        struct wg_peer *p = calloc(1, sizeof(*p));
+        if (p == NULL)
+                return NULL;
+        p->slot = slot;
+        noise_remote_set(&p->noise, &wg->known[slot].pub);
+        p->timers.jitter_ns = (int64_t)crypto_random_below(TIMERS_JITTER_MS) * NS_PER_MS;
+        wg->slot[slot] = p;
+        return p;
+}
+
 enum err wg_peer_set(struct wg *wg, uint32_t slot, const struct node_public *key, const struct prefix *allowed, size_t n)
 {
-        struct wg_peer *p = peer_at(wg, slot);
-        struct wg_peer *same = peer_by_key(wg, key);
-        if ((same != NULL && same != p) || (wg->us.is_set && node_public_eq(key, &wg->us.pub)))
+        uint32_t same = wg_peer_by_key(wg, key);
+        bool known = same != WG_NO_PEER;
+        if ((known && same != slot) || (wg->us.is_set && node_public_eq(key, &wg->us.pub)))
                 return ERR_STATE;
-        if (p != NULL && same == p)
-                return allow(wg, p, allowed, n);
+        if (known)
+                return allow(wg, slot, allowed, n);
 
-        if (p != NULL)
-                wg_peer_remove(wg, slot);
+        wg_peer_remove(wg, slot);
         enum err e = peer_add(wg, slot, key);
         if (e != ERR_NONE)
                 return e;
-        e = allow(wg, wg->slot[slot], allowed, n);
+        e = allow(wg, slot, allowed, n);
         if (e != ERR_NONE)
                 wg_peer_remove(wg, slot);
         return e;
@@ -351,14 +370,14 @@ enum err wg_peer_set(struct wg *wg, uint32_t slot, const struct node_public *key
 
 void wg_peer_set_psk(struct wg *wg, uint32_t slot, const uint8_t psk[KEY_LEN])
 {
-        struct wg_peer *p = peer_at(wg, slot);
+        struct wg_peer *p = peer_wake(wg, slot);
         if (p != NULL)
                 memcpy(p->noise.psk, psk, KEY_LEN);
 }
 
 void wg_peer_set_persistent(struct wg *wg, uint32_t slot, uint16_t interval_s, mono_t now)
 {
-        struct wg_peer *p = peer_at(wg, slot);
+        struct wg_peer *p = peer_wake(wg, slot);
         if (p == NULL)
                 return;
         timers_set_persistent(&p->timers, interval_s, now);
@@ -379,8 +398,7 @@ uint32_t wg_peer_by_ip(const struct wg *wg, const uint8_t *ip, size_t len)
 
 uint32_t wg_peer_by_key(const struct wg *wg, const struct node_public *key)
 {
-        const struct wg_peer *p = peer_by_key(wg, key);
-        return p != NULL ? p->slot : WG_NO_PEER;
+        return wg->by_key_cap != 0 ? wg->by_key[key_place(wg, key)] : WG_NO_PEER;
 }
 
 uint32_t wg_peer_for(const struct wg *wg, const uint8_t *packet, size_t len)
@@ -394,9 +412,10 @@ uint32_t wg_peer_for(const struct wg *wg, const uint8_t *packet, size_t len)
 
 bool wg_peer_stats(const struct wg *wg, uint32_t slot, mono_t now, int64_t wall_ns, struct wg_peer_stats *ret)
 {
+        *ret = (struct wg_peer_stats){0};
         const struct wg_peer *p = peer_at(wg, slot);
         if (p == NULL)
-                return false;
+                return is_known(wg, slot);
         *ret = (struct wg_peer_stats){
                 .last_handshake_ns = mono_is_set(p->completed_at) ? wall_ns - mono_diff_ns(now, p->completed_at) : 0,
                 .rx_bytes = p->rx_bytes,

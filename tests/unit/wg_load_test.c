@@ -16,7 +16,7 @@ static enum wg_verdict open_one(struct wg *wg, struct pkt *p, struct wg_source s
 static struct pkt *next_initiation(struct net *n)
 {
         struct wg_out out;
-        handshake_initiate(n->node[0].wg, n->node[0].wg->slot[3], n->now, net_wall(n));
+        handshake_initiate(n->node[0].wg, side(n, 0), n->now, net_wall(n));
         assert_true(wg_next_out(n->node[0].wg, &out));
         assert_int_equal(out.kind, WG_OUT_INITIATION);
         return out.p;

@@ -215,7 +215,7 @@ static inline void net_run_ms(struct net *n, int64_t ms)
 
 static inline struct wg_peer *side(struct net *n, unsigned i)
 {
-        return n->node[i].wg->slot[3];
+        return peer_wake(n->node[i].wg, 3);
 }
 
 static inline void settle_session(struct net *n)

@@ -76,6 +76,17 @@ static void test_many_peers(void **state)
         }
         assert_int_equal(wg_peer_count(wg), N / 2);
 
+        /* A peer that nothing was sent to or came from is a few words, whatever is asked about it. */
+        struct wg_peer_stats stats;
+        for (uint32_t s = 0; s < N; s++) {
+                assert_true(wg_peer_stats(wg, s, (mono_t){NS_PER_SEC}, 0, &stats) == (s % 2 != 0));
+                wg_peer_known(wg, s, (mono_t){1}, (mono_t){NS_PER_SEC});
+                wg_peer_refresh(wg, s, (mono_t){NS_PER_SEC});
+                assert_null(peer_at(wg, s));
+                assert_true((peer_wake(wg, s) != NULL) == (s % 2 != 0));
+        }
+        assert_null(peer_wake(wg, WG_NO_PEER));
+
         /* Deadlines come up in order, each served once. */
         mono_t now = {NS_PER_SEC};
         assert_true(wg_deadline(wg).ns == MONO_NEVER.ns);
@@ -182,7 +193,7 @@ static void test_sources_against_oracle(void **state)
                                 uint32_t owner = oracle_find(&o, ip);
                                 assert_int_equal(wg_peer_by_ip(wg, ip.b, len), owner);
                                 for (uint32_t p = 0; p < ORACLE_PEERS; p++)
-                                        if (p < wg->slot_count && wg->slot[p] != NULL)
+                                        if (peer_wake(wg, p) != NULL)
                                                 assert_int_equal(peer_owns(wg, wg->slot[p], ip.b, len), p == owner);
                         }
                 }
