@@ -1,8 +1,8 @@
 /* daemon/host/hostbus.h - the system bus, as we need it: systemd-resolved, NetworkManager and firewalld.
  *
- * libsystemd is loaded when there is one, so the same binary runs on hosts without it.  Calls wait for their
- * answer, HOSTBUS_CALL_MS at most, so: the thread of osdns_worker.c or firewalld.c, or a start-up that has no loop
- * yet.
+ * libsystemd is loaded when there is one and a bus to reach by it, so the same binary runs on hosts without them.
+ * Calls wait for their answer, HOSTBUS_CALL_MS at most, so: the thread of osdns_worker.c or firewalld.c, or a
+ * start-up that has no loop yet.
  * Source: org.freedesktop.resolve1(5); NetworkManager's D-Bus interface; firewalld.dbus(5).
  */
 #pragma once
