@@ -237,7 +237,7 @@ static void conn_hung_up(struct conn *c)
 static void conn_read(struct conn *c, mono_t now)
 {
         while (c->state != CONN_DEAD && !c->doomed) {
-                uint8_t chunk[16384];
+                uint8_t chunk[CNOISE_FRAME_MAX];   /* a record; more would only deepen the stack */
                 size_t n;
                 enum err e = stream_read(c->stream, chunk, sizeof(chunk), &n);
                 if (e == ERR_AGAIN)

@@ -76,7 +76,7 @@ static enum err inflate_frame(const uint8_t *data, size_t len, struct buf *out)
                 return ERR_FULL;
         (void)ZSTD_DCtx_setParameter(z, ZSTD_d_windowLogMax, 26);
         do {
-                uint8_t chunk[16384];
+                uint8_t chunk[4096];
                 ZSTD_outBuffer to = {.dst = chunk, .size = sizeof(chunk)};
                 rc = ZSTD_decompressStream(z, &to, &in);
                 if (ZSTD_isError(rc))
