@@ -37,18 +37,13 @@ static void tell_host(struct backend *b, const struct dns_os_config *os)
 {
         if (b->osdns == NULL)
                 return;
-        struct osdns_config *c = calloc(1, sizeof(*c));
-        if (c == NULL) {
-                log_err("out of memory: the host's DNS is as before");
-                return;
-        }
+        struct osdns_config c = {0};
         for (size_t i = 0; i < os->nameserver_count; i++)
-                if (osdns_add_server(c, os->nameservers[i]) != ERR_NONE)
+                if (osdns_add_server(&c, os->nameservers[i]) != ERR_NONE)
                         log_warn("DNS for the host: too many nameservers, one is left out");
-        add_names(&c->search, os->search, os->search_count);
-        add_names(&c->match, os->match, os->match_count);
-        osdns_set(b->osdns, c);
-        free(c);
+        add_names(&c.search, os->search, os->search_count);
+        add_names(&c.match, os->match, os->match_count);
+        osdns_set(b->osdns, &c);
 }
 
 /* What the host would use without us, in the words of the compiler. */

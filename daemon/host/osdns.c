@@ -46,11 +46,13 @@ static void ask(struct osdns *o)
         o->next.seq = ++o->seq != 0 ? o->seq : ++o->seq;
         o->waiting = false;
         if (send(o->watch.fd, &o->next, sizeof(o->next), MSG_NOSIGNAL | MSG_DONTWAIT) ==
-            (ssize_t)sizeof(o->next))
+            (ssize_t)sizeof(o->next)) {
                 o->under_way = true;
-        else
+        } else {
                 log_err("DNS: the helper cannot be reached: %s", strerror(errno));
-        o->next.has_config = false;
+                osdns_config_clear(&o->next.config);
+        }
+        o->next = (struct osdns_request){0};
 }
 
 static void take(struct osdns *o, const struct osdns_report *r)
@@ -62,6 +64,7 @@ static void take(struct osdns *o, const struct osdns_report *r)
         ask(o);
         bool changed =
                 old.mode != r->mode || old.has_base != r->has_base || !osdns_config_eq(&old.base, &r->base);
+        osdns_config_clear(&old.base);
         if (strcmp(old.trouble, r->trouble) != 0)
                 o->cb.on_trouble(o->arg, o->report.trouble);
         if (changed)
@@ -121,19 +124,27 @@ void osdns_free(struct osdns *o)
 {
         if (o == NULL)
                 return;
+        struct osdns_report unread;
         int fd = o->watch.fd;
         loop_unwatch(&o->watch);
         patience_ends(mono_add_ms(mono_now(), PATIENCE_UNDER_WAY_MS));
-        close(fd); /* the worker cleans up and ends */
+        (void)shutdown(fd, SHUT_WR);   /* the worker cleans up and ends */
+        while (recv(fd, &unread, sizeof(unread), 0) == (ssize_t)sizeof(unread))
+                osdns_config_clear(&unread.base);
         pthread_join(o->thread, NULL);
         patience_ends(MONO_NEVER);
+        close(fd);
+        osdns_config_clear(&o->next.config);
+        osdns_config_clear(&o->report.base);
         free(o);
 }
 
-void osdns_set(struct osdns *o, const struct osdns_config *c)
+void osdns_set(struct osdns *o, struct osdns_config *c)
 {
+        osdns_config_clear(&o->next.config);
         o->next.has_config = true;
-        osdns_config_copy(&o->next.config, c);
+        o->next.config = *c;
+        *c = (struct osdns_config){0};
         o->waiting = true;
         ask(o);
 }

@@ -30,9 +30,9 @@ struct osdns *osdns_open(struct loop *l, const char *ifname, const struct osdns_
 /* The host has its own DNS back when it returns.  NULL is fine. */
 void osdns_free(struct osdns *o);
 
-/* From now on this is wanted; copied.  An empty one gives the host its own DNS back.  What a newer call
- * supersedes may never have been in place. */
-void osdns_set(struct osdns *o, const struct osdns_config *c);
+/* From now on this is wanted; its names are taken, and c is empty.  An empty one gives the host its own DNS back.  What a
+ * newer call supersedes may never have been in place. */
+void osdns_set(struct osdns *o, struct osdns_config *c);
 /* The host's network changed: look whether its DNS did. */
 void osdns_recheck(struct osdns *o);
 

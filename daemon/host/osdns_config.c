@@ -1,5 +1,6 @@
 #include "daemon/host/osdns_config.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static bool is_name_byte(char c)
@@ -39,7 +40,7 @@ static size_t canonical(const char *name, char out[OSDNS_NAME_MAX + 1])
 const char *osdns_names_next(const struct osdns_names *n, const char *at)
 {
         const char *next = at == NULL ? n->text : at + strlen(at) + 1;
-        return next < n->text + n->len ? next : NULL;
+        return n->len > 0 && next < n->text + n->len ? next : NULL;
 }
 
 static bool has(const struct osdns_names *n, const char *name)
@@ -64,8 +65,10 @@ enum err osdns_names_add(struct osdns_names *n, const char *name)
                 return ERR_FORMAT;
         if (has(n, c))
                 return ERR_NONE;
-        if (len + 1 > sizeof(n->text) - n->len)
+        char *longer = len + 1 <= (size_t)OSDNS_NAMES_BYTES - n->len ? realloc(n->text, n->len + len + 1) : NULL;
+        if (longer == NULL)
                 return ERR_FULL;
+        n->text = longer;
         memcpy(n->text + n->len, c, len + 1);
         n->len = (uint16_t)(n->len + len + 1);
         n->count++;
@@ -88,31 +91,47 @@ bool osdns_config_is_empty(const struct osdns_config *c)
         return c->server_count == 0 && c->search.count == 0;
 }
 
+void osdns_names_clear(struct osdns_names *n)
+{
+        free(n->text);
+        *n = (struct osdns_names){0};
+}
+
 void osdns_config_clear(struct osdns_config *c)
 {
+        osdns_names_clear(&c->search);
+        osdns_names_clear(&c->match);
         c->server_count = 0;
-        c->search.count = c->search.len = 0;
-        c->match.count = c->match.len = 0;
 }
 
-static void names_copy(struct osdns_names *dst, const struct osdns_names *src)
+static bool names_copy(struct osdns_names *dst, const struct osdns_names *src)
 {
+        if (src->len == 0)
+                return true;
+        dst->text = malloc(src->len);
+        if (dst->text == NULL)
+                return false;
+        memcpy(dst->text, src->text, src->len);
         dst->count = src->count;
         dst->len = src->len;
-        memcpy(dst->text, src->text, src->len);
+        return true;
 }
 
-void osdns_config_copy(struct osdns_config *dst, const struct osdns_config *src)
+enum err osdns_config_copy(struct osdns_config *dst, const struct osdns_config *src)
 {
+        osdns_config_clear(dst);
+        if (!names_copy(&dst->search, &src->search) || !names_copy(&dst->match, &src->match)) {
+                osdns_config_clear(dst);
+                return ERR_FULL;
+        }
         dst->server_count = src->server_count;
         memcpy(dst->servers, src->servers, sizeof(dst->servers));
-        names_copy(&dst->search, &src->search);
-        names_copy(&dst->match, &src->match);
+        return ERR_NONE;
 }
 
 static bool names_eq(const struct osdns_names *a, const struct osdns_names *b)
 {
-        return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
+        return a->len == b->len && (a->len == 0 || memcmp(a->text, b->text, a->len) == 0);
 }
 
 bool osdns_config_eq(const struct osdns_config *a, const struct osdns_config *b)

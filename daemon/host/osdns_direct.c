@@ -58,6 +58,7 @@ static bool is_ours(const struct look *k)
         if (!k->exists || !k->regular)
                 return false;
         resolvfile_parse(k->text.data, k->text.len, &f);
+        resolvfile_done(&f);
         return f.ours;
 }
 
@@ -186,11 +187,12 @@ static enum err compose(const struct direct_paths *p, const struct osdns_config 
         enum err e = direct_base(p, &base);
         if (e != ERR_NONE)
                 return e;
-        struct osdns_config all = *c;
+        struct osdns_config all = *c;   /* lent */
         if (all.server_count == 0) {
                 all.server_count = base.config.server_count;
                 memcpy(all.servers, base.config.servers, sizeof(all.servers));
         }
+        resolvfile_done(&base);
         if (all.server_count == 0)
                 return ERR_STATE;
         resolvfile_write(text, &all, base.options, base.sortlist);

@@ -167,17 +167,20 @@ static enum err openresolv_base(struct buf *text)
 /* Each record may have a search line of its own, and all of them count: they become one. */
 static void join_search(const struct buf *text, struct osdns_names *all)
 {
-        memset(all, 0, sizeof(*all));
+        osdns_names_clear(all);
         const char *end = text->data + text->len;
         for (const char *line = text->data; line != NULL && line < end;) {
                 const char *nl = memchr(line, '\n', (size_t)(end - line));
                 size_t len = nl != NULL ? (size_t)(nl - line) : (size_t)(end - line);
                 struct resolvfile one;
                 resolvfile_parse(line, len, &one);
-                for (const char *s = osdns_names_next(&one.config.search, NULL); s != NULL;
+                bool room = true;
+                for (const char *s = osdns_names_next(&one.config.search, NULL); s != NULL && room;
                      s = osdns_names_next(&one.config.search, s))
-                        if (osdns_names_add(all, s) != ERR_NONE)
-                                return; /* full */
+                        room = osdns_names_add(all, s) == ERR_NONE;
+                resolvfile_done(&one);
+                if (!room)
+                        return;
                 line = nl != NULL ? nl + 1 : NULL;
         }
 }
@@ -217,12 +220,13 @@ enum err resolvconf_set(enum resolvconf_kind k, const struct osdns_config *c, ch
 {
         static const char *const debian[] = {"resolvconf", "-a", DEBIAN_NAME, NULL};
         static const char *const openresolv[] = {"resolvconf", "-m", "0", "-x", "-a", OPENRESOLV_NAME, NULL};
-        struct osdns_config all = *c;
+        struct osdns_config all = *c;   /* lent */
         struct resolvfile base = {0};
         if (c->server_count == 0 && resolvconf_base(k, &base) == ERR_NONE) {
                 all.server_count = base.config.server_count;
                 memcpy(all.servers, base.config.servers, sizeof(all.servers));
         }
+        resolvfile_done(&base);
         if (all.server_count == 0) {
                 snprintf(why, RESOLVCONF_WHY_MAX, "resolvconf was left alone: nobody names a nameserver");
                 return ERR_STATE;
@@ -239,28 +243,32 @@ enum err resolvconf_set(enum resolvconf_kind k, const struct osdns_config *c, ch
         return e;
 }
 
+/* f: what the file says.  The parser leaves our own servers out: that they are there and alone is what counts. */
+static bool says(const struct resolvfile *f, const struct osdns_config *c)
+{
+        struct osdns_config want = *c;   /* lent */
+        want.match = (struct osdns_names){0};
+        for (size_t i = 0; i < c->server_count; i++)
+                if (ip_is_service(c->servers[i]))
+                        return f->names_us && f->config.server_count == 0;
+        if (c->server_count == 0) {
+                want.server_count = f->config.server_count;
+                memcpy(want.servers, f->config.servers, sizeof(want.servers));
+        }
+        return osdns_config_eq(&want, &f->config);
+}
+
 bool resolvconf_is_set(const struct osdns_config *c)
 {
         struct buf text;
         struct resolvfile f;
-        struct osdns_config want = *c, have = {0};
         buf_init(&text, TEXT_MAX);
         bool is = append_file("/etc/resolv.conf", &text);
         resolvfile_parse(text.data, text.len, &f);
         buf_done(&text);
-        /* The parser leaves our own servers out: that they are there and alone is what counts. */
-        memset(&want.match, 0, sizeof(want.match));
-        have.search = f.config.search;
-        for (size_t i = 0; i < c->server_count; i++)
-                if (ip_is_service(c->servers[i]))
-                        return is && f.names_us && f.config.server_count == 0;
-        have.server_count = f.config.server_count;
-        memcpy(have.servers, f.config.servers, sizeof(have.servers));
-        if (c->server_count == 0) {
-                want.server_count = have.server_count;
-                memcpy(want.servers, have.servers, sizeof(want.servers));
-        }
-        return is && osdns_config_eq(&want, &have);
+        is = is && says(&f, c);
+        resolvfile_done(&f);
+        return is;
 }
 
 enum err resolvconf_restore(enum resolvconf_kind k, char why[RESOLVCONF_WHY_MAX])

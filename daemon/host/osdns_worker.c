@@ -126,9 +126,12 @@ static bool is_intact(struct worker *w)
 
 static bool nss_asks_resolved(void)
 {
-        char text[16384];
-        size_t n = file_head("/etc/nsswitch.conf", text, sizeof(text));
-        return n > 0 && nsswitch_asks_resolved(text, n);
+        enum { NSSWITCH_MAX = 16384 };   /* not on the stack, where it would stay */
+        char *text = malloc(NSSWITCH_MAX);
+        size_t n = text != NULL ? file_head("/etc/nsswitch.conf", text, NSSWITCH_MAX) : 0;
+        bool asks = n > 0 && nsswitch_asks_resolved(text, n);
+        free(text);
+        return asks;
 }
 
 static void on_bus_change(void *arg)
@@ -165,6 +168,7 @@ static enum osdns_mode decide(struct worker *w)
         f.resolvconf_signed = file.resolvconf_signed;
         f.only_stub = file.only_stub;
         f.only_loopback = file.only_loopback;
+        resolvfile_done(&file);
         f.nss_resolve = nss_asks_resolved();
         if (f.owner == RESOLV_OWNER_RESOLVED || f.owner == RESOLV_OWNER_NETWORKMANAGER)
                 hostbus_ask_nm(w->bus, &f.nm);
@@ -180,7 +184,7 @@ static enum osdns_mode decide(struct worker *w)
 
 static void read_base(struct worker *w)
 {
-        struct resolvfile base;
+        struct resolvfile base = {0};
         enum err e = ERR_UNSUPPORTED;
         if (w->mode == OSDNS_MODE_DIRECT)
                 e = direct_base(&direct_default_paths, &base);
@@ -188,7 +192,8 @@ static void read_base(struct worker *w)
                 e = resolvconf_base(w->resolvconf, &base);
         if (e == ERR_NONE) {
                 w->report.has_base = true;
-                osdns_config_copy(&w->report.base, &base.config);
+                osdns_config_clear(&w->report.base);
+                w->report.base = base.config;
         } else if (e != ERR_UNSUPPORTED) {   /* what was known still counts */
                 log_warn("DNS: what this host uses without us cannot be read: %s", err_str(e));
                 look_in(w, RETRY_MAX_MS);
@@ -292,7 +297,8 @@ static void apply(struct worker *w)
         if (e == ERR_NONE) {
                 w->placed = true;
                 w->reset = false;
-                osdns_config_copy(&w->applied, &w->wanted);
+                if (osdns_config_copy(&w->applied, &w->wanted) != ERR_NONE)
+                        log_err("DNS: out of memory: the next look sets all of it again");
                 w->retry_ms = RETRY_FIRST_MS;
                 return;
         }
@@ -312,12 +318,16 @@ static void send_report(struct worker *w, uint32_t seq)
                 return;
         if (strcmp(w->report.trouble, w->sent.trouble) != 0 && w->report.trouble[0] != '\0')
                 log_warn("DNS: %s", w->report.trouble);
-        w->sent.mode = w->report.mode;
-        w->sent.has_base = w->report.has_base;
-        osdns_config_copy(&w->sent.base, &w->report.base);
-        memcpy(w->sent.trouble, w->report.trouble, sizeof(w->sent.trouble));
-        w->report.seq = seq;
-        (void)send(w->socket.fd, &w->report, sizeof(w->report), MSG_NOSIGNAL);
+        osdns_config_clear(&w->sent.base);
+        w->sent = w->report;
+        w->sent.seq = seq;
+        w->sent.base = (struct osdns_config){0};
+        struct osdns_report r = w->sent;
+        if (osdns_config_copy(&w->sent.base, &w->report.base) != ERR_NONE ||
+            osdns_config_copy(&r.base, &w->report.base) != ERR_NONE)
+                w->sent.has_base = r.has_base = false;   /* it is news again when there is memory */
+        if (send(w->socket.fd, &r, sizeof(r), MSG_NOSIGNAL) != (ssize_t)sizeof(r))
+                osdns_config_clear(&r.base);
 }
 
 static void look_and_do(struct worker *w, uint32_t seq)
@@ -374,8 +384,10 @@ static void on_request(struct watch *watch, unsigned events, mono_t now)
                 loop_stop(w->loop);
                 return;
         }
-        if (r.has_config)
-                osdns_config_copy(&w->wanted, &r.config);
+        if (r.has_config) {
+                osdns_config_clear(&w->wanted);
+                w->wanted = r.config;
+        }
         w->retry_ms = RETRY_FIRST_MS;
         look_and_do(w, r.seq);
 }
@@ -425,5 +437,9 @@ void osdns_worker_run(int fd, const char *ifname)
         loop_unwatch(&w->socket);
         close(fd);
         loop_free(w->loop);
+        osdns_config_clear(&w->wanted);
+        osdns_config_clear(&w->applied);
+        osdns_config_clear(&w->report.base);
+        osdns_config_clear(&w->sent.base);
         free(w);
 }

@@ -1,9 +1,8 @@
 /* daemon/host/osdns_worker.h - the side of osdns.h that touches the host, behind a socket.
  *
- * Runs a loop of its own on whatever thread (or process) calls it and may block for seconds in programs and
- * D-Bus calls.  One request is answered by one report with its number; more reports come when the host
- * changes.  Both are plain values.  When the other side closes, the host gets its own DNS back and the
- * function returns.
+ * Runs a loop of its own on whatever thread calls it and may block for seconds in programs and D-Bus calls.  One request
+ * is answered by one report with its number; more reports come when the host changes.  The names in both are the
+ * receiver's.  When the other side writes no more, the host gets its own DNS back and the function returns.
  */
 #pragma once
 

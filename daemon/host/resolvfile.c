@@ -92,7 +92,7 @@ static void take_line(struct resolvfile *f, const char *line, const char *end, s
                 if (next_word(&at, end, word, sizeof(word)))
                         take_server(f, word, t);
         } else if (strcmp(key, "search") == 0 || strcmp(key, "domain") == 0) {
-                memset(&f->config.search, 0, sizeof(f->config.search)); /* the last such line counts */
+                osdns_names_clear(&f->config.search); /* the last such line counts */
                 while (next_word(&at, end, word, sizeof(word))) {
                         if (osdns_names_add(&f->config.search, word) == ERR_FULL || key[0] == 'd')
                                 break;
@@ -105,6 +105,11 @@ static void take_line(struct resolvfile *f, const char *line, const char *end, s
                 while (next_word(&at, end, word, sizeof(word)))
                         append_word(f->sortlist, sizeof(f->sortlist), word);
         }
+}
+
+void resolvfile_done(struct resolvfile *f)
+{
+        osdns_config_clear(&f->config);
 }
 
 void resolvfile_parse(const char *text, size_t len, struct resolvfile *ret)

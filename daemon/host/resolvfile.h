@@ -33,7 +33,8 @@ struct resolvfile {
         bool resolvconf_signed;  /* its word is there, whoever came last; Debian's file names both */
 };
 
-void resolvfile_parse(const char *text, size_t len, struct resolvfile *ret);
+void resolvfile_parse(const char *text, size_t len, struct resolvfile *ret);   /* then resolvfile_done() */
+void resolvfile_done(struct resolvfile *f);
 /* The whole file, with our mark.  options and sortlist: "" for none. */
 void resolvfile_write(struct buf *b, const struct osdns_config *c, const char *options, const char *sortlist);
 /* The lines alone, for resolvconf(8). */

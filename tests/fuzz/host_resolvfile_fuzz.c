@@ -27,5 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         expect(again.ours && !again.names_us && osdns_config_eq(&f.config, &again.config));
         expect(strcmp(f.options, again.options) == 0 && strcmp(f.sortlist, again.sortlist) == 0);
         buf_done(&b);
+        resolvfile_done(&f);
+        resolvfile_done(&again);
         return 0;
 }

@@ -144,6 +144,7 @@ static void snippet_is_written(void **state)
                                                  "rebind-domain-ok=/mesh.example/\n"
                                                  "rebind-domain-ok=/64.100.in-addr.arpa/\n");
         buf_done(&b);
+        osdns_config_clear(&c);
 }
 
 int main(void)

@@ -122,6 +122,8 @@ static void original_comes_back(void **state)
         assert_names_in_folder(1);
         assert_int_equal(direct_restore(&paths, why), ERR_NONE); /* nothing to do */
         assert_text(file, original);
+        resolvfile_done(&base);
+        osdns_config_clear(&c);
 }
 
 static void link_stays_a_link(void **state)
@@ -143,6 +145,7 @@ static void link_stays_a_link(void **state)
         assert_int_equal(direct_restore(&paths, why), ERR_NONE);
         assert_int_equal(readlink(file, target, sizeof(target)), 5);
         assert_names_in_folder(1);
+        osdns_config_clear(&c);
 }
 
 static void no_file_before_none_after(void **state)
@@ -153,6 +156,7 @@ static void no_file_before_none_after(void **state)
         assert_true(direct_is_set(&paths, &c));
         assert_int_equal(direct_restore(&paths, why), ERR_NONE);
         assert_names_in_folder(0);
+        osdns_config_clear(&c);
 }
 
 static void newer_foreign_file_wins(void **state)
@@ -175,6 +179,7 @@ static void newer_foreign_file_wins(void **state)
         assert_int_equal(direct_restore(&paths, why), ERR_NONE);
         assert_text(file, "nameserver 192.0.2.10\n");
         assert_names_in_folder(1);
+        osdns_config_clear(&c);
 }
 
 static void never_without_a_nameserver(void **state)
@@ -194,6 +199,7 @@ static void never_without_a_nameserver(void **state)
         assert_non_null(strstr(why, "nameserver"));
         assert_text(file, "# empty\n");
         assert_names_in_folder(1);
+        osdns_config_clear(&c);
 }
 
 /* A file that names us, left by a process that was killed before it could keep the original. */
@@ -208,6 +214,8 @@ static void own_server_is_no_base(void **state)
         assert_int_equal(base.config.server_count, 0);
         assert_true(base.names_us);
         assert_int_equal(direct_set(&paths, &c, why), ERR_STATE);
+        resolvfile_done(&base);
+        osdns_config_clear(&c);
 }
 
 /* The states in which SIGKILL can leave the folder, each cleaned up by a later process. */
@@ -265,6 +273,7 @@ static void killed_anywhere(void **state)
         assert_text(backup, original);
         assert_int_equal(direct_restore(&paths, why), ERR_NONE);
         assert_text(file, original);
+        osdns_config_clear(&c);
 }
 
 static void file_of_the_official_client_is_taken_over(void **state)
@@ -283,6 +292,8 @@ static void file_of_the_official_client_is_taken_over(void **state)
         assert_text(backup, original);
         assert_int_equal(direct_restore(&paths, why), ERR_NONE);
         assert_text(file, original);
+        resolvfile_done(&base);
+        osdns_config_clear(&c);
 }
 
 /* What an original may contain does not matter, to the byte. */
@@ -301,6 +312,7 @@ static void any_bytes_come_back(void **state)
                 assert_int_equal(get(file, got, sizeof(got)), len);
                 assert_memory_equal(got, text, len);
         }
+        osdns_config_clear(&c);
 }
 
 int main(void)

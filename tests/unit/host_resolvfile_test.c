@@ -44,6 +44,7 @@ static void owner_is_seen(void **state)
                 assert_int_equal(f.ours, rows[i].ours);
                 bool word = rows[i].owner != RESOLV_OWNER_NONE && strstr(rows[i].text, "resolvconf") != NULL;
                 assert_int_equal(f.resolvconf_signed, word && i != 6); /* 6: hidden behind another word */
+                resolvfile_done(&f);
         }
 }
 
@@ -80,6 +81,7 @@ static void lines_are_read(void **state)
         assert_string_equal(f.sortlist, "130.155.160.0/255.255.240.0 130.155.0.0");
         assert_false(f.only_stub);
         assert_false(f.only_loopback);
+        resolvfile_done(&f);
 }
 
 static void local_servers_are_told_apart(void **state)
@@ -126,6 +128,8 @@ static void written_is_read_again(void **state)
         resolvfile_write_lines(&b, &c);
         assert_string_equal(b.data, "nameserver 192.0.2.53\nsearch mesh.example corp.example\n");
         buf_done(&b);
+        resolvfile_done(&f);
+        osdns_config_clear(&c);
 }
 
 /* Each cut ends a heap block of its own, so that a read beyond it is seen. */
@@ -142,6 +146,7 @@ static void every_cut_is_read(void **state)
                 memcpy(cut, text, n);
                 resolvfile_parse(cut, n, &f);
                 assert_true(f.config.server_count <= 1);
+                resolvfile_done(&f);
                 free(cut);
         }
         static char big[300000];
