@@ -24,7 +24,7 @@ import (
 // The service every end offers starts with a 17-byte header: a letter, a
 // size and a seed, big endian.  'e' echoes; 'u' reads size bytes and answers
 // with their SHA-256; 'd' writes size bytes made from seed and then their
-// SHA-256.
+// SHA-256; 's' reads to the end and answers with the number of bytes.
 type end struct {
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	listen func(network, addr string) (net.Listener, error)
@@ -68,6 +68,11 @@ type transferResult struct {
 	Seconds        float64
 }
 
+type streamResult struct {
+	Bytes   int64 // that arrived
+	Seconds float64
+}
+
 func (e *end) do(op string, a endArgs) (any, error) {
 	switch op {
 	case "listen":
@@ -78,6 +83,8 @@ func (e *end) do(op string, a endArgs) (any, error) {
 		return e.chatStop(a.ID, a.Timeout)
 	case "transfer":
 		return e.transfer(a)
+	case "stream":
+		return e.stream(a)
 	}
 	return nil, fmt.Errorf("unknown operation %q", op)
 }
@@ -111,6 +118,9 @@ func serveEnd(c net.Conn) {
 	case 'e':
 		io.Copy(c, c)
 		reset(c)
+	case 's':
+		n, _ := io.CopyBuffer(onlyWriter{io.Discard}, c, make([]byte, 256<<10))
+		c.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
 	case 'u':
 		sum := sha256.New()
 		if _, err := io.CopyN(sum, c, size); err == nil {
@@ -211,6 +221,36 @@ func (e *end) transfer(a endArgs) (*transferResult, error) {
 		res.Sent, res.Received = res.Received, res.Sent
 	}
 	return res, nil
+}
+
+// onlyWriter hides the ReadFrom of what it holds, which has buffers of its own.
+type onlyWriter struct{ io.Writer }
+
+// stream sends for a.Interval and tells what the other end got of it.
+func (e *end) stream(a endArgs) (*streamResult, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), a.Timeout)
+	defer cancel()
+	c, err := e.connect(ctx, a, 's', 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	deadline, _ := ctx.Deadline()
+	c.SetDeadline(deadline)
+	start := time.Now()
+	for buf := make([]byte, 256<<10); time.Since(start) < a.Interval; {
+		if _, err := c.Write(buf); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		return nil, err
+	}
+	var n [8]byte
+	if _, err := io.ReadFull(c, n[:]); err != nil {
+		return nil, err
+	}
+	return &streamResult{Bytes: int64(binary.BigEndian.Uint64(n[:])), Seconds: time.Since(start).Seconds()}, nil
 }
 
 // chatStart returns the chat's start at once and leaves it running.
