@@ -23,6 +23,7 @@ type runner struct {
 	dir    string // scratch, removed at the end
 	logs   string // where the logs of failed tests are kept; "": nowhere
 	runs   int    // repetitions of a timed measurement
+	mib    int    // size of what the transfer tests move
 
 	// The reference's daemon redials a plain HTTP server by TLS on port
 	// 443; ours must not need that.
@@ -194,6 +195,7 @@ func runMain(args []string) int {
 	pattern := fs.String("run", "", "regular expression of test names")
 	list := fs.Bool("list", false, "print the names and leave")
 	runs := fs.Int("runs", 10, "repetitions of each timed measurement")
+	mib := fs.Int("mib", 100, "MiB that the transfer tests move each way")
 	fs.Parse(args)
 	re, err := regexp.Compile(*pattern)
 	if err != nil {
@@ -212,6 +214,7 @@ func runMain(args []string) int {
 		return 2
 	}
 	r.runs = *runs
+	r.mib = *mib
 	r.reference = os.Getenv("INTEROP_REFERENCE") != ""
 	os.Setenv("TS_NO_LOGS_NO_SUPPORT", "true")
 	cleanup, err := r.startJanitor()

@@ -382,9 +382,9 @@ func serverRestart(t *test) {
 func transferRelay(t *test)  { transfers(t, udpBlocked) }
 func transferDirect(t *test) { transfers(t, easyNAT) }
 
-// transfers moves 100 MiB each way between our node and a tsnet node.
+// transfers moves 100 MiB (-mib) each way between our node and a tsnet node.
 func transfers(t *test, kind siteKind) {
-	const size = 100 << 20
+	size, patience := int64(t.runner.mib)<<20, max(60, time.Duration(t.runner.mib)/4)*time.Second
 	l := newLab(t)
 	a := l.addNode("alpha", kind)
 	a.up()
@@ -416,14 +416,15 @@ func transfers(t *test, kind siteKind) {
 		}
 		var res transferResult
 		err := w.by.service().call("transfer", endArgs{Addr: w.with.addr(), Size: size, Seed: uint64(i),
-			Download: w.download, Timeout: 60 * time.Second}, &res, 65*time.Second)
+			Download: w.download, Timeout: patience}, &res, patience+5*time.Second)
 		if err != nil {
 			t.fatalf("%s: %v", w.what, err)
 		}
 		if res.Sent != res.Received || len(res.Sent) != 64 {
 			t.fatalf("%s: sent SHA-256 %s, received %s", w.what, res.Sent, res.Received)
 		}
-		t.figure("%s 100 MiB in %.1f s (%.0f Mbit/s), SHA-256 %.12s", w.what, res.Seconds, size*8/1e6/res.Seconds, res.Sent)
+		t.figure("%s %d MiB in %.1f s (%.0f Mbit/s), SHA-256 %.12s", w.what, t.runner.mib, res.Seconds,
+			float64(size)*8/1e6/res.Seconds, res.Sent)
 		if line := a.statusLine(p.ip); !strings.Contains(line, "active; "+way) {
 			t.fatalf("%s: status says %q, want %q", w.what, line, way)
 		}
