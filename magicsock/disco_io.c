@@ -38,7 +38,7 @@ static void udp_ping(struct ms *ms, struct ms_slot *first, struct addr src, mono
         bool reply = true;
         uint32_t next;
         for (struct ms_slot *s = first; s; s = ms_slot_find(ms, next)) {
-                next = s->same_disco;
+                next = ms->known[s->slot].same_disco;
                 ms_peer_on_ping(&s->peer, src, &txid, reply, now, &ms->out);
                 ms_settle(ms, s, now);
                 reply = false;
@@ -50,7 +50,7 @@ static void udp_pong(struct ms *ms, struct ms_slot *first, mono_t now)
         struct disco_txid txid = ms->msg.pong.txid;
         uint32_t next;
         for (struct ms_slot *s = first; s; s = ms_slot_find(ms, next)) {
-                next = s->same_disco;
+                next = ms->known[s->slot].same_disco;
                 bool found = ms_peer_on_pong(&s->peer, &txid, false, 0, now, &ms->out);
                 ms_settle(ms, s, now);
                 if (found)

@@ -28,6 +28,20 @@ struct ms_relayed {
 
 enum { MS_DISCO_MAX = 9000 };   /* largest datagram of a padded ping */
 
+/* What control says of a peer. */
+struct ms_known {
+        bool used;
+        bool expired;
+        uint16_t ep_count;           /* 0 once it is awake: its paths have them */
+        int home;                    /* 0 = unknown */
+        uint32_t same_disco;         /* next slot with this disco key, or MS_SLOT_NONE */
+        struct addr *eps;
+        struct node_public key;
+        struct disco_public disco;   /* zero = none */
+};
+
+/* The rest of it comes with the first that is sent to it or heard of it, and stays: of thousands of peers a host
+ * talks to few. */
 struct ms_slot {
         struct timer timer;          /* at the machine's deadline */
         struct ms *ms;
@@ -38,7 +52,6 @@ struct ms_slot {
         struct box_key box;          /* with disco; made at first use */
         bool has_box;
         bool bad_disco;              /* no box can be made with it */
-        uint32_t same_disco;         /* next slot with this disco key, or MS_SLOT_NONE */
         uint32_t learned_conn;       /* the relay connection peer.learned is about */
         struct addr shown;           /* direct address of the last log line */
         mono_t heard;
@@ -74,7 +87,8 @@ struct ms {
         struct netrun *netrun;
         const struct derpmap *map;    /* borrowed */
 
-        struct ms_slot **slots;
+        struct ms_known *known;
+        struct ms_slot **slots;       /* NULL = no such peer, or asleep */
         size_t slot_cap;
         size_t peer_count;
         struct keymap by_key;         /* node key -> slot */
@@ -105,7 +119,8 @@ struct ms {
 /* ---- slots.c ---- */
 void ms_slots_init(struct ms *ms);
 void ms_slots_done(struct ms *ms);
-struct ms_slot *ms_slot_find(const struct ms *ms, uint32_t slot);   /* NULL: none */
+/* Wakes it if it is asleep.  NULL: no such peer, or no memory. */
+struct ms_slot *ms_slot_find(struct ms *ms, uint32_t slot);
 
 /* ---- magicsock.c ---- */
 bool ms_can_send(const struct ms *ms);   /* active, with a key, network up */

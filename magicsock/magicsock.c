@@ -312,7 +312,8 @@ static void on_relay_gone(void *arg, int region, uint32_t conn, const struct nod
         (void)why;
         (void)now;
         struct ms *ms = arg;
-        struct ms_slot *s = ms_slot_find(ms, keymap_get(&ms->by_key, key->b));
+        uint32_t slot = keymap_get(&ms->by_key, key->b);
+        struct ms_slot *s = slot != KEYMAP_NONE ? ms->slots[slot] : NULL; /* one asleep has not been sent anything */
         if (s && s->learned_conn == conn)
                 ms_peer_on_relay_gone(&s->peer, region);
 }

@@ -1,92 +1,90 @@
-/* The table of peers: by slot, by node key, by disco key. */
+/* The table of peers: by slot, by node key, by disco key; awake or asleep. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "magicsock/internal.h"
 
-struct ms_slot *ms_slot_find(const struct ms *ms, uint32_t slot)
+static struct ms_known *known(const struct ms *ms, uint32_t slot)
 {
-        return slot < ms->slot_cap ? ms->slots[slot] : NULL;
+        return slot < ms->slot_cap && ms->known[slot].used ? &ms->known[slot] : NULL;
 }
 
 /* ---- disco keys ---- */
 
-static void chain_disco(struct ms *ms, struct ms_slot *s, uint32_t first)
+static void chain_disco(struct ms *ms, uint32_t slot, uint32_t first)
 {
-        s->same_disco = first;
+        struct ms_known *k = &ms->known[slot];
+        k->same_disco = first;
         /* No memory: the peer stays on its relay, as one without a disco key does. */
-        if (keymap_set(&ms->by_disco, s->disco.b, s->slot) != ERR_NONE)
-                s->disco = (struct disco_public){{0}};
+        if (keymap_set(&ms->by_disco, k->disco.b, slot) != ERR_NONE)
+                k->disco = (struct disco_public){{0}};
 }
 
-static void unchain_disco(struct ms *ms, struct ms_slot *s)
+static void unchain_disco(struct ms *ms, uint32_t slot)
 {
-        if (disco_public_is_zero(&s->disco))
+        struct ms_known *k = &ms->known[slot];
+        if (disco_public_is_zero(&k->disco))
                 return;
-        uint32_t first = keymap_get(&ms->by_disco, s->disco.b);
-        struct ms_slot *at = ms_slot_find(ms, first);
-        if (at == s && s->same_disco == MS_SLOT_NONE) {
-                keymap_remove(&ms->by_disco, s->disco.b);
-        } else if (at == s) {
+        uint32_t first = keymap_get(&ms->by_disco, k->disco.b);
+        if (first == slot && k->same_disco == MS_SLOT_NONE) {
+                keymap_remove(&ms->by_disco, k->disco.b);
+        } else if (first == slot) {
                 /* The entry is there already, so this needs no memory. */
-                (void)!keymap_set(&ms->by_disco, s->disco.b, s->same_disco);
+                (void)!keymap_set(&ms->by_disco, k->disco.b, k->same_disco);
         } else {
-                while (at && at->same_disco != s->slot)
-                        at = ms_slot_find(ms, at->same_disco);
+                struct ms_known *at = known(ms, first);
+                while (at && at->same_disco != slot)
+                        at = known(ms, at->same_disco);
                 if (at)
-                        at->same_disco = s->same_disco;
+                        at->same_disco = k->same_disco;
         }
-        s->same_disco = MS_SLOT_NONE;
+        k->same_disco = MS_SLOT_NONE;
 }
 
-static void set_disco(struct ms *ms, struct ms_slot *s, const struct disco_public *k)
+static void set_disco(struct ms *ms, uint32_t slot, const struct disco_public *d)
 {
-        if (disco_public_eq(&s->disco, k))
+        struct ms_known *k = &ms->known[slot];
+        struct ms_slot *s = ms->slots[slot];
+        if (disco_public_eq(&k->disco, d))
                 return;
-        unchain_disco(ms, s);
+        unchain_disco(ms, slot);
+        k->disco = *d;
+        if (!disco_public_is_zero(d))
+                chain_disco(ms, slot, keymap_get(&ms->by_disco, d->b));
+        if (!s)
+                return;
         crypto_wipe(&s->box, sizeof(s->box));
         s->has_box = s->bad_disco = false;
-        s->disco = *k;
-        if (!disco_public_is_zero(k))
-                chain_disco(ms, s, keymap_get(&ms->by_disco, k->b));
+        s->disco = k->disco;
 }
 
-/* ---- slots ---- */
+/* ---- awake ---- */
 
-static bool grow_slots(struct ms *ms, uint32_t slot)
+static void configure(struct ms_slot *s, const struct ms_known *k, const struct addr *eps, size_t n, mono_t now)
 {
-        size_t cap = ms->slot_cap ? ms->slot_cap : 16;
-        while (cap <= slot)
-                cap *= 2;
-        if (cap == ms->slot_cap)
-                return true;
-        struct ms_slot **slots = realloc(ms->slots, cap * sizeof(*slots));
-        if (!slots)
-                return false;
-        memset(slots + ms->slot_cap, 0, (cap - ms->slot_cap) * sizeof(*slots));
-        ms->slots = slots;
-        ms->slot_cap = cap;
-        return true;
+        ms_peer_on_config(&s->peer, !disco_public_is_zero(&k->disco), k->expired, k->home, eps, n, now);
 }
 
-static struct ms_slot *new_slot(struct ms *ms, uint32_t slot, const struct node_public *key)
+struct ms_slot *ms_slot_find(struct ms *ms, uint32_t slot)
 {
-        struct ms_slot *s = grow_slots(ms, slot) ? calloc(1, sizeof(*s)) : NULL;
+        struct ms_known *k = known(ms, slot);
+        if (!k || ms->slots[slot])
+                return k ? ms->slots[slot] : NULL;
+        struct ms_slot *s = calloc(1, sizeof(*s));
         if (!s)
                 return NULL;
-        if (keymap_set(&ms->by_key, key->b, slot) != ERR_NONE) {
-                free(s);
-                return NULL;
-        }
         s->ms = ms;
         s->slot = slot;
-        s->key = *key;
-        s->same_disco = MS_SLOT_NONE;
+        s->key = k->key;
+        s->disco = k->disco;
         timer_init(&s->timer, ms_on_slot_timer);
         ms_peer_init(&s->peer);
         s->peer.likely = derp_mgr_home(ms->derp);
+        configure(s, k, k->eps, k->ep_count, loop_now(ms->loop));
+        free(k->eps);
+        k->eps = NULL;
+        k->ep_count = 0;
         ms->slots[slot] = s;
-        ms->peer_count++;
         return s;
 }
 
@@ -100,6 +98,47 @@ static void free_slot(struct ms_slot *s)
         free(s);
 }
 
+/* ---- known ---- */
+
+/* A quarter more than asked for: each slot is used sooner or later, and what is never used costs as much. */
+static bool grow_slots(struct ms *ms, uint32_t slot)
+{
+        if (slot < ms->slot_cap)
+                return true;
+        size_t cap = slot + slot / 4 + 16;
+        struct ms_slot **slots = realloc(ms->slots, cap * sizeof(*slots));
+        if (!slots)
+                return false;
+        memset(slots + ms->slot_cap, 0, (cap - ms->slot_cap) * sizeof(*slots));
+        ms->slots = slots;
+        struct ms_known *k = realloc(ms->known, cap * sizeof(*k));
+        if (!k)
+                return false;
+        memset(k + ms->slot_cap, 0, (cap - ms->slot_cap) * sizeof(*k));
+        ms->known = k;
+        ms->slot_cap = cap;
+        return true;
+}
+
+static bool add(struct ms *ms, uint32_t slot, const struct node_public *key)
+{
+        if (!grow_slots(ms, slot) || keymap_set(&ms->by_key, key->b, slot) != ERR_NONE)
+                return false;
+        ms->known[slot] = (struct ms_known){.used = true, .key = *key, .same_disco = MS_SLOT_NONE};
+        ms->peer_count++;
+        return true;
+}
+
+/* For one that is asleep.  No memory: it is searched for when it calls. */
+static void keep_endpoints(struct ms_known *k, const struct addr *eps, size_t n)
+{
+        free(k->eps);
+        k->eps = n ? malloc(n * sizeof(*eps)) : NULL;
+        k->ep_count = k->eps ? (uint16_t)n : 0;
+        if (k->eps)
+                memcpy(k->eps, eps, n * sizeof(*eps));
+}
+
 enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *c, mono_t now)
 {
         if (slot >= MS_SLOTS_MAX)
@@ -107,20 +146,25 @@ enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *
         uint32_t holder = keymap_get(&ms->by_key, c->key.b);
         if (holder != KEYMAP_NONE && holder != slot)
                 return ERR_STATE;
-        struct ms_slot *s = ms_slot_find(ms, slot);
-        if (s && !node_public_eq(&s->key, &c->key)) {
+        if (holder == KEYMAP_NONE) {
                 ms_peer_remove(ms, slot, now);
-                s = NULL;
+                if (!add(ms, slot, &c->key))
+                        return ERR_FULL;
         }
-        if (!s && !(s = new_slot(ms, slot, &c->key)))
-                return ERR_FULL;
+        struct ms_known *k = &ms->known[slot];
         /* A disco key lives as long as its process: a new one means new sockets, and the path in use is dead. */
-        bool restarted = !disco_public_is_zero(&s->disco) && !disco_public_is_zero(&c->disco) &&
-                         !disco_public_eq(&s->disco, &c->disco);
-        set_disco(ms, s, &c->disco);
+        bool restarted = !disco_public_is_zero(&k->disco) && !disco_public_is_zero(&c->disco) &&
+                         !disco_public_eq(&k->disco, &c->disco);
+        set_disco(ms, slot, &c->disco);
+        k->expired = c->expired;
+        k->home = c->home;
         size_t n = c->endpoint_count < MS_PEER_ENDPOINTS_MAX ? c->endpoint_count : MS_PEER_ENDPOINTS_MAX;
-        ms_peer_on_config(&s->peer, !disco_public_is_zero(&s->disco), c->expired, c->home, c->endpoints, n,
-                          now);
+        struct ms_slot *s = ms->slots[slot];
+        if (!s) {
+                keep_endpoints(k, c->endpoints, n);
+                return ERR_NONE;
+        }
+        configure(s, k, c->endpoints, n, now);
         if (restarted)
                 ms_peer_on_rebind(&s->peer, now, &ms->out);
         ms_settle(ms, s, now);
@@ -129,20 +173,25 @@ enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *
 
 struct disco_public ms_peer_disco(const struct ms *ms, uint32_t slot)
 {
-        const struct ms_slot *s = ms_slot_find(ms, slot);
-        return s ? s->disco : (struct disco_public){0};
+        const struct ms_known *k = known(ms, slot);
+        return k ? k->disco : (struct disco_public){0};
 }
 
 void ms_peer_remove(struct ms *ms, uint32_t slot, mono_t now)
 {
-        struct ms_slot *s = ms_slot_find(ms, slot);
-        if (!s)
+        struct ms_slot *s = known(ms, slot) ? ms->slots[slot] : NULL;
+        if (s) {
+                ms_peer_stop(&s->peer, &ms->out); /* answers the pings that wait */
+                ms_settle(ms, s, now);
+                ms->drops[MS_DROP_DISCO_RATE] += s->peer.limited;
+        }
+        struct ms_known *k = known(ms, slot);
+        if (!k)
                 return;
-        ms_peer_stop(&s->peer, &ms->out); /* answers the pings that wait */
-        ms_settle(ms, s, now);
-        unchain_disco(ms, s);
-        keymap_remove(&ms->by_key, s->key.b);
-        ms->drops[MS_DROP_DISCO_RATE] += s->peer.limited;
+        unchain_disco(ms, slot);
+        keymap_remove(&ms->by_key, k->key.b);
+        free(k->eps);
+        *k = (struct ms_known){0};
         ms->slots[slot] = NULL;
         ms->peer_count--;
         free_slot(s);
@@ -158,30 +207,34 @@ void ms_slots_init(struct ms *ms)
 
 void ms_slots_done(struct ms *ms)
 {
-        for (size_t i = 0; i < ms->slot_cap; i++)
+        for (size_t i = 0; i < ms->slot_cap; i++) {
                 free_slot(ms->slots[i]);
+                free(ms->known[i].eps);
+        }
         free(ms->slots);
+        free(ms->known);
         keymap_done(&ms->by_key);
         keymap_done(&ms->by_disco);
 }
 
 bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *ret, mono_t now)
 {
-        const struct ms_slot *s = ms_slot_find(ms, slot);
-        if (!s)
+        const struct ms_known *k = known(ms, slot);
+        if (!k)
                 return false;
-        *ret = (struct ms_peer_status){
-                .active = ms_peer_is_active(&s->peer, now),
-                .relay = s->peer.home,
-                .last_send = s->peer.last_send,
-                .last_heard = s->heard,
-                .tx_direct = s->tx_direct,
-                .tx_relay = s->tx_relay,
-        };
-        if (ms_peer_is_direct(&s->peer, now))
-                ret->cur_addr = s->peer.best.addr;
-        const struct derp_region *r = ms->map && s->peer.home ? derpmap_region(ms->map, s->peer.home) : NULL;
+        *ret = (struct ms_peer_status){.relay = k->home};
+        const struct derp_region *r = ms->map && k->home ? derpmap_region(ms->map, k->home) : NULL;
         if (r)
                 memcpy(ret->relay_code, r->code, sizeof(ret->relay_code));
+        const struct ms_slot *s = ms->slots[slot];
+        if (!s)
+                return true;
+        ret->active = ms_peer_is_active(&s->peer, now);
+        ret->last_send = s->peer.last_send;
+        ret->last_heard = s->heard;
+        ret->tx_direct = s->tx_direct;
+        ret->tx_relay = s->tx_relay;
+        if (ms_peer_is_direct(&s->peer, now))
+                ret->cur_addr = s->peer.best.addr;
         return true;
 }
