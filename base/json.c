@@ -209,6 +209,7 @@ bool json_has(const json_t *obj, const char *key)
 /* The walk is done twice: dry, to learn that the text is whole, then for real. */
 struct each {
         const char *const *keys;
+        json_seen_fn seen;
         json_element_fn fn;   /* NULL on the dry walk */
         void *arg;
         json_t *rest;
@@ -218,10 +219,14 @@ static enum err give_element(const struct each *e, const char *key, const char *
 {
         if (e->fn == NULL)
                 return ERR_NONE;
+        bool taken = false;
+        enum err err = e->seen != NULL ? e->seen(e->arg, key, from, (size_t)(to - from), &taken) : ERR_NONE;
+        if (err != ERR_NONE || taken)
+                return err;
         json_t *element = parse_slice(from, to);
         if (element == NULL)
                 return ERR_FORMAT;
-        enum err err = e->fn(e->arg, key, element);
+        err = e->fn(e->arg, key, element);
         json_decref(element);
         return err;
 }
@@ -306,7 +311,13 @@ static enum err walk_object(const char *text, size_t len, const struct each *e)
 enum err json_each(const char *text, size_t len, const char *const *keys, json_element_fn fn, void *arg,
         json_t **ret_rest)
 {
-        struct each e = {.keys = keys};
+        return json_each_seen(text, len, keys, NULL, fn, arg, ret_rest);
+}
+
+enum err json_each_seen(const char *text, size_t len, const char *const *keys, json_seen_fn seen, json_element_fn fn,
+        void *arg, json_t **ret_rest)
+{
+        struct each e = {.keys = keys, .seen = seen};
         enum err err = walk_object(text, len, &e);
         if (err != ERR_NONE)
                 return err;

@@ -33,3 +33,9 @@ bool json_has(const json_t *obj, const char *key);      /* present and not null 
 typedef enum err (*json_element_fn)(void *arg, const char *key, json_t *element /* borrowed */);
 ERR_CHECK enum err json_each(const char *text, size_t len, const char *const *keys, json_element_fn fn,
         void *arg, json_t **ret_rest);
+
+/* The same, with a look at the text of each element before it is parsed: one that `seen` takes (*ret_taken) is not,
+ * and fn does not get it.  NULL: takes none. */
+typedef enum err (*json_seen_fn)(void *arg, const char *key, const char *text, size_t len, bool *ret_taken);
+ERR_CHECK enum err json_each_seen(const char *text, size_t len, const char *const *keys, json_seen_fn seen,
+        json_element_fn fn, void *arg, json_t **ret_rest);

@@ -12,6 +12,7 @@ struct mapsession {
         struct peerset peers;
         json_t *derp;   /* the DERPMap object as merged so far */
         json_t *chunks; /* packet filter: name -> array of rules */
+        uint64_t seed;  /* of the hashes of nodes' texts */
         bool fresh;     /* the next message starts a stream */
         unsigned untold; /* parts that a refused message changed: the next delta names them */
         json_t *rest;   /* of the newest message: news borrows from it */
@@ -19,6 +20,9 @@ struct mapsession {
 
 /* One message while it is being decoded. */
 struct message {
+        const struct mapsession *s;
+        size_t at;                /* the committed peer that the next of a full list is likely to be */
+        uint64_t text_hash;       /* of the node that comes next */
         struct node_list full;    /* Peers */
         struct node_list changed; /* PeersChanged */
         struct netmap_user **users;

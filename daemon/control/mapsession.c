@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crypto.h"
 #include "base/json.h"
 #include "base/mono.h"
 #include "daemon/control/mapparts.h"
@@ -13,8 +14,10 @@
 struct mapsession *mapsession_new(void)
 {
         struct mapsession *s = calloc(1, sizeof(*s));
-        if (s != NULL)
+        if (s != NULL) {
                 s->fresh = true;
+                crypto_random(&s->seed, sizeof(s->seed));
+        }
         return s;
 }
 
@@ -34,7 +37,7 @@ void mapsession_clear(struct mapsession *s)
         json_decref(s->derp);
         json_decref(s->chunks);
         json_decref(s->rest);
-        *s = (struct mapsession){.fresh = true, .map = {.generation = generation + 1}};
+        *s = (struct mapsession){.fresh = true, .seed = s->seed, .map = {.generation = generation + 1}};
 }
 
 void mapsession_free(struct mapsession *s)
@@ -84,6 +87,34 @@ static enum err take_user(struct message *m, const json_t *obj)
         return ERR_NONE;
 }
 
+/* Multiply and fold, with a secret seed, as nodes choose much of their texts.  Never 0. */
+static uint64_t text_hash(const char *text, size_t len, uint64_t seed)
+{
+        uint64_t h = seed ^ len;
+        for (size_t i = 0; i < len; i += 8) {
+                uint64_t w = 0;
+                memcpy(&w, text + i, len - i < 8 ? len - i : 8);
+                h = (h ^ w) * UINT64_C(0x9e3779b97f4a7c15);
+                h ^= h >> 29;
+        }
+        return h != 0 ? h : 1;
+}
+
+/* A server that sends its whole list again mostly says of each peer what it said before, in the same order: what it
+ * says in the same words need not be read again. */
+static enum err see_element(void *arg, const char *key, const char *text, size_t len, bool *ret_taken)
+{
+        struct message *m = arg;
+        const struct peerset *peers = &m->s->peers;
+        if (key[0] == 'U')
+                return ERR_NONE;
+        m->text_hash = text_hash(text, len, m->s->seed);
+        if (strcmp(key, "Peers") != 0 || m->at >= peers->count || peers->at[m->at]->text_hash != m->text_hash)
+                return ERR_NONE;
+        *ret_taken = true;
+        return node_list_add(&m->full, peers->at[m->at++]);
+}
+
 static enum err take_element(void *arg, const char *key, json_t *element)
 {
         struct message *m = arg;
@@ -93,13 +124,16 @@ static enum err take_element(void *arg, const char *key, json_t *element)
         enum err e = netmap_node_from_json(element, false, &n);
         if (e != ERR_NONE)
                 return e;
+        n->text_hash = m->text_hash;
+        m->at = peerset_index(&m->s->peers, n->id);
+        m->at += m->at < m->s->peers.count && m->s->peers.at[m->at]->id == n->id;
         return node_list_add(strcmp(key, "Peers") == 0 ? &m->full : &m->changed, n);
 }
 
 static enum err message_decode(struct message *m, const char *text, size_t len)
 {
         static const char *const STREAMED[] = {"Peers", "PeersChanged", "UserProfiles", NULL};
-        enum err e = json_each(text, len, STREAMED, take_element, m, &m->rest);
+        enum err e = json_each_seen(text, len, STREAMED, see_element, take_element, m, &m->rest);
         if (e == ERR_NONE && json_has(m->rest, "Node"))
                 e = netmap_node_from_json(json_obj(m->rest, "Node"), true, &m->self);
         return e;
@@ -162,6 +196,7 @@ static enum err patch_peer(struct mapsession *s, const json_t *patch, int64_t no
         if (from == NULL)
                 return ERR_FULL;
         struct netmap_node n = *old;
+        n.text_hash = 0;
         patch_keys(&n, patch, from, now_ns);
         int64_t home = json_int(patch, "DERPRegion", 0);
         if (home > 0 && home <= UINT16_MAX)
@@ -200,6 +235,7 @@ static enum err merge_seen(struct mapsession *s, json_t *seen, bool is_online, i
                 struct netmap_node *n = netmap_node_copy(old);
                 if (n == NULL)
                         return ERR_FULL;
+                n->text_hash = 0;
                 if (is_online)
                         n->online = json_is_true(v) ? NETMAP_YES : NETMAP_NO;
                 else
@@ -247,6 +283,7 @@ static enum err expire_peers(struct mapsession *s, int64_t now_ns)
                 if (!must_expire(old, now_ns))
                         continue;
                 struct netmap_node n = *old;
+                n.text_hash = 0;
                 n.expired = true;
                 n.endpoint_count = 0;
                 n.home_derp = 0;
@@ -320,7 +357,7 @@ static enum err merge(struct mapsession *s, struct message *m, int64_t wall_ns, 
 enum err mapsession_apply(struct mapsession *s, const char *text, size_t len, int64_t wall_ns,
                           struct map_news *ret)
 {
-        struct message m = {0};
+        struct message m = {.s = s, .full.shares = &s->peers};
         struct map_news news = {0};
         enum err e = message_decode(&m, text, len);
         if (e == ERR_NONE) {

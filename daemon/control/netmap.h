@@ -37,6 +37,7 @@ struct netmap_node {
         int64_t created_ns;
         int64_t last_seen_ns;  /* 0 = unknown, as while online */
         int64_t key_expiry_ns; /* 0 = never */
+        uint64_t text_hash;    /* of the JSON it was read from, if nothing has changed it since; 0 = none */
         struct node_public key;
         struct machine_public machine;
         struct disco_public disco; /* zero: none (yet), relay only */

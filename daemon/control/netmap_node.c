@@ -75,20 +75,49 @@ struct netmap_node *netmap_node_copy(const struct netmap_node *n)
         return c;
 }
 
-/* What a node is read into before it is packed; room for the largest node there may be. */
+/* What a node is read into before it is packed: places in one block with as much room as its arrays may need. */
 struct scratch {
-        struct prefix addresses[NETMAP_PREFIXES_MAX];
-        struct prefix allowed[NETMAP_PREFIXES_MAX];
-        struct prefix primary[NETMAP_PREFIXES_MAX];
-        struct addr endpoints[NETMAP_ENDPOINTS_MAX];
-        const char *tags[NETMAP_STRINGS_MAX];
-        const char *ssh_keys[NETMAP_STRINGS_MAX];
-        struct node_public key;
+        struct prefix *addresses;
+        struct prefix *allowed;
+        struct prefix *primary;
+        struct addr *endpoints;
+        const char **tags;
+        const char **ssh_keys;
         char *cap_map;
         char *location;
 };
 
-static uint32_t read_prefixes(const json_t *obj, const char *key, struct prefix out[NETMAP_PREFIXES_MAX])
+/* At most max elements of an array count; what is beyond is dropped. */
+static size_t array_room(const json_t *obj, const char *key, size_t max)
+{
+        size_t n = json_array_size(json_arr(obj, key));
+        return n < max ? n : max;
+}
+
+/* NULL: out of memory.  Widest alignment first. */
+static void *scratch_init(struct scratch *s, const json_t *obj)
+{
+        size_t tags = array_room(obj, "Tags", NETMAP_STRINGS_MAX);
+        size_t ssh_keys = array_room(json_obj(obj, "Hostinfo"), "sshHostKeys", NETMAP_STRINGS_MAX);
+        size_t endpoints = array_room(obj, "Endpoints", NETMAP_ENDPOINTS_MAX);
+        size_t addresses = array_room(obj, "Addresses", NETMAP_PREFIXES_MAX);
+        size_t allowed = array_room(obj, "AllowedIPs", NETMAP_PREFIXES_MAX);
+        size_t primary = array_room(obj, "PrimaryRoutes", NETMAP_PREFIXES_MAX);
+        size_t prefixes = addresses + allowed + primary;
+        char *block = malloc((tags + ssh_keys) * sizeof(char *) + endpoints * sizeof(struct addr) +
+                             prefixes * sizeof(struct prefix) + 1);
+        if (block == NULL)
+                return NULL;
+        *s = (struct scratch){.tags = (const char **)(void *)block};
+        s->ssh_keys = s->tags + tags;
+        s->endpoints = (struct addr *)(void *)(s->ssh_keys + ssh_keys);
+        s->addresses = (struct prefix *)(void *)(s->endpoints + endpoints);
+        s->allowed = s->addresses + addresses;
+        s->primary = s->allowed + allowed;
+        return block;
+}
+
+static uint32_t read_prefixes(const json_t *obj, const char *key, struct prefix *out)
 {
         uint32_t n = 0;
         size_t i;
@@ -96,13 +125,13 @@ static uint32_t read_prefixes(const json_t *obj, const char *key, struct prefix 
         json_array_foreach(json_arr(obj, key), i, v)
         {
                 const char *s = json_string_value(v);
-                if (n < NETMAP_PREFIXES_MAX && s != NULL && prefix_parse(s, &out[n]) == ERR_NONE)
+                if (i < NETMAP_PREFIXES_MAX && s != NULL && prefix_parse(s, &out[n]) == ERR_NONE)
                         n++;
         }
         return n;
 }
 
-static uint32_t read_endpoints(const json_t *obj, struct addr out[NETMAP_ENDPOINTS_MAX])
+static uint32_t read_endpoints(const json_t *obj, struct addr *out)
 {
         uint32_t n = 0;
         size_t i;
@@ -110,13 +139,13 @@ static uint32_t read_endpoints(const json_t *obj, struct addr out[NETMAP_ENDPOIN
         json_array_foreach(json_arr(obj, "Endpoints"), i, v)
         {
                 const char *s = json_string_value(v);
-                if (n < NETMAP_ENDPOINTS_MAX && s != NULL && addr_parse(s, &out[n]) == ERR_NONE)
+                if (i < NETMAP_ENDPOINTS_MAX && s != NULL && addr_parse(s, &out[n]) == ERR_NONE)
                         n++;
         }
         return n;
 }
 
-static uint32_t read_strings(const json_t *obj, const char *key, const char *out[NETMAP_STRINGS_MAX])
+static uint32_t read_strings(const json_t *obj, const char *key, const char **out)
 {
         uint32_t n = 0;
         size_t i;
@@ -124,7 +153,7 @@ static uint32_t read_strings(const json_t *obj, const char *key, const char *out
         json_array_foreach(json_arr(obj, key), i, v)
         {
                 const char *s = json_string_value(v);
-                if (n < NETMAP_STRINGS_MAX && s != NULL)
+                if (i < NETMAP_STRINGS_MAX && s != NULL)
                         out[n++] = s;
         }
         return n;
@@ -174,12 +203,14 @@ static char *object_text(const json_t *obj)
 
 static char *read_caps(const json_t *obj, bool self)
 {
-        json_t *caps = json_deep_copy(json_obj(obj, "CapMap"));
+        if (!self)
+                return object_text(json_obj(obj, "CapMap"));
+        json_t *caps = json_copy(json_obj(obj, "CapMap"));
         if (caps == NULL)
                 caps = json_object();
         size_t i;
         json_t *v;
-        json_array_foreach(self ? json_arr(obj, "Capabilities") : NULL, i, v)
+        json_array_foreach(json_arr(obj, "Capabilities"), i, v)
         {
                 const char *name = json_string_value(v);
                 if (name != NULL && json_object_get(caps, name) == NULL)
@@ -286,13 +317,12 @@ static enum err node_read(const json_t *obj, bool self, struct scratch *s, struc
 
 enum err netmap_node_from_json(const json_t *obj, bool self, struct netmap_node **ret)
 {
-        struct scratch *s = malloc(sizeof(*s)); /* uninitialised on purpose: counts say what is set */
-        if (s == NULL)
+        struct scratch s;
+        void *block = scratch_init(&s, obj);
+        if (block == NULL)
                 return ERR_FULL;
-        s->cap_map = NULL;
-        s->location = NULL;
-        enum err e = node_read(obj, self, s, ret);
-        free(s);
+        enum err e = node_read(obj, self, &s, ret);
+        free(block);
         return e;
 }
 

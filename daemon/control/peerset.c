@@ -3,31 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum err node_list_add(struct node_list *l, struct netmap_node *n)
-{
-        if (l->count == l->cap) {
-                size_t cap = l->cap == 0 ? 16 : l->cap * 2;
-                struct netmap_node **at =
-                        l->count < NETMAP_PEERS_MAX ? realloc(l->at, cap * sizeof(*at)) : NULL;
-                if (at == NULL) {
-                        free(n);
-                        return ERR_FULL;
-                }
-                l->at = at;
-                l->cap = cap;
-        }
-        l->at[l->count++] = n;
-        return ERR_NONE;
-}
-
-void node_list_done(struct node_list *l)
-{
-        for (size_t i = 0; i < l->count; i++)
-                free(l->at[i]);
-        free(l->at);
-        *l = (struct node_list){0};
-}
-
 /* Index of the first node with at least this id. */
 static size_t lower_bound(struct netmap_node *const *at, size_t count, int64_t id)
 {
@@ -54,11 +29,49 @@ struct netmap_node *peerset_find(const struct peerset *p, int64_t id)
         return find_in(p->next, p->next_count, id);
 }
 
+size_t peerset_index(const struct peerset *p, int64_t id)
+{
+        return lower_bound(p->at, p->count, id);
+}
+
 /* Frees a block that left `next`, unless the committed set still has it. */
 static void drop(const struct peerset *p, struct netmap_node *n)
 {
         if (find_in(p->at, p->count, n->id) != n)
                 free(n);
+}
+
+static void list_drop(const struct node_list *l, struct netmap_node *n)
+{
+        if (l->shares != NULL)
+                drop(l->shares, n);
+        else
+                free(n);
+}
+
+enum err node_list_add(struct node_list *l, struct netmap_node *n)
+{
+        if (l->count == l->cap) {
+                size_t cap = l->cap == 0 ? 16 : l->cap * 2;
+                struct netmap_node **at =
+                        l->count < NETMAP_PEERS_MAX ? realloc(l->at, cap * sizeof(*at)) : NULL;
+                if (at == NULL) {
+                        list_drop(l, n);
+                        return ERR_FULL;
+                }
+                l->at = at;
+                l->cap = cap;
+        }
+        l->at[l->count++] = n;
+        return ERR_NONE;
+}
+
+void node_list_done(struct node_list *l)
+{
+        for (size_t i = 0; i < l->count; i++)
+                list_drop(l, l->at[i]);
+        free(l->at);
+        *l = (struct node_list){.shares = l->shares};
 }
 
 void peerset_rollback(struct peerset *p)
@@ -135,7 +148,7 @@ static enum err sort_unique(struct node_list *l)
         size_t n = 0;
         for (size_t i = 0; i < l->count; i++) {
                 if (i + 1 < l->count && r[i + 1].node->id == r[i].node->id)
-                        free(r[i].node);
+                        list_drop(l, r[i].node);
                 else
                         l->at[n++] = r[i].node;
         }
@@ -193,6 +206,7 @@ static void compare(struct peerset *p, struct netmap_node *before, struct netmap
                 note(p, before->id, what, &before->key);
                 free(before);
         } else {
+                before->text_hash = (*after)->text_hash;
                 free(*after);
                 *after = before;
         }

@@ -21,6 +21,7 @@ struct peerset {
 };
 
 struct node_list {
+        const struct peerset *shares; /* its committed nodes may be among them, and stay its own; NULL = none are */
         struct netmap_node **at;
         size_t count;
         size_t cap;
@@ -33,6 +34,7 @@ void node_list_done(struct node_list *l);
 void peerset_done(struct peerset *p);
 ERR_CHECK enum err peerset_begin(struct peerset *p, bool empty);
 struct netmap_node *peerset_find(const struct peerset *p, int64_t id); /* among next; NULL: none */
+size_t peerset_index(const struct peerset *p, int64_t id); /* of the first committed one with at least this id */
 void peerset_put(struct peerset *p, struct netmap_node *n); /* takes n; a peer with its id must exist */
 void peerset_remove(struct peerset *p, int64_t id);         /* unknown ids are fine */
 /* Moves all nodes of l in, leaving it empty; of two with one id the later wins. */

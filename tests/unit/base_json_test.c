@@ -146,6 +146,29 @@ static void test_each_refuses(void **state)
         assert_string_equal(g.text, "a=1;");
 }
 
+static enum err take_numbers(void *arg, const char *key, const char *text, size_t len, bool *ret_taken)
+{
+        (void)arg;
+        (void)key;
+        *ret_taken = len == 1 && text[0] >= '0' && text[0] <= '9';
+        return len == 5 && memcmp(text, "false", 5) == 0 ? ERR_FULL : ERR_NONE;
+}
+
+static void test_each_seen(void **state)
+{
+        (void)state;
+        struct gathered g = {.count = 0};
+        json_t *rest = NULL;
+        static const char text[] = "{\"a\":[1, [2] ,\"3\", 4 ],\"c\":[5],\"b\":[ 6]}";
+        assert_int_equal(json_each_seen(text, strlen(text), ab_keys, take_numbers, gather, &g, &rest), ERR_NONE);
+        assert_string_equal(g.text, "a=[2];a=\"3\";");
+        assert_true(json_has(rest, "c"));
+        json_decref(rest);
+        static const char bad[] = "{\"a\":[[1],false,2]}";
+        assert_int_equal(json_each_seen(bad, strlen(bad), ab_keys, take_numbers, gather, &g, &rest), ERR_FULL);
+        assert_string_equal(g.text, "a=[2];a=\"3\";a=[1];");
+}
+
 static void test_each_depth(void **state)
 {
         (void)state;
@@ -345,6 +368,7 @@ int main(void)
                 cmocka_unit_test(test_getters_fall_back),
                 cmocka_unit_test(test_each_splits),
                 cmocka_unit_test(test_each_refuses),
+                cmocka_unit_test(test_each_seen),
                 cmocka_unit_test(test_each_depth),
                 cmocka_unit_test(test_each_passes_the_callers_error_on),
                 cmocka_unit_test(test_each_on_recorded_maps),

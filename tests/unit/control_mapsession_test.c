@@ -148,6 +148,52 @@ static void test_lists(void **state)
         mapsession_free(s);
 }
 
+#define PEER_2 "{\"ID\":2,\"Key\":\"" KEY_B "\",\"Online\":true,\"Name\":\"two.\"}"
+#define PEER_3 "{\"ID\":3,\"Key\":\"" KEY_C "\",\"Online\":true,\"Name\":\"three.\"}"
+
+/* What a full list says in the same words as before is not read again; what has changed since, is. */
+static void test_list_again(void **state)
+{
+        (void)state;
+        static const char both[] = "{\"Peers\":[" PEER_2 "," PEER_3 "]}";
+        static const char *const changes[] = {
+                "{\"PeersChangedPatch\":[{\"NodeID\":3,\"Online\":false}]}",
+                "{\"OnlineChange\":{\"3\":false}}",
+                "{\"PeersChanged\":[{\"ID\":3,\"Key\":\"" KEY_C "\",\"Online\":false,\"Name\":\"three.\"}]}",
+                "{\"PeersRemoved\":[3]}",
+                "{\"PeersRemoved\":[2,3]}",
+                "{\"Peers\":[" PEER_3 "]}",
+                "{\"Peers\":[" PEER_3 "," PEER_2 "," PEER_3 "," PEER_2 "," PEER_2 "]}",
+                "{\"Peers\":[" PEER_3 "," PEER_2 ",{\"ID\":3,\"Key\":\"" KEY_D "\"}]}",
+                "{\"PeersChangedPatch\":[{\"NodeID\":3,\"KeyExpiry\":\"2020-01-01T00:00:00Z\"}]}",
+        };
+        struct map_news news;
+        struct mapsession *s = started();
+        const struct netmap *m = mapsession_map(s);
+        must(s, both, &news);
+        for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+                const struct netmap_node *two = netmap_peer(m, 2), *three = netmap_peer(m, 3);
+                must(s, both, &news);
+                assert_int_equal(news.delta.peer_count, 0);
+                assert_ptr_equal(netmap_peer(m, 2), two);
+                assert_ptr_equal(netmap_peer(m, 3), three);
+
+                must(s, changes[i], &news);
+                must(s, both, &news);
+                assert_int_equal(m->peer_count, 2);
+                assert_int_equal(netmap_peer(m, 2)->online, NETMAP_YES);
+                assert_string_equal(netmap_peer(m, 2)->name, "two.");
+                assert_int_equal(netmap_peer(m, 3)->online, NETMAP_YES);
+                assert_string_equal(netmap_peer(m, 3)->name, "three.");
+                assert_int_equal(netmap_peer(m, 3)->key_expiry_ns, 0);
+        }
+        /* A list that is refused behind peers that were taken from before leaves all as it was. */
+        assert_int_equal(apply(s, "{\"Peers\":[" PEER_2 "," PEER_3 ",{\"ID\":0}]}", &news), ERR_FORMAT);
+        assert_int_equal(m->peer_count, 2);
+        assert_string_equal(netmap_peer(m, 3)->name, "three.");
+        mapsession_free(s);
+}
+
 static void test_seen(void **state)
 {
         (void)state;
@@ -493,6 +539,7 @@ int main(void)
                 cmocka_unit_test(test_patch),
                 cmocka_unit_test(test_new_key),
                 cmocka_unit_test(test_lists),
+                cmocka_unit_test(test_list_again),
                 cmocka_unit_test(test_seen),
                 cmocka_unit_test(test_filter),
                 cmocka_unit_test(test_derp_deltas),
