@@ -12,6 +12,7 @@
 #include "base/via6.h"
 #include "daemon/backend_net.h"
 #include "daemon/control/register.h"
+#include "daemon/sizes.h"
 
 void backend_set_str(char **dst, const char *src)
 {
@@ -250,6 +251,8 @@ struct backend *backend_new(const struct backend_opts *o)
         if (b == NULL)
                 return NULL;
         b->o = *o;
+        if (b->o.sizes == NULL)
+                b->o.sizes = &sizes_normal;
         timer_init(&b->logout_timer, backend_on_logout_timer);
         timer_init(&b->save_timer, backend_on_save_timer);
         hostinfo_os_read(&b->os);

@@ -33,6 +33,7 @@ enum ipn_state {   /* numbers as in Notify */
 const char *ipn_state_str(enum ipn_state s);
 
 struct backend;
+struct sizes;   /* daemon/sizes.h */
 
 struct backend_opts {   /* all borrowed for the backend's life */
         struct loop *loop;
@@ -44,6 +45,7 @@ struct backend_opts {   /* all borrowed for the backend's life */
         const char *tun_name;        /* the interface on which peers reach our PeerAPI; NULL: there is none */
         bool userspace;              /* a stack of our own is the host: see backend_net.h */
         struct notify *notify;
+        const struct sizes *sizes;    /* NULL: normal */
         const char *version;
         const char *backend_log_id;   /* NULL: none */
         void (*on_tun_gone)(void *arg);   /* the interface was deleted; NULL: ignored */

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "daemon/backend_net.h"
 #include "daemon/host/resolvers.h"
+#include "daemon/sizes.h"
 
 enum { COMPILE_AFTER_MS = 50 };   /* changes of the map come in groups */
 
@@ -327,7 +328,7 @@ void backend_dns_health(const struct backend *b, json_t *list)
 bool backend_dns_open(struct backend *b)
 {
         timer_init(&b->dns_timer, on_timer);
-        b->dns = dns_service_new(b->o.loop);
+        b->dns = dns_service_new(b->o.loop, b->o.sizes->dns_answers);
         if (b->dns == NULL || b->o.userspace)
                 return b->dns != NULL;
         b->quad100 = quad100_new(b->o.loop, b->dns, to_host, b);

@@ -7,6 +7,7 @@
 #include "base/via6.h"
 #include "daemon/backend_state.h"
 #include "daemon/host/hostaddrs.h"
+#include "daemon/sizes.h"
 
 /* ---- where addresses lead ---- */
 
@@ -290,7 +291,7 @@ bool backend_net_open(struct backend *b)
         if (b->dialout == NULL || !b->o.userspace)
                 return b->dialout != NULL;
         b->netstack = netstack_new(b->o.loop, &stack_ops, b);
-        b->forward = forward_new(b->o.loop, where_tcp, b);
+        b->forward = forward_new(b->o.loop, b->o.sizes->forwarded, where_tcp, b);
         b->udp = udp_new(b->o.loop, where_udp, b);
         b->inside = b->udp != NULL ? inside_new(b->o.loop, b->udp) : NULL;
         backend_net_reach(b, b->dns);

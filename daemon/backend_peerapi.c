@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "daemon/backend_net.h"
 #include "daemon/peerapi/listen.h"
+#include "daemon/sizes.h"
 #include "tun/filter.h"
 
 uint16_t backend_peerapi_port(const struct backend *b, enum ip_family family)
@@ -55,7 +56,7 @@ static bool may_resolve(void *arg, struct ip src)
 static struct dns_service *proxy_dns(struct backend *b)
 {
         if (b->proxy_dns == NULL) {
-                b->proxy_dns = dns_service_new(b->o.loop);
+                b->proxy_dns = dns_service_new(b->o.loop, b->o.sizes->dns_answers);
                 b->proxy_dns_stale = true;
                 if (b->proxy_dns != NULL)
                         backend_net_reach(b, b->proxy_dns);

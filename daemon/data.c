@@ -12,10 +12,10 @@
 #include "daemon/datapath.h"
 #include "daemon/dpmsg.h"
 #include "daemon/offload.h"
+#include "daemon/sizes.h"
 #include "daemon/slots.h"
 
 enum {
-        PACKETS_DEFAULT = 1024,
         NETCHECKS_MAX = 16,        /* CLI requests that wait for one report */
         NETCHECK_PATIENCE_MS = 12000,   /* one under way is waited for first */
         SPILL_MS = 5,            /* the ring was full: another try */
@@ -530,7 +530,8 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
         if ((d->loop = loop_new()) == NULL || (d->dialer = dialer_new(d->loop)) == NULL)
                 goto fail;
         dialer_set_mark(d->dialer, opts->mark);
-        d->dp.pool = pkt_pool_new(opts->packets ? opts->packets : PACKETS_DEFAULT);
+        const struct sizes *sizes = opts->sizes != NULL ? opts->sizes : &sizes_normal;
+        d->dp.pool = pkt_pool_new(sizes->packets);
         if (d->dp.pool == NULL || (d->dp.wg = wg_new(d->dp.pool, SLOTS_MAX)) == NULL)
                 goto fail;
         wg_set_mtu(d->dp.wg, TUN_MTU);
@@ -542,6 +543,7 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
                 .mark = opts->mark,
                 .tun_name = opts->tun_name,
                 .room = d->dp.room->in,
+                .socket_bytes = sizes->socket_bytes,
                 .cb = &ms_cb,
                 .arg = d,
         };

@@ -56,9 +56,7 @@ _Static_assert(sizeof(struct dp_msg) <= 32, "a message is half a cache line");
 
 enum {
         DP_RING = 1024,
-        DP_SERVICE_BYTES = 256 * 1024,   /* packets to the service addresses and back, each way */
-        DP_STACK_BYTES = 4 << 20,        /* and where there is no TUN device: all there is to and from the stack */
-        DP_SERVICE_ROUND = 256,          /* of them at most in one round of a loop */
+        DP_SERVICE_ROUND = 256,   /* packets to or from the service addresses at most in one round of a loop */
 };
 
 struct dp_peer {

@@ -11,6 +11,7 @@
 #include "daemon/counters.h"
 #include "daemon/data.h"
 #include "daemon/dpmsg.h"
+#include "daemon/sizes.h"
 #include "daemon/slots.h"
 #include "tun/filter.h"
 
@@ -275,7 +276,8 @@ struct engine *engine_new(struct loop *control, const struct engine_opts *opts,
         e->to_data = ring_new(DP_RING, sizeof(struct dp_msg));
         e->from_data = ring_new(DP_RING, sizeof(struct dp_msg));
         e->slots = slots_new();
-        size_t ring = opts->tun != NULL ? DP_SERVICE_BYTES : DP_STACK_BYTES;
+        const struct sizes *sizes = opts->sizes != NULL ? opts->sizes : &sizes_normal;
+        size_t ring = opts->tun != NULL ? sizes->service_bytes : sizes->stack_bytes;
         e->to_service = pktring_new(ring);
         e->from_service = pktring_new(ring);
         if (e->to_data == NULL || e->from_data == NULL || e->slots == NULL || e->to_service == NULL ||

@@ -22,6 +22,7 @@
 struct counters; /* daemon/counters.h */
 struct engine;
 struct filter;   /* tun/filter.h */
+struct sizes;    /* daemon/sizes.h */
 struct tun;      /* tun/device.h */
 
 enum { ENGINE_ENDPOINTS_MAX = 64, ENGINE_RELAY_TEXT_MAX = 128 };
@@ -95,7 +96,7 @@ struct engine_opts {
         const char *tun_name;              /* never offered as an endpoint's interface */
         uint16_t port;                     /* UDP; 0 = any */
         uint32_t mark;                     /* SO_MARK of every socket; 0 = none */
-        size_t packets;                    /* pool size; 0 = default */
+        const struct sizes *sizes;         /* NULL: normal; for ever */
         unsigned offloads;                 /* that may be used: daemon/offload.h */
         int64_t stamp_floor_ns;            /* wall clock: stamps of handshakes are later; 0 = any */
 };

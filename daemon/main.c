@@ -302,6 +302,7 @@ static const char *open_back(struct daemon *d)
                 .tun_name = d->opt.userspace ? NULL : tun_name(d->tun),
                 .userspace = d->opt.userspace,
                 .notify = d->notify,
+                .sizes = d->opt.memory,
                 .version = PRODUCT_VERSION,
                 .on_tun_gone = on_tun_gone,
                 .arg = d,
@@ -317,6 +318,7 @@ static const char *open_back(struct daemon *d)
                 .tun_name = d->opt.userspace ? NULL : tun_name(d->tun),
                 .port = d->opt.port,
                 .mark = d->opt.userspace ? 0 : ROUTER_MARK,
+                .sizes = d->opt.memory,
                 .offloads = offload_by_env(env_of) & offload_by_kernel(kernel.release),
                 .stamp_floor_ns = d->stamps.floor_ns,
         };

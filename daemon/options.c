@@ -10,7 +10,7 @@
 
 enum flag_id {
         FLAG_STATE, FLAG_STATEDIR, FLAG_SOCKET, FLAG_TUN, FLAG_PORT, FLAG_VERBOSE, FLAG_CLEANUP, FLAG_VERSION,
-        FLAG_HELP, FLAG_SOCKS5, FLAG_HTTP_PROXY, FLAG_NO_LOGS, FLAG_ENCRYPT_STATE, FLAG_ATTESTATION, FLAG_MISSING,
+        FLAG_HELP, FLAG_MEMORY, FLAG_SOCKS5, FLAG_HTTP_PROXY, FLAG_NO_LOGS, FLAG_ENCRYPT_STATE, FLAG_ATTESTATION, FLAG_MISSING,
 };
 
 static const struct flag {
@@ -23,6 +23,7 @@ static const struct flag {
         {"socket", FLAG_SOCKET, false},
         {"tun", FLAG_TUN, false},
         {"port", FLAG_PORT, false},
+        {"memory", FLAG_MEMORY, false},
         {"verbose", FLAG_VERBOSE, false},
         {"cleanup", FLAG_CLEANUP, true},
         {"version", FLAG_VERSION, true},
@@ -52,6 +53,7 @@ const char *options_usage(void)
                "  --outbound-http-proxy-listen [HOST]:PORT\n"
                "                   serve as an HTTP proxy there; may be the same as for SOCKS5\n"
                "  --port N         UDP port for peers; 0 takes any free one (default $PORT or 0)\n"
+               "  --memory WORD    normal, or small for a router: smaller buffers, fewer connections (default normal)\n"
                "  --verbose N      more log lines: 1 or 2\n"
                "  --cleanup        remove what a crashed daemon left behind, and exit\n"
                "  --version        print the version and exit\n";
@@ -158,6 +160,10 @@ static enum err set_flag(const struct flag *f, const char *value, struct options
                         return complain(ret_why, "invalid value \"%.40s\" for -%s: want 0 to 65535", value, f->name);
                 o->port = (uint16_t)n;
                 break;
+        case FLAG_MEMORY:
+                if ((o->memory = sizes_by_word(value)) == NULL)
+                        return complain(ret_why, "invalid value \"%.40s\" for -%s: want normal or small", value, f->name);
+                break;
         case FLAG_VERBOSE:
                 if (!parse_number(value, 9, &n))
                         return complain(ret_why, "invalid value \"%.40s\" for -%s: want 0 to 9", value, f->name);
@@ -244,7 +250,7 @@ static enum err resolve_state(const struct pending *p, const char *(*env)(const 
 enum err options_parse(int argc, char *const *argv, const char *(*env)(const char *), bool root,
         struct options *ret, const char **ret_why, int *ret_exit)
 {
-        struct options o = {0};
+        struct options o = {.memory = &sizes_normal};
         struct pending p = {0};
         long n;
         (void)str_copy(o.socket, sizeof(o.socket), "/var/run/tailscale/tailscaled.sock");

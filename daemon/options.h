@@ -6,6 +6,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "daemon/sizes.h"
 
 struct options {
         char state[512];       /* path of the state file, or "mem:" */
@@ -14,6 +15,7 @@ struct options {
         bool userspace;        /* --tun=userspace-networking: no device */
         bool or_userspace;     /* --tun=NAME,userspace-networking: none if there can be none */
         struct addr socks5, http_proxy;   /* to listen at; port 0: any; no IP: not wanted */
+        const struct sizes *memory;
         uint16_t port;
         int verbose;
         bool cleanup, version, help;

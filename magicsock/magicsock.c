@@ -444,6 +444,8 @@ struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const
         for (int i = 0; i < 2; i++) {
                 ms->udp[i].ms = ms;
                 sock_init(&ms->udp[i].sock, i == 0 ? IP_V4 : IP_V6);
+                if (o->socket_bytes > 0)
+                        ms->udp[i].sock.buffer_bytes = o->socket_bytes;
                 watch_init(&ms->udp[i].watch, on_udp);
         }
         if (!init_parts(ms, o)) {

@@ -81,6 +81,7 @@ struct ms_opts {
         uint16_t port;            /* 0 = any; taken: any, with a warning */
         uint32_t mark;            /* SO_MARK of every socket; 0 = none */
         const char *tun_name;     /* whose addresses are never advertised; NULL = none; copied */
+        int socket_bytes;         /* what the kernel may hold for a UDP socket, each way; 0 = much */
         bool no_udp;              /* no UDP at all: relay only */
         bool relay_plain;         /* relays speak plain HTTP: for tests */
         uint8_t *room;            /* SOCK_ROOM bytes, lent, in use from when a socket is read to the last on_wg of it; may be

@@ -27,7 +27,7 @@ _Static_assert((int)SINGLES <= (int)SOCK_VIEWS_MAX && (int)PKT_DATA_MAX < (int)S
 
 void sock_init(struct sock *s, enum ip_family f)
 {
-        *s = (struct sock){.fd = -1, .family = f, .wanted = SOCK_OFFLOADS};
+        *s = (struct sock){.fd = -1, .family = f, .buffer_bytes = SOCK_BUFFER_BYTES, .wanted = SOCK_OFFLOADS};
 }
 
 bool sock_is_open(const struct sock *s)
@@ -44,9 +44,8 @@ void sock_close(struct sock *s)
 }
 
 /* Large buffers ride out bursts; without privilege the kernel's cap applies, which is no error. */
-static void set_buffers(int fd)
+static void set_buffers(int fd, int want)
 {
-        int want = SOCK_BUFFER_BYTES;
         if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &want, sizeof(want)) != 0)
                 (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &want, sizeof(want));
         if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &want, sizeof(want)) != 0)
@@ -61,7 +60,6 @@ static bool set_options(int fd, enum ip_family f, uint32_t mark)
         /* Without the right to set it there is no policy routing to get past either. */
         if (mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) != 0 && errno != EPERM)
                 return false;
-        set_buffers(fd);
         return true;
 }
 
@@ -110,6 +108,7 @@ enum err sock_open(struct sock *s, uint16_t port, uint32_t mark)
                 socket(s->family == IP_V6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return ERR_IO;
+        set_buffers(fd, s->buffer_bytes);
         if (!set_options(fd, s->family, mark) || bind_wildcard(fd, s->family, port) != 0) {
                 int error = errno;
                 close(fd);

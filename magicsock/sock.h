@@ -27,6 +27,7 @@ struct sock {
         int fd;              /* -1 = closed */
         uint16_t port;       /* bound to, host order */
         enum ip_family family;
+        int buffer_bytes;    /* wanted of the kernel, each way; SOCK_BUFFER_BYTES at first */
         unsigned wanted;     /* offloads */
         unsigned offloads;   /* that are on */
 };

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAYS = 4, SETS = DNS_CACHE_ENTRIES / WAYS };
+enum { WAYS = DNS_CACHE_WAYS };
 
 struct entry {
         uint8_t *msg;          /* NULL: free */
@@ -17,16 +17,19 @@ struct entry {
 
 struct dns_cache {
         uint32_t seed;
-        struct entry sets[SETS][WAYS];
+        size_t set_count;
+        struct entry sets[][WAYS];
 };
 
 enum { KEY_FLAGS = DNS_RD | DNS_AD | DNS_CD };
 
-struct dns_cache *dns_cache_new(uint32_t seed)
+struct dns_cache *dns_cache_new(uint32_t seed, size_t answers)
 {
-        struct dns_cache *c = calloc(1, sizeof(*c));
-        if (c != NULL)
-                c->seed = seed;
+        struct dns_cache *c = calloc(1, sizeof(*c) + answers / WAYS * sizeof(c->sets[0]));
+        if (c == NULL)
+                return NULL;
+        c->seed = seed;
+        c->set_count = answers / WAYS;
         return c;
 }
 
@@ -38,7 +41,7 @@ static void drop(struct entry *e)
 
 void dns_cache_flush(struct dns_cache *c)
 {
-        for (size_t i = 0; i < SETS; i++)
+        for (size_t i = 0; i < c->set_count; i++)
                 for (size_t k = 0; k < WAYS; k++)
                         drop(&c->sets[i][k]);
 }
@@ -56,7 +59,7 @@ static struct entry *set_of(struct dns_cache *c, const struct dns_query *q)
         uint32_t h = 2166136261u ^ c->seed ^ q->type;
         for (size_t i = 0; i < q->name.len; i++)
                 h = (h ^ q->name.b[i]) * 16777619u;
-        return c->sets[(h ^ h >> 16) % SETS];
+        return c->sets[(h ^ h >> 16) % c->set_count];
 }
 
 static bool may_be_kept(const struct dns_query *q)

@@ -13,7 +13,7 @@
 #include "daemon/dns/wire.h"
 
 enum {
-        DNS_CACHE_ENTRIES = 256,
+        DNS_CACHE_WAYS = 4,           /* places that an answer may have */
         DNS_CACHE_MSG_MAX = 1232,     /* longer ones are not kept */
         DNS_CACHE_TTL_MAX = 3600,     /* seconds */
         DNS_CACHE_FAILURE_TTL = 5,
@@ -21,7 +21,8 @@ enum {
 
 struct dns_cache;
 
-struct dns_cache *dns_cache_new(uint32_t seed);   /* NULL: out of memory */
+/* Of up to `answers` answers, a multiple of DNS_CACHE_WAYS; NULL: out of memory. */
+struct dns_cache *dns_cache_new(uint32_t seed, size_t answers);
 void dns_cache_free(struct dns_cache *c);
 void dns_cache_flush(struct dns_cache *c);
 /* An answer made for q, with its time to live run down: length, or 0. */

@@ -46,14 +46,14 @@ struct dns_forwarder {
         struct dns_forward_counters counters;
 };
 
-struct dns_forwarder *dns_forwarder_new(struct loop *l, struct dialer *unmarked)
+struct dns_forwarder *dns_forwarder_new(struct loop *l, struct dialer *unmarked, size_t answers)
 {
         struct dns_forwarder *f = calloc(1, sizeof(*f));
         if (f == NULL)
                 return NULL;
         f->loop = l;
         f->dialer = unmarked;
-        f->cache = dns_cache_new(crypto_random_u32());
+        f->cache = dns_cache_new(crypto_random_u32(), answers);
         if (f->cache != NULL)
                 return f;
         free(f);

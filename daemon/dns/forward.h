@@ -20,7 +20,8 @@ enum { DNS_IN_FLIGHT_MAX = 256 };
 struct dns_forwarder;
 struct dns_forward;
 
-struct dns_forwarder *dns_forwarder_new(struct loop *l, struct dialer *unmarked);   /* NULL: out of memory */
+/* Keeps up to `answers` answers: dns/cache.h.  NULL: out of memory. */
+struct dns_forwarder *dns_forwarder_new(struct loop *l, struct dialer *unmarked, size_t answers);
 void dns_forwarder_free(struct dns_forwarder *f);   /* what is on its way is not answered */
 /* Forgets what was learnt: routes or the network have changed. */
 void dns_forwarder_flush(struct dns_forwarder *f);

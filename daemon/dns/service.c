@@ -11,7 +11,7 @@ struct dns_service {
         uint64_t local;
 };
 
-struct dns_service *dns_service_new(struct loop *l)
+struct dns_service *dns_service_new(struct loop *l, size_t answers)
 {
         struct dns_service *s = calloc(1, sizeof(*s));
         struct dns_os_config os;
@@ -21,7 +21,7 @@ struct dns_service *dns_service_new(struct loop *l)
         s->dialer = dialer_new(l);
         if (s->dialer != NULL) {
                 dialer_keep(s->dialer);
-                s->forwarder = dns_forwarder_new(l, s->dialer);
+                s->forwarder = dns_forwarder_new(l, s->dialer, answers);
         }
         s->config = dns_compile(&nothing, &os);
         if (s->forwarder != NULL && s->config != NULL)

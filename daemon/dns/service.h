@@ -14,7 +14,8 @@ enum { DNS_SERVICE_UDP_MAX = 1232 };   /* an answer by UDP fits into one packet 
 
 struct dns_service;
 
-struct dns_service *dns_service_new(struct loop *l);   /* NULL: out of memory */
+/* Keeps up to `answers` answers: dns/cache.h.  NULL: out of memory. */
+struct dns_service *dns_service_new(struct loop *l, size_t answers);
 void dns_service_free(struct dns_service *s);
 /* How its upstreams are reached; see base/dial.h. */
 void dns_service_set_ways(struct dns_service *s, const struct dialer_ways *w, void *arg);

@@ -24,7 +24,7 @@ struct forward {
         forward_fn fn;
         void *arg;
         struct passage *passages;
-        size_t count;
+        size_t count, max;
         struct log_limit full;
 };
 
@@ -102,7 +102,7 @@ static struct passage *passage_new(struct forward *f, struct stack_syn *s, struc
         size_t same = 0;
         for (struct passage *p = f->passages; p != NULL; p = p->next)
                 same += ip_eq(p->source, source);
-        struct passage *p = f->count < FORWARD_MAX && same < FORWARD_EACH ? calloc(1, sizeof(*p)) : NULL;
+        struct passage *p = f->count < f->max && same < f->max / 2 ? calloc(1, sizeof(*p)) : NULL;
         if (p == NULL) {
                 char text[IP_STR_MAX];
                 if (!log_limited(&f->full, loop_now(f->loop)))
@@ -174,12 +174,13 @@ void forward_to_socket(struct forward *f, struct stack_syn *s, int fd)
         close(fd);
 }
 
-struct forward *forward_new(struct loop *l, forward_fn fn, void *arg)
+struct forward *forward_new(struct loop *l, size_t max, forward_fn fn, void *arg)
 {
         struct forward *f = calloc(1, sizeof(*f));
         if (f == NULL)
                 return NULL;
         f->loop = l;
+        f->max = max;
         f->fn = fn;
         f->arg = arg;
         return f;

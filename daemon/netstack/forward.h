@@ -8,11 +8,7 @@
 #include "base/loop.h"
 #include "daemon/netstack/netstack.h"
 
-enum {
-        FORWARD_MAX = 1024,          /* connections at once, those that are being made included */
-        FORWARD_EACH = 512,          /* of one source */
-        FORWARD_TRY_MS = 10000,
-};
+enum { FORWARD_TRY_MS = 10000 };
 
 struct forward;
 
@@ -21,7 +17,8 @@ struct forward;
 enum forward_way { FORWARD_REFUSE, FORWARD_KERNEL, FORWARD_TAKEN };
 typedef enum forward_way (*forward_fn)(void *arg, struct stack_syn *s, struct addr from, struct addr *to);
 
-struct forward *forward_new(struct loop *l, forward_fn fn, void *arg);   /* NULL: out of memory */
+/* max: connections at once, those that are being made included; half of them for one source.  NULL: out of memory. */
+struct forward *forward_new(struct loop *l, size_t max, forward_fn fn, void *arg);
 void forward_free(struct forward *f);   /* before the stack; hangs up on everybody */
 void forward_syn(struct forward *f, struct stack_syn *s);
 /* Accepts, and relays between the connection and this socket, which is consumed. */

@@ -121,7 +121,7 @@ int main(int argc, char **argv)
                 return 2;
         }
         timer_init(&b.never, on_never);
-        b.service = dns_service_new(b.loop);
+        b.service = dns_service_new(b.loop, 256);
         struct dns_config *c = compile(argv[1]);
         if (b.service == NULL || c == NULL)
                 abort();

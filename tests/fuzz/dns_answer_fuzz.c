@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(race_next(&r, now, &way, &leg) && leg == RACE_UDP);
         (void)race_answer(&r, 0, RACE_UDP, data, now);
         must(r.state != RACE_RUNNING);
-        struct dns_cache *c = dns_cache_new(1);
+        struct dns_cache *c = dns_cache_new(1, 256);
         uint8_t out[DNS_CACHE_MSG_MAX];
         must(c != NULL);
         dns_cache_put(c, &q, data, size, now);

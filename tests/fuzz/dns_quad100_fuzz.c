@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (l == NULL) {
                 must(crypto_init() == ERR_NONE);
                 l = loop_new();
-                s = dns_service_new(l);
+                s = dns_service_new(l, 256);
         }
         struct quad100 *q = quad100_new(l, s, on_packet, NULL);
         must(q != NULL);

@@ -269,6 +269,7 @@ DAEMON = [                            # the line, the exit code, what is said
     (["--state=arn:x"], 2, "--state=arn:x is not supported: give a file path or mem:"),
     (["--state=/" + LONG], 2, "from --state or --statedir, is too long: want up to 511 characters"),
     (["--statedir=/" + LONG], 2, "from --state or --statedir, is too long: want up to 511 characters"),
+    (["--memory=tiny"], 2, 'invalid value "tiny" for -memory: want normal or small'), (["--memory="], 2, "want normal or small"),
     (["--encrypt-state"], 2, "--encrypt-state is not supported: leave it out"),
     (["--hardware-attestation"], 2, "--hardware-attestation is not supported: leave it out"),
     (["--debug=:8080"], 2, "--debug is not there yet: leave it out"), (["--config=/etc/x"], 2, "--config is not there yet: leave it out"),

@@ -10,10 +10,13 @@
 #include "daemon/counters.h"
 #include "daemon/dpmsg.h"
 #include "daemon/engine.h"
+#include "daemon/sizes.h"
 #include "tests/unit/stun_answer.h"
 #include "tun/device.h"
 #include "tun/filter.h"
 #include "wg/device.h"
+
+static const struct sizes sizes = {.packets = 256, .socket_bytes = 64 * 1024, .service_bytes = 256 * 1024};
 
 struct fixture {
         struct loop *loop;
@@ -74,7 +77,7 @@ static int setup(void **state)
         assert_int_equal(crypto_init(), ERR_NONE);
         f->loop = loop_new();
         assert_int_equal(tun_pair(64, &f->ours, &f->theirs), ERR_NONE);
-        struct engine_opts o = {.tun = f->ours, .tun_name = "mem0", .packets = 256};
+        struct engine_opts o = {.tun = f->ours, .tun_name = "mem0", .sizes = &sizes};
         f->engine = engine_new(f->loop, &o, &callbacks, f);
         assert_non_null(f->engine);
         *state = f;
@@ -186,7 +189,7 @@ static void every_request_is_answered_once(void **state)
         engine_netcheck(f->engine, on_netcheck, f);   /* no relay map: an empty report at once */
         wait_for(f, &f->netchecks, 1);
         wait_for(f, &f->counters, 1);
-        assert_true(f->packets_free > 0);
+        assert_true(f->packets_free > 0 && f->packets_free <= sizes.packets);
         assert_true(f->empty_report);
         wait_for(f, &f->statuses, 100);
 }
@@ -206,7 +209,7 @@ static void packets_beyond_the_queue_are_refused_and_counted(void **state)
         struct fixture *f = *state;
         static const uint8_t pkt[1000];
         uint64_t refused = 0;
-        for (int i = 0; i < 2 * DP_SERVICE_BYTES / 1000; i++)   /* the other thread is woken by the loop, which rests */
+        for (int i = 0; i < 2 * (int)sizes.service_bytes / 1000; i++)   /* the other thread is woken by the loop, which rests */
                 refused += !engine_service_send(f->engine, pkt, sizeof(pkt));
         assert_true(refused > 200 && refused < 400);
         engine_counters(f->engine, on_counters, f);

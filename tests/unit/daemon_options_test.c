@@ -38,6 +38,7 @@ static void defaults(void **state)
         assert_string_equal(o.state, "/var/lib/tailscale/tailscaled.state");
         assert_string_equal(o.socket, "/var/run/tailscale/tailscaled.sock");
         assert_string_equal(o.tun, "tailscale0");
+        assert_ptr_equal(o.memory, &sizes_normal);
         assert_int_equal(o.port, 0);
         assert_int_equal(parse(&o, &why, &code, false, NULL, NULL), ERR_NONE);
         assert_string_equal(o.state, "/home/u/.local/share/tailscale/tailscaled.state");
@@ -103,6 +104,10 @@ static void values(void **state)
         assert_int_equal(o.verbose, 2);
         assert_int_equal(parse(&o, &why, &code, true, "--cleanup=false", "--no-logs-no-support"), ERR_NONE);
         assert_false(o.cleanup);
+        assert_int_equal(parse(&o, &why, &code, true, "--memory", "small"), ERR_NONE);
+        assert_ptr_equal(o.memory, &sizes_small);
+        assert_int_equal(parse(&o, &why, &code, true, "--memory=small", "--memory=normal"), ERR_NONE);
+        assert_ptr_equal(o.memory, &sizes_normal);
 }
 
 static void without_a_device(void **state)
@@ -144,6 +149,9 @@ static void mistakes_are_named(void **state)
                 {"--port=-1", NULL, 2, "65535"},
                 {"--port=", NULL, 2, "65535"},
                 {"--verbose=lots", NULL, 2, "lots"},
+                {"--memory=tiny", NULL, 2, "\"tiny\" for -memory: want normal or small"},
+                {"--memory=", NULL, 2, "want normal or small"},
+                {"--memory", NULL, 2, "argument"},
                 {"--cleanup=perhaps", NULL, 2, "perhaps"},
                 {"--socket=", NULL, 2, "--socket"},
                 {"--tun=", NULL, 2, "--tun"},
@@ -177,7 +185,7 @@ static void mistakes_are_named(void **state)
 static void usage_names_every_flag_of_the_table(void **state)
 {
         (void)state;
-        static const char *const shown[] = {"--state ", "--statedir ", "--socket ", "--tun ", "--port ",
+        static const char *const shown[] = {"--state ", "--statedir ", "--socket ", "--tun ", "--port ", "--memory ",
                 "--verbose ", "--cleanup", "--version", "--socks5-server ", "--outbound-http-proxy-listen "};
         for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
                 assert_non_null(strstr(options_usage(), shown[i]));

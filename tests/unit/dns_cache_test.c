@@ -3,6 +3,8 @@
 
 #include "tests/unit/dns_msg.h"
 
+enum { ANSWERS = 64 };
+
 struct fixture {
         struct dns_cache *c;
         uint8_t msg[400], answer[1400], out[DNS_CACHE_MSG_MAX];
@@ -18,7 +20,7 @@ static mono_t at(int64_t s)
 static int setup(void **state)
 {
         struct fixture *f = calloc(1, sizeof(*f));
-        f->c = dns_cache_new(7);
+        f->c = dns_cache_new(7, ANSWERS);
         *state = f;
         return 0;
 }
@@ -159,7 +161,7 @@ static void memory_is_bounded(void **state)
                 ask(f, 1, name, DNS_A, 0);
                 found += get(f, 1) > 0;
         }
-        assert_true(found > DNS_CACHE_ENTRIES / 2 && found <= DNS_CACHE_ENTRIES);
+        assert_true(found > ANSWERS / 2 && found <= ANSWERS);
         ask(f, 1, "long.example", DNS_A, 0);
         uint8_t data[DNS_CACHE_MSG_MAX] = {0};
         size_t len = msg_answer(f->answer, sizeof(f->answer), f->msg, f->q.question_len, 1, 0x8180, DNS_TXT, 60, data,

@@ -139,7 +139,7 @@ static int setup(void **state)
         assert_int_equal(crypto_init(), ERR_NONE);
         f->loop = loop_new();
         f->dialer = dialer_new(f->loop);
-        f->fw = dns_forwarder_new(f->loop, f->dialer);
+        f->fw = dns_forwarder_new(f->loop, f->dialer, 256);
         server_open(f, &f->a);
         server_open(f, &f->b);
         f->tries[0].addr = (struct addr){ip_v4(127, 0, 0, 1), f->a.port};
@@ -376,7 +376,7 @@ static void too_many_are_refused_not_forgotten(void **state)
         assert_int_equal(dns_rcode(f->answer), DNS_SERVFAIL);
         assert_int_equal(dns_forwarder_counters(f->fw).too_many, 50);
         dns_forwarder_free(f->fw);   /* with all of them on their way */
-        f->fw = dns_forwarder_new(f->loop, f->dialer);
+        f->fw = dns_forwarder_new(f->loop, f->dialer, 256);
         assert_int_equal(f->answers, 50);
 }
 

@@ -158,7 +158,7 @@ static int setup(void **state)
         struct dns_os_config os;
         assert_int_equal(crypto_init(), ERR_NONE);
         f->loop = loop_new();
-        f->service = dns_service_new(f->loop);
+        f->service = dns_service_new(f->loop, 256);
         f->q = quad100_new(f->loop, f->service, on_packet, f);
         assert_non_null(f->q);
         json_t *map = json_parse(text, strlen(text));

@@ -81,6 +81,23 @@ static void test_one_port(void **state)
 
 static uint8_t room[SOCK_ROOM];
 
+static void test_what_the_kernel_may_hold(void **state)
+{
+        (void)state;
+        struct sock s;
+        int got[2] = {0};
+        socklen_t len = sizeof(got[0]);
+        sock_init(&s, IP_V4);
+        assert_int_equal(s.buffer_bytes, SOCK_BUFFER_BYTES);
+        s.buffer_bytes = 64 * 1024;   /* anybody may ask for that much */
+        assert_int_equal(sock_open(&s, 0, 0), ERR_NONE);
+        assert_int_equal(getsockopt(s.fd, SOL_SOCKET, SO_RCVBUF, &got[0], &len), 0);
+        assert_int_equal(getsockopt(s.fd, SOL_SOCKET, SO_SNDBUF, &got[1], &len), 0);
+        assert_int_equal(got[0], 2 * s.buffer_bytes);   /* the kernel doubles it for its own use */
+        assert_int_equal(got[1], 2 * s.buffer_bytes);
+        sock_close(&s);
+}
+
 /* The datagrams that are there, as copies in order; at most max. */
 static size_t receive(struct sock *s, struct sock_rx *rx, struct pkt **ret, size_t max)
 {
@@ -309,6 +326,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_one_port, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_what_the_kernel_may_hold, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_batches, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_refused_trains, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_too_large, set_up, tear_down),

@@ -80,7 +80,7 @@ static int set_up(void **state)
         socklen_t len = sizeof(sa);
         memset(&t, 0, sizeof(t));
         t.loop = loop_new();
-        t.dns = dns_service_new(t.loop);
+        t.dns = dns_service_new(t.loop, 256);
         t.d = dialout_new(t.loop, &ops, NULL);
         add_names();
         t.listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
