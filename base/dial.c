@@ -1,12 +1,16 @@
 #include "base/dial.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/transfer.h"
+
+enum { UNSENT_MAX = 32 * 1024 };   /* a kernel takes megabytes else, and what is written next is seconds late */
 
 struct stream {
         struct transfer t;
@@ -55,6 +59,9 @@ static void stream_done(struct transfer *t, mono_t now)
                 snprintf(t->error, sizeof(t->error), "cannot watch the connection: %s", strerror(errno));
         }
         s->connected = t->err == ERR_NONE;
+        int unsent = UNSENT_MAX;
+        if (s->connected)
+                (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
         (void)tell(s, s->connected ? STREAM_CONNECTED : STREAM_FAILED, now);
 }
 
@@ -179,7 +186,13 @@ enum err stream_write(struct stream *s, const void *data, size_t len, size_t *re
 void stream_want_write(struct stream *s, bool on)
 {
         if (s->connected && !s->over)
-                loop_change(&s->watch, on ? LOOP_READ | LOOP_WRITE : LOOP_READ);
+                loop_change(&s->watch, (s->watch.events & LOOP_READ) | (on ? LOOP_WRITE : 0U));
+}
+
+void stream_want_read(struct stream *s, bool on)
+{
+        if (s->connected && !s->over)
+                loop_change(&s->watch, (s->watch.events & LOOP_WRITE) | (on ? LOOP_READ : 0U));
 }
 
 const char *stream_error(const struct stream *s)

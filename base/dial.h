@@ -85,6 +85,7 @@ void stream_close(struct stream *s);   /* any time; NULL is fine; fn is not call
 ERR_CHECK enum err stream_read(struct stream *s, void *buf, size_t cap, size_t *ret_n);
 ERR_CHECK enum err stream_write(struct stream *s, const void *data, size_t len, size_t *ret_n);
 void stream_want_write(struct stream *s, bool on);
+void stream_want_read(struct stream *s, bool on);    /* at first it is wanted */
 /* One line for a person: "connection refused", "certificate is not trusted: ...". */
 const char *stream_error(const struct stream *s);
 enum err stream_error_code(const struct stream *s);   /* ERR_AUTH = TLS, ERR_TIMEOUT, ERR_NOT_FOUND = name, ERR_IO */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 enum {
+        ROUND_NS = 250000,
         LOOP_BATCH = 64,      /* events fetched at once */
         LOOP_HEAP_MIN = 64,   /* timers there is room for from the start */
 };
@@ -292,9 +293,9 @@ mono_t loop_now(const struct loop *l)
         return l->now;
 }
 
-/* Sees to it that a wait ends when the next timer is due, rounded up to a millisecond so that neighbours share a round.
- * A deadline that moved away is left to ring once for nothing, after which the next one is set: one that is pushed
- * back with every packet costs no system call. */
+/* Sees to it that a wait ends when the next timer is due, rounded up to a quarter of a millisecond so that neighbours
+ * share a round.  A deadline that moved away is left to ring once for nothing, after which the next one is set: one that is
+ * pushed back with every packet costs no system call. */
 static int wait_ms(struct loop *l, int max_wait_ms)
 {
         if (l->heap_len == 0)
@@ -302,7 +303,7 @@ static int wait_ms(struct loop *l, int max_wait_ms)
         mono_t at = l->heap[0]->at;
         if (mono_reached(mono_now(), at))
                 return 0;
-        at.ns = (at.ns + NS_PER_MS - 1) / NS_PER_MS * NS_PER_MS;
+        at.ns = (at.ns + ROUND_NS - 1) / ROUND_NS * ROUND_NS;
         if (at.ns < l->timer_at.ns) {
                 struct itimerspec when = {.it_value = {(time_t)(at.ns / NS_PER_SEC), (long)(at.ns % NS_PER_SEC)}};
                 if (timerfd_settime(l->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) < 0)

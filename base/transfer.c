@@ -20,6 +20,8 @@ struct transfer_sock {
         struct watch watch;
 };
 
+enum { READ_AHEAD = 64 * 1024 };
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool have_openssl;
 
@@ -430,6 +432,7 @@ static CURLcode on_ssl_ctx(CURL *easy, void *ctx, void *arg)
          * are empty. */
         if (t->read_ahead) {
                 SSL_CTX_set_read_ahead(ctx, 1);
+                SSL_CTX_set_default_read_buffer_len(ctx, READ_AHEAD);
                 SSL_CTX_clear_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
         }
         return CURLE_OK;

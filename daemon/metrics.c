@@ -110,7 +110,6 @@ static void relays(const struct counters *c, struct buf *out)
         row(out, name, "reason", "queue", c->relay.dropped_queue);
         row(out, name, "reason", "rate", c->relay.dropped_rate);
         row(out, name, "reason", "too large", c->relay.dropped_large);
-        row(out, name, "reason", "no buffer", c->relay.dropped_pool);
 }
 
 void metrics_debug(const struct counters *c, struct buf *out)

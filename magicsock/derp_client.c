@@ -6,7 +6,11 @@
 
 #include "base/reader.h"
 
-enum { OUT_RESERVE = 512 };   /* room that packets leave to control frames */
+enum {
+        OUT_RESERVE = 512,            /* room that packets leave to control frames */
+        OUT_RESERVE_SMALL = 8192,     /* that large packets leave to small ones: acknowledgements, pings, handshakes */
+        SMALL = 320,
+};
 
 static struct derp_event fail(struct derp_client *c, const char *why)
 {
@@ -308,16 +312,35 @@ static bool within_rate(struct derp_client *c, size_t len, mono_t now)
         return true;
 }
 
-enum derp_put derp_client_put(struct derp_client *c, const void *frame, size_t len, mono_t now)
+/* Once for half a buffer of what was sent, not for each frame. */
+static void close_gap(struct derp_client *c)
 {
+        if (c->out_at < sizeof(c->out) / 2)
+                return;
+        memmove(c->out, c->out + c->out_at, c->out_end - c->out_at);
+        c->out_end -= c->out_at;
+        c->out_at = 0;
+}
+
+enum derp_put derp_client_put(struct derp_client *c, const uint8_t head[DERP_SEND_HEAD_LEN], const void *packet,
+        size_t len, mono_t now)
+{
+        size_t size = DERP_SEND_HEAD_LEN + len;
         if (c->state != DERP_CLIENT_LOGIN && c->state != DERP_CLIENT_UP)
                 return DERP_PUT_FULL;
-        if (sizeof(c->out) - OUT_RESERVE < len || c->out_end > sizeof(c->out) - OUT_RESERVE - len)
+        size_t room = sizeof(c->out) - OUT_RESERVE - (len > SMALL ? OUT_RESERVE_SMALL : 0U);
+        if (size > room)
                 return DERP_PUT_FULL;
-        if (!within_rate(c, len, now))
+        if (c->out_end > room - size)
+                close_gap(c);
+        if (c->out_end > room - size)
+                return DERP_PUT_FULL;
+        if (!within_rate(c, size, now))
                 return DERP_PUT_RATE;
-        memcpy(c->out + c->out_end, frame, len);
-        c->out_end += len;
+        memcpy(c->out + c->out_end, head, DERP_SEND_HEAD_LEN);
+        if (len > 0)
+                memcpy(c->out + c->out_end + DERP_SEND_HEAD_LEN, packet, len);
+        c->out_end += size;
         return DERP_PUT_OK;
 }
 

@@ -20,8 +20,8 @@
 #include "magicsock/derp_frame.h"
 
 enum {
-        DERP_IN_MAX = 20 * 1024,      /* more than one TLS record */
-        DERP_OUT_MAX = 16 * 1024,
+        DERP_IN_MAX = 64 * 1024,      /* frames of one burst */
+        DERP_OUT_MAX = 128 * 1024,    /* a TCP window of full packets, waiting for the pace or for a slow way out */
         DERP_HTTP_MAX = 8 * 1024,     /* of the answer's head */
         DERP_DETAIL_MAX = 160,
 };
@@ -92,8 +92,9 @@ const uint8_t *derp_client_out(const struct derp_client *c, size_t *ret_len);
 void derp_client_sent(struct derp_client *c, size_t n);
 
 enum derp_put { DERP_PUT_OK, DERP_PUT_FULL /* try again after sent() */, DERP_PUT_RATE /* drop it */ };
-/* frame: DERP_SEND_HEAD_LEN bytes of derp_send_head() and the packet.  Copied.  FULL before LOGIN. */
-enum derp_put derp_client_put(struct derp_client *c, const void *frame, size_t len, mono_t now);
+/* A frame of derp_send_head() and the len bytes it was made for.  Copied.  FULL before LOGIN. */
+enum derp_put derp_client_put(struct derp_client *c, const uint8_t head[DERP_SEND_HEAD_LEN], const void *packet,
+        size_t len, mono_t now);
 void derp_client_set_home(struct derp_client *c, bool home);
 /* Any frame back is the answer.  Does nothing before UP. */
 void derp_client_ping(struct derp_client *c, const uint8_t data[DERP_PING_LEN]);

@@ -18,7 +18,9 @@ enum {
         BACKOFF_MAX_MS = 5000,
         CERTS_MAX = 16,
         HEALTH_MS = 1000,        /* between two reports of it: a complaint costs the relay five bytes */
-        READS_A_ROUND = 16,      /* of up to 16 KiB each: then everything else on the loop has its turn */
+        FILLS_A_ROUND = 4,       /* of the buffer: then everything else on the loop has its turn */
+        MUCH = 4,                /* packets at one look, and the next one is ... */
+        LOOK_NS = NS_PER_MS,     /* ... so much later */
 };
 
 /* Callbacks may close the conn they are called from: it goes when the last of them is back. */
@@ -65,7 +67,8 @@ static void drop_stream(struct derp_conn *c)
         stream_close(c->stream);
         c->stream = NULL;
         c->id = 0;
-        c->unread = false;
+        c->unread = c->resting = false;
+        c->pace = (struct pace){0};
         derp_client_done(&c->client);
 }
 
@@ -116,30 +119,55 @@ static struct derp_conn *fullest(const struct derp_mgr *m)
         return most;
 }
 
-/* Moves the queue into the client and the client's bytes into the stream, until one of them is full. */
+static void count_put(struct derp_mgr *m, enum derp_put put)
+{
+        switch (put) {
+        case DERP_PUT_OK:
+                m->stats.sent++;
+                break;
+        case DERP_PUT_RATE:
+                m->stats.dropped_rate++;
+                break;
+        case DERP_PUT_FULL:
+                m->stats.dropped_queue++;
+                break;
+        }
+}
+
+static bool may_send(const struct derp_conn *c)
+{
+        return c->state == CONN_UP || (c->state == CONN_LOGIN && c->mgr->accepted);
+}
+
+/* What waited to be let in, as far as the client has room. */
+static void move_queue(struct derp_conn *c, mono_t now)
+{
+        while (may_send(c) && c->queue.head != NULL) {
+                const struct pkt *p = c->queue.head;
+                const uint8_t *frame = pkt_cdata(p);
+                size_t len = p->len - (size_t)DERP_SEND_HEAD_LEN;
+                enum derp_put put = derp_client_put(&c->client, frame, frame + DERP_SEND_HEAD_LEN, len, now);
+                if (put == DERP_PUT_FULL)
+                        return;
+                count_put(c->mgr, put);
+                release_first(c);
+        }
+}
+
+/* Moves the client's bytes into the stream, a piece at a time, until it is full or the pace says wait. */
 static void flush(struct derp_conn *c, mono_t now)
 {
-        struct derp_mgr *m = c->mgr;
         while (c->stream != NULL && c->state >= CONN_LOGIN) {
-                bool may_send = c->state == CONN_UP || m->accepted;
-                while (may_send && c->queue.head != NULL) {
-                        struct pkt *p = c->queue.head;
-                        enum derp_put put = derp_client_put(&c->client, pkt_cdata(p), p->len, now);
-                        if (put == DERP_PUT_FULL)
-                                break;
-                        if (put == DERP_PUT_OK)
-                                m->stats.sent++;
-                        else
-                                m->stats.dropped_rate++;
-                        release_first(c);
-                }
                 size_t len, n;
+                move_queue(c, now);
                 const uint8_t *out = derp_client_out(&c->client, &len);
-                if (len == 0) {
+                if (len == 0 || !pace_ready(&c->pace, now)) {
                         stream_want_write(c->stream, false);
+                        if (len > 0)
+                                loop_timer_at(c->mgr->loop, &c->kick, c->pace.next);
                         return;
                 }
-                enum err e = stream_write(c->stream, out, len, &n);
+                enum err e = stream_write(c->stream, out, len < PACE_PIECE ? len : PACE_PIECE, &n);
                 if (e == ERR_AGAIN) {
                         stream_want_write(c->stream, true);
                         return;
@@ -149,7 +177,16 @@ static void flush(struct derp_conn *c, mono_t now)
                         return;
                 }
                 derp_client_sent(&c->client, n);
+                pace_sent(&c->pace, n, now);
         }
+}
+
+/* The owner is done with the packets it was shown when this returns. */
+static void end_burst(struct derp_mgr *m, mono_t now)
+{
+        if (m->view_count > 0 && m->cb.on_pause != NULL)
+                m->cb.on_pause(m->arg, now);
+        m->view_count = 0;
 }
 
 static void deliver(struct derp_conn *c, const struct derp_msg *msg, mono_t now)
@@ -159,17 +196,14 @@ static void deliver(struct derp_conn *c, const struct derp_msg *msg, mono_t now)
                 m->stats.dropped_large++;
                 return;
         }
-        struct pkt *p = m->cb.on_recv != NULL ? pkt_get(m->pool) : NULL;
-        uint8_t *dst = p != NULL ? pkt_put(p, msg->len) : NULL;
-        if (dst == NULL) {
-                pkt_release(m->pool, p);
-                m->stats.dropped_pool++;
-                return;
-        }
-        if (msg->len > 0)
-                memcpy(dst, msg->data, msg->len);
+        size_t at = msg->len > 0 ? (size_t)(msg->data - c->client.in) : 0;
+        struct pkt *p = &m->views[m->view_count++];
+        pkt_view(p, c->client.in + at, msg->len, 0, msg->len);
         m->stats.received++;
-        m->cb.on_recv(m->arg, c->region, c->id, &msg->key, p, now);
+        if (m->cb.on_recv != NULL)
+                m->cb.on_recv(m->arg, c->region, c->id, &msg->key, p, now);
+        if (m->view_count == DERP_MGR_BURST_MAX)
+                end_burst(m, now);
 }
 
 static void report_health(struct derp_conn *c, mono_t now)
@@ -239,49 +273,78 @@ static void on_event(struct derp_conn *c, const struct derp_event *ev, mono_t no
         }
 }
 
-/* Until there is nothing more to read, or for this round; what TLS holds by then is not seen by the loop, so the kick
- * goes on with it.  A callback may have closed or replaced the stream: `id` tells. */
-static void read_all(struct derp_conn *c, mono_t now)
+/* Whatever the socket has, as far as there is room.  ERR_NONE: there may be more. */
+static enum err fill(struct derp_conn *c, mono_t now)
 {
-        uint32_t id = c->id;
-        c->unread = false;
-        for (int reads = 0;; reads++) {
-                struct derp_event ev;
+        for (;;) {
                 size_t cap, n;
-                do {
-                        ev = derp_client_next(&c->client, now);
-                        on_event(c, &ev, now);
-                        if (c->dead || c->id != id)
-                                return;
-                } while (ev.kind != DERP_EV_NONE);
-                if (reads == READS_A_ROUND) {
-                        c->unread = true;
-                        loop_timer_at(c->mgr->loop, &c->kick, now);
-                        break;
-                }
                 uint8_t *in = derp_client_in(&c->client, &cap);
+                if (cap == 0)
+                        return ERR_NONE;
                 enum err e = stream_read(c->stream, in, cap, &n);
-                if (e == ERR_AGAIN)
-                        break;
-                if (e != ERR_NONE) {
-                        conn_fail(c, c->state == CONN_LOGIN ? "the relay refused this node"
-                                                            : "the relay closed the connection", now);
-                        return;
-                }
+                if (e != ERR_NONE)
+                        return e;
                 derp_client_fed(&c->client, n);
                 c->heard = now;
                 c->answer_by = (mono_t){0};   /* the timer finds that out when it fires */
         }
-        flush(c, now);
 }
 
+/* A callback may have closed or replaced the stream: false then. */
+static bool take_frames(struct derp_conn *c, mono_t now)
+{
+        uint32_t id = c->id;
+        struct derp_event ev;
+        do {
+                ev = derp_client_next(&c->client, now);
+                on_event(c, &ev, now);
+        } while (ev.kind != DERP_EV_NONE && !c->dead && c->id == id);
+        end_burst(c->mgr, now);
+        return !c->dead && c->id == id;
+}
+
+/* A relay writes packet by packet, and who is woken for each has time for nothing else.  While many come they are
+ * fetched at intervals; a single one is never waited for. */
+static void rest(struct derp_conn *c, bool much, mono_t now)
+{
+        c->resting = much;
+        stream_want_read(c->stream, !much);
+        if (much)
+                loop_timer_at(c->mgr->loop, &c->look, mono_add_ns(now, LOOK_NS));
+}
+
+/* Until there is nothing more to read, or for this round; what TLS holds by then is not seen by the loop, so the kick
+ * goes on with it. */
 static void pump(struct derp_conn *c, mono_t now)
 {
-        struct derp_mgr *m = c->mgr;
-        uint64_t before = m->stats.received;
-        read_all(c, now);
-        if (m->stats.received != before && m->cb.on_pause != NULL)
-                m->cb.on_pause(m->arg, now);
+        enum err e = ERR_NONE;
+        uint64_t before = c->mgr->stats.received;
+        c->unread = false;
+        for (int fills = 0; fills < FILLS_A_ROUND && e == ERR_NONE; fills++) {
+                e = fill(c, now);
+                if (!take_frames(c, now))
+                        return;
+        }
+        if (e != ERR_NONE && e != ERR_AGAIN) {
+                conn_fail(c, c->state == CONN_LOGIN ? "the relay refused this node"
+                                                    : "the relay closed the connection", now);
+                return;
+        }
+        rest(c, e == ERR_AGAIN && c->mgr->stats.received - before >= MUCH, now);
+        flush(c, now);
+        if (e == ERR_NONE && c->state >= CONN_LOGIN) {
+                c->unread = true;
+                loop_timer_at(c->mgr->loop, &c->kick, now);
+        }
+}
+
+static void on_look(struct timer *t, mono_t now)
+{
+        struct derp_conn *c = container_of(t, struct derp_conn, look);
+        c->busy++;
+        if (c->resting)
+                pump(c, now);
+        leave(c);
 }
 
 static void on_kick(struct timer *t, mono_t now)
@@ -466,6 +529,7 @@ struct derp_conn *derp_conn_new(struct derp_mgr *m, int region, mono_t now)
         c->last_send = now;
         timer_init(&c->timer, on_timer);
         timer_init(&c->kick, on_kick);
+        timer_init(&c->look, on_look);
         return c;
 }
 
@@ -474,6 +538,7 @@ void derp_conn_free(struct derp_conn *c)
         drop_stream(c);
         loop_timer_stop(&c->timer);
         loop_timer_stop(&c->kick);
+        loop_timer_stop(&c->look);
         for (; c->queue.head != NULL; c->mgr->stats.dropped_queue++)
                 release_first(c);
         c->dead = true;
@@ -481,19 +546,17 @@ void derp_conn_free(struct derp_conn *c)
                 free(c);
 }
 
-void derp_conn_send(struct derp_conn *c, struct pkt *frame, mono_t now)
+static enum err enqueue(struct derp_conn *c, const struct node_public *dst, struct pkt *pkt)
 {
         struct derp_mgr *m = c->mgr;
-        c->last_send = now;
-        c->busy++;
-        if (c->queue.count >= DERP_MGR_QUEUE_MAX)
-                flush(c, now);
-        if (c->dead) {
-                pkt_release(m->pool, frame);
-                m->stats.dropped_queue++;
-                leave(c);
-                return;
+        size_t len = pkt->len;
+        pkt = pkt_keep(m->pool, pkt);
+        uint8_t *head = pkt != NULL ? pkt_push(pkt, DERP_SEND_HEAD_LEN) : NULL;
+        if (head == NULL) {
+                pkt_release(m->pool, pkt);
+                return ERR_FULL;
         }
+        derp_send_head(head, dst, len);
         if (c->queue.count >= DERP_MGR_QUEUE_MAX) {
                 release_first(c);
                 m->stats.dropped_queue++;
@@ -501,11 +564,27 @@ void derp_conn_send(struct derp_conn *c, struct pkt *frame, mono_t now)
                 release_first(fullest(m));
                 m->stats.dropped_queue++;
         }
-        pkt_queue_push(&c->queue, frame);
+        pkt_queue_push(&c->queue, pkt);
         m->queued++;
+        return ERR_NONE;
+}
+
+enum err derp_conn_send(struct derp_conn *c, const struct node_public *dst, struct pkt *pkt, mono_t now)
+{
+        struct derp_mgr *m = c->mgr;
+        enum err e = ERR_NONE;
+        c->last_send = now;
+        if (may_send(c) && c->queue.head == NULL) {
+                uint8_t head[DERP_SEND_HEAD_LEN];
+                derp_send_head(head, dst, pkt->len);
+                count_put(m, derp_client_put(&c->client, head, pkt_cdata(pkt), pkt->len, now));
+                pkt_release(m->pool, pkt);
+        } else {
+                e = enqueue(c, dst, pkt);
+        }
         if (c->state >= CONN_LOGIN && !timer_is_armed(&c->kick))
-                loop_timer_at(m->loop, &c->kick, now);
-        leave(c);
+                loop_timer_at(m->loop, &c->kick, pace_ready(&c->pace, now) ? now : c->pace.next);
+        return e;
 }
 
 void derp_conn_redial(struct derp_conn *c, mono_t now)

@@ -10,6 +10,7 @@
 
 #include "magicsock/derp_client.h"
 #include "magicsock/derp_manager.h"
+#include "magicsock/pace.h"
 
 enum conn_state {
         CONN_BACKOFF,     /* no stream; dials again when retry_at comes */
@@ -40,10 +41,13 @@ struct derp_conn {
         char health[DERP_DETAIL_MAX];   /* what the relay complains of; "" = nothing */
         mono_t health_due;              /* when that is to be reported; unset = it is */
         mono_t health_next;             /* not before */
-        struct pkt_queue queue;      /* frames: derp_send_head() is in front already */
+        struct pkt_queue queue;      /* until the relay lets us in; derp_send_head() is in front already */
+        struct pace pace;
         struct timer timer;          /* the earliest of the above */
-        struct timer kick;           /* flush, and read on if `unread`, in the next round */
+        struct timer kick;           /* flush, and read on if `unread`, in the next round or when the pace allows it */
         bool unread;                 /* the last round of reading was cut short */
+        struct timer look;           /* look at the socket then, while it is `resting` */
+        bool resting;                /* much comes: the loop does not watch the socket */
         struct derp_client client;
 };
 
@@ -64,6 +68,8 @@ struct derp_mgr {
         size_t conn_count;
         size_t queued, queue_limit;   /* packets waiting on all conns: they must not eat the pool */
         struct timer sweep;
+        size_t view_count;           /* packets since the last on_pause, each in the buffer it was read to */
+        struct pkt views[DERP_MGR_BURST_MAX];
         struct derp_mgr_stats stats;
 };
 
@@ -71,8 +77,8 @@ struct derp_mgr {
 struct derp_conn *derp_conn_new(struct derp_mgr *m, int region, mono_t now);
 /* Drops what is queued; says nothing to anyone. */
 void derp_conn_free(struct derp_conn *c);
-/* Takes frame over. */
-void derp_conn_send(struct derp_conn *c, struct pkt *frame, mono_t now);
+/* Takes pkt over.  ERR_FULL: no packet left in the pool to keep it in. */
+enum err derp_conn_send(struct derp_conn *c, const struct node_public *dst, struct pkt *pkt, mono_t now);
 /* Closes the stream and dials anew at once. */
 void derp_conn_redial(struct derp_conn *c, mono_t now);
 /* Expect a sign of life within 3 s, or redial; at once if it is not up. */

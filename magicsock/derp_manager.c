@@ -228,24 +228,17 @@ enum err derp_mgr_send(struct derp_mgr *m, int region, const struct node_public 
 {
         enum err e = ERR_NONE;
         struct derp_conn *c = NULL;
-        pkt = pkt_keep(m->pool, pkt);
-        if (pkt == NULL)
-                return ERR_FULL;
-        size_t len = pkt->len;
-        uint8_t *head = pkt_push(pkt, DERP_SEND_HEAD_LEN);
         if (m->map == NULL || derpmap_region(m->map, region) == NULL)
                 e = ERR_NOT_FOUND;
         else if (!may_connect(m))
                 e = ERR_STATE;
-        else if (head == NULL || ((c = find(m, region)) == NULL && (c = open_conn(m, region, now)) == NULL))
+        else if ((c = find(m, region)) == NULL && (c = open_conn(m, region, now)) == NULL)
                 e = ERR_FULL;
         if (e != ERR_NONE) {
                 pkt_release(m->pool, pkt);
                 return e;
         }
-        derp_send_head(head, dst, len);
-        derp_conn_send(c, pkt, now);
-        return ERR_NONE;
+        return derp_conn_send(c, dst, pkt, now);
 }
 
 bool derp_mgr_has_conn(const struct derp_mgr *m, int region)

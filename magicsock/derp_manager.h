@@ -8,8 +8,8 @@
  * Learned routes (a peer was heard on region R, so answer there) live with the caller, in its peer: store
  * region and conn of on_recv, use them while derp_mgr_conn_alive() says so, and drop them on on_peer_gone.
  *
- * Nothing allocates per packet: a connection owns fixed buffers and a queue of 32 packets, oldest dropped.  All
- * queues together hold at most a quarter of the pool.
+ * Nothing allocates per packet: a connection owns fixed buffers, and until a relay has let us in a queue of 32 packets,
+ * oldest dropped.  All queues together hold at most a quarter of the pool.  What a buffer has no room for is dropped.
  */
 #pragma once
 
@@ -26,7 +26,8 @@
 #include "base/pkt.h"
 
 enum {
-        DERP_MGR_QUEUE_MAX = 32,   /* packets waiting on one connection */
+        DERP_MGR_QUEUE_MAX = 32,   /* packets waiting for one connection to be let in */
+        DERP_MGR_BURST_MAX = 64,   /* packets between two on_pause */
         DERP_MGR_CONNS_MAX = 64,   /* connections open at a time; the home always finds room */
 };
 
@@ -40,10 +41,10 @@ enum derp_state {
 enum derp_gone { DERP_GONE_DISCONNECTED = 0, DERP_GONE_NOT_HERE = 1 };
 
 struct derp_mgr_callbacks {
-        /* Takes pkt over.  conn numbers this very connection; never 0. */
+        /* pkt is a view, until the next on_pause has returned.  conn numbers this very connection; never 0. */
         void (*on_recv)(void *arg, int region, uint32_t conn, const struct node_public *src, struct pkt *pkt,
                 mono_t now);
-        /* After one or more on_recv: all that the socket had is read. */
+        /* After one to DERP_MGR_BURST_MAX on_recv of one connection. */
         void (*on_pause)(void *arg, mono_t now);
         /* The relay has not, or no longer, this peer: forget a route learned on this conn, nothing else. */
         void (*on_peer_gone)(void *arg, int region, uint32_t conn, const struct node_public *key,
@@ -78,8 +79,8 @@ int derp_mgr_home(const struct derp_mgr *m);
  * comes within 3 s; those that are not up are dialed anew at once.  close_all: do not ask, replace them now. */
 void derp_mgr_check(struct derp_mgr *m, bool close_all, mono_t now);
 
-/* Queues for dst, connecting first if need be; always takes pkt over.  It leaves in this or the next round of
- * the loop, many at a time.  dst and the frame header use 37 bytes of the packet's head room.
+/* Queues for dst, connecting first if need be; always takes pkt over.  It leaves in this round of the loop, or when
+ * the pace (pace.h) allows it, many at a time.
  * ERR_STATE: no key, or network down.  ERR_NOT_FOUND: no such region.  ERR_FULL: too many connections. */
 enum err derp_mgr_send(struct derp_mgr *m, int region, const struct node_public *dst, struct pkt *pkt,
         mono_t now);
@@ -94,9 +95,8 @@ mono_t derp_mgr_heard(const struct derp_mgr *m, int region);
 
 struct derp_mgr_stats {
         uint64_t sent, received;   /* packets */
-        uint64_t dropped_queue;    /* pushed out by newer ones, or left when a connection ended */
+        uint64_t dropped_queue;    /* no room, pushed out by newer ones, or left when a connection ended */
         uint64_t dropped_large;    /* received, but too large for a struct pkt */
-        uint64_t dropped_pool;     /* received, but the pool was empty */
         uint64_t dropped_rate;     /* over the rate the server set */
 };
 void derp_mgr_get_stats(const struct derp_mgr *m, struct derp_mgr_stats *ret);

@@ -19,7 +19,7 @@
 #include "magicsock/sock.h"
 
 /* WireGuard packets of one round from a relay, handed over together: opened as a burst, written to the host joined. */
-enum { MS_RELAYED_MAX = 64 };
+enum { MS_RELAYED_MAX = DERP_MGR_BURST_MAX };
 struct ms_relayed {
         size_t count;
         struct pkt *pkts[MS_RELAYED_MAX];

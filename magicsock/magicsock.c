@@ -292,8 +292,6 @@ static void on_relay_recv(void *arg, int region, uint32_t conn, const struct nod
         /* It speaks to us, and by relay: start looking for something better.  A callback may remove it on the way. */
         ms_peer_on_heard(&s->peer, region, now, &ms->out);
         ms_settle(ms, s, now);
-        if (r->count == MS_RELAYED_MAX)
-                on_relay_pause(ms, now);
 }
 
 void ms_heard(struct ms *ms, uint32_t slot, mono_t now)

@@ -28,7 +28,7 @@ static const struct node_public server_key = {{
 /* False: the connection is over. */
 static bool drain(size_t fed, mono_t now)
 {
-        uint8_t frame[DERP_SEND_HEAD_LEN] = {DERP_SEND_PACKET, 0, 0, 0, KEY_LEN};
+        static const uint8_t head[DERP_SEND_HEAD_LEN] = {DERP_SEND_PACKET, 0, 0, 0, KEY_LEN};
         size_t events = 0, out;
         struct derp_event ev;
         while ((ev = derp_client_next(&c, now)).kind != DERP_EV_NONE) {
@@ -38,7 +38,7 @@ static bool drain(size_t fed, mono_t now)
                 if (ev.msg.len > 0)
                         must(ev.msg.data >= c.in && ev.msg.data + ev.msg.len <= c.in + c.in_end);
                 if (ev.kind == DERP_EV_RECV)
-                        (void)derp_client_put(&c, frame, sizeof(frame), now);
+                        (void)derp_client_put(&c, head, NULL, 0, now);
         }
         (void)derp_client_out(&c, &out);
         must(out <= DERP_OUT_MAX);

@@ -106,6 +106,17 @@ static void bring_up(void)
         (void)expect(DERP_EV_NONE);
 }
 
+/* A whole frame of n bytes. */
+static enum derp_put put(size_t n)
+{
+        static const uint8_t packet[DERP_OUT_MAX];
+        static const struct node_public to;
+        uint8_t head[DERP_SEND_HEAD_LEN];
+        assert_true(n >= sizeof(head));
+        derp_send_head(head, &to, n - sizeof(head));
+        return derp_client_put(c, head, packet, n - sizeof(head), now);
+}
+
 static void test_upgrade(void **state)
 {
         (void)state;
@@ -114,7 +125,7 @@ static void test_upgrade(void **state)
                 "GET /derp HTTP/1.1\r\nHost: relay.example\r\nUser-Agent: Go-http-client/1.1\r\n"
                 "Connection: Upgrade\r\nUpgrade: DERP\r\n\r\n");
         (void)expect(DERP_EV_NONE);
-        assert_int_equal(derp_client_put(c, VEC_SEND, 41, now), DERP_PUT_FULL);
+        assert_int_equal(put(41), DERP_PUT_FULL);
         feed_text(ANSWER_101);
         feed_hex(VEC_SERVER_KEY);   /* both in one record */
         (void)expect(DERP_EV_OTHER);
@@ -346,15 +357,17 @@ static void test_ping_and_home(void **state)
 static void test_full(void **state)
 {
         (void)state;
-        uint8_t frame[1400] = {DERP_SEND_PACKET};
-        size_t n = 0, len, rest;
+        size_t n = 0, small = 0, len, rest;
         bring_up();
-        while (derp_client_put(c, frame, sizeof(frame), now) == DERP_PUT_OK)
+        while (put(1400) == DERP_PUT_OK)
                 n++;
-        assert_int_equal(n, (DERP_OUT_MAX - 512) / sizeof(frame));
+        assert_int_equal(n, (DERP_OUT_MAX - 512 - 8192) / 1400);
+        while (put(100) == DERP_PUT_OK)   /* small ones find room when large ones do not */
+                small++;
+        assert_in_range(small, 8192 / 100, (8192 + 1400) / 100);
         derp_client_set_home(c, true);
         (void)derp_client_out(c, &len);
-        assert_int_equal(len, n * sizeof(frame) + 6);
+        assert_int_equal(len, n * 1400 + small * 100 + 6);
         derp_client_sent(c, len - 1);
         for (int i = 0; i < 1000; i++) {   /* a relay that pings without end cannot make us grow */
                 feed_hex("12000000080102030405060708");
@@ -368,20 +381,19 @@ static void test_full(void **state)
         assert_int_equal(c->told_home, false);
         (void)derp_client_out(c, &len);
         derp_client_sent(c, len);
-        assert_int_equal(derp_client_put(c, frame, sizeof(frame), now), DERP_PUT_OK);
-        assert_int_equal(derp_client_put(c, frame, DERP_OUT_MAX, now), DERP_PUT_FULL);
+        assert_int_equal(put(1400), DERP_PUT_OK);
+        assert_int_equal(put(DERP_OUT_MAX), DERP_PUT_FULL);
 }
 
 static void test_rate(void **state)
 {
         (void)state;
-        uint8_t frame[1000] = {DERP_SEND_PACKET};
         size_t ok = 0, len;
         start(false, true);
         feed_hex(VEC_SERVER_INFO_RATE);   /* 100 kB/s, burst 200 kB */
         (void)expect(DERP_EV_UP);
         for (int i = 0; i < 300; i++) {
-                enum derp_put p = derp_client_put(c, frame, sizeof(frame), now);
+                enum derp_put p = put(1000);
                 ok += p == DERP_PUT_OK;
                 assert_true(p == DERP_PUT_OK || p == DERP_PUT_RATE);
                 (void)derp_client_out(c, &len);
@@ -389,12 +401,12 @@ static void test_rate(void **state)
         }
         assert_int_equal(ok, 200);
         now = mono_add_ms(now, 9);
-        assert_int_equal(derp_client_put(c, frame, sizeof(frame), now), DERP_PUT_RATE);
+        assert_int_equal(put(1000), DERP_PUT_RATE);
         now = mono_add_ms(now, 1);
-        assert_int_equal(derp_client_put(c, frame, sizeof(frame), now), DERP_PUT_OK);
-        assert_int_equal(derp_client_put(c, frame, sizeof(frame), now), DERP_PUT_RATE);
+        assert_int_equal(put(1000), DERP_PUT_OK);
+        assert_int_equal(put(1000), DERP_PUT_RATE);
         now = mono_add_ms(now, 3600000);
-        for (ok = 0; derp_client_put(c, frame, sizeof(frame), now) == DERP_PUT_OK; ok++) {
+        for (ok = 0; put(1000) == DERP_PUT_OK; ok++) {
                 (void)derp_client_out(c, &len);
                 derp_client_sent(c, len);
         }

@@ -53,7 +53,7 @@ static void on_recv(void *arg, int region, uint32_t conn, const struct node_publ
         assert_int_equal(region, REGION);
         assert_true(conn != 0 && conn == t.c->id);
         t.received++;
-        pkt_release(t.m.pool, pkt);
+        assert_true(pkt->view);
 }
 
 static int set_up(void **state)
@@ -110,8 +110,7 @@ static void send_one(const struct node_public *dst)
         struct pkt *p = pkt_get(t.m.pool);
         assert_non_null(p);
         memset(pkt_put(p, 10), 7, 10);
-        derp_send_head(pkt_push(p, DERP_SEND_HEAD_LEN), dst, 10);
-        derp_conn_send(t.c, p, now());
+        assert_int_equal(derp_conn_send(t.c, dst, p, now()), ERR_NONE);
 }
 
 static void down_with(const char *detail)
@@ -373,6 +372,66 @@ static void test_queue(void **state)
         assert_int_equal(t.m.stats.dropped_queue, DERP_MGR_QUEUE_MAX + 3);
 }
 
+/* A packet that has to wait needs one of the pool; one that may leave does not. */
+static void test_queue_without_packets(void **state)
+{
+        (void)state;
+        static uint8_t bytes[10];
+        struct pkt view, *held[POOL];
+        size_t n = 0;
+        while ((held[n] = pkt_get(t.m.pool)) != NULL && ++n < POOL)
+                continue;
+        pkt_view(&view, bytes, sizeof(bytes), 0, sizeof(bytes));
+        assert_int_equal(derp_conn_send(t.c, &t.us, &view, now()), ERR_FULL);
+        log_in();
+        assert_int_equal(derp_conn_send(t.c, &t.us, &view, now()), ERR_NONE);
+        UNTIL(t.received == 1);
+        while (n > 0)
+                pkt_release(t.m.pool, held[--n]);
+}
+
+/* More than the buffer holds, at once: what does not fit is dropped and counted, what fits comes in pieces. */
+static void test_more_than_fits(void **state)
+{
+        (void)state;
+        enum { COUNT = 200 };
+        static uint8_t bytes[1400];
+        struct pkt view;
+        log_in();
+        for (int i = 0; i < COUNT; i++) {
+                pkt_view(&view, bytes, sizeof(bytes), 0, sizeof(bytes));
+                assert_int_equal(derp_conn_send(t.c, &t.us, &view, now()), ERR_NONE);
+        }
+        assert_int_equal(t.m.stats.sent + t.m.stats.dropped_queue, COUNT);
+        assert_in_range(t.m.stats.sent, DERP_OUT_MAX / 1500 - 10, DERP_OUT_MAX / 1400);
+        UNTIL(t.received == t.m.stats.sent);
+        assert_true(t.c->pace.bytes > 0 || t.c->pace.rate > 0);
+}
+
+/* While many come the socket is looked at by the clock, and by the loop again once they stop. */
+static void test_rests_while_much_comes(void **state)
+{
+        (void)state;
+        struct srv_conn *k = log_in();
+        UNTIL(!t.c->resting);
+        srv_frame(k, DERP_RECV_PACKET, t.us.b, KEY_LEN, "one", 3);
+        UNTIL(t.received == 1);
+        assert_false(t.c->resting);
+        uint8_t frames[8][DERP_HEAD_LEN + KEY_LEN] = {{0}};
+        for (size_t i = 0; i < 8; i++) {
+                frames[i][0] = DERP_RECV_PACKET;
+                store_be32(frames[i] + 1, KEY_LEN);
+        }
+        srv_write(k, frames, sizeof(frames));
+        UNTIL(t.received == 9);
+        assert_true(t.c->resting && timer_is_armed(&t.c->look));
+        srv_frame(k, DERP_RECV_PACKET, t.us.b, KEY_LEN, "late", 4);
+        UNTIL(t.received == 10);
+        UNTIL(!t.c->resting);
+        srv_close(k);   /* and the end is seen either way */
+        UNTIL(t.downs == 1);
+}
+
 static void test_freed_by_its_callback(void **state)
 {
         (void)state;
@@ -521,7 +580,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 T(test_login), T(test_home), T(test_not_a_relay), T(test_refused), T(test_closed_by_the_relay),
                 T(test_no_greeting), T(test_nodes), T(test_health), T(test_health_without_end), T(test_silence),
-                T(test_check), T(test_check_while_dialing), T(test_backoff_grows), T(test_queue),
+                T(test_check), T(test_check_while_dialing), T(test_backoff_grows), T(test_queue), T(test_queue_without_packets),
+                T(test_more_than_fits), T(test_rests_while_much_comes),
                 T(test_freed_by_its_callback), T(test_tls), T(test_fast_start), T(test_untrusted),
         };
         if (crypto_init() != ERR_NONE)

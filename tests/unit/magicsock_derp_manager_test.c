@@ -39,7 +39,7 @@ static void on_recv(void *arg, int region, uint32_t conn, const struct node_publ
         s->conn = conn;
         s->last_len = pkt->len;
         memcpy(s->last, pkt_cdata(pkt), pkt->len);
-        pkt_release(pool, pkt);
+        assert_true(pkt->view);
         if (s->echo != NULL && s->received < ECHOES_MAX)
                 srv_frame(s->echo, DERP_RECV_PACKET, b.pub.b, KEY_LEN, "again", 5);
         if (s->close_on_recv)
@@ -372,15 +372,14 @@ static void test_packet_too_large_or_no_room(void **state)
         static uint8_t huge[DERP_PACKET_MAX];
         srv_frame(k, DERP_RECV_PACKET, b.pub.b, KEY_LEN, huge, sizeof(huge));
         UNTIL((derp_mgr_get_stats(a.m, &st), st.dropped_large) == 2);
+        /* What arrives needs no packet of the pool. */
         size_t n = 0;
         while (n < POOL && (held[n] = pkt_get(pool)) != NULL)
                 n++;
         srv_frame(k, DERP_RECV_PACKET, b.pub.b, KEY_LEN, big, 10);
-        UNTIL((derp_mgr_get_stats(a.m, &st), st.dropped_pool) == 1);
+        UNTIL(a.received == 1);
         while (n > 0)
                 pkt_release(pool, held[--n]);
-        srv_frame(k, DERP_RECV_PACKET, b.pub.b, KEY_LEN, big, 10);
-        UNTIL(a.received == 1);
 }
 
 static unsigned received_by_then;
