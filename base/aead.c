@@ -1,11 +1,13 @@
 #include "base/aead.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/chapoly.h"
+#include "base/crew.h"
 #include "base/crypto.h"
 #include "base/openssl.h"
 #include "base/reader.h"
@@ -13,9 +15,10 @@
 enum { NONCE_LEN = 12 };
 
 struct aead {
+        struct aead_crew *crew;   /* NULL: nobody helps */
         const struct backend *backend;
         EVP_CIPHER_CTX *ctx;   /* NULL: this backend has no use for it */
-        int sealing;           /* the direction ctx is set up for: 1 seal, 0 open */
+        int sealing;           /* the direction ctx is set up for: 1 seal, 0 open, -1 neither */
         uint8_t key[AEAD_KEY_LEN];
 };
 
@@ -25,6 +28,7 @@ struct backend {
         bool (*prepare)(struct aead *a);   /* NULL: nothing to do */
         void (*seal)(struct aead *a, struct aead_op *ops, size_t n);
         void (*open)(struct aead *a, struct aead_op *ops, size_t n);
+        bool by_context;   /* more than one packet also goes through ctx */
 };
 
 /* ---- libcrypto ---- */
@@ -166,9 +170,9 @@ static void sodium_open(struct aead *a, struct aead_op *ops, size_t n)
 /* ---- the choice ---- */
 
 static const struct backend backends[] = {
-        {"avx2", chapoly_available, own_prepare, own_seal, own_open},
-        {"libcrypto", evp_available, evp_prepare, evp_seal, evp_open},
-        {"libsodium", sodium_available, NULL, sodium_seal, sodium_open},
+        {"avx2", chapoly_available, own_prepare, own_seal, own_open, false},
+        {"libcrypto", evp_available, evp_prepare, evp_seal, evp_open, true},
+        {"libsodium", sodium_available, NULL, sodium_seal, sodium_open, false},
 };
 
 enum { BACKENDS = sizeof(backends) / sizeof(backends[0]), TRIALS = 13, TRIAL_LEN = 300 };
@@ -280,12 +284,123 @@ void aead_free(struct aead *a)
         free(a);
 }
 
+void aead_share(struct aead *a, struct aead_crew *c)
+{
+        a->crew = c;
+}
+
+/* ---- with helpers ---- */
+
+enum {
+        PIECE = 8,               /* packets: what a backend does side by side */
+        SHARE_MIN = 24 * 1024,   /* bytes: less is done sooner than the others have come */
+};
+
+/* A context belongs to one key, and to one thread at a time, so each helper has one of its own, which forgets the key
+ * after each piece. */
+struct aead_crew {
+        struct crew *threads;
+        size_t helpers;
+        EVP_CIPHER_CTX *ctx[];
+};
+
+struct shared {
+        struct aead *a;
+        struct aead_op *ops;
+        size_t n, pieces;
+        void (*work)(struct aead *a, struct aead_op *ops, size_t n);
+};
+
+struct aead_crew *aead_crew_new(unsigned helpers)
+{
+        struct aead_crew *c = calloc(1, sizeof(*c) + helpers * sizeof(c->ctx[0]));
+        if (c == NULL)
+                return NULL;
+        c->helpers = helpers;
+        for (size_t i = 0; i < helpers && evp_available(); i++) {
+                struct aead none = {.key = {0}};
+                if (!evp_prepare(&none)) {
+                        EVP_CIPHER_CTX_free(none.ctx);
+                        aead_crew_free(c);
+                        errno = ENOMEM;
+                        return NULL;
+                }
+                c->ctx[i] = none.ctx;
+        }
+        c->threads = crew_new(helpers);
+        if (c->threads == NULL) {
+                int error = errno;
+                aead_crew_free(c);
+                errno = error;
+                return NULL;
+        }
+        return c;
+}
+
+void aead_crew_free(struct aead_crew *c)
+{
+        if (c == NULL)
+                return;
+        crew_free(c->threads);
+        for (size_t i = 0; i < c->helpers; i++)
+                EVP_CIPHER_CTX_free(c->ctx[i]);
+        free(c);
+}
+
+/* Another key, and what the last packet left behind it. */
+static void evp_forget(EVP_CIPHER_CTX *ctx)
+{
+        static const uint8_t zero[AEAD_KEY_LEN];
+        uint8_t out[EVP_MAX_BLOCK_LENGTH];
+        int n;
+        (void)EVP_CipherInit_ex2(ctx, NULL, zero, zero, 1, NULL);
+        (void)EVP_EncryptUpdate(ctx, out, &n, zero, 1);
+        (void)EVP_EncryptFinal_ex(ctx, out, &n);
+}
+
+static void do_piece(void *arg, unsigned who, size_t piece)
+{
+        const struct shared *s = arg;
+        struct aead_op *ops = s->ops + piece * PIECE;
+        size_t n = piece + 1 < s->pieces ? PIECE : s->n - piece * PIECE;
+        if (who == 0 || !s->a->backend->by_context) {
+                s->work(s->a, ops, n);
+                return;
+        }
+        struct aead twin = *s->a;
+        twin.ctx = s->a->crew->ctx[who - 1];
+        twin.sealing = -1;
+        s->work(&twin, ops, n);
+        evp_forget(twin.ctx);
+        crypto_wipe(&twin, sizeof(twin));
+}
+
+static bool is_worth_sharing(const struct aead *a, const struct aead_op *ops, size_t n)
+{
+        size_t bytes = 0;
+        if (a->crew == NULL || n < 2 * PIECE)
+                return false;
+        for (size_t i = 0; i < n; i++)
+                bytes += ops[i].len;
+        return bytes >= SHARE_MIN;
+}
+
+/* The last piece is the longest, and no packet is alone. */
+static void burst(struct aead *a, struct aead_op *ops, size_t n, void (*work)(struct aead *a, struct aead_op *ops, size_t n))
+{
+        struct shared s = {.a = a, .ops = ops, .n = n, .pieces = n / PIECE, .work = work};
+        if (is_worth_sharing(a, ops, n))
+                crew_run(a->crew->threads, (unsigned)s.pieces, do_piece, &s);
+        else
+                work(a, ops, n);
+}
+
 void aead_seal_burst(struct aead *a, struct aead_op *ops, size_t n)
 {
-        a->backend->seal(a, ops, n);
+        burst(a, ops, n, a->backend->seal);
 }
 
 void aead_open_burst(struct aead *a, struct aead_op *ops, size_t n)
 {
-        a->backend->open(a, ops, n);
+        burst(a, ops, n, a->backend->open);
 }

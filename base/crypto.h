@@ -21,6 +21,7 @@ enum {
         BOX_NONCE_LEN = 24,
         BOX_TAG_LEN = 16,
         SHORT_HASH_KEY_LEN = 16,
+        AEAD_CREW_MAX = 63,
 };
 
 ERR_CHECK enum err crypto_init(void);   /* ERR_UNSUPPORTED: libcrypto lacks one; again is harmless */
@@ -48,6 +49,13 @@ struct aead_op {
 /* Seal writes len + 16 bytes to dst.  No associated data.  A struct aead is meant for one direction. */
 void aead_seal_burst(struct aead *a, struct aead_op *ops, size_t n);
 void aead_open_burst(struct aead *a, struct aead_op *ops, size_t n);
+
+/* Threads that do large bursts together with the one that owns the keys; all keys that share a crew belong to one thread.
+ * Results are as without.  What a helper did with a key it has forgotten when the call returns.  NULL: errno says why. */
+struct aead_crew;
+struct aead_crew *aead_crew_new(unsigned helpers /* up to AEAD_CREW_MAX */);
+void aead_crew_free(struct aead_crew *c);   /* after the keys, or when they are no longer used; NULL is fine */
+void aead_share(struct aead *a, struct aead_crew *c);   /* NULL: with nobody, as at first */
 
 /* One-shot with explicit nonce and associated data, for handshakes and control records. */
 void aead_seal(const uint8_t key[AEAD_KEY_LEN], const uint8_t nonce[12], const void *ad, size_t ad_len,
