@@ -61,6 +61,11 @@ void wg_set_mtu(struct wg *wg, uint16_t mtu)
         wg->mtu = mtu;
 }
 
+void wg_set_crew(struct wg *wg, struct aead_crew *c)
+{
+        wg->crew = c;
+}
+
 enum wg_verdict wg_dropped(struct wg *wg, enum wg_drop reason)
 {
         wg->drops[reason]++;

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/addr.h"
+#include "base/crypto.h"
 #include "base/err.h"
 #include "base/key.h"
 #include "base/mono.h"
@@ -43,6 +44,8 @@ void wg_free(struct wg *wg);   /* wipes every secret; NULL is fine */
 void wg_set_identity(struct wg *wg, const struct key_private *key);
 /* Padding never goes beyond the inner MTU; 0 = not known. */
 void wg_set_mtu(struct wg *wg, uint16_t mtu);
+/* Sessions to come seal and open with its help.  Borrowed until wg_free(). */
+void wg_set_crew(struct wg *wg, struct aead_crew *c);
 
 /* An earlier process sent stamps up to this moment; initiations to all peers will be later. */
 void wg_set_stamp_floor(struct wg *wg, int64_t wall_ns);

@@ -86,6 +86,7 @@ struct wg {
         struct pkt_pool *pool;
         struct noise_local us;
         uint16_t mtu;
+        struct aead_crew *crew;   /* NULL: none */
         uint32_t max_peers;
 
         struct wg_known *known;   /* by slot number */

@@ -214,6 +214,7 @@ static enum err respond(struct wg *wg, struct wg_peer *p, struct noise_call *cal
                 pkt_release(wg->pool, out);
                 return e;
         }
+        session_share(s, wg->crew);
         keypairs_offer(&p->keys, s, &wg->index);
         cookie_add_macs(p->noise.mac1_key, &p->jar, msg, sizeof(msg), now);
         memcpy(p->response.msg, msg, sizeof(msg));
@@ -287,6 +288,7 @@ enum wg_verdict handshake_on_response(struct wg *wg, struct pkt *in, const struc
         crypto_wipe(&keys, sizeof(keys));
         if (s == NULL)
                 return wg_dropped(wg, WG_DROP_NO_BUFFER);
+        session_share(s, wg->crew);
         mono_t hold = hold_for(p, o, now);
         open_answered(wg, p, o);
         keypairs_adopt(&p->keys, s, &wg->index);

@@ -30,6 +30,12 @@ struct session *session_new(const struct noise_keys *keys, uint32_t local_index,
         return s;
 }
 
+void session_share(struct session *s, struct aead_crew *c)
+{
+        aead_share(s->send, c);
+        aead_share(s->recv, c);
+}
+
 void session_free(struct session *s)
 {
         if (s == NULL)

@@ -40,6 +40,7 @@ struct session {
 /* Copies keys; NULL: out of memory. */
 struct session *session_new(const struct noise_keys *keys, uint32_t local_index, uint32_t remote_index,
         bool initiator, mono_t now);
+void session_share(struct session *s, struct aead_crew *c);   /* its bursts, from now on */
 void session_free(struct session *s);   /* wipes; NULL is fine */
 
 /* May n more packets be sent? */

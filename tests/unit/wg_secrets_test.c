@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/aead.h"
 #include "base/chapoly.h"
 #include "base/reader.h"
 #include "tests/unit/wg_net.h"
@@ -220,6 +221,51 @@ static void test_keys_of_packets(void **state)
         }
 }
 
+/* Helpers live on, with stacks and contexts of their own. */
+static void test_session_keys_with_helpers(void **state)
+{
+        (void)state;
+        size_t usual = aead_backend_chosen();
+        struct aead_crew *crew = aead_crew_new(2);
+        struct pkt_pool *pool = pkt_pool_new(SESSION_BURST);
+        assert_non_null(crew);
+        assert_non_null(pool);
+        for (size_t b = 0; b < aead_backend_count(); b++) {
+                if (!aead_backend_works(b))
+                        continue;
+                struct noise_keys keys;
+                aead_backend_choose(b);
+                crypto_random(keys.send, sizeof(keys.send));
+                crypto_random(keys.recv, sizeof(keys.recv));
+                struct session *s = session_new(&keys, 1, 2, true, (mono_t){1});
+                assert_non_null(s);
+                session_share(s, crew);
+                remember("the sending key", keys.send, KEY_LEN);
+                remember("the receiving key", keys.recv, KEY_LEN);
+                crypto_wipe(&keys, sizeof(keys));
+                for (int round = 0; round < 50; round++) {
+                        struct pkt *pkts[SESSION_BURST];
+                        enum session_opened opened[SESSION_BURST];
+                        for (size_t i = 0; i < SESSION_BURST; i++) {
+                                pkts[i] = pkt_get(pool);
+                                memset(pkt_put(pkts[i], 1280), 1, 1280);
+                        }
+                        assert_int_equal(session_seal(s, pkts, SESSION_BURST, 1280), SESSION_BURST);
+                        session_open(s, pkts, SESSION_BURST, opened);   /* fails, but has used the key */
+                        for (size_t i = 0; i < SESSION_BURST; i++)
+                                pkt_release(pool, pkts[i]);
+                }
+                skip_stack = true;
+                assert_in_memory();
+                session_free(s);
+                assert_wiped();
+                skip_stack = false;
+        }
+        aead_backend_choose(usual);
+        aead_crew_free(crew);
+        pkt_pool_free(pool);
+}
+
 static void remember_peer(const struct wg_peer *p)
 {
         remember("the static-static secret", p->noise.ss, KEY_LEN);
@@ -287,6 +333,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_handshake_leaves_nothing),
                 cmocka_unit_test(test_session_keys),
+                cmocka_unit_test(test_session_keys_with_helpers),
                 cmocka_unit_test(test_keys_of_packets),
                 cmocka_unit_test(test_removed_peer),
                 cmocka_unit_test(test_freed_device),
