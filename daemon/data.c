@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/crypto.h"
 #include "base/dial.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -28,6 +29,7 @@ struct data {
         struct pktring *from_service;
         struct watch in_watch, tun_watch, service_watch;
         struct timer round_timer, netcheck_timer;
+        struct aead_crew *crew;           /* NULL: none */
         struct datapath dp;
         struct derpmap *map;
         uint32_t gen[SLOTS_MAX];          /* of the present tenant; 0 = none */
@@ -534,6 +536,10 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
         d->dp.pool = pkt_pool_new(sizes->packets);
         if (d->dp.pool == NULL || (d->dp.wg = wg_new(d->dp.pool, SLOTS_MAX)) == NULL)
                 goto fail;
+        if (opts->threads > 0 && (d->crew = aead_crew_new(opts->threads)) == NULL)
+                log_warn("the data thread encrypts alone, for there are no %u threads to help it: %s", opts->threads,
+                         strerror(errno));
+        wg_set_crew(d->dp.wg, d->crew);
         wg_set_mtu(d->dp.wg, TUN_MTU);
         wg_set_stamp_floor(d->dp.wg, opts->stamp_floor_ns);
         if ((d->dp.flows = filter_state_new()) == NULL || (d->dp.room = malloc(sizeof(*d->dp.room))) == NULL)
@@ -577,6 +583,7 @@ void data_free(struct data *d)
         }
         ms_free(d->dp.ms);
         wg_free(d->dp.wg);
+        aead_crew_free(d->crew);
         filter_free(d->dp.filter);
         filter_state_free(d->dp.flows);
         free(d->dp.room);

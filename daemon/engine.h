@@ -98,6 +98,7 @@ struct engine_opts {
         uint32_t mark;                     /* SO_MARK of every socket; 0 = none */
         const struct sizes *sizes;         /* NULL: normal; for ever */
         unsigned offloads;                 /* that may be used: daemon/offload.h */
+        unsigned threads;                  /* that help the data thread to seal and open: 0 to AEAD_CREW_MAX */
         int64_t stamp_floor_ns;            /* wall clock: stamps of handshakes are later; 0 = any */
 };
 

@@ -1,6 +1,7 @@
 /* tailscaled: start-up in order of dependency, teardown in reverse. */
 #include <errno.h>
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,13 @@ static void want_descriptors(void)
                 return;
         r.rlim_cur = r.rlim_max < WANTED ? r.rlim_max : WANTED;
         (void)setrlimit(RLIMIT_NOFILE, &r);
+}
+
+/* That we may run on: one, if we were started under taskset. */
+static unsigned processors(void)
+{
+        cpu_set_t set;
+        return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
 /* Locked memory is given back by unmapping alone: what is large and short-lived must not leave holes in the heap, nor
@@ -320,6 +328,7 @@ static const char *open_back(struct daemon *d)
                 .mark = d->opt.userspace ? 0 : ROUTER_MARK,
                 .sizes = d->opt.memory,
                 .offloads = offload_by_env(env_of) & offload_by_kernel(kernel.release),
+                .threads = options_threads(&d->opt, processors()),
                 .stamp_floor_ns = d->stamps.floor_ns,
         };
         d->engine = engine_new(d->loop, &eo, &backend_engine_callbacks, d->backend);

@@ -18,6 +18,7 @@ struct options {
         const struct sizes *memory;
         uint16_t port;
         int verbose;
+        int threads;           /* that help to seal and open; -1: not given */
         bool cleanup, version, help;
 };
 
@@ -27,3 +28,5 @@ struct options {
 ERR_CHECK enum err options_parse(int argc, char *const *argv, const char *(*env)(const char *), bool root,
         struct options *ret, const char **ret_why, int *ret_exit);
 const char *options_usage(void);
+/* How many threads help to seal and open on a host with so many processors. */
+unsigned options_threads(const struct options *o, unsigned processors);

@@ -260,6 +260,7 @@ DAEMON = [                            # the line, the exit code, what is said
     (["--port=x"], 2, 'invalid value "x" for -port: want 0 to 65535'), (["--port=65536"], 2, "-port: want 0 to 65535"),
     (["--port=-1"], 2, "-port: want 0 to 65535"), (["--port="], 2, "-port: want 0 to 65535"),
     (["--port=" + LONG], 2, "-port: want 0 to 65535"), (["--verbose=x"], 2, "-verbose: want 0 to 9"),
+    (["--threads=64"], 2, 'invalid value "64" for -threads: want 0 to 63'), (["--threads=-1"], 2, "-threads: want 0 to 63"),
     (["--verbose=10"], 2, "-verbose: want 0 to 9"), (["--verbose=" + ESC], 2, "-verbose: want 0 to 9"),
     (["--tun="], 2, '--tun "": want userspace-networking or an interface name of 1 to 15'), (["--tun=a/b"], 2, "--tun .*want .*an interface name"),
     (["--tun=" + "a" * 16], 2, "--tun .*want .*an interface name"), (["--tun=" + ESC], 2, "--tun .*want .*an interface name"),

@@ -1,4 +1,5 @@
-"""Every offload switched off in turn, and all of them: whatever moves packets, what arrives is what was sent.
+"""Every offload switched off in turn, and all of them, and threads that help: whatever moves packets, what arrives is what
+was sent.
 
         alpha --- internet --- beta          alpha has all offloads, beta those that are left
 """
@@ -46,13 +47,11 @@ def send_trains(sender, receiver, address, family):
     assert len(seen) > number * 0.9, f"{len(seen)} of {number} datagrams arrived"
 
 
-@pytest.mark.parametrize("off", [[], *([s] for s in TUN + SOCKET), TUN + SOCKET],
-                         ids=lambda off: "+".join(s.replace("_DISABLE", "").lower() for s in off[:1]) + "+" * (len(off) > 1) or "none")
-def test_what_arrives_is_what_was_sent(lab, off):
+def exchange(lab, alpha_flags=(), beta_flags=(), beta_env=None):
     lab.servers("--gather", "0.1")
     alpha, beta = lab.host("alpha"), lab.host("beta")
-    alpha.join()
-    beta.join(env={name: "1" for name in off})
+    alpha.join(*alpha_flags)
+    beta.join(*beta_flags, env=beta_env)
     alpha.wait_peer(beta)
     assert alpha.ping(beta.ip, count=3) > 0
     alpha.wait_direct(beta)
@@ -64,3 +63,16 @@ def test_what_arrives_is_what_was_sent(lab, off):
         send_trains(here, there, there.ip6, socket.AF_INET6)
     wrong = [h.sh("nstat -az TcpInCsumErrors UdpInCsumErrors Udp6InCsumErrors 2>/dev/null | awk '$2 > 0'") for h in (alpha, beta)]
     assert "CsumErrors" not in "".join(wrong)
+    return alpha, beta
+
+
+@pytest.mark.parametrize("off", [[], *([s] for s in TUN + SOCKET), TUN + SOCKET],
+                         ids=lambda off: "+".join(s.replace("_DISABLE", "").lower() for s in off[:1]) + "+" * (len(off) > 1) or "none")
+def test_what_arrives_is_what_was_sent(lab, off):
+    exchange(lab, beta_env={name: "1" for name in off})
+
+
+def test_threads_that_help(lab):
+    alpha, beta = exchange(lab, alpha_flags=["--threads=2"], beta_flags=["--threads=0"])
+    helpers = [h.sh(f"cat /proc/{h.daemon.pid}/task/*/comm").split().count("helper") for h in (alpha, beta)]
+    assert helpers == [2, 0]

@@ -102,12 +102,30 @@ static void values(void **state)
         assert_int_equal(parse(&o, &why, &code, true, "--cleanup", "--verbose=2"), ERR_NONE);
         assert_true(o.cleanup);
         assert_int_equal(o.verbose, 2);
+        assert_int_equal(parse(&o, &why, &code, true, "--threads=63", "--threads=1"), ERR_NONE);
+        assert_int_equal(o.threads, 1);
         assert_int_equal(parse(&o, &why, &code, true, "--cleanup=false", "--no-logs-no-support"), ERR_NONE);
         assert_false(o.cleanup);
         assert_int_equal(parse(&o, &why, &code, true, "--memory", "small"), ERR_NONE);
         assert_ptr_equal(o.memory, &sizes_small);
         assert_int_equal(parse(&o, &why, &code, true, "--memory=small", "--memory=normal"), ERR_NONE);
         assert_ptr_equal(o.memory, &sizes_normal);
+}
+
+static void threads_by_processors(void **state)
+{
+        (void)state;
+        static const unsigned rows[][2] = {{0, 0}, {1, 0}, {2, 0}, {3, 1}, {4, 2}, {5, 3}, {6, 3}, {1024, 3}};
+        struct options o;
+        const char *why;
+        int code;
+        assert_int_equal(parse(&o, &why, &code, true, NULL, NULL), ERR_NONE);
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+                assert_int_equal(options_threads(&o, rows[i][0]), rows[i][1]);
+        assert_int_equal(parse(&o, &why, &code, true, "--threads=0", NULL), ERR_NONE);
+        assert_int_equal(options_threads(&o, 8), 0);
+        assert_int_equal(parse(&o, &why, &code, true, "--threads", "63"), ERR_NONE);
+        assert_int_equal(options_threads(&o, 1), 63);
 }
 
 static void without_a_device(void **state)
@@ -148,6 +166,11 @@ static void mistakes_are_named(void **state)
                 {"--port=65536", NULL, 2, "65535"},
                 {"--port=-1", NULL, 2, "65535"},
                 {"--port=", NULL, 2, "65535"},
+                {"--threads=64", NULL, 2, "want 0 to 63"},
+                {"--threads=-1", NULL, 2, "want 0 to 63"},
+                {"--threads=2x", NULL, 2, "want 0 to 63"},
+                {"--threads=", NULL, 2, "want 0 to 63"},
+                {"--threads", NULL, 2, "argument"},
                 {"--verbose=lots", NULL, 2, "lots"},
                 {"--memory=tiny", NULL, 2, "\"tiny\" for -memory: want normal or small"},
                 {"--memory=", NULL, 2, "want normal or small"},
@@ -186,7 +209,7 @@ static void usage_names_every_flag_of_the_table(void **state)
 {
         (void)state;
         static const char *const shown[] = {"--state ", "--statedir ", "--socket ", "--tun ", "--port ", "--memory ",
-                "--verbose ", "--cleanup", "--version", "--socks5-server ", "--outbound-http-proxy-listen "};
+                "--threads ", "--verbose ", "--cleanup", "--version", "--socks5-server ", "--outbound-http-proxy-listen "};
         for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
                 assert_non_null(strstr(options_usage(), shown[i]));
 }
@@ -198,6 +221,7 @@ int main(void)
                 cmocka_unit_test(no_state_directory_is_refused),
                 cmocka_unit_test(every_way_to_write_a_flag),
                 cmocka_unit_test(values),
+                cmocka_unit_test(threads_by_processors),
                 cmocka_unit_test(without_a_device),
                 cmocka_unit_test(mistakes_are_named),
                 cmocka_unit_test(usage_names_every_flag_of_the_table),
