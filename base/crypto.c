@@ -30,8 +30,9 @@ enum err crypto_init(void)
                 return ERR_NONE;
         if (sodium_init() < 0)
                 return ERR_IO;
-        /* Nobody reads its words: what TLS has to say are those of libssl. */
-        (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL);
+        /* Nobody reads its words: what TLS has to say are those of libssl.  Nor does anybody ask for a cipher by its name,
+         * as who reads encrypted key files would. */
+        (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS | OPENSSL_INIT_NO_ADD_ALL_CIPHERS, NULL);
         blake2s_md = EVP_MD_fetch(NULL, "BLAKE2S-256", NULL);
         blake2s_keyed = EVP_MAC_fetch(NULL, "BLAKE2SMAC", NULL);
         if (blake2s_md == NULL || blake2s_keyed == NULL)
