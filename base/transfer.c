@@ -327,6 +327,7 @@ void dialer_free(struct dialer *d)
         if (d == NULL)
                 return;
         dialer_flush(d);
+        free(d->known);
         free(d);
 }
 
@@ -368,12 +369,15 @@ int dialer_socket(struct dialer *d, struct addr to, int type, void (*before)(int
 
 void dialer_remember(struct dialer *d, const char *host, struct ip ip)
 {
-        lastgood_put(&d->known, host, ip);
+        if (d->known == NULL)
+                d->known = calloc(1, sizeof(*d->known));
+        if (d->known != NULL)   /* else it has to be looked up */
+                lastgood_put(d->known, host, ip);
 }
 
 size_t dialer_remembered(const struct dialer *d, const char *host, struct ip ret[LASTGOOD_ADDRS])
 {
-        return lastgood_get(&d->known, host, ret);
+        return d->known != NULL ? lastgood_get(d->known, host, ret) : 0;
 }
 
 void dialer_keep(struct dialer *d)

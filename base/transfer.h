@@ -43,7 +43,7 @@ struct dialer {
         bool keeps;
         struct transfer_multi *kept;    /* NULL: no request since the last flush */
         struct timer idle;
-        struct lastgood known;
+        struct lastgood *known;         /* NULL: no server yet */
 };
 
 struct transfer {
