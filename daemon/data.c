@@ -544,6 +544,8 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
         wg_set_stamp_floor(d->dp.wg, opts->stamp_floor_ns);
         if ((d->dp.flows = filter_state_new()) == NULL || (d->dp.room = malloc(sizeof(*d->dp.room))) == NULL)
                 goto fail;
+        /* So that it is there from the start, and nothing grows under traffic.  Of zeros the compiler would make a calloc(). */
+        memset(d->dp.room, 1, sizeof(*d->dp.room));
         struct ms_opts mo = {
                 .port = opts->port,
                 .mark = opts->mark,
