@@ -6,6 +6,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netlink/errno.h>
+#include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
@@ -14,10 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 struct hostnl {
         struct nl_sock *sk;
-        int last;   /* libnl's negative error */
+        int routes;    /* a socket for many routes at once: libnl waits for one answer after the other */
+        uint32_t seq;
+        int last;      /* libnl's negative error */
 };
 
 static int af_of(uint8_t family)
@@ -30,8 +34,9 @@ struct hostnl *hostnl_open(void)
         struct hostnl *n = calloc(1, sizeof(*n));
         if (n == NULL)
                 return NULL;
+        n->routes = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
         n->sk = nl_socket_alloc();
-        if (n->sk == NULL || nl_connect(n->sk, NETLINK_ROUTE) < 0) {
+        if (n->routes < 0 || n->sk == NULL || nl_connect(n->sk, NETLINK_ROUTE) < 0) {
                 hostnl_close(n);
                 errno = EPERM;
                 return NULL;
@@ -45,6 +50,8 @@ void hostnl_close(struct hostnl *n)
                 return;
         if (n->sk != NULL)
                 nl_socket_free(n->sk);
+        if (n->routes >= 0)
+                (void)close(n->routes);
         free(n);
 }
 
@@ -136,13 +143,14 @@ static uint8_t kernel_type(enum hostnl_route_type t)
 /* What the kernel makes of no metric. */
 enum { METRIC6_DEFAULT = 1024 };
 
-enum err hostnl_route(struct hostnl *n, int ifindex, uint32_t table, const struct hostnl_route *want, bool add)
+/* NULL: out of memory. */
+static struct nl_msg *route_request(int ifindex, uint32_t table, const struct hostnl_route *want, bool add)
 {
         struct rtnl_route *r = rtnl_route_alloc();
         struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
         struct nl_addr *dst = addr_of(want->dst);
         uint32_t metric = want->metric == 0 && want->dst.ip.family == IP_V6 ? METRIC6_DEFAULT : want->metric;
-        int rc = -NLE_NOMEM;
+        struct nl_msg *msg = NULL;
         if (r != NULL && hop != NULL && dst != NULL) {
                 rtnl_route_set_family(r, (uint8_t)af_of(want->dst.ip.family));
                 rtnl_route_set_table(r, table);
@@ -159,14 +167,65 @@ enum err hostnl_route(struct hostnl *n, int ifindex, uint32_t table, const struc
                         rtnl_route_add_nexthop(r, hop);
                         hop = NULL;   /* the route has it now */
                 }
-                rc = add ? rtnl_route_add(n->sk, r, NLM_F_CREATE | NLM_F_REPLACE)
-                         : rtnl_route_delete(n->sk, r, 0);
+                if ((add ? rtnl_route_build_add_request(r, NLM_F_CREATE | NLM_F_REPLACE, &msg)
+                         : rtnl_route_build_del_request(r, 0, &msg)) < 0)
+                        msg = NULL;
         }
         if (hop != NULL)
                 rtnl_route_nh_free(hop);
         nl_addr_put(dst);
         rtnl_route_put(r);
-        return settled(n, rc, add);
+        return msg;
+}
+
+/* The kernel has answered all by the time they are sent.  rc: libnl's errors, of request number first + i. */
+static void read_answers(struct hostnl *n, uint32_t first, size_t count, int *rc)
+{
+        char buf[8192] __attribute__((aligned(NLMSG_ALIGNTO)));
+        for (;;) {
+                ssize_t got = recv(n->routes, buf, sizeof(buf), MSG_DONTWAIT);
+                if (got < 0 && errno == EINTR)
+                        continue;
+                if (got <= 0)
+                        return;
+                int left = (int)got;
+                for (struct nlmsghdr *h = (struct nlmsghdr *)(void *)buf; nlmsg_ok(h, left); h = nlmsg_next(h, &left)) {
+                        const struct nlmsgerr *e = nlmsg_data(h);
+                        if (h->nlmsg_type == NLMSG_ERROR && nlmsg_datalen(h) >= (int)sizeof(e->error) &&
+                                h->nlmsg_seq - first < count)
+                                rc[h->nlmsg_seq - first] = e->error != 0 ? -nl_syserr2nlerr(e->error) : 0;
+                }
+        }
+}
+
+void hostnl_routes(struct hostnl *n, int ifindex, const uint32_t *tables, const struct hostnl_route *at, size_t count,
+        bool add, enum err *ret)
+{
+        struct nl_msg *msgs[HOSTNL_ROUTES_MAX];
+        struct iovec iov[HOSTNL_ROUTES_MAX];
+        int rc[HOSTNL_ROUTES_MAX];
+        uint32_t first = n->seq;
+        struct msghdr all = {.msg_iov = iov};
+        for (size_t i = 0; i < count; i++) {
+                msgs[i] = route_request(ifindex, tables[i], &at[i], add);
+                rc[i] = msgs[i] != NULL ? -NLE_AGAIN : -NLE_NOMEM;   /* until it is answered */
+                if (msgs[i] == NULL)
+                        continue;
+                struct nlmsghdr *h = nlmsg_hdr(msgs[i]);
+                h->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
+                h->nlmsg_seq = first + (uint32_t)i;
+                iov[all.msg_iovlen++] = (struct iovec){h, NLMSG_ALIGN(h->nlmsg_len)};
+        }
+        n->seq += (uint32_t)count;
+        if (all.msg_iovlen > 0 && sendmsg(n->routes, &all, 0) >= 0)
+                read_answers(n, first, count, rc);
+        for (size_t i = 0; i < count; i++) {
+                nlmsg_free(msgs[i]);
+                int last = n->last;
+                ret[i] = settled(n, rc[i], add);
+                if (ret[i] == ERR_NONE)
+                        n->last = last;
+        }
 }
 
 enum err hostnl_rule(struct hostnl *n, const struct hostnl_rule *want, bool add)

@@ -1,4 +1,4 @@
-/* daemon/host/hostnl.h - one netlink request at a time, for router.c.  Values only; libnl stays behind this. */
+/* daemon/host/hostnl.h - netlink requests, answered before the call returns, for router.c.  Values only; libnl stays behind this. */
 #pragma once
 
 #include <stdbool.h>
@@ -37,7 +37,10 @@ int hostnl_ifindex(struct hostnl *n, const char *ifname);   /* 0: none */
 ERR_CHECK enum err hostnl_link_set(struct hostnl *n, int ifindex, bool up, unsigned mtu /* 0: as it is */);
 /* Adding what is there, or removing what is not, succeeds. */
 ERR_CHECK enum err hostnl_addr(struct hostnl *n, int ifindex, struct prefix p, bool add);
-ERR_CHECK enum err hostnl_route(struct hostnl *n, int ifindex, uint32_t table, const struct hostnl_route *r, bool add);
+/* Up to HOSTNL_ROUTES_MAX at once; how each went in ret.  hostnl_error() is about the last that failed. */
+enum { HOSTNL_ROUTES_MAX = 32 };
+void hostnl_routes(struct hostnl *n, int ifindex, const uint32_t *tables, const struct hostnl_route *at, size_t count,
+        bool add, enum err *ret);
 ERR_CHECK enum err hostnl_rule(struct hostnl *n, const struct hostnl_rule *r, bool add);
 bool hostnl_rules_usable(struct hostnl *n, enum ip_family f);   /* policy routing of that family answers */
 

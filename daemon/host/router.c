@@ -338,29 +338,56 @@ static bool build(struct build *b)
 
 /* ---- making it so ---- */
 
-typedef enum err (*apply_fn)(struct router *r, const struct hostnl_route *x, bool add);
+/* At most HOSTNL_ROUTES_MAX of them; how each went in ret. */
+typedef void (*apply_fn)(struct router *r, const struct hostnl_route *at, size_t n, bool add, enum err *ret);
 
-static enum err apply_addr(struct router *r, const struct hostnl_route *x, bool add)
+static void apply_addrs(struct router *r, const struct hostnl_route *at, size_t n, bool add, enum err *ret)
 {
-        return hostnl_addr(r->nl, r->ifindex, x->dst, add);
+        for (size_t i = 0; i < n; i++)
+                ret[i] = hostnl_addr(r->nl, r->ifindex, at[i].dst, add);
 }
 
-static enum err apply_route(struct router *r, const struct hostnl_route *x, bool add)
+static void apply_routes(struct router *r, const struct hostnl_route *at, size_t n, bool add, enum err *ret)
 {
-        bool policy = x->dst.ip.family == IP_V6 ? r->rules6 : r->rules4;
-        return hostnl_route(r->nl, r->ifindex, policy ? ROUTER_TABLE : TABLE_MAIN, x, add);
+        uint32_t tables[HOSTNL_ROUTES_MAX];
+        for (size_t i = 0; i < n; i++)
+                tables[i] = (at[i].dst.ip.family == IP_V6 ? r->rules6 : r->rules4) ? ROUTER_TABLE : TABLE_MAIN;
+        hostnl_routes(r->nl, r->ifindex, tables, at, n, add, ret);
 }
 
-static enum err apply(struct router *r, apply_fn fn, const struct hostnl_route *x, bool add, enum err *first)
+/* Adds, or removes, what of at[n] `other` does not have.  The rest and what was done move to the front: their number. */
+static size_t apply(struct router *r, apply_fn fn, struct hostnl_route *at, size_t n, const struct route_list *other,
+        bool add, enum err *first)
 {
-        enum err e = fn(r, x, add);
+        struct hostnl_route todo[HOSTNL_ROUTES_MAX];
+        enum err ret[HOSTNL_ROUTES_MAX];
+        bool missing[HOSTNL_ROUTES_MAX];
+        size_t count = 0, kept = 0, done = 0;
         char text[PREFIX_STR_MAX];
-        if (e != ERR_NONE && *first == ERR_NONE) {
-                snprintf(r->why, sizeof(r->why), "%s %s could not be %s: %s", fn == apply_addr ? "address" : "route",
-                        prefix_str(x->dst, text), add ? "added" : "removed", hostnl_error(r->nl));
-                *first = e;
+        for (size_t i = 0; i < n; i++) {
+                missing[i] = !list_has(other, &at[i]);
+                if (missing[i])
+                        todo[count++] = at[i];
         }
-        return e;
+        if (count > 0)
+                fn(r, todo, count, add, ret);
+        for (size_t i = 0; i < n; i++) {
+                enum err e = missing[i] ? ret[done++] : ERR_NONE;
+                if (e == ERR_NONE) {
+                        at[kept++] = at[i];
+                } else if (*first == ERR_NONE) {
+                        snprintf(r->why, sizeof(r->why), "%s %s could not be %s: %s",
+                                fn == apply_addrs ? "address" : "route", prefix_str(at[i].dst, text),
+                                add ? "added" : "removed", hostnl_error(r->nl));
+                        *first = e;
+                }
+        }
+        return kept;
+}
+
+static size_t chunk(size_t left)
+{
+        return left < HOSTNL_ROUTES_MAX ? left : HOSTNL_ROUTES_MAX;
 }
 
 /* `have` becomes `want`; what could not be added is not remembered, so that the next call tries again. */
@@ -368,16 +395,16 @@ static enum err converge(struct router *r, struct route_list *have, struct route
 {
         enum err first = ERR_NONE;
         size_t kept = 0;
-        for (size_t i = 0; i < want_list.count; i++) {
-                struct hostnl_route x = want_list.at[i];
-                if (!list_has(have, &x) && apply(r, fn, &x, true, &first) != ERR_NONE)
-                        continue;
-                want_list.at[kept++] = x;
+        for (size_t i = 0, n; i < want_list.count; i += n) {
+                n = chunk(want_list.count - i);
+                memmove(want_list.at + kept, want_list.at + i, n * sizeof(*want_list.at));
+                kept += apply(r, fn, want_list.at + kept, n, have, true, &first);
         }
         want_list.count = kept;
-        for (size_t i = 0; i < have->count; i++)
-                if (!list_has(&want_list, &have->at[i]))
-                        (void)apply(r, fn, &have->at[i], false, &first);
+        for (size_t i = 0, n; i < have->count; i += n) {
+                n = chunk(have->count - i);
+                (void)apply(r, fn, have->at + i, n, &want_list, false, &first);
+        }
         free(have->at);
         *have = want_list;
         return first;
@@ -394,8 +421,8 @@ enum err router_set(struct router *r, const struct router_config *c, const char 
                 return ERR_FULL;
         }
         *ret_why = r->why;
-        enum err e = converge(r, &r->addresses, b.addresses, apply_addr);
-        enum err e2 = converge(r, &r->routes, b.routes, apply_route);
+        enum err e = converge(r, &r->addresses, b.addresses, apply_addrs);
+        enum err e2 = converge(r, &r->routes, b.routes, apply_routes);
         return e != ERR_NONE ? e : e2;
 }
 
@@ -424,11 +451,13 @@ static size_t add_missing(struct router *r, const struct route_list *wanted, str
         size_t missing = 0;
         enum err first = ERR_NONE;
         list_sort(&s->list);
-        for (size_t i = 0; i < wanted->count; i++) {
-                if (list_has(&s->list, &wanted->at[i]))
-                        continue;
-                missing++;
-                (void)apply(r, fn, &wanted->at[i], true, &first);
+        for (size_t i = 0, n; i < wanted->count; i += n) {
+                struct hostnl_route some[HOSTNL_ROUTES_MAX];
+                n = chunk(wanted->count - i);
+                memcpy(some, wanted->at + i, n * sizeof(*some));
+                for (size_t k = 0; k < n; k++)
+                        missing += !list_has(&s->list, &some[k]);
+                (void)apply(r, fn, some, n, &s->list, true, &first);
         }
         if (first != ERR_NONE)
                 log_warn("putting back: %s", r->why);
@@ -444,9 +473,9 @@ size_t router_repair(struct router *r)
         if (hostnl_link_set(r->nl, r->ifindex, true, 0) != ERR_NONE)
                 log_warn("interface up: %s", hostnl_error(r->nl));
         hostnl_each_addr(r->nl, see_addr, &s);
-        missing += add_missing(r, &r->addresses, &s, apply_addr);
+        missing += add_missing(r, &r->addresses, &s, apply_addrs);
         hostnl_each_route(r->nl, ROUTER_TABLE, see_route, &s);
-        missing += add_missing(r, &r->routes, &s, apply_route);
+        missing += add_missing(r, &r->routes, &s, apply_routes);
         if (r->rules4)
                 missing += repair_rules(r, IP_V4);
         if (r->rules6)
