@@ -5,15 +5,15 @@
 
 enum { CAP_MIN = 16 };
 
-void keymap_init(struct keymap *m, uint64_t seed)
+void keymap_init(struct keymap *m, uint64_t seed, keymap_key_fn key_of, const void *arg)
 {
-        *m = (struct keymap){.seed = seed};
+        *m = (struct keymap){.seed = seed, .key_of = key_of, .arg = arg};
 }
 
 void keymap_done(struct keymap *m)
 {
         free(m->e);
-        *m = (struct keymap){.seed = m->seed};
+        keymap_init(m, m->seed, m->key_of, m->arg);
 }
 
 /* Multiply and fold, each word mixed with what came before. */
@@ -30,33 +30,33 @@ static size_t home_of(const struct keymap *m, const uint8_t key[32])
 }
 
 /* The entry of the key, or the free one where it would go.  There always is a free one. */
-static struct keymap_entry *place(const struct keymap *m, const uint8_t key[32])
+static uint32_t *place(const struct keymap *m, const uint8_t key[32])
 {
         size_t i = home_of(m, key);
-        while (m->e[i].slot != KEYMAP_NONE && memcmp(m->e[i].key, key, 32) != 0)
+        while (m->e[i] != KEYMAP_NONE && memcmp(m->key_of(m->arg, m->e[i]), key, 32) != 0)
                 i = (i + 1) & (m->cap - 1);
         return &m->e[i];
 }
 
 uint32_t keymap_get(const struct keymap *m, const uint8_t key[32])
 {
-        return m->count ? place(m, key)->slot : KEYMAP_NONE;
+        return m->count ? *place(m, key) : KEYMAP_NONE;
 }
 
 static enum err grow(struct keymap *m)
 {
-        size_t cap = m->cap ? m->cap * 2 : CAP_MIN;
-        struct keymap bigger = {.cap = cap, .seed = m->seed, .e = malloc(cap * sizeof(*bigger.e))};
+        struct keymap bigger = *m;
+        bigger.cap = m->cap ? m->cap * 2 : CAP_MIN;
+        bigger.e = malloc(bigger.cap * sizeof(*bigger.e));
         if (!bigger.e)
                 return ERR_FULL;
-        for (size_t i = 0; i < cap; i++)
-                bigger.e[i].slot = KEYMAP_NONE;
+        for (size_t i = 0; i < bigger.cap; i++)
+                bigger.e[i] = KEYMAP_NONE;
         for (size_t i = 0; i < m->cap; i++)
-                if (m->e[i].slot != KEYMAP_NONE)
-                        *place(&bigger, m->e[i].key) = m->e[i];
+                if (m->e[i] != KEYMAP_NONE)
+                        *place(&bigger, m->key_of(m->arg, m->e[i])) = m->e[i];
         free(m->e);
-        m->e = bigger.e;
-        m->cap = cap;
+        *m = bigger;
         return ERR_NONE;
 }
 
@@ -67,12 +67,9 @@ enum err keymap_set(struct keymap *m, const uint8_t key[32], uint32_t slot)
                 if (e)
                         return e;
         }
-        struct keymap_entry *at = place(m, key);
-        if (at->slot == KEYMAP_NONE) {
-                memcpy(at->key, key, 32);
-                m->count++;
-        }
-        at->slot = slot;
+        uint32_t *at = place(m, key);
+        m->count += *at == KEYMAP_NONE;
+        *at = slot;
         return ERR_NONE;
 }
 
@@ -81,18 +78,18 @@ void keymap_remove(struct keymap *m, const uint8_t key[32])
 {
         if (!m->count)
                 return;
-        struct keymap_entry *gone = place(m, key);
-        if (gone->slot == KEYMAP_NONE)
+        uint32_t *gone = place(m, key);
+        if (*gone == KEYMAP_NONE)
                 return;
-        gone->slot = KEYMAP_NONE;
+        *gone = KEYMAP_NONE;
         m->count--;
         size_t i = (size_t)(gone - m->e);
         for (;;) {
                 i = (i + 1) & (m->cap - 1);
-                if (m->e[i].slot == KEYMAP_NONE)
+                uint32_t moved = m->e[i];
+                if (moved == KEYMAP_NONE)
                         return;
-                struct keymap_entry moved = m->e[i];
-                m->e[i].slot = KEYMAP_NONE;
-                *place(m, moved.key) = moved;
+                m->e[i] = KEYMAP_NONE;
+                *place(m, m->key_of(m->arg, moved)) = moved;
         }
 }

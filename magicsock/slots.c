@@ -122,9 +122,13 @@ static bool grow_slots(struct ms *ms, uint32_t slot)
 
 static bool add(struct ms *ms, uint32_t slot, const struct node_public *key)
 {
-        if (!grow_slots(ms, slot) || keymap_set(&ms->by_key, key->b, slot) != ERR_NONE)
+        if (!grow_slots(ms, slot))
                 return false;
         ms->known[slot] = (struct ms_known){.used = true, .key = *key, .same_disco = MS_SLOT_NONE};
+        if (keymap_set(&ms->by_key, key->b, slot) != ERR_NONE) {
+                ms->known[slot] = (struct ms_known){0};
+                return false;
+        }
         ms->peer_count++;
         return true;
 }
@@ -197,12 +201,22 @@ void ms_peer_remove(struct ms *ms, uint32_t slot, mono_t now)
         free_slot(s);
 }
 
+static const uint8_t *node_key_of(const void *arg, uint32_t slot)
+{
+        return ((const struct ms *)arg)->known[slot].key.b;
+}
+
+static const uint8_t *disco_key_of(const void *arg, uint32_t slot)
+{
+        return ((const struct ms *)arg)->known[slot].disco.b;
+}
+
 void ms_slots_init(struct ms *ms)
 {
         uint64_t seed[2];
         crypto_random(seed, sizeof(seed));
-        keymap_init(&ms->by_key, seed[0]);
-        keymap_init(&ms->by_disco, seed[1]);
+        keymap_init(&ms->by_key, seed[0], node_key_of, ms);
+        keymap_init(&ms->by_disco, seed[1], disco_key_of, ms);
 }
 
 void ms_slots_done(struct ms *ms)

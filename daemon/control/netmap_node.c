@@ -44,11 +44,20 @@ static const char *const *pack_strings(struct packer *p, const char *const *list
         return out;
 }
 
+/* As with most nodes: then there is one copy for both. */
+static bool allows_addresses_alone(const struct netmap_node *n)
+{
+        return n->allowed_count == n->address_count &&
+               (n->allowed_count == 0 ||
+                memcmp(n->allowed, n->addresses, n->allowed_count * sizeof(struct prefix)) == 0);
+}
+
 struct netmap_node *netmap_node_copy(const struct netmap_node *n)
 {
+        uint32_t allowed = allows_addresses_alone(n) ? 0 : n->allowed_count;
         size_t ptrs = (n->tag_count + n->ssh_key_count) * sizeof(char *);
         size_t size = sizeof(*n) + n->endpoint_count * sizeof(struct addr) +
-                      (n->address_count + n->allowed_count + n->primary_count) * sizeof(struct prefix) +
+                      (n->address_count + allowed + n->primary_count) * sizeof(struct prefix) +
                       strings_size(n->tags, n->tag_count) + strings_size(n->ssh_keys, n->ssh_key_count) +
                       strlen(n->stable_id) + strlen(n->name) + strlen(n->hostname) + strlen(n->os) +
                       strlen(n->os_version) + strlen(n->cap_map) + strlen(n->location) + 7;
@@ -61,7 +70,7 @@ struct netmap_node *netmap_node_copy(const struct netmap_node *n)
         /* Widest alignment first: addresses with ports want 2, prefixes and text none. */
         c->endpoints = pack_bytes(&p, n->endpoints, n->endpoint_count * sizeof(struct addr));
         c->addresses = pack_bytes(&p, n->addresses, n->address_count * sizeof(struct prefix));
-        c->allowed = pack_bytes(&p, n->allowed, n->allowed_count * sizeof(struct prefix));
+        c->allowed = allowed > 0 ? pack_bytes(&p, n->allowed, allowed * sizeof(struct prefix)) : c->addresses;
         c->primary = pack_bytes(&p, n->primary, n->primary_count * sizeof(struct prefix));
         c->tags = pack_strings(&p, n->tags, n->tag_count);
         c->ssh_keys = pack_strings(&p, n->ssh_keys, n->ssh_key_count);
