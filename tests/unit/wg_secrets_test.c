@@ -230,9 +230,11 @@ static void test_session_keys_with_helpers(void **state)
         struct pkt_pool *pool = pkt_pool_new(SESSION_BURST);
         assert_non_null(crew);
         assert_non_null(pool);
-        for (size_t b = 0; b < aead_backend_count(); b++) {
+        bool done = false;
+        for (size_t b = 0; b < aead_backend_count() && !done; b++) {
                 if (!aead_backend_works(b))
                         continue;
+                done = getenv("UNDER_VALGRIND") != NULL;   /* a search takes seconds there */
                 struct noise_keys keys;
                 aead_backend_choose(b);
                 crypto_random(keys.send, sizeof(keys.send));
