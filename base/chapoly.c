@@ -483,8 +483,8 @@ static void seal_group(const uint32_t key[8], struct aead_op *ops, size_t n)
 {
         UNSET struct pass pass;
         UNSET uint8_t once[GROUP][32], tag[GROUP][AEAD_TAG_LEN];
-        UNSET const uint8_t *text[GROUP];
-        UNSET size_t len[GROUP];
+        const uint8_t *text[GROUP] = {0};
+        size_t len[GROUP] = {0};
         pass.count = 0;
         for (size_t i = 0; i < n; i++) {
                 pass_add_key(&pass, key, ops[i].counter, once[i]);
@@ -511,8 +511,8 @@ static void open_group(const uint32_t key[8], struct aead_op *const *ops, size_t
 {
         UNSET struct pass pass;
         UNSET uint8_t once[GROUP][32], tag[GROUP][AEAD_TAG_LEN];
-        UNSET const uint8_t *text[GROUP];
-        UNSET size_t len[GROUP];
+        const uint8_t *text[GROUP] = {0};
+        size_t len[GROUP] = {0};
         pass.count = 0;
         for (size_t i = 0; i < n; i++) {
                 pass_add_key(&pass, key, ops[i]->counter, once[i]);
