@@ -365,6 +365,9 @@ static void test_full(void **state)
         while (put(100) == DERP_PUT_OK)   /* small ones find room when large ones do not */
                 small++;
         assert_in_range(small, 8192 / 100, (8192 + 1400) / 100);
+        derp_client_sent(c, 1400 * (n / 2 + 5));   /* what was sent is room again */
+        assert_int_equal(put(1400), DERP_PUT_OK);
+        n -= n / 2 + 5 - 1;
         derp_client_set_home(c, true);
         (void)derp_client_out(c, &len);
         assert_int_equal(len, n * 1400 + small * 100 + 6);
