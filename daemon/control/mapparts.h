@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "base/crypto.h"
 #include "daemon/control/mapsession.h"
 #include "daemon/control/peerset.h"
 
@@ -12,7 +13,7 @@ struct mapsession {
         struct peerset peers;
         json_t *derp;   /* the DERPMap object as merged so far */
         json_t *chunks; /* packet filter: name -> array of rules */
-        uint64_t seed;  /* of the hashes of nodes' texts */
+        uint8_t hash_key[SHORT_HASH_KEY_LEN];   /* of nodes' texts */
         bool fresh;     /* the next message starts a stream */
         unsigned untold; /* parts that a refused message changed: the next delta names them */
         json_t *rest;   /* of the newest message: news borrows from it */

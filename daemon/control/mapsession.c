@@ -16,7 +16,7 @@ struct mapsession *mapsession_new(void)
         struct mapsession *s = calloc(1, sizeof(*s));
         if (s != NULL) {
                 s->fresh = true;
-                crypto_random(&s->seed, sizeof(s->seed));
+                crypto_random(s->hash_key, sizeof(s->hash_key));
         }
         return s;
 }
@@ -37,7 +37,9 @@ void mapsession_clear(struct mapsession *s)
         json_decref(s->derp);
         json_decref(s->chunks);
         json_decref(s->rest);
-        *s = (struct mapsession){.fresh = true, .seed = s->seed, .map = {.generation = generation + 1}};
+        struct mapsession next = {.fresh = true, .map = {.generation = generation + 1}};
+        memcpy(next.hash_key, s->hash_key, sizeof(next.hash_key));
+        *s = next;
 }
 
 void mapsession_free(struct mapsession *s)
@@ -87,16 +89,10 @@ static enum err take_user(struct message *m, const json_t *obj)
         return ERR_NONE;
 }
 
-/* Multiply and fold, with a secret seed, as nodes choose much of their texts.  Never 0. */
-static uint64_t text_hash(const char *text, size_t len, uint64_t seed)
+/* With a secret key, as nodes choose much of their texts.  Never 0. */
+static uint64_t text_hash(const struct mapsession *s, const char *text, size_t len)
 {
-        uint64_t h = seed ^ len;
-        for (size_t i = 0; i < len; i += 8) {
-                uint64_t w = 0;
-                memcpy(&w, text + i, len - i < 8 ? len - i : 8);
-                h = (h ^ w) * UINT64_C(0x9e3779b97f4a7c15);
-                h ^= h >> 29;
-        }
+        uint64_t h = crypto_short_hash(s->hash_key, text, len);
         return h != 0 ? h : 1;
 }
 
@@ -108,7 +104,7 @@ static enum err see_element(void *arg, const char *key, const char *text, size_t
         const struct peerset *peers = &m->s->peers;
         if (key[0] == 'U')
                 return ERR_NONE;
-        m->text_hash = text_hash(text, len, m->s->seed);
+        m->text_hash = text_hash(m->s, text, len);
         if (strcmp(key, "Peers") != 0 || m->at >= peers->count || peers->at[m->at]->text_hash != m->text_hash)
                 return ERR_NONE;
         *ret_taken = true;
