@@ -420,6 +420,8 @@ AVX2 static void poly4_run2(struct poly one[8], const uint8_t *const data[8], si
         }
         poly4_split(&p, one);
         poly4_split(&q, one + 4);
+        crypto_wipe(&p, sizeof(p));
+        crypto_wipe(&q, sizeof(q));
 }
 
 AVX2 static void poly4_run(struct poly one[4], const uint8_t *const data[4], size_t len)
@@ -432,6 +434,7 @@ AVX2 static void poly4_run(struct poly one[4], const uint8_t *const data[4], siz
                 poly4_block(&p, low, high);
         }
         poly4_split(&p, one);
+        crypto_wipe(&p, sizeof(p));
 }
 
 /* Tags of up to GROUP texts: side by side as far as the shortest goes, then one by one. */
@@ -464,6 +467,7 @@ static void tags(uint8_t key[GROUP][32], const uint8_t *const text[GROUP], const
                 poly_block(&p[i], 0, len[i], 1);   /* the lengths: no associated data */
                 poly_tag(&p[i], key[i], ret[i]);
         }
+        crypto_wipe(p, sizeof(p));
 }
 
 /* ---- AEAD ---- */
@@ -499,6 +503,8 @@ static void seal_group(const uint32_t key[8], struct aead_op *ops, size_t n)
                 memcpy(ops[i].dst + len[i], tag[i], AEAD_TAG_LEN);
                 ops[i].ok = true;
         }
+        crypto_wipe(once, sizeof(once));
+        crypto_wipe(pass.stream, sizeof(pass.stream));
 }
 
 static bool same_tag(const uint8_t *a, const uint8_t *b)
@@ -529,6 +535,8 @@ static void open_group(const uint32_t key[8], struct aead_op *const *ops, size_t
         }
         if (pass.count > 0)
                 pass_run(&pass, key);
+        crypto_wipe(once, sizeof(once));
+        crypto_wipe(pass.stream, sizeof(pass.stream));
 }
 
 /* Key stream and keys of packets that are left in registers, and on the stack where the compiler ran out of them. */

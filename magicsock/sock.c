@@ -303,6 +303,7 @@ static size_t train_length(struct pkt *const *pkts, size_t n)
 
 static void add_segment_size(struct burst *b, struct msghdr *h, uint16_t size)
 {
+        memset(&b->control[b->count], 0, sizeof(b->control[b->count]));   /* the kernel is shown the padding, too */
         h->msg_control = &b->control[b->count];
         h->msg_controllen = sizeof(b->control[b->count]);
         struct cmsghdr *c = CMSG_FIRSTHDR(h);
