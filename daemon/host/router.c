@@ -359,7 +359,7 @@ static void apply_routes(struct router *r, const struct hostnl_route *at, size_t
 static size_t apply(struct router *r, apply_fn fn, struct hostnl_route *at, size_t n, const struct route_list *other,
         bool add, enum err *first)
 {
-        struct hostnl_route todo[HOSTNL_ROUTES_MAX];
+        struct hostnl_route batch[HOSTNL_ROUTES_MAX];
         enum err ret[HOSTNL_ROUTES_MAX];
         bool missing[HOSTNL_ROUTES_MAX];
         size_t count = 0, kept = 0, done = 0;
@@ -367,10 +367,10 @@ static size_t apply(struct router *r, apply_fn fn, struct hostnl_route *at, size
         for (size_t i = 0; i < n; i++) {
                 missing[i] = !list_has(other, &at[i]);
                 if (missing[i])
-                        todo[count++] = at[i];
+                        batch[count++] = at[i];
         }
         if (count > 0)
-                fn(r, todo, count, add, ret);
+                fn(r, batch, count, add, ret);
         for (size_t i = 0; i < n; i++) {
                 enum err e = missing[i] ? ret[done++] : ERR_NONE;
                 if (e == ERR_NONE) {

@@ -24,6 +24,9 @@ static struct {
         struct derpmap map;
         struct key_private us, peer, other, peer_disco, other_disco;
         unsigned handed;                /* to WireGuard */
+        bool keeps;                     /* it wants the next packets until the call after */
+        const struct pkt *kept;
+        unsigned ended;                 /* calls without packets, which end that */
         uint64_t want[MS_DROP_COUNT];   /* dropped so far, by reason */
 } t;
 
@@ -39,10 +42,18 @@ static uint8_t room[SOCK_ROOM];
 static bool on_wg(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, bool may_keep, mono_t at)
 {
         (void)srcs;
-        (void)may_keep;
         (void)at;
         assert_ptr_equal(arg, &t);
         t.handed += (unsigned)n;
+        if (t.kept != NULL) {
+                assert_int_equal(pkt_cdata(t.kept)[WG_LEN - 1], 77);
+                t.kept = NULL;
+                t.ended += n == 0;
+        }
+        if (t.keeps && may_keep && n > 0) {
+                t.kept = pkts[n - 1];
+                return true;
+        }
         for (size_t i = 0; i < n; i++)
                 pkt_release(t.pool, pkts[i]);
         return false;
@@ -315,6 +326,26 @@ static void direct(enum ip_family f)
         close(fd);
 }
 
+/* What WireGuard's side keeps is let go in the same round, by a call of nothing if nothing more came, and is whole until then. */
+static void test_keeps(void **state)
+{
+        (void)state;
+        uint8_t data[WG_LEN] = {1};
+        struct sockaddr_storage sa;
+        data[WG_LEN - 1] = 77;
+        socklen_t len = addr_to_sockaddr((struct addr){ip_v4(127, 0, 0, 1), ms_port(t.ms, IP_V4)}, &sa);
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&sa, len), 0);
+        t.keeps = true;
+        for (unsigned i = 1; i <= 3; i++) {
+                assert_int_equal(send(fd, data, sizeof(data), 0), sizeof(data));
+                SRV_UNTIL(t.loop, t.handed == i);
+                assert_null(t.kept);
+                assert_int_equal(t.ended, i);
+        }
+        close(fd);
+}
+
 static void test_direct4(void **state)
 {
         (void)state;
@@ -335,7 +366,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_names),
                 T(test_inactive), T(test_no_path), T(test_socket), T(test_disco), T(test_disco_rate), T(test_by_relay),
-                T(test_direct4), T(test_direct6),
+                T(test_direct4), T(test_direct6), T(test_keeps),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;
