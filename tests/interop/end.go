@@ -183,21 +183,30 @@ func (e *end) connect(ctx context.Context, a endArgs, op byte, size int64, seed 
 	return c, nil
 }
 
-// transfer moves a.Size bytes to (or with Download from) the other end.
-func (e *end) transfer(a endArgs) (*transferResult, error) {
+// connectFor is connect for one exchange, all of which takes a.Timeout at most.
+func (e *end) connectFor(a endArgs, op byte, size int64, seed uint64) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), a.Timeout)
 	defer cancel()
+	c, err := e.connect(ctx, a, op, size, seed)
+	if err != nil {
+		return nil, err
+	}
+	deadline, _ := ctx.Deadline()
+	c.SetDeadline(deadline)
+	return c, nil
+}
+
+// transfer moves a.Size bytes to (or with Download from) the other end.
+func (e *end) transfer(a endArgs) (*transferResult, error) {
 	op := byte('u')
 	if a.Download {
 		op = 'd'
 	}
-	c, err := e.connect(ctx, a, op, a.Size, a.Seed)
+	c, err := e.connectFor(a, op, a.Size, a.Seed)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	deadline, _ := ctx.Deadline()
-	c.SetDeadline(deadline)
 	start := time.Now()
 	mine := sha256.New()
 	if a.Download {
@@ -228,15 +237,11 @@ type onlyWriter struct{ io.Writer }
 
 // stream sends for a.Interval and tells what the other end got of it.
 func (e *end) stream(a endArgs) (*streamResult, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), a.Timeout)
-	defer cancel()
-	c, err := e.connect(ctx, a, 's', 0, 0)
+	c, err := e.connectFor(a, 's', 0, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	deadline, _ := ctx.Deadline()
-	c.SetDeadline(deadline)
 	start := time.Now()
 	for buf := make([]byte, 256<<10); time.Since(start) < a.Interval; {
 		if _, err := c.Write(buf); err != nil {

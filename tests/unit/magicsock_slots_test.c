@@ -52,15 +52,36 @@ static void check_tables(struct ms *ms, const int *key_of, const unsigned *disco
         assert_int_equal(chained, wanted);
 }
 
+static struct {
+        struct loop *loop;
+        struct dialer *dialer;
+        struct pkt_pool *pool;
+} parts;
+
+static struct ms *open_ms(void)
+{
+        static const struct ms_callbacks none = {0};
+        parts.loop = loop_new();
+        parts.dialer = dialer_new(parts.loop);
+        parts.pool = pkt_pool_new(64);
+        struct ms *ms = ms_new(parts.loop, parts.pool, parts.dialer, &(struct ms_opts){.no_udp = true, .cb = &none});
+        assert_non_null(ms);
+        return ms;
+}
+
+static void close_ms(struct ms *ms)
+{
+        ms_free(ms);
+        assert_int_equal(pkt_pool_free_count(parts.pool), 64);
+        pkt_pool_free(parts.pool);
+        dialer_free(parts.dialer);
+        loop_free(parts.loop);
+}
+
 static void test_random_changes(void **state)
 {
         (void)state;
-        static const struct ms_callbacks none = {0};
-        struct loop *l = loop_new();
-        struct dialer *d = dialer_new(l);
-        struct pkt_pool *pool = pkt_pool_new(64);
-        struct ms *ms = ms_new(l, pool, d, &(struct ms_opts){.no_udp = true, .cb = &none});
-        assert_non_null(ms);
+        struct ms *ms = open_ms();
         int key_of[SLOTS];
         unsigned disco_of[SLOTS] = {0};
         uint32_t seed = 4711;
@@ -95,28 +116,19 @@ static void test_random_changes(void **state)
         assert_null(ms_slot_find(ms, MS_SLOT_NONE));
         assert_int_equal(ms_peer_set(ms, MS_SLOTS_MAX, &c, now), ERR_FULL);
         ms_peer_remove(ms, MS_SLOT_NONE, now);
-        ms_free(ms);
-        assert_int_equal(pkt_pool_free_count(pool), 64);
-        pkt_pool_free(pool);
-        dialer_free(d);
-        loop_free(l);
+        close_ms(ms);
 }
 
 /* What control says of a peer nobody talks to is there when somebody does, and changes as well after that. */
 static void test_wakes(void **state)
 {
         (void)state;
-        static const struct ms_callbacks none = {0};
-        struct loop *l = loop_new();
-        struct dialer *d = dialer_new(l);
-        struct pkt_pool *pool = pkt_pool_new(64);
-        struct ms *ms = ms_new(l, pool, d, &(struct ms_opts){.no_udp = true, .cb = &none});
+        struct ms *ms = open_ms();
         struct addr eps[] = {{ip_v4(198, 51, 100, 1), 41641}, {ip_v4(198, 51, 100, 2), 41641}};
         struct ms_peer_config c = {
                 .key = node_key(1), .disco = disco_key(1), .home = 7, .endpoints = eps, .endpoint_count = 2};
         mono_t now = {NS_PER_SEC};
         struct ms_peer_status st;
-        assert_non_null(ms);
         assert_int_equal(ms_peer_set(ms, 3, &c, now), ERR_NONE);
         c.expired = true;
         c.home = 8;
@@ -140,10 +152,7 @@ static void test_wakes(void **state)
         assert_false(s->peer.expired || s->peer.has_disco);
         assert_true(disco_public_is_zero(&s->disco));
         assert_int_equal(s->peer.paths.count, 1);
-        ms_free(ms);
-        pkt_pool_free(pool);
-        dialer_free(d);
-        loop_free(l);
+        close_ms(ms);
 }
 
 int main(void)
