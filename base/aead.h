@@ -1,6 +1,6 @@
 /* base/aead.h - who seals and opens packets: the backends behind struct aead of base/crypto.h.
  *
- * The first one that this processor has and that passes its test is taken at start.  All give the same bytes.
+ * The first one that is there, gains by this processor and passes its test is taken at start.  All give the same bytes.
  */
 #pragma once
 
@@ -13,7 +13,7 @@ ERR_CHECK enum err aead_init(void);   /* by crypto_init(); ERR_UNSUPPORTED: none
 
 size_t aead_backend_count(void);
 const char *aead_backend_name(size_t i);
-/* False: not on this processor. */
+/* False: not on this processor, or not installed. */
 bool aead_backend_works(size_t i);
 /* For every struct aead made from now on; those that are there stay with theirs.  For tests and measurements, one thread. */
 void aead_backend_choose(size_t i);

@@ -51,6 +51,14 @@ void chapoly_open(const uint8_t key[AEAD_KEY_LEN], struct aead_op *ops, size_t n
                 ops[i].ok = true;
 }
 
+static size_t named(const char *name)
+{
+        size_t i = 0;
+        while (strcmp(aead_backend_name(i), name) != 0)
+                i++;
+        return i;
+}
+
 static void a_fault_in_any_way_is_found(void **state)
 {
         (void)state;
@@ -65,22 +73,23 @@ static void a_fault_in_any_way_is_found(void **state)
         };
         if (!chapoly_available())
                 skip();
-        assert_true(aead_backend_works(0));
+        size_t usual = aead_backend_chosen(), own = named("avx2");
+        assert_true(aead_backend_works(own));
         for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
                 fault.on = true;
                 fault.from = ways[i].from;
                 fault.to = ways[i].to;
                 fault.least = ways[i].least;
                 fault.open = ways[i].open;
-                if (aead_backend_works(0))
+                if (aead_backend_works(own))
                         fail_msg("fault %zu is not found", i);
-                assert_true(aead_backend_works(1));
+                assert_true(aead_backend_works(named("libcrypto")));
                 assert_int_equal(aead_init(), ERR_NONE);
-                assert_int_equal(aead_backend_chosen(), 1);
+                assert_int_equal(aead_backend_chosen(), usual == own ? named("libcrypto") : usual);
                 fault.on = false;
         }
         assert_int_equal(aead_init(), ERR_NONE);
-        assert_int_equal(aead_backend_chosen(), 0);
+        assert_int_equal(aead_backend_chosen(), usual);
 }
 
 static int setup(void **state)
