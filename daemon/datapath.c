@@ -1,5 +1,7 @@
 #include "daemon/datapath.h"
 
+#include <netinet/in.h>
+#include <sched.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -12,6 +14,7 @@ enum {
         OUT_UNITS = 256,        /* reads, and ... */
         OUT_BURSTS = 4,         /* ... bursts in one round */
         REJECTS_PER_S = 50,
+        HEAP = 16,              /* datagrams written at once that are many for who reads them */
 };
 /* So that gro_start() has room for all that one call of datapath_in() brings, beside the one item that waits. */
 _Static_assert((int)MS_BATCH_MAX < (int)GRO_ITEMS_MAX, "every packet may be an item of its own");
@@ -281,11 +284,25 @@ static void host_bound(struct datapath *dp, struct pkt *p, mono_t now)
         pkt_release(dp->pool, p);
 }
 
+/* Datagrams wait for no window: a heap of them fills the buffer of who reads them, who on a busy machine has to be let run
+ * before the next. */
+static void let_read(const struct gro *g, size_t n)
+{
+        size_t datagrams = 0;
+        for (size_t i = 0; i < n; i++)
+                if (g->item[i].proto == IPPROTO_UDP)
+                        datagrams += g->item[i].count;
+        if (datagrams >= HEAP)
+                sched_yield();
+}
+
 /* The first n items, to the host, or to the stack that takes its place. */
 static void deliver(struct datapath *dp, size_t n)
 {
-        if (dp->tun != NULL)
+        if (dp->tun != NULL) {
                 tun_write(dp->tun, &dp->in, n);
+                let_read(&dp->in, n);
+        }
         for (size_t i = 0; i < n; i++)
                 for (struct pkt *p = dp->in.item[i].first, *next; p != NULL; p = next) {
                         next = p->next;
