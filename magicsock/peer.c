@@ -2,57 +2,14 @@
 
 #include <string.h>
 
-#define SLICE_GAP_NS        (20 * NS_PER_MS)
-#define CALL_GAP_NS         (2 * NS_PER_SEC)  /* between two of our calls in answer to the peer's */
-#define CALL_AGAIN_NS       (500 * NS_PER_MS) /* a call may be lost in a full queue */
-#define PING_BACK_GAP_NS    (200 * NS_PER_MS) /* to one address */
+#include "magicsock/search.h"
+
 #define PONG_COST_NS        (NS_PER_SEC / 50) /* 50 a second, see may_pong() */
 #define PING_BACK_COST_NS   (NS_PER_SEC / 8)
+#define PING_BACK_GAP_NS    (200 * NS_PER_MS) /* to one address */
 #define CALL_COST_NS        (NS_PER_SEC / 10) /* calls taken from the peer */
-/* A peer names addresses that need not be its own, and each costs a ping: 128 at once, then 32 a second, which
- * is what a full set of candidates asks for every PATH_PING_GAP_NS. */
-#define SEARCH_COST_NS      (NS_PER_SEC / 32)
-#define SEARCH_MOST_NS      (4 * NS_PER_SEC)
-#define BURST_AFTER_SEND_NS (30 * NS_PER_SEC) /* least time between bursts, by what asks for them */
-#define BURST_AFTER_PING_NS (10 * NS_PER_SEC)
-#define BURST_AFTER_CALL_NS (10 * NS_PER_SEC)
-#define PROBE_GAP_NS        (1 * NS_PER_SEC) /* looking for the last good address after a cut */
-#define PROBE_FOR_NS        (10 * NS_PER_SEC)
-#define KNOCK_GAP_NS        (50 * NS_PER_MS) /* at least; later an eighth of the time since the first */
-#define KNOCK_FOR_NS        (5 * NS_PER_SEC)
-#define KNOCK_AGAIN_NS      (300 * NS_PER_SEC)
-
-enum { BURST_STEPS = 4, BURST_WIDTH = 16 };
-static const int64_t burst_ms[BURST_STEPS] = {60, 160, 360, 760};
 
 static const struct addr no_addr = {.port = 0};
-
-static bool bucket_take(struct ms_bucket *b, int64_t cost_ns, int64_t most_ns, mono_t now)
-{
-        int64_t since = mono_is_set(b->refilled) ? mono_diff_ns(now, b->refilled) : most_ns;
-        b->refilled = now;
-        b->tokens_ns = since >= most_ns - b->tokens_ns ? most_ns : b->tokens_ns + since;
-        if (b->tokens_ns < cost_ns)
-                return false;
-        b->tokens_ns -= cost_ns;
-        return true;
-}
-
-static bool due(mono_t at, mono_t now)
-{
-        return mono_is_set(at) && mono_reached(now, at);
-}
-
-/* True also if it never happened. */
-static bool is_older(mono_t t, int64_t ns, mono_t now)
-{
-        return !mono_is_set(t) || mono_diff_ns(now, t) >= ns;
-}
-
-static int relay_of(const struct ms_peer *p)
-{
-        return p->home ? p->home : p->learned ? p->learned : p->likely;
-}
 
 bool ms_peer_is_active(const struct ms_peer *p, mono_t now)
 {
@@ -76,132 +33,19 @@ void ms_peer_done(struct ms_peer *p)
         memset(p, 0, sizeof(*p));
 }
 
-/* ---- what goes out ---- */
-
-static struct ms_action *act(struct ms_actions *out, enum ms_action_kind kind)
-{
-        struct ms_action *a = out->count < MS_ACTIONS_MAX ? &out->a[out->count++] : &out->spill;
-        *a = (struct ms_action){.kind = kind};
-        return a;
-}
-
-/* cookie: NULL unless the CLI asked.  to none: by relay. */
-static void send_ping(struct ms_peer *p, struct addr to, size_t padding, const uint64_t *cookie, mono_t now,
-                      struct ms_actions *out)
-{
-        const struct ping *g = pings_add(&p->pings,
-                (struct ping){.to = to, .sent = now, .is_cli = cookie, .cookie = cookie ? *cookie : 0});
-        if (!g)
-                return;
-        struct ms_action *a = act(out, addr_is_set(to) ? MS_ACT_PING : MS_ACT_PING_RELAY);
-        a->addr = to;
-        a->region = relay_of(p);
-        a->txid = g->txid;
-        a->padding = padding;
-}
-
-static void send_call(struct ms_peer *p, mono_t now, struct ms_actions *out)
-{
-        if (!relay_of(p))
-                return;
-        act(out, MS_ACT_CALL)->region = relay_of(p);
-        p->call_sent = now;
-}
-
 static struct ms_action *cli_result(struct ms_peer *p, size_t i, enum err e, struct ms_actions *out)
 {
-        struct ms_action *a = act(out, MS_ACT_CLI_RESULT);
+        struct ms_action *a = ms_action_add(out, MS_ACT_CLI_RESULT);
         a->cookie = p->cli[i].cookie;
         a->err = e;
         p->cli[i] = p->cli[--p->cli_count];
         return a;
 }
 
-/* ---- rounds ---- */
-
-static bool may_search(struct ms_peer *p, mono_t now)
-{
-        return bucket_take(&p->searches, SEARCH_COST_NS, SEARCH_MOST_NS, now);
-}
-
-/* Pings whom the gates allow, at most a slice; returns how many. */
-static size_t ping_slice(struct ms_peer *p, mono_t now, struct ms_actions *out)
-{
-        size_t n = 0;
-        p->more_at = (mono_t){0};
-        p->quiet_until = mono_add_ns(now, PATH_PING_GAP_NS);
-        for (size_t i = 0; i < p->paths.count; i++) {
-                struct path *c = &p->paths.p[i];
-                if (!is_older(c->pinged, PATH_PING_GAP_NS, now)) {
-                        p->quiet_until = mono_min(p->quiet_until, mono_add_ns(c->pinged, PATH_PING_GAP_NS));
-                        continue;
-                }
-                if (n == MS_PEER_SLICE || !may_search(p, now)) {
-                        p->more_at = mono_add_ns(now, n == MS_PEER_SLICE ? SLICE_GAP_NS : SEARCH_COST_NS);
-                        break;
-                }
-                c->pinged = now;
-                send_ping(p, c->addr, 0, NULL, now, out);
-                n++;
-        }
-        return n;
-}
-
-/* The pings of a fresh round are repeated soon: the first ones often arrive before the other NAT is open.
- * With them goes one more call, in case the first was lost. */
-static void start_burst(struct ms_peer *p, int64_t min_gap_ns, mono_t now)
-{
-        if (mono_is_set(p->burst_at) || !is_older(p->burst_started, min_gap_ns, now) ||
-            ms_peer_is_direct(p, now))
-                return;
-        p->burst_started = now;
-        p->burst_step = 0;
-        p->burst_at = mono_add_ms(now, burst_ms[0]);
-        p->call_again_at = mono_add_ns(now, CALL_AGAIN_NS);
-}
-
-static void repeat_burst(struct ms_peer *p, mono_t now, struct ms_actions *out)
-{
-        for (size_t i = 0; i < p->paths.count && i < BURST_WIDTH && may_search(p, now); i++)
-                send_ping(p, p->paths.p[i].addr, 0, NULL, now, out);
-        p->burst_step++;
-        p->burst_at = p->burst_step < BURST_STEPS ? mono_add_ms(p->burst_started, burst_ms[p->burst_step])
-                                                  : (mono_t){0};
-}
-
 void ms_peer_on_proof(struct ms_peer *p)
 {
         p->knows_us = true;
         p->knock_at = (mono_t){0};
-}
-
-static void start_knocking(struct ms_peer *p, mono_t now)
-{
-        if (p->knows_us || !p->has_disco || mono_is_set(p->knock_at) ||
-            !is_older(p->knock_started, KNOCK_AGAIN_NS, now))
-                return;
-        p->knock_started = now;
-        p->knock_at = mono_add_ns(now, KNOCK_GAP_NS);
-}
-
-/* Each knock stands in for the CLI's ping as well, should the first one have been dropped. */
-static void knock(struct ms_peer *p, mono_t now, struct ms_actions *out)
-{
-        int64_t since = mono_diff_ns(now, p->knock_started);
-        int64_t gap = since / 8 > KNOCK_GAP_NS ? since / 8 : KNOCK_GAP_NS;
-        p->knock_at = since < KNOCK_FOR_NS ? mono_add_ns(now, gap) : (mono_t){0};
-        if (relay_of(p) && !p->expired)
-                send_ping(p, no_addr, 0, p->cli_count > 0 ? &p->cli[0].cookie : NULL, now, out);
-}
-
-/* A call makes sense only along with pings of ours, recent ones at least: they open our NAT. */
-static void start_round(struct ms_peer *p, bool call, mono_t now, struct ms_actions *out)
-{
-        p->round_started = now;
-        path_prune(&p->paths, p->best.addr, now);
-        size_t n = ping_slice(p, now, out);
-        if (call && p->paths.count > 0 && (n > 0 || is_older(p->call_sent, PATH_PING_GAP_NS, now)))
-                send_call(p, now, out);
 }
 
 static void arm_heartbeat(struct ms_peer *p, mono_t now)
@@ -232,7 +76,7 @@ void ms_peer_on_config(struct ms_peer *p, bool has_disco, bool expired, int home
 
 struct ms_route ms_peer_route(const struct ms_peer *p, mono_t now)
 {
-        struct ms_route r = {.addr = p->best.addr, .region = relay_of(p)};
+        struct ms_route r = {.addr = p->best.addr, .region = ms_search_relay(p)};
         if (p->expired)
                 r.kind = MS_ROUTE_NONE;
         else if (!addr_is_set(p->best.addr))
@@ -250,10 +94,10 @@ struct ms_route ms_peer_on_send(struct ms_peer *p, mono_t now, struct ms_actions
         if (p->expired)
                 return r;
         arm_heartbeat(p, now);
-        start_knocking(p, now);
+        ms_search_knock(p, now);
         if (p->has_disco && !ms_peer_is_direct(p, now) && mono_reached(now, p->quiet_until)) {
-                start_round(p, true, now, out);
-                start_burst(p, BURST_AFTER_SEND_NS, now);
+                ms_search_round(p, true, now, out);
+                ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
         }
         return r;
 }
@@ -276,19 +120,19 @@ static void ping_back(struct ms_peer *p, struct path *c, mono_t now, struct ms_a
 {
         if (ms_peer_is_direct(p, now) && mono_is_set(c->pinged))
                 return;
-        if (!is_older(c->ping_back, PING_BACK_GAP_NS, now) || !bucket_take(&p->backs, PING_BACK_COST_NS, NS_PER_SEC, now))
+        if (!is_older(c->ping_back, PING_BACK_GAP_NS, now) || !ms_bucket_take(&p->backs, PING_BACK_COST_NS, NS_PER_SEC, now))
                 return;
         c->ping_back = now;
         c->pinged = now;
-        send_ping(p, c->addr, 0, NULL, now, out);
-        start_burst(p, BURST_AFTER_PING_NS, now);
+        ms_search_ping(p, c->addr, 0, NULL, now, out);
+        ms_search_burst(p, SEARCH_BURST_AFTER_PING_NS, now);
 }
 
 /* Somebody who has recorded pings of the peer's can send them again from anywhere.  That must not cost the path in use
  * its answers, nor those by the relay, which says who sent them: two allowances. */
 static bool may_pong(struct ms_peer *p, bool home, mono_t now)
 {
-        if (bucket_take(home ? &p->pongs_home : &p->pongs, PONG_COST_NS, NS_PER_SEC, now))
+        if (ms_bucket_take(home ? &p->pongs_home : &p->pongs, PONG_COST_NS, NS_PER_SEC, now))
                 return true;
         p->limited++;
         return false;
@@ -303,7 +147,7 @@ void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid
         if (!may_pong(p, addr_eq(src, p->best.addr), now))
                 return;
         if (reply) {
-                struct ms_action *a = act(out, MS_ACT_PONG);
+                struct ms_action *a = ms_action_add(out, MS_ACT_PONG);
                 a->addr = src;
                 a->txid = *txid;
         }
@@ -321,7 +165,7 @@ void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txi
         ms_peer_on_proof(p);
         if (!may_pong(p, true, now))
                 return;
-        struct ms_action *a = act(out, MS_ACT_PONG_RELAY);
+        struct ms_action *a = ms_action_add(out, MS_ACT_PONG_RELAY);
         a->region = region;
         a->txid = *txid;
 }
@@ -363,7 +207,7 @@ bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_r
         if (!pings_take(&p->pings, txid, &g))
                 return false;
         if (!p->knows_us)
-                act(out, MS_ACT_KNOWN)->sent = g.sent;
+                ms_action_add(out, MS_ACT_KNOWN)->sent = g.sent;
         ms_peer_on_proof(p);
         if (g.is_cli)
                 answer_cli(p, &g, region, now, out);
@@ -374,7 +218,7 @@ bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_r
 
 void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t now, struct ms_actions *out)
 {
-        if (!bucket_take(&p->calls, CALL_COST_NS, NS_PER_SEC, now)) {
+        if (!ms_bucket_take(&p->calls, CALL_COST_NS, NS_PER_SEC, now)) {
                 p->limited++;
                 return;
         }
@@ -384,14 +228,14 @@ void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t
                 path_add(&p->paths, eps[i], PATH_FROM_CALL, p->best.addr, now);
         for (size_t i = 0; i < p->paths.count; i++)
                 p->paths.p[i].pinged = (mono_t){0};
-        start_round(p, false, now, out);
+        ms_search_round(p, false, now, out);
         if (ms_peer_is_direct(p, now))
                 return;
         /* The peer is there and its NAT is open: our call makes it ping again, past its own gate, and
          * now our NAT is open too. */
-        if (is_older(p->call_sent, CALL_GAP_NS, now) && p->paths.count > 0)
-                send_call(p, now, out);
-        start_burst(p, BURST_AFTER_CALL_NS, now);
+        if (is_older(p->call_sent, SEARCH_CALL_GAP_NS, now) && p->paths.count > 0)
+                ms_search_call(p, now, out);
+        ms_search_burst(p, SEARCH_BURST_AFTER_CALL_NS, now);
 }
 
 void ms_peer_on_heard(struct ms_peer *p, int region, mono_t now, struct ms_actions *out)
@@ -402,8 +246,8 @@ void ms_peer_on_heard(struct ms_peer *p, int region, mono_t now, struct ms_actio
         /* It talks to us by relay: no need to wait for something to send. */
         if (p->has_disco && !p->expired && !ms_peer_is_direct(p, now) &&
             is_older(p->round_started, PATH_PING_GAP_NS, now)) {
-                start_round(p, true, now, out);
-                start_burst(p, BURST_AFTER_SEND_NS, now);
+                ms_search_round(p, true, now, out);
+                ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
         }
 }
 
@@ -440,7 +284,7 @@ void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *
 {
         if (p->has_disco && !ms_peer_is_direct(p, now) && mono_is_set(p->call_sent) &&
             !is_older(p->call_sent, PATH_PING_GAP_NS, now))
-                send_call(p, now, out);
+                ms_search_call(p, now, out);
 }
 
 void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
@@ -450,8 +294,8 @@ void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
         p->lost = p->probe_at = p->call_sent = p->burst_at = p->burst_started = p->quiet_until = (mono_t){0};
         if (!p->has_disco || p->expired || !ms_peer_is_active(p, now))
                 return;
-        start_round(p, true, now, out);
-        start_burst(p, BURST_AFTER_SEND_NS, now);
+        ms_search_round(p, true, now, out);
+        ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
 }
 
 void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)
@@ -480,13 +324,13 @@ enum err ms_peer_ping(struct ms_peer *p, uint64_t cookie, size_t wire_mtu, mono_
         size_t before = out->count;
         struct addr best = p->best.addr;
         if (ms_peer_is_direct(p, now)) {
-                send_ping(p, best, disco_ping_padding(wire_mtu, best.ip.family), &cookie, now, out);
+                ms_search_ping(p, best, disco_ping_padding(wire_mtu, best.ip.family), &cookie, now, out);
         } else {
-                if (relay_of(p))
-                        send_ping(p, no_addr, disco_ping_padding(wire_mtu, IP_V4), &cookie, now, out);
+                if (ms_search_relay(p))
+                        ms_search_ping(p, no_addr, disco_ping_padding(wire_mtu, IP_V4), &cookie, now, out);
                 for (size_t i = 0; i < p->paths.count; i++) {
                         struct addr to = p->paths.p[i].addr;
-                        send_ping(p, to, disco_ping_padding(wire_mtu, to.ip.family), &cookie, now, out);
+                        ms_search_ping(p, to, disco_ping_padding(wire_mtu, to.ip.family), &cookie, now, out);
                 }
         }
         if (out->count == before)
@@ -495,11 +339,11 @@ enum err ms_peer_ping(struct ms_peer *p, uint64_t cookie, size_t wire_mtu, mono_
         p->cli[p->cli_count].cookie = cookie;
         p->cli[p->cli_count++].until = mono_add_ns(now, MS_PEER_PING_TIMEOUT_NS);
         arm_heartbeat(p, now);
-        start_knocking(p, now);
+        ms_search_knock(p, now);
         if (!ms_peer_is_direct(p, now) && p->paths.count > 0) {
-                if (is_older(p->call_sent, CALL_GAP_NS, now))
-                        send_call(p, now, out);
-                start_burst(p, BURST_AFTER_SEND_NS, now);
+                if (is_older(p->call_sent, SEARCH_CALL_GAP_NS, now))
+                        ms_search_call(p, now, out);
+                ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
         }
         return ERR_NONE;
 }
@@ -517,12 +361,12 @@ static void heartbeat(struct ms_peer *p, mono_t now, struct ms_actions *out)
                 struct path *c = path_find(&p->paths, p->best.addr);
                 if (c)
                         c->pinged = now;
-                send_ping(p, p->best.addr, 0, NULL, now, out);
+                ms_search_ping(p, p->best.addr, 0, NULL, now, out);
         }
         bool wants_better = p->best.latency_ns > MS_PEER_GOOD_LATENCY_NS &&
                             is_older(p->round_started, MS_PEER_UPGRADE_NS, now);
         if (!direct || wants_better || !mono_is_set(p->round_started))
-                start_round(p, true, now, out);
+                ms_search_round(p, true, now, out);
 }
 
 static void expire_pings(struct ms_peer *p, mono_t now)
@@ -533,61 +377,25 @@ static void expire_pings(struct ms_peer *p, mono_t now)
                         clear_best(p);
 }
 
-/* Trust ran out while there is traffic: keep knocking where it worked last. */
-static bool is_watching_trust(const struct ms_peer *p)
-{
-        return addr_is_set(p->best.addr) && !mono_is_set(p->lost) && mono_is_set(p->heartbeat_at);
-}
-
-static void look_for_lost(struct ms_peer *p, mono_t now, struct ms_actions *out)
-{
-        if (is_watching_trust(p) && !ms_peer_is_direct(p, now)) {
-                p->lost = now;
-                p->probe_at = now;
-        }
-        if (!due(p->probe_at, now))
-                return;
-        p->probe_at = (mono_t){0};
-        if (mono_diff_ns(now, p->lost) > PROBE_FOR_NS || !mono_is_set(p->heartbeat_at))
-                return;
-        p->probe_at = mono_add_ns(now, PROBE_GAP_NS);
-        send_ping(p, p->last_good, 0, NULL, now, out);
-}
-
 void ms_peer_expire(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         expire_pings(p, now);
         for (size_t i = p->cli_count; i-- > 0;)
                 if (mono_reached(now, p->cli[i].until))
                         cli_result(p, i, ERR_TIMEOUT, out);
-        if (due(p->heartbeat_at, now))
+        if (is_due(p->heartbeat_at, now))
                 heartbeat(p, now, out);
-        look_for_lost(p, now, out);
-        if (due(p->more_at, now))
-                ping_slice(p, now, out);
-        if (due(p->burst_at, now))
-                repeat_burst(p, now, out);
-        if (due(p->knock_at, now))
-                knock(p, now, out);
-        if (due(p->call_again_at, now)) {
-                p->call_again_at = (mono_t){0};
-                if (p->heard_ping.ns < p->burst_started.ns && !ms_peer_is_direct(p, now))
-                        send_call(p, now, out);
-        }
+        ms_search_expire(p, now, out);
 }
 
 mono_t ms_peer_deadline(const struct ms_peer *p)
 {
-        const mono_t at[] = {p->heartbeat_at, p->more_at, p->burst_at, p->call_again_at, p->probe_at, p->knock_at};
-        mono_t first = MONO_NEVER;
-        for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++)
-                if (mono_is_set(at[i]))
-                        first = mono_min(first, at[i]);
+        mono_t first = ms_search_deadline(p);
+        if (mono_is_set(p->heartbeat_at))
+                first = mono_min(first, p->heartbeat_at);
         if (p->pings.count > 0)
                 first = mono_min(first, mono_add_ns(p->pings.p[0].sent, MS_PEER_PING_TIMEOUT_NS));
         for (size_t i = 0; i < p->cli_count; i++)
                 first = mono_min(first, p->cli[i].until);
-        if (is_watching_trust(p))
-                first = mono_min(first, mono_add_ns(p->trust_until, 1));
         return first;
 }
