@@ -88,6 +88,16 @@ static void print_mappings(const json_t *r, FILE *out)
         fputs(checked ? "\n" : "not checked\n", out);
 }
 
+/* Only a daemon of ours says so. */
+static void print_nat(const json_t *nat, FILE *out)
+{
+        if (nat == NULL)
+                return;
+        fprintf(out, "\t* NAT: %s\n", json_str(nat, "Text", ""));
+        const char *filtering = json_str(nat, "Filtering", NULL);
+        fprintf(out, "\t* Filtering: %s\n", filtering != NULL ? filtering : "not known");
+}
+
 void netcheck_print(const json_t *r, const json_t *map, bool verbose, FILE *out)
 {
         const char *v4 = json_str(r, "GlobalV4", ""), *v6 = json_str(r, "GlobalV6", "");
@@ -112,6 +122,7 @@ void netcheck_print(const json_t *r, const json_t *map, bool verbose, FILE *out)
         print_mappings(r, out);
         if (tri(r, "CaptivePortal")[0] != '\0')
                 fprintf(out, "\t* CaptivePortal: %s\n", tri(r, "CaptivePortal"));
+        print_nat(json_obj(r, "NAT"), out);
         if (json_object_size(json_obj(r, "RegionLatency")) == 0) {
                 fputs("\t* Nearest DERP: unknown (no response to latency probes)\n", out);
                 return;

@@ -10,6 +10,7 @@
 #include "daemon/control/peercaps.h"
 #include "daemon/localapi/status.h"
 #include "daemon/netsync.h"
+#include "netcheck/nat.h"
 
 static const char *region_code(const struct netmap *nm, int region)
 {
@@ -275,6 +276,24 @@ static json_t *counters_json(const struct nc_counter *c, size_t n)
         return o;
 }
 
+static json_t *text_or_null(const char *s)
+{
+        return s != NULL ? json_string(s) : json_null();
+}
+
+/* More than the reference has, so it comes last. */
+static json_t *nat_json(const struct netcheck_report *r)
+{
+        char words[NC_NAT_WORDS_MAX];
+        json_t *o = json_object();
+        json_object_set_new(o, "Kind", json_string(nc_nat_kind_str(nc_nat_kind(r))));
+        json_object_set_new(o, "Mapping", text_or_null(nc_nat_mapping(r)));
+        json_object_set_new(o, "Filtering", text_or_null(nc_nat_filtering(r)));
+        json_object_set_new(o, "PortKept", tri_json(nc_nat_port_kept(r)));
+        json_object_set_new(o, "Text", json_string(nc_nat_words(r, words)));
+        return o;
+}
+
 json_t *view_netcheck(const struct netcheck_report *r)
 {
         char now[TIME_STR_MAX], v4[ADDR_STR_MAX], v6[ADDR_STR_MAX];
@@ -305,5 +324,6 @@ json_t *view_netcheck(const struct netcheck_report *r)
         json_object_set_new(o, "GlobalV4", json_string(addr_str(r->global_v4, v4)));
         json_object_set_new(o, "GlobalV6", json_string(addr_str(r->global_v6, v6)));
         json_object_set_new(o, "CaptivePortal", json_null());
+        json_object_set_new(o, "NAT", nat_json(r));
         return o;
 }

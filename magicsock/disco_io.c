@@ -37,6 +37,7 @@ static void udp_ping(struct ms *ms, struct ms_slot *first, struct addr src, mono
         struct disco_txid txid = ms->msg.ping.txid;
         bool reply = true;
         uint32_t next;
+        ms_unasked_ping(ms, src);
         for (struct ms_slot *s = first; s; s = ms_slot_find(ms, next)) {
                 next = ms->known[s->slot].same_disco;
                 ms_peer_on_ping(&s->peer, src, &txid, reply, now, &ms->out);

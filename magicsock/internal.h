@@ -4,6 +4,7 @@
  *      slots.c       the table of peers
  *      disco_io.c    disco in, and the actions of the path machines out
  *      counts.c      what was carried and what was dropped
+ *      unasked.c     what a ping says of our NAT
  *      reach.c       who we are to others: netcheck, home relay, endpoints, changes of network
  */
 #pragma once
@@ -137,6 +138,10 @@ void ms_disco_relay(struct ms *ms, struct ms_slot *s, int region, const uint8_t 
  * returns. */
 void ms_settle(struct ms *ms, struct ms_slot *s, mono_t now);
 void ms_on_slot_timer(struct timer *t, mono_t now);
+
+/* ---- unasked.c ---- */
+void ms_unasked_ping(struct ms *ms, struct addr src);   /* a peer's, before its machine sees it */
+bool ms_unasked_proves(const struct ms *ms, const struct netcheck_report *r, struct addr src);
 
 /* ---- reach.c ---- */
 ERR_CHECK enum err ms_reach_init(struct ms *ms);

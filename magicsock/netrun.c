@@ -214,6 +214,11 @@ void netrun_forget(struct netrun *n)
         nc_forget(n->nc);
 }
 
+void netrun_on_unasked(struct netrun *n, struct ip from)
+{
+        nc_on_unasked(n->nc, from);
+}
+
 void netrun_on_stun(struct netrun *n, const void *data, size_t len, mono_t now)
 {
         if (!nc_running(n->nc) || !nc_on_stun(n->nc, data, len, now))

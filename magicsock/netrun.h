@@ -34,6 +34,7 @@ ERR_CHECK enum err netrun_start(struct netrun *n, const struct nc_start_args *ar
 bool netrun_running(const struct netrun *n);
 void netrun_cancel(struct netrun *n);
 void netrun_forget(struct netrun *n);   /* another network: the next report is full */
+void netrun_on_unasked(struct netrun *n, struct ip from);   /* nc_on_unasked() */
 void netrun_on_stun(struct netrun *n, const void *data, size_t len, mono_t now);
 /* The running report, else the last; NULL: none. */
 const struct netcheck_report *netrun_report(const struct netrun *n);

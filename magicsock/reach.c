@@ -196,6 +196,9 @@ static void start_report(struct ms *ms, mono_t now)
                 .full = ms->restun_full,
                 .no_udp = ms->no_udp,
                 .home = derp_mgr_home(ms->derp),
+                .port4 = ms->udp[0].sock.port,
+                .local = local.ip,
+                .local_count = local.count,
         };
         ms->restun_full = false;
         if (ms->ep_count == 0 && !timer_is_armed(&ms->publish_timer))

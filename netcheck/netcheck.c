@@ -8,7 +8,7 @@
 #include "netcheck/plan.h"
 
 /* A probe makes at most one lookup and one request. */
-enum { ENOUGH_REGIONS = 3, PROBES_MAX = NC_SETS_MAX * NC_TRIES_MAX, FETCHES_MAX = 16 };
+enum { ENOUGH_REGIONS = 3, PROBES_MAX = NC_SETS_MAX * NC_TRIES_MAX, FETCHES_MAX = 16, LOCAL_MAX = 32 };
 
 static const int64_t REPORT_NS = 5 * NS_PER_SEC;
 static const int64_t STUN_NS = 3 * NS_PER_SEC;
@@ -30,6 +30,7 @@ struct set {
 struct sent {
         struct stun_txid txid;
         uint16_t set;
+        uint8_t v4[4];       /* of whom was asked; zero: IPv6 */
         mono_t at;
 };
 
@@ -62,6 +63,9 @@ struct netcheck {
         struct nc_plan plan;
         struct netcheck_report now_report, last_report;
         bool have_last;
+        bool unasked_in;             /* on this network */
+        struct ip local[LOCAL_MAX];
+        size_t local_count;
         struct nc_home home;
 };
 
@@ -126,6 +130,11 @@ enum err nc_start(struct netcheck *nc, const struct nc_start_args *args, mono_t 
         nc->set_count = nc->sent_count = nc->lookup_count = nc->https_count = 0;
         memset(&nc->now_report, 0, sizeof(nc->now_report));
         nc->now_report.os_has_ipv6 = args->os_has_ipv6;
+        nc->now_report.port4 = args->port4;
+        nc->now_report.unasked_in = nc->unasked_in;
+        nc->local_count = 0;
+        for (size_t i = 0; i < args->local_count && nc->local_count < LOCAL_MAX; i++)
+                nc->local[nc->local_count++] = args->local[i];
         nc->now_report.full = nc->full || nc->last_report.latency_count == 0;
         nc->plan.count = 0;
         if (!args->no_udp)
@@ -156,7 +165,16 @@ void nc_cancel(struct netcheck *nc)
 void nc_forget(struct netcheck *nc)
 {
         nc->have_last = false;
+        nc->unasked_in = false;
         nc_home_done(&nc->home);
+}
+
+void nc_on_unasked(struct netcheck *nc, struct ip from)
+{
+        for (size_t i = 0; i < nc->sent_count; i++)
+                if (from.family == IP_V4 && memcmp(nc->sent[i].v4, from.b, sizeof(nc->sent[i].v4)) == 0)
+                        return;
+        nc->unasked_in = nc->now_report.unasked_in = nc->last_report.unasked_in = true;
 }
 
 static const struct derp_region *set_region(const struct netcheck *nc, const struct set *s)
@@ -208,6 +226,7 @@ static void make_send(struct netcheck *nc, size_t set, struct addr to, mono_t no
         nc->random(t->txid.b, sizeof(t->txid.b));
         t->set = (uint16_t)set;
         t->at = now;
+        memcpy(t->v4, to.ip.family == IP_V4 ? to.ip.b : (const uint8_t[4]){0}, sizeof(t->v4));
         s->flying++;
         ret->kind = NC_SEND;
         ret->id = make_id(nc, nc->sent_count++);
@@ -451,7 +470,8 @@ bool nc_on_stun(struct netcheck *nc, const void *data, size_t len, mono_t now)
                 struct set *s = &nc->sets[t->set];
                 t->set = UINT16_MAX;   /* a repeated answer is not a second one */
                 s->ended = true;
-                nc_report_stun(&nc->now_report, set_region(nc, s)->id, seen, mono_diff_ns(now, t->at));
+                nc_report_stun(&nc->now_report, set_region(nc, s)->id, ip_v4(t->v4[0], t->v4[1], t->v4[2], t->v4[3]), seen,
+                               mono_diff_ns(now, t->at));
                 check_enough(nc, now);
                 return true;
         }
@@ -494,12 +514,23 @@ void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family
         nc_report_https(&nc->now_report, nc->args.map->regions[h->region_index].id, f, rtt_ns);
 }
 
+static enum nc_tri is_translated(const struct netcheck *nc)
+{
+        if (!addr_is_set(nc->now_report.global_v4) || nc->local_count == 0)
+                return NC_UNKNOWN;
+        for (size_t i = 0; i < nc->local_count; i++)
+                if (ip_eq(nc->local[i], nc->now_report.global_v4.ip))
+                        return NC_FALSE;
+        return NC_TRUE;
+}
+
 const struct netcheck_report *nc_finish(struct netcheck *nc, mono_t home_heard, mono_t now)
 {
         if (nc->phase == PHASE_NONE)
                 return nc->have_last ? &nc->last_report : NULL;
         struct netcheck_report *r = &nc->now_report;
         r->at = now;
+        r->translated = is_translated(nc);
         r->preferred = nc_home_choose(&nc->home, &(struct nc_home_args){
                 .map = nc->args.map,
                 .report = r,

@@ -54,6 +54,9 @@ struct nc_start_args {
         bool full;                   /* ask for all regions */
         bool no_udp;                 /* no STUN at all: HTTPS decides */
         int home;                    /* present choice; 0 = none */
+        uint16_t port4;              /* where we listen; 0 = unknown */
+        const struct ip *local;      /* this host's addresses, copied; none = unknown */
+        size_t local_count;
 };
 
 /* random fills out with n unpredictable bytes (crypto_random).  NULL: out of memory. */
@@ -67,6 +70,9 @@ bool nc_running(const struct netcheck *nc);
 void nc_cancel(struct netcheck *nc);
 /* Another network: forget latencies and the last report, so that the next one is full. */
 void nc_forget(struct netcheck *nc);
+/* A datagram of a peer came through the NAT from a host to which nothing had been sent but maybe by the last report: if not
+ * that either, the reports from now on say so. */
+void nc_on_unasked(struct netcheck *nc, struct ip from);
 
 enum nc_action_kind nc_next(struct netcheck *nc, mono_t now, struct nc_action *ret);
 mono_t nc_deadline(const struct netcheck *nc);   /* MONO_NEVER: none running */

@@ -39,18 +39,21 @@ static void count(struct nc_counter *c, size_t *n, struct addr seen)
                 c[(*n)++] = (struct nc_counter){.addr = seen, .seen = 1};
 }
 
-/* Only IPv4 is rewritten by NATs that matter; a differing port alone counts too.  Once true, always true. */
-static void compare_mapping(struct netcheck_report *r, struct addr seen)
+/* Only IPv4 is rewritten by NATs that matter; a differing port alone counts too.  Once true, always true.  That one server
+ * sees the same twice says nothing: any NAT keeps the mapping to it. */
+static void compare_mapping(struct netcheck_report *r, struct ip server, struct addr seen)
 {
-        if (!addr_is_set(r->global_v4))
+        if (!addr_is_set(r->global_v4)) {
                 r->global_v4 = seen;
-        else if (!addr_eq(r->global_v4, seen))
+                r->server_v4 = server;
+        } else if (!addr_eq(r->global_v4, seen)) {
                 r->mapping_varies = NC_TRUE;
-        else if (r->mapping_varies == NC_UNKNOWN)
+        } else if (r->mapping_varies == NC_UNKNOWN && !ip_eq(r->server_v4, server)) {
                 r->mapping_varies = NC_FALSE;
+        }
 }
 
-void nc_report_stun(struct netcheck_report *r, int region, struct addr seen, int64_t rtt_ns)
+void nc_report_stun(struct netcheck_report *r, int region, struct ip server, struct addr seen, int64_t rtt_ns)
 {
         struct nc_latency *l = latency_slot(r, region);
         int64_t ns = rtt_ns > 0 ? rtt_ns : 1;
@@ -62,7 +65,7 @@ void nc_report_stun(struct netcheck_report *r, int region, struct addr seen, int
         if (seen.ip.family == IP_V4) {
                 r->ipv4 = true;
                 count(r->v4, &r->v4_count, seen);
-                compare_mapping(r, seen);
+                compare_mapping(r, server, seen);
         } else {
                 r->ipv6 = true;
                 count(r->v6, &r->v6_count, seen);

@@ -39,6 +39,9 @@ struct netcheck_report {
         bool os_has_ipv6;
         enum nc_tri mapping_varies;   /* MappingVariesByDestIP: a hard NAT */
         enum nc_tri upnp, pmp, pcp;
+        enum nc_tri translated;       /* by a NAT: others see global_v4, which is no address of this host */
+        bool unasked_in;              /* a peer got through to which nothing had been sent: see nat.h */
+        uint16_t port4;               /* our own, that global_v4 stands for; 0 = unknown */
         int preferred;                /* PreferredDERP; 0 = unknown */
         size_t latency_count;         /* regions with any latency */
         struct nc_latency latency[DERPMAP_REGIONS_MAX];   /* ascending region */
@@ -46,11 +49,13 @@ struct netcheck_report {
         struct nc_counter v4[NC_COUNTERS_MAX];   /* GlobalV4Counters, in order of first sight */
         struct nc_counter v6[NC_COUNTERS_MAX];
         struct addr global_v4;        /* the first answer's */
+        struct ip server_v4;          /* who said so */
         struct addr global_v6;        /* the latest answer's */
 };
 
-/* A STUN answer; rtt_ns > 0.  Sets udp, ipv4/6, latencies, counters, global_*, mapping_varies. */
-void nc_report_stun(struct netcheck_report *r, int region, struct addr seen, int64_t rtt_ns);
+/* A STUN answer of that server; rtt_ns > 0.  Sets udp, ipv4/6, latencies, counters, global_*, mapping_varies, for which it
+ * takes two servers to say that it does not. */
+void nc_report_stun(struct netcheck_report *r, int region, struct ip server, struct addr seen, int64_t rtt_ns);
 /* An HTTPS answer from a server reached over family f. */
 void nc_report_https(struct netcheck_report *r, int region, enum ip_family f, int64_t rtt_ns);
 /* NULL: nothing measured. */

@@ -381,7 +381,7 @@ static void a_netcheck_report_is_shown_whole(void **state)
         json_t *j = view_netcheck(&r);
         static const char *const order[] = {"Now", "UDP", "IPv6", "IPv4", "IPv6CanSend", "IPv4CanSend", "OSHasIPv6", "ICMPv4",
                 "MappingVariesByDestIP", "UPnP", "PMP", "PCP", "PreferredDERP", "RegionLatency", "RegionV4Latency", "RegionV6Latency",
-                "GlobalV4Counters", "GlobalV6Counters", "GlobalV4", "GlobalV6", "CaptivePortal"};
+                "GlobalV4Counters", "GlobalV6Counters", "GlobalV4", "GlobalV6", "CaptivePortal", "NAT"};
         size_t i = 0;
         const char *key;
         json_t *v;
@@ -394,6 +394,11 @@ static void a_netcheck_report_is_shown_whole(void **state)
         assert_int_equal(json_object_size(json_obj(j, "RegionV6Latency")), 0);
         assert_string_equal(json_str(j, "GlobalV4", ""), "203.0.113.9:1");
         assert_string_equal(json_str(j, "GlobalV6", "x"), "");
+        json_t *nat = json_obj(j, "NAT");
+        assert_string_equal(json_str(nat, "Kind", ""), "easy");
+        assert_string_equal(json_str(nat, "Mapping", ""), "endpoint-independent");
+        assert_true(json_is_null(json_object_get(nat, "Filtering")) && json_is_null(json_object_get(nat, "PortKept")));
+        assert_non_null(strstr(json_str(nat, "Text", ""), "direct paths to most peers"));
         json_decref(j);
 }
 

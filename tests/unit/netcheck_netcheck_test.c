@@ -139,6 +139,41 @@ static void test_absent_family_costs_nothing(void **state)
         assert_true(nc_finish(nc, (mono_t){0}, now)->ipv6_can_send);
 }
 
+static const struct netcheck_report *report_seen_at(const char *seen)
+{
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        struct nc_action v4 = next_send("192.0.2.10:3478");
+        wait_ms(20);
+        assert_true(answer(&v4, seen));
+        (void)next(NC_DONE);
+        return nc_finish(nc, (mono_t){0}, now);
+}
+
+/* Whether it is a NAT at all, and what a peer's datagram says of its filter. */
+static void test_translated_and_unasked(void **state)
+{
+        (void)state;
+        const struct ip own[] = {ip_v4(192, 168, 1, 2), ip_v4(203, 0, 113, 9)};
+        args.have_v6 = false;
+        args.port4 = 41641;
+        assert_int_equal(report_seen_at("203.0.113.9:41641")->translated, NC_UNKNOWN);   /* we know of no address of ours */
+        args.local = own;
+        args.local_count = 2;
+        assert_int_equal(report_seen_at("203.0.113.9:41641")->translated, NC_FALSE);
+        args.local_count = 1;
+        const struct netcheck_report *r = report_seen_at("203.0.113.9:41641");
+        assert_int_equal(r->translated, NC_TRUE);
+        assert_int_equal(r->port4, 41641);
+        assert_false(r->unasked_in);
+        nc_on_unasked(nc, ip_v4(192, 0, 2, 10));   /* that relay was asked */
+        assert_false(nc_report(nc)->unasked_in);
+        nc_on_unasked(nc, ip_v4(198, 51, 100, 7));
+        assert_true(nc_report(nc)->unasked_in);
+        assert_true(report_seen_at("203.0.113.9:41641")->unasked_in);
+        nc_forget(nc);
+        assert_false(report_seen_at("203.0.113.9:41641")->unasked_in);
+}
+
 /* The kernel has no route: tried again, as that may pass, but not waited for after the last try. */
 static void test_refused_by_the_kernel(void **state)
 {
@@ -337,6 +372,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_one_region, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_translated_and_unasked, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_absent_family_costs_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refused_by_the_kernel, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_names_are_looked_up, setup, teardown),

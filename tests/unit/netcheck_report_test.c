@@ -9,14 +9,19 @@ static struct addr at(const char *text)
         return a;
 }
 
+static struct ip server(int n)
+{
+        return ip_v4(198, 51, (uint8_t)(n >> 8), (uint8_t)n);
+}
+
 static void test_latency_is_the_least(void **state)
 {
         (void)state;
         struct netcheck_report r = {0};
-        nc_report_stun(&r, 7, at("192.0.2.1:1"), 30);
-        nc_report_stun(&r, 3, at("192.0.2.1:1"), 20);
-        nc_report_stun(&r, 7, at("[2001:db8::1]:1"), 10);
-        nc_report_stun(&r, 7, at("192.0.2.1:1"), 40);
+        nc_report_stun(&r, 7, server(7), at("192.0.2.1:1"), 30);
+        nc_report_stun(&r, 3, server(3), at("192.0.2.1:1"), 20);
+        nc_report_stun(&r, 7, server(7), at("[2001:db8::1]:1"), 10);
+        nc_report_stun(&r, 7, server(7), at("192.0.2.1:1"), 40);
         assert_int_equal(r.latency_count, 2);
         assert_int_equal(r.latency[0].region, 3);
         const struct nc_latency *l = nc_report_latency(&r, 7);
@@ -31,16 +36,18 @@ static void test_mapping(void **state)
 {
         (void)state;
         struct netcheck_report r = {0};
-        nc_report_stun(&r, 1, at("[2001:db8::1]:1"), 1);
-        nc_report_stun(&r, 1, at("[2001:db8::1]:2"), 1);
+        nc_report_stun(&r, 1, server(1), at("[2001:db8::1]:1"), 1);
+        nc_report_stun(&r, 1, server(1), at("[2001:db8::1]:2"), 1);
         assert_int_equal(r.mapping_varies, NC_UNKNOWN);
-        nc_report_stun(&r, 1, at("192.0.2.1:1"), 1);
+        nc_report_stun(&r, 1, server(1), at("192.0.2.1:1"), 1);
         assert_int_equal(r.mapping_varies, NC_UNKNOWN);
-        nc_report_stun(&r, 2, at("192.0.2.1:1"), 1);
+        nc_report_stun(&r, 2, server(1), at("192.0.2.1:1"), 1);   /* the same server again */
+        assert_int_equal(r.mapping_varies, NC_UNKNOWN);
+        nc_report_stun(&r, 2, server(2), at("192.0.2.1:1"), 1);
         assert_int_equal(r.mapping_varies, NC_FALSE);
-        nc_report_stun(&r, 3, at("192.0.2.1:2"), 1);
+        nc_report_stun(&r, 3, server(3), at("192.0.2.1:2"), 1);
         assert_int_equal(r.mapping_varies, NC_TRUE);
-        nc_report_stun(&r, 1, at("192.0.2.1:1"), 1);
+        nc_report_stun(&r, 1, server(1), at("192.0.2.1:1"), 1);
         assert_int_equal(r.mapping_varies, NC_TRUE);
         assert_true(addr_eq(r.global_v4, at("192.0.2.1:1")));   /* the first */
         assert_true(addr_eq(r.global_v6, at("[2001:db8::1]:2")));   /* the latest */
@@ -53,10 +60,10 @@ static void test_endpoints(void **state)
         struct netcheck_report r = {0};
         struct addr eps[NC_COUNTERS_MAX];
         assert_int_equal(nc_report_endpoints(&r, IP_V4, eps), 0);
-        nc_report_stun(&r, 1, at("192.0.2.1:1"), 1);
-        nc_report_stun(&r, 2, at("192.0.2.1:2"), 1);
-        nc_report_stun(&r, 3, at("192.0.2.1:3"), 1);
-        nc_report_stun(&r, 4, at("192.0.2.1:3"), 1);
+        nc_report_stun(&r, 1, server(1), at("192.0.2.1:1"), 1);
+        nc_report_stun(&r, 2, server(2), at("192.0.2.1:2"), 1);
+        nc_report_stun(&r, 3, server(3), at("192.0.2.1:3"), 1);
+        nc_report_stun(&r, 4, server(4), at("192.0.2.1:3"), 1);
         assert_int_equal(nc_report_endpoints(&r, IP_V4, eps), 2);
         assert_true(addr_eq(eps[0], at("192.0.2.1:1")));
         assert_true(addr_eq(eps[1], at("192.0.2.1:3")));
@@ -70,8 +77,8 @@ static void test_bounds(void **state)
         struct addr eps[NC_COUNTERS_MAX], a = at("192.0.2.1:1");
         for (int i = 0; i < 300; i++) {
                 a.port = (uint16_t)(1 + i);
-                nc_report_stun(&r, 1 + i, a, 1);
-                nc_report_stun(&r, 1 + i, a, 1);
+                nc_report_stun(&r, 1 + i, server(1 + i), a, 1);
+                nc_report_stun(&r, 1 + i, server(1 + i), a, 1);
         }
         assert_int_equal(r.v4_count, NC_COUNTERS_MAX);
         assert_int_equal(r.latency_count, DERPMAP_REGIONS_MAX);
@@ -96,7 +103,7 @@ static void test_line(void **state)
         char text[256], small[10];
         assert_string_equal(nc_report_line(&r, text, sizeof(text)),
                 "udp=false v4=false v6=false v6os=false mapvarydest= portmap=? derp=0");
-        nc_report_stun(&r, 1, at("192.0.2.1:41641"), 10 * NS_PER_MS);
+        nc_report_stun(&r, 1, server(1), at("192.0.2.1:41641"), 10 * NS_PER_MS);
         r.preferred = 1;
         assert_string_equal(nc_report_line(&r, text, sizeof(text)),
                 "udp=true v6=false v6os=false mapvarydest= portmap=? v4a=192.0.2.1:41641 derp=1 derpdist=1v4:10ms");
