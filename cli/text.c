@@ -5,23 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 /* The length of the printable character at p; 0: it is none. */
 static size_t printable(const uint8_t *p)
 {
-        static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-        size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-        if (n == 1)
-                return p[0] >= ' ' && p[0] != 0x7f;
-        if (p[0] < 0xc0 || p[0] > 0xf4)
-                return 0;
-        uint32_t c = p[0] & (0x7fu >> n);
-        for (size_t i = 1; i < n; i++) {   /* the NUL at the end is no continuation */
-                if ((p[i] & 0xc0) != 0x80)
-                        return 0;
-                c = c << 6 | (p[i] & 0x3f);
-        }
-        bool surrogate = c >= 0xd800 && c < 0xe000;
-        return c >= least[n] && c >= 0xa0 && c <= 0x10ffff && !surrogate ? n : 0;
+        uint32_t c;
+        size_t n = utf8_read(p, &c);
+        return n > 0 && c >= ' ' && c != 0x7f && !(c >= 0x80 && c < 0xa0) ? n : 0;
 }
 
 /* A C1 character is two bytes and becomes one '?'. */
