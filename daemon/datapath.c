@@ -331,11 +331,13 @@ bool datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source 
         dp->in.tcp = offloads & TUN_TCP_GRO;
         dp->in.udp = offloads & TUN_UDP_GRO;
         uint32_t heard = WG_NO_PEER;
+        struct addr heard_from = {.port = 0};
         for (size_t i = 0; i < n; i++) {
                 struct pkt *p = in[i].p;
-                if (in[i].verdict >= WG_HANDSHAKE && p->peer != heard) {
+                if (in[i].verdict >= WG_HANDSHAKE && (p->peer != heard || !addr_eq(srcs[i].addr, heard_from))) {
                         heard = p->peer;
-                        ms_heard(dp->ms, heard, now);
+                        heard_from = srcs[i].addr;
+                        ms_heard(dp->ms, heard, heard_from, now);
                 }
                 dp->handshakes += in[i].verdict == WG_HANDSHAKE;
                 if (in[i].verdict == WG_DATA && !(dp->pings.count > 0 && take_answer(dp, p, now)))

@@ -162,18 +162,17 @@ static void compose_pong(struct ms *ms, const struct ms_action *a, struct addr s
         ms->msg.pong.seen = seen;
 }
 
-/* A call without addresses would make the peer forget those it has. */
-static void send_call(struct ms *ms, struct ms_slot *s, mono_t now)
+/* A call without addresses makes the peer forget those it has: so it is sent only if others can follow. */
+static void send_call(struct ms *ms, struct ms_slot *s, bool withdraw, mono_t now)
 {
         int region = ms_relay_for(ms, s);
-        if (ms->ep_count > 0 && region) {
-                ms->msg = (struct disco_msg){.type = DISCO_CALL_ME_MAYBE};
-                ms->msg.cmm.count = ms->ep_count;
-                for (size_t i = 0; i < ms->ep_count; i++)
-                        ms->msg.cmm.eps[i] = ms->eps[i].addr;
-                send_relay(ms, s, region, now);
-        }
-        ms_reach_check_fresh(ms, now);
+        if (ms->ep_count == 0 || !region)
+                return;
+        ms->msg = (struct disco_msg){.type = DISCO_CALL_ME_MAYBE};
+        ms->msg.cmm.count = withdraw ? 0 : ms->ep_count;
+        for (size_t i = 0; i < ms->msg.cmm.count; i++)
+                ms->msg.cmm.eps[i] = ms->eps[i].addr;
+        send_relay(ms, s, region, now);
 }
 
 static struct ms_ping_result result_of(const struct ms *ms, const struct ms_slot *s,
@@ -219,7 +218,11 @@ static void carry_out(struct ms *ms, struct ms_slot *s, mono_t now)
                         send_relay(ms, s, a->region, now);
                         break;
                 case MS_ACT_CALL:
-                        send_call(ms, s, now);
+                        send_call(ms, s, false, now);
+                        ms_reach_check_fresh(ms, now);
+                        break;
+                case MS_ACT_WITHDRAW:
+                        send_call(ms, s, true, now);
                         break;
                 case MS_ACT_KNOWN:
                         known = a->sent;

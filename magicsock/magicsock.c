@@ -99,7 +99,7 @@ static size_t send_direct(struct ms *ms, struct ms_slot *s, struct addr to, stru
                 return n;
         case EHOSTUNREACH:
         case ENETUNREACH:
-                ms_peer_on_unreachable(&s->peer, to);
+                ms_peer_on_unreachable(&s->peer, to, now, &ms->out);
                 break;
         case EPIPE:
         case ENOTCONN:
@@ -294,13 +294,13 @@ static void on_relay_recv(void *arg, int region, uint32_t conn, const struct nod
         ms_settle(ms, s, now);
 }
 
-void ms_heard(struct ms *ms, uint32_t slot, mono_t now)
+void ms_heard(struct ms *ms, uint32_t slot, struct addr src, mono_t now)
 {
         struct ms_slot *s = ms_slot_find(ms, slot);
         if (!s)
                 return;
         s->heard = now;
-        ms_peer_on_proof(&s->peer);
+        ms_peer_on_proof(&s->peer, src, now);
         ms_reach_traffic(ms, now);
 }
 

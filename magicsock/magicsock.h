@@ -130,9 +130,9 @@ struct disco_public ms_peer_disco(const struct ms *ms, uint32_t slot);   /* zero
 enum err ms_send(struct ms *ms, uint32_t slot, struct pkt **pkts, size_t n, mono_t now);
 /* One packet straight back to where another came from (cookie replies); takes it over. */
 enum err ms_send_to(struct ms *ms, const struct ms_source *to, struct pkt *pkt, mono_t now);
-/* WireGuard authenticated a packet of this peer.  Call it for each batch, not for each packet;
- * cheap.  Never moves a path: only disco does. */
-void ms_heard(struct ms *ms, uint32_t slot, mono_t now);
+/* WireGuard authenticated a packet of this peer, from src (none: by relay).  Call it for each batch, not for each
+ * packet; cheap.  Never moves a path: only disco does. */
+void ms_heard(struct ms *ms, uint32_t slot, struct addr src, mono_t now);
 
 /* A disco ping by the present path and, if it is not direct, by all candidates.  The first pong is the
  * result, through on_ping.  size: bytes of the whole IP packet, 0 = plain.  On an error there is no result. */

@@ -8,6 +8,7 @@
 #define PING_BACK_COST_NS   (NS_PER_SEC / 8)
 #define PING_BACK_GAP_NS    (200 * NS_PER_MS) /* to one address */
 #define CALL_COST_NS        (NS_PER_SEC / 10) /* calls taken from the peer */
+#define DOUBT_GAP_NS        (2 * NS_PER_SEC)  /* between searches for something else */
 
 static const struct addr no_addr = {.port = 0};
 
@@ -18,7 +19,7 @@ bool ms_peer_is_active(const struct ms_peer *p, mono_t now)
 
 bool ms_peer_is_direct(const struct ms_peer *p, mono_t now)
 {
-        return addr_is_set(p->best.addr) && now.ns <= p->trust_until.ns;
+        return addr_is_set(p->best.addr) && now.ns <= p->trust_until.ns && !p->live.in_doubt;
 }
 
 void ms_peer_init(struct ms_peer *p)
@@ -42,7 +43,7 @@ static struct ms_action *cli_result(struct ms_peer *p, size_t i, enum err e, str
         return a;
 }
 
-void ms_peer_on_proof(struct ms_peer *p)
+static void knows_us(struct ms_peer *p)
 {
         p->knows_us = true;
         p->knock_at = (mono_t){0};
@@ -55,6 +56,62 @@ static void arm_heartbeat(struct ms_peer *p, mono_t now)
                 p->heartbeat_at = mono_add_ns(now, MS_PEER_HEARTBEAT_NS);
 }
 
+/* ---- the path in use ---- */
+
+static void clear_best(struct ms_peer *p)
+{
+        p->best = (struct path_best){.latency_ns = 0};
+        p->live = (struct liveness){.rtt_ns = 0};
+        p->trust_until = (mono_t){0};
+}
+
+static void ping_best(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        struct path *c = path_find(&p->paths, p->best.addr);
+        if (c)
+                c->pinged = now;
+        live_on_ping(&p->live, now);
+        ms_search_ping(p, p->best.addr, 0, NULL, now, out);
+}
+
+/* Relay alone from here on.  The peer may go on trusting the path for seconds: whoever forgets the address leaves it
+ * at once, and the search starts anew on both sides. */
+static void lose_best(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        p->last_good = p->best.addr;
+        clear_best(p);
+        ms_search_lost(p, now);
+        if (!ms_search_relay(p))
+                return;
+        ms_action_add(out, MS_ACT_WITHDRAW)->region = ms_search_relay(p);
+        ms_search_call(p, now, out);
+}
+
+static void take_step(struct ms_peer *p, enum live_step step, mono_t now, struct ms_actions *out)
+{
+        if (step == LIVE_NOTHING)
+                return;
+        if (step == LIVE_LOST) {
+                lose_best(p, now, out);
+                return;
+        }
+        ping_best(p, now, out);
+        if (step != LIVE_DOUBT || !is_older(p->doubted, DOUBT_GAP_NS, now))
+                return;
+        /* Another one may still work, or this one from another port of the peer's. */
+        p->doubted = now;
+        for (size_t i = 0; i < p->paths.count; i++)
+                if (!addr_eq(p->paths.p[i].addr, p->best.addr))
+                        p->paths.p[i].pinged = (mono_t){0};
+        ms_search_round(p, true, now, out);
+        ms_search_burst(p, SEARCH_BURST_AFTER_PING_NS, now);
+}
+
+static bool is_trusted(const struct ms_peer *p, mono_t now)
+{
+        return addr_is_set(p->best.addr) && now.ns <= p->trust_until.ns;
+}
+
 /* ---- events ---- */
 
 void ms_peer_on_config(struct ms_peer *p, bool has_disco, bool expired, int home, const struct addr *eps,
@@ -64,6 +121,8 @@ void ms_peer_on_config(struct ms_peer *p, bool has_disco, bool expired, int home
         p->has_disco = has_disco;
         p->expired = expired;
         p->home = home;
+        if (!has_disco || expired)      /* nothing can be asked any more */
+                p->live = (struct liveness){.rtt_ns = 0};
         path_forget_origin(&p->paths, PATH_FROM_MAP);
         for (size_t i = 0; i < n; i++)
                 path_add(&p->paths, eps[i], PATH_FROM_MAP, p->best.addr, now);
@@ -95,6 +154,8 @@ struct ms_route ms_peer_on_send(struct ms_peer *p, mono_t now, struct ms_actions
                 return r;
         arm_heartbeat(p, now);
         ms_search_knock(p, now);
+        if (p->has_disco && addr_is_set(p->best.addr))
+                take_step(p, is_trusted(p, now) ? live_on_sent(&p->live, now) : live_resume(&p->live, now), now, out);
         if (p->has_disco && !ms_peer_is_direct(p, now) && mono_reached(now, p->quiet_until)) {
                 ms_search_round(p, true, now, out);
                 ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
@@ -143,7 +204,7 @@ void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid
 {
         if (was_seen(p, txid) || !path_addr_usable(src))
                 return;
-        ms_peer_on_proof(p);
+        knows_us(p);
         if (!may_pong(p, addr_eq(src, p->best.addr), now))
                 return;
         if (reply) {
@@ -162,7 +223,7 @@ void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txi
 {
         if (was_seen(p, txid))
                 return;
-        ms_peer_on_proof(p);
+        knows_us(p);
         if (!may_pong(p, true, now))
                 return;
         struct ms_action *a = ms_action_add(out, MS_ACT_PONG_RELAY);
@@ -185,18 +246,27 @@ static void answer_cli(struct ms_peer *p, const struct ping *g, int region, mono
 }
 
 /* A direct pong: the address we pinged works both ways, whatever else it looked like. */
-static void on_direct_pong(struct ms_peer *p, struct path_best found, mono_t now)
+static void on_direct_pong(struct ms_peer *p, struct path_best found, mono_t sent, mono_t now, struct ms_actions *out)
 {
+        bool same = addr_eq(p->best.addr, found.addr);
         struct path *c = path_find(&p->paths, found.addr);
         if (!c)
                 c = path_add(&p->paths, found.addr, PATH_FROM_PING, p->best.addr, now);
         if (c)
                 c->proven = now;
-        if (!addr_eq(p->best.addr, found.addr) && ms_peer_is_direct(p, now) && !path_better(&found, &p->best))
+        if (!same && ms_peer_is_direct(p, now) && !path_better(&found, &p->best))
                 return;
-        p->best = found;
-        p->last_good = found.addr;
+        if (same)
+                live_on_pong(&p->live, sent, now);
+        else
+                live_start(&p->live, sent, now);
+        p->best = (struct path_best){found.addr, p->live.rtt_ns};
         p->trust_until = mono_add_ns(now, MS_PEER_TRUST_NS);
+        if (p->live.in_doubt)
+                return;
+        /* It is back: a call makes the peer look for it, too, if the last one may have come too early. */
+        if (mono_is_set(p->lost) && p->call_sent.ns < sent.ns)
+                ms_search_call(p, now, out);
         p->lost = p->probe_at = p->burst_at = p->call_again_at = (mono_t){0};
 }
 
@@ -208,11 +278,11 @@ bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_r
                 return false;
         if (!p->knows_us)
                 ms_action_add(out, MS_ACT_KNOWN)->sent = g.sent;
-        ms_peer_on_proof(p);
+        knows_us(p);
         if (g.is_cli)
                 answer_cli(p, &g, region, now, out);
         if (!by_relay && addr_is_set(g.to))
-                on_direct_pong(p, (struct path_best){g.to, mono_diff_ns(now, g.sent)}, now);
+                on_direct_pong(p, (struct path_best){g.to, mono_diff_ns(now, g.sent)}, g.sent, now, out);
         return true;
 }
 
@@ -222,7 +292,9 @@ void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t
                 p->limited++;
                 return;
         }
-        ms_peer_on_proof(p);
+        knows_us(p);
+        if (n == 0 && is_trusted(p, now))       /* it left the path */
+                take_step(p, live_on_hint(&p->live, now), now, out);
         path_forget_origin(&p->paths, PATH_FROM_CALL);
         for (size_t i = 0; i < n; i++)
                 path_add(&p->paths, eps[i], PATH_FROM_CALL, p->best.addr, now);
@@ -238,11 +310,18 @@ void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t
         ms_search_burst(p, SEARCH_BURST_AFTER_CALL_NS, now);
 }
 
+void ms_peer_on_proof(struct ms_peer *p, struct addr src, mono_t now)
+{
+        knows_us(p);
+        if (addr_is_set(src) && addr_eq(src, p->best.addr))
+                live_on_heard(&p->live, now);
+}
+
 void ms_peer_on_heard(struct ms_peer *p, int region, mono_t now, struct ms_actions *out)
 {
-        if (region == 0)
-                return;
         p->learned = region;
+        if (is_trusted(p, now) && !p->expired)
+                take_step(p, live_on_elsewhere(&p->live, now), now, out);
         /* It talks to us by relay: no need to wait for something to send. */
         if (p->has_disco && !p->expired && !ms_peer_is_direct(p, now) &&
             is_older(p->round_started, PATH_PING_GAP_NS, now)) {
@@ -257,27 +336,20 @@ void ms_peer_on_relay_gone(struct ms_peer *p, int region)
                 p->learned = 0;
 }
 
-static void clear_best(struct ms_peer *p)
-{
-        p->best = (struct path_best){.latency_ns = 0};
-        p->trust_until = (mono_t){0};
-}
-
 void ms_peer_on_ping_failed(struct ms_peer *p, const struct disco_txid *txid)
 {
         struct ping gone;
         (void)pings_take(&p->pings, txid, &gone);
 }
 
-void ms_peer_on_unreachable(struct ms_peer *p, struct addr a)
+void ms_peer_on_unreachable(struct ms_peer *p, struct addr a, mono_t now, struct ms_actions *out)
 {
         if (!addr_eq(p->best.addr, a))
                 return;
-        clear_best(p);
         struct path *c = path_find(&p->paths, a);
         if (c)
                 c->pinged = (mono_t){0};
-        p->quiet_until = (mono_t){0};
+        lose_best(p, now, out);
 }
 
 void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *out)
@@ -292,6 +364,7 @@ void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
         clear_best(p);
         path_reset_gates(&p->paths);
         p->lost = p->probe_at = p->call_sent = p->burst_at = p->burst_started = p->quiet_until = (mono_t){0};
+        p->doubted = (mono_t){0};
         if (!p->has_disco || p->expired || !ms_peer_is_active(p, now))
                 return;
         ms_search_round(p, true, now, out);
@@ -308,7 +381,7 @@ void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)
         p->learned = 0;
         p->last_send = p->heartbeat_at = p->round_started = p->more_at = p->quiet_until = (mono_t){0};
         p->burst_started = p->burst_at = p->call_sent = p->call_again_at = (mono_t){0};
-        p->lost = p->probe_at = p->knock_started = p->knock_at = (mono_t){0};
+        p->lost = p->probe_at = p->doubted = p->knock_started = p->knock_at = (mono_t){0};
         p->knows_us = false;
 }
 
@@ -357,12 +430,10 @@ static void heartbeat(struct ms_peer *p, mono_t now, struct ms_actions *out)
                 return;
         p->heartbeat_at = mono_add_ns(now, MS_PEER_HEARTBEAT_NS);
         bool direct = ms_peer_is_direct(p, now);
-        if (addr_is_set(p->best.addr)) {
-                struct path *c = path_find(&p->paths, p->best.addr);
-                if (c)
-                        c->pinged = now;
-                ms_search_ping(p, p->best.addr, 0, NULL, now, out);
-        }
+        if (addr_is_set(p->best.addr) && !direct)
+                take_step(p, p->live.in_doubt ? LIVE_PING : live_resume(&p->live, now), now, out);
+        else if (direct && is_older(p->live.proven, MS_PEER_HEARTBEAT_NS / 2, now)) /* else traffic saw to it */
+                take_step(p, LIVE_PING, now, out);
         bool wants_better = p->best.latency_ns > MS_PEER_GOOD_LATENCY_NS &&
                             is_older(p->round_started, MS_PEER_UPGRADE_NS, now);
         if (!direct || wants_better || !mono_is_set(p->round_started))
@@ -373,7 +444,8 @@ static void expire_pings(struct ms_peer *p, mono_t now)
 {
         struct ping g;
         while (pings_take_sent(&p->pings, mono_add_ns(now, -MS_PEER_PING_TIMEOUT_NS), &g))
-                if (addr_is_set(g.to) && addr_eq(g.to, p->best.addr) && !ms_peer_is_direct(p, now))
+                if (addr_is_set(g.to) && addr_eq(g.to, p->best.addr) && !ms_peer_is_direct(p, now) &&
+                    !mono_is_set(p->live.asked))
                         clear_best(p);
 }
 
@@ -385,12 +457,14 @@ void ms_peer_expire(struct ms_peer *p, mono_t now, struct ms_actions *out)
                         cli_result(p, i, ERR_TIMEOUT, out);
         if (is_due(p->heartbeat_at, now))
                 heartbeat(p, now, out);
+        take_step(p, live_expire(&p->live, now), now, out);
         ms_search_expire(p, now, out);
 }
 
 mono_t ms_peer_deadline(const struct ms_peer *p)
 {
         mono_t first = ms_search_deadline(p);
+        first = mono_min(first, live_deadline(&p->live));
         if (mono_is_set(p->heartbeat_at))
                 first = mono_min(first, p->heartbeat_at);
         if (p->pings.count > 0)

@@ -6,10 +6,14 @@
  *
  * Data starts on the peer's relay.  The same packet starts a round: pings to every candidate, and a
  * call-me-maybe by relay that makes the peer ping us.  A pong proves a path; it is trusted for 6.5 s and kept
- * alive by a heartbeat every 3 s while there is traffic.  Out of trust, data goes both ways; a ping lost then
- * puts it back on the relay alone.  All numbers are those of the reference, and on top of them three rules
- * that make two NATs open in one round trip where it takes 5 s: ping back whoever pings us, answer a
- * call-me-maybe with ours, and repeat the pings of a fresh round soon.
+ * alive by a heartbeat every 3 s while there is traffic.  All numbers are those of the reference, and on top of
+ * them three rules that make two NATs open in one round trip where it takes 5 s: ping back whoever pings us,
+ * answer a call-me-maybe with ours, and repeat the pings of a fresh round soon.
+ *
+ * Whether the path in use still carries is watched closely (magicsock/liveness.h).  In doubt, and out of trust,
+ * data goes both ways, every other address is tried as well, and the first pong decides.  Without one the data goes by
+ * relay alone, and the peer is told so in a way that every peer understands: a call without addresses makes it
+ * forget those that calls named, also the one it still trusts, and the call right after it names them anew.
  *
  * A server may take a second to tell a peer of us, and until then it drops all we send.  So with the first data
  * for a peer that never answered we also knock: pings by relay, which cost next to nothing, until one is
@@ -25,6 +29,7 @@
 #include "base/err.h"
 #include "base/mono.h"
 #include "magicsock/disco.h"
+#include "magicsock/liveness.h"
 #include "magicsock/path.h"
 #include "magicsock/pings.h"
 
@@ -47,6 +52,7 @@ enum ms_action_kind {
         MS_ACT_PONG,          /* to addr, naming addr */
         MS_ACT_PONG_RELAY,    /* back by region */
         MS_ACT_CALL,          /* our endpoints, by relay */
+        MS_ACT_WITHDRAW,      /* the same without any; MS_ACT_CALL follows */
         MS_ACT_KNOWN,         /* for the first time the peer answered: a ping sent at `sent` */
         MS_ACT_CLI_RESULT,    /* the end of ms_peer_ping(): cookie, err, latency_ns, addr or region */
 };
@@ -80,6 +86,8 @@ struct ms_peer {
         struct path_set paths;
         struct path_best best;
         mono_t trust_until;
+        struct liveness live;    /* of the best */
+        mono_t doubted;          /* all others were tried then, because of doubt */
         struct addr last_good;   /* the best there was, to look for after a cut */
 
         mono_t last_send;        /* by WireGuard or the CLI; drives heartbeats */
@@ -93,7 +101,7 @@ struct ms_peer {
         mono_t call_sent;
         mono_t call_again_at;
         mono_t heard_ping;       /* the peer's last ping by UDP */
-        mono_t lost;             /* trust ended then; 0 = trusted, or long ago */
+        mono_t lost;             /* the last direct path was given up then; 0 = there is one, or never was */
         mono_t probe_at;
         bool knows_us;           /* something of the peer's came: the server has told it of us */
         mono_t knock_started;
@@ -147,16 +155,16 @@ void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txi
 bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_relay, int region, mono_t now,
         struct ms_actions *out);
 void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t now, struct ms_actions *out);
-/* A packet of the peer came by relay (region) or, authenticated, by UDP (region 0). */
+/* A packet of the peer came by relay. */
 void ms_peer_on_heard(struct ms_peer *p, int region, mono_t now, struct ms_actions *out);
-/* A packet of the peer was authenticated. */
-void ms_peer_on_proof(struct ms_peer *p);
+/* A packet of the peer was authenticated; by UDP from src, or src none. */
+void ms_peer_on_proof(struct ms_peer *p, struct addr src, mono_t now);
 /* The relay says that the peer is not there any more. */
 void ms_peer_on_relay_gone(struct ms_peer *p, int region);
 
 void ms_peer_on_ping_failed(struct ms_peer *p, const struct disco_txid *txid);
 /* The kernel knows no route to it. */
-void ms_peer_on_unreachable(struct ms_peer *p, struct addr a);
+void ms_peer_on_unreachable(struct ms_peer *p, struct addr a, mono_t now, struct ms_actions *out);
 /* Our endpoint list changed: a search under way tells the peer. */
 void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *out);
 /* New sockets: every path must prove itself again.  A peer with traffic is searched for at once. */
@@ -172,4 +180,4 @@ ERR_CHECK enum err ms_peer_ping(struct ms_peer *p, uint64_t cookie, size_t wire_
 mono_t ms_peer_deadline(const struct ms_peer *p);   /* MONO_NEVER: nothing pending */
 void ms_peer_expire(struct ms_peer *p, mono_t now, struct ms_actions *out);   /* harmless if early */
 bool ms_peer_is_active(const struct ms_peer *p, mono_t now);
-bool ms_peer_is_direct(const struct ms_peer *p, mono_t now);   /* trusted: data goes by UDP alone */
+bool ms_peer_is_direct(const struct ms_peer *p, mono_t now);   /* trusted, no doubt: data goes by UDP alone */

@@ -6,8 +6,11 @@
  * is what a full set of candidates asks for every PATH_PING_GAP_NS. */
 #define SEARCH_COST_NS (NS_PER_SEC / 32)
 #define SEARCH_MOST_NS (4 * NS_PER_SEC)
-#define PROBE_GAP_NS   (1 * NS_PER_SEC) /* looking for the last good address after a cut */
-#define PROBE_FOR_NS   (10 * NS_PER_SEC)
+/* Looking for the last good address after a cut: so often that nobody waits for 3 s when it ends. */
+#define PROBE_GAP_NS      NS_PER_SEC
+#define PROBE_OFTEN_NS    (10 * NS_PER_SEC)
+#define PROBE_GAP_LATE_NS (2500 * NS_PER_MS)
+#define PROBE_FOR_NS      (600 * NS_PER_SEC)
 #define KNOCK_GAP_NS   (50 * NS_PER_MS) /* at least; later an eighth of the time since the first */
 #define KNOCK_FOR_NS   (5 * NS_PER_SEC)
 #define KNOCK_AGAIN_NS (300 * NS_PER_SEC)
@@ -145,30 +148,27 @@ void ms_search_round(struct ms_peer *p, bool call, mono_t now, struct ms_actions
 
 /* ---- time ---- */
 
-/* Trust ran out while there is traffic: keep knocking where it worked last. */
-static bool is_watching_trust(const struct ms_peer *p)
+void ms_search_lost(struct ms_peer *p, mono_t now)
 {
-        return addr_is_set(p->best.addr) && !mono_is_set(p->lost) && mono_is_set(p->heartbeat_at);
+        p->lost = now;
+        p->probe_at = mono_add_ns(now, PROBE_GAP_NS);
+        p->quiet_until = (mono_t){0};
 }
 
-static void look_for_lost(struct ms_peer *p, mono_t now, struct ms_actions *out)
+static void probe(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
-        if (is_watching_trust(p) && !ms_peer_is_direct(p, now)) {
-                p->lost = now;
-                p->probe_at = now;
-        }
-        if (!is_due(p->probe_at, now))
-                return;
+        int64_t since = mono_diff_ns(now, p->lost);
         p->probe_at = (mono_t){0};
-        if (mono_diff_ns(now, p->lost) > PROBE_FOR_NS || !mono_is_set(p->heartbeat_at))
+        if (since > PROBE_FOR_NS || !mono_is_set(p->heartbeat_at))
                 return;
-        p->probe_at = mono_add_ns(now, PROBE_GAP_NS);
+        p->probe_at = mono_add_ns(now, since < PROBE_OFTEN_NS ? PROBE_GAP_NS : PROBE_GAP_LATE_NS);
         ms_search_ping(p, p->last_good, 0, NULL, now, out);
 }
 
 void ms_search_expire(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
-        look_for_lost(p, now, out);
+        if (is_due(p->probe_at, now))
+                probe(p, now, out);
         if (is_due(p->more_at, now))
                 ping_slice(p, now, out);
         if (is_due(p->burst_at, now))
@@ -189,7 +189,5 @@ mono_t ms_search_deadline(const struct ms_peer *p)
         for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++)
                 if (mono_is_set(at[i]))
                         first = mono_min(first, at[i]);
-        if (is_watching_trust(p))
-                first = mono_min(first, mono_add_ns(p->trust_until, 1));
         return first;
 }

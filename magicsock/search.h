@@ -43,5 +43,8 @@ void ms_search_burst(struct ms_peer *p, int64_t min_gap_ns, mono_t now);
 /* Pings by relay, until a peer that never answered does. */
 void ms_search_knock(struct ms_peer *p, mono_t now);
 
+/* The direct path is gone: its address is tried again and again. */
+void ms_search_lost(struct ms_peer *p, mono_t now);
+
 mono_t ms_search_deadline(const struct ms_peer *p);
 void ms_search_expire(struct ms_peer *p, mono_t now, struct ms_actions *out);

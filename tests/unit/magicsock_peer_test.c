@@ -65,32 +65,47 @@ static void test_trust_and_heartbeat(void **state)
         assert_int_equal(r.kind, MS_ROUTE_DIRECT);
         assert_true(addr_eq(r.addr, E1));
         assert_int_equal(out.count, 0);   /* no search while trusted */
-        pass(3000);
-        assert_int_equal(count(MS_ACT_PING), 1);
+        ms_peer_on_proof(&p, E1, now);    /* and an answer from there */
+        pass(2960);
+        assert_int_equal(out.count, 1);
         assert_non_null(ping_to(E1));
-        now = mono_add_ms(now, 3499);   /* 6.499 s after the pong, and no other came */
-        assert_int_equal(send_data(), MS_ROUTE_DIRECT);
+        for (int i = 0; i < 12; i++) {    /* a pong each 3 s keeps it */
+                pass(40);
+                assert_true(ms_peer_is_direct(&p, now));
+                answer_pings_to(E1);
+                out.count = 0;
+                pass(2960);
+                assert_int_equal(out.count, 1);
+        }
+        now = mono_add_ms(now, 3539);     /* 6.499 s after the last one; nobody looked meanwhile */
+        assert_int_equal(ms_peer_route(&p, now).kind, MS_ROUTE_DIRECT);
         now = mono_add_ms(now, 2);
-        out.count = 0;
-        assert_int_equal(send_data(), MS_ROUTE_BOTH);
-        assert_int_equal(count(MS_ACT_CALL), 1);
+        assert_int_equal(ms_peer_route(&p, now).kind, MS_ROUTE_BOTH);
 }
 
 static void test_path_dies(void **state)
 {
         (void)state;
         go_direct(40);
+        unsigned withdrawn = 0, calls = 0, probes = 0;
         for (int i = 0; i < 90; i++) {   /* 9 s of packets every 100 ms, nothing comes back */
-                pass(100);
                 enum ms_route_kind k = send_data();
-                int64_t ms = (i + 1) * 100;
-                if (ms <= 6500)
+                int64_t ms = i * 100;
+                if (ms <= 300)
                         assert_int_equal(k, MS_ROUTE_DIRECT);
-                else if (ms > 8200)
+                else if (ms > 1100)
                         assert_int_equal(k, MS_ROUTE_RELAY);
-                else
-                        assert_true(k == MS_ROUTE_BOTH || k == MS_ROUTE_RELAY);
+                else if (ms >= 600 && ms < 900)
+                        assert_int_equal(k, MS_ROUTE_BOTH);
+                withdrawn += count(MS_ACT_WITHDRAW);
+                calls += count(MS_ACT_CALL);
+                probes += ms > 2100 && ping_to(E1);
+                out.count = 0;
+                pass(100);
         }
+        assert_int_equal(withdrawn, 1);
+        assert_in_range(calls, 2, 5);
+        assert_in_range(probes, 6, 14);
         /* It is still knocked at, every second, and one pong brings it back at once. */
         out.count = 0;
         pass(1100);
@@ -99,14 +114,54 @@ static void test_path_dies(void **state)
         assert_int_equal(send_data(), MS_ROUTE_DIRECT);
 }
 
+static void test_a_path_that_comes_back_is_called(void **state)
+{
+        (void)state;
+        go_direct(40);
+        ms_peer_on_unreachable(&p, E1, now, &out);
+        assert_int_equal(count(MS_ACT_WITHDRAW), 1);
+        pass(500);   /* a call of ours has just been sent */
+        assert_int_equal(send_data(), MS_ROUTE_RELAY);
+        answer_pings_to(E1);
+        assert_true(ms_peer_is_direct(&p, now));
+        assert_int_equal(p.probe_at.ns, 0);
+
+        out.count = 0;
+        ms_peer_on_unreachable(&p, E1, now, &out);
+        pass(3500);   /* probes go on without data */
+        send_data();
+        out.count = 0;
+        pass(1001);
+        assert_int_equal(count(MS_ACT_CALL), 0);
+        answer_pings_to(E1);
+        assert_int_equal(count(MS_ACT_CALL), 1);
+        out.count = 0;
+        answer_pings_to(E1);
+        assert_int_equal(out.count, 0);
+}
+
+/* The better one of two dies: the other one is asked with the first doubt and takes over. */
+static void test_next_path_takes_over(void **state)
+{
+        (void)state;
+        go_direct(40);
+        for (int i = 0; i < 7; i++) {
+                send_data();
+                pass(100);
+                answer_pings_to(E2);
+        }
+        assert_int_equal(ms_peer_route(&p, now).kind, MS_ROUTE_DIRECT);
+        assert_true(addr_eq(p.best.addr, E2));
+        assert_int_equal(count(MS_ACT_WITHDRAW), 0);
+}
+
 static void test_idle(void **state)
 {
         (void)state;
         go_direct(1);
         assert_true(ms_peer_is_active(&p, now));
         for (int i = 0; i < 60; i++) {
-                pass(1000);
-                answer_pings_to(E1);
+                pass_answered(1000, 40);
                 if (i < 40)
                         assert_true(ms_peer_is_direct(&p, now));
                 out.count = 0;
@@ -126,17 +181,15 @@ static void test_upgrade_search(void **state)
                 go_direct(good ? 4 : 50);
                 unsigned to_other = 0;
                 for (int i = 0; i < 59; i++) {
-                        pass(1000);
+                        pass_answered(1000, good ? 4 : 50);
                         send_data();
-                        answer_pings_to(E1);
                         to_other += ping_to(E2) != NULL;
                         out.count = 0;
                 }
                 assert_int_equal(to_other, 0);
                 for (int i = 0; i < 6; i++) {
-                        pass(1000);
+                        pass_answered(1000, good ? 4 : 50);
                         send_data();
-                        answer_pings_to(E1);
                         to_other += ping_to(E2) != NULL;
                         out.count = 0;
                 }
@@ -179,7 +232,7 @@ static void test_pong_must_be_ours(void **state)
 static void test_cli_ping(void **state)
 {
         (void)state;
-        ms_peer_on_proof(&p);
+        ms_peer_on_proof(&p, X, now);
         assert_int_equal(ms_peer_ping(&p, 7, 0, now, &out), ERR_NONE);
         assert_int_equal(count(MS_ACT_PING_RELAY), 1);
         assert_int_equal(count(MS_ACT_PING), 2);
@@ -232,9 +285,9 @@ static void test_send_errors(void **state)
 {
         (void)state;
         go_direct(5);
-        ms_peer_on_unreachable(&p, X);
+        ms_peer_on_unreachable(&p, X, now, &out);
         assert_true(ms_peer_is_direct(&p, now));
-        ms_peer_on_unreachable(&p, E1);
+        ms_peer_on_unreachable(&p, E1, now, &out);
         assert_int_equal(send_data(), MS_ROUTE_RELAY);
         assert_non_null(ping_to(E1));   /* its gate is open again */
         struct disco_txid t = ping_to(E1)->txid;
@@ -269,6 +322,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_without_disco_key, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_trust_and_heartbeat, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_path_dies, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_path_that_comes_back_is_called, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_next_path_takes_over, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_idle, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_upgrade_search, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_better_path_wins, set_up, tear_down),
