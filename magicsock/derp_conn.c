@@ -13,7 +13,8 @@ enum {
         ATTEMPT_MS = 10000,      /* name, TCP, TLS, HTTP and the relay's greeting */
         NODE_MS = 2000,          /* TCP and TLS of a node while there is another to try */
         SILENCE_MS = 120000,     /* two keepalives missed */
-        ANSWER_MS = 3000,        /* to a ping */
+        KEEPALIVE_MS = 70000,    /* a relay sends one every 60 to 65 s */
+        ANSWER_MS = 1000,        /* to a ping; a new connection is faster than a TCP that waits to repeat itself */
         STEADY_MS = 10000,       /* up for so long: the next failure starts from the shortest backoff */
         BACKOFF_MAX_MS = 5000,
         CERTS_MAX = 16,
@@ -597,9 +598,18 @@ void derp_conn_redial(struct derp_conn *c, mono_t now)
         leave(c);
 }
 
+/* A relay that has missed a keepalive has given us up, or will as soon as it sends one. */
+static bool is_stale(const struct derp_conn *c, mono_t now)
+{
+        return mono_diff_ms(now, c->heard) >= KEEPALIVE_MS;
+}
+
 void derp_conn_check(struct derp_conn *c, mono_t now)
 {
-        if (c->state != CONN_UP) {   /* an attempt under way may be by the network that was */
+        enum stream_way way = c->state == CONN_UP ? stream_way(c->stream) : STREAM_WAY_OTHER;
+        if (way == STREAM_WAY_NONE)
+                return;   /* the network comes back, and then this is asked again; or the kernel gives the connection up */
+        if (way == STREAM_WAY_OTHER || is_stale(c, now)) {   /* an attempt under way may be by the network that was */
                 derp_conn_redial(c, now);
         } else if (!mono_is_set(c->answer_by)) {
                 uint8_t data[DERP_PING_LEN];

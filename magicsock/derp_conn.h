@@ -81,6 +81,7 @@ void derp_conn_free(struct derp_conn *c);
 enum err derp_conn_send(struct derp_conn *c, const struct node_public *dst, struct pkt *pkt, mono_t now);
 /* Closes the stream and dials anew at once. */
 void derp_conn_redial(struct derp_conn *c, mono_t now);
-/* Expect a sign of life within 3 s, or redial; at once if it is not up. */
+/* The host's network may be another one: a sign of life within 1 s, or redial.  At once if it is not up, if the way to the
+ * relay begins at another address now, or if a keepalive is missing. */
 void derp_conn_check(struct derp_conn *c, mono_t now);
 void derp_conn_set_home(struct derp_conn *c, bool home, mono_t now);

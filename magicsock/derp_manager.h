@@ -76,7 +76,8 @@ void derp_mgr_set_map(struct derp_mgr *m, const struct derpmap *map, mono_t now)
 void derp_mgr_set_home(struct derp_mgr *m, int region, mono_t now);
 int derp_mgr_home(const struct derp_mgr *m);
 /* The network may have changed under us: every open connection is pinged and is replaced unless a byte
- * comes within 3 s; those that are not up are dialed anew at once.  close_all: do not ask, replace them now. */
+ * comes within 1 s; those that are not up, or whose own address is not the one that leads to the relay now, are dialed anew
+ * at once.  close_all: do not ask, replace them now. */
 void derp_mgr_check(struct derp_mgr *m, bool close_all, mono_t now);
 
 /* Queues for dst, connecting first if need be; always takes pkt over.  It leaves in this round of the loop, or when

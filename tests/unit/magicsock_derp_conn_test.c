@@ -3,6 +3,7 @@
 
 #include "magicsock/derp_conn.h"
 #include "tests/unit/derp_server.h"
+#include "tests/unit/road.h"
 #include "tests/unit/tls_server.h"
 
 enum { POOL = 64, REGION = 4 };
@@ -318,6 +319,31 @@ static void test_check(void **state)
         UNTIL(t.ups == 2);
 }
 
+/* The network is another one: what the kernel says of its routes decides whether the relay is even asked. */
+static void test_check_moved(void **state)
+{
+        (void)state;
+        log_in();
+        road = STREAM_WAY_NONE;
+        derp_conn_check(t.c, now());
+        assert_int_equal(t.c->state, CONN_UP);
+        assert_false(mono_is_set(t.c->answer_by));
+        road = STREAM_WAY_OTHER;
+        uint32_t old = t.c->id;
+        derp_conn_check(t.c, now());
+        assert_int_equal(t.c->state, CONN_DIALING);
+        assert_int_not_equal(t.c->id, old);
+        road = STREAM_WAY_SAME;
+        UNTIL(t.ups == 2);
+        /* After a long sleep the relay has given us up. */
+        derp_conn_check(t.c, mono_add_ms(t.c->heard, 69999));
+        assert_int_equal(t.c->state, CONN_UP);
+        derp_conn_check(t.c, mono_add_ms(t.c->heard, 70000));
+        assert_int_equal(t.c->state, CONN_DIALING);
+        UNTIL(t.ups == 3);
+        assert_int_equal(t.downs, 0);
+}
+
 /* An attempt that waits for a network that is no more is not waited for. */
 static void test_check_while_dialing(void **state)
 {
@@ -588,6 +614,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 T(test_login), T(test_home), T(test_not_a_relay), T(test_refused), T(test_closed_by_the_relay),
                 T(test_no_greeting), T(test_nodes), T(test_health), T(test_health_without_end), T(test_silence),
+                T(test_check), T(test_check_moved), T(test_backoff_grows), T(test_queue), T(test_queue_without_packets),
                 T(test_check), T(test_check_while_dialing), T(test_backoff_grows), T(test_queue), T(test_queue_without_packets),
                 T(test_more_than_fits), T(test_rests_while_much_comes),
                 T(test_freed_by_its_callback), T(test_tls), T(test_fast_start), T(test_untrusted),
