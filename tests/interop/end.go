@@ -28,17 +28,20 @@ import (
 type end struct {
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	listen func(network, addr string) (net.Listener, error)
+	// listenPacket is listen for datagrams, for which ip must be named.
+	listenPacket func(network, addr string) (net.PacketConn, error)
 
-	mu    sync.Mutex
-	chats map[int]*chat
+	mu      sync.Mutex
+	chats   map[int]*chat
+	flows   map[int]*flow     // that it sends
+	tallies map[uint64]*tally // of those that it echoes
 }
 
 const endPort = 7000
 
 // endArgs are the arguments of all operations of an end.
 type endArgs struct {
-	Port     int
-	Addr     string // IP of the other end
+	Addr     string // IP of the other end; of the own one to listen
 	Via      string // SOCKS5 server through which it is dialled; "": none
 	Size     int64
 	Seed     uint64
@@ -76,24 +79,36 @@ type streamResult struct {
 func (e *end) do(op string, a endArgs) (any, error) {
 	switch op {
 	case "listen":
-		return nil, e.serve(a.Port)
+		return nil, e.serve(a)
 	case "chat-start":
 		return e.chatStart(a), nil
 	case "chat-stop":
 		return e.chatStop(a.ID, a.Timeout)
 	case "transfer":
 		return e.transfer(a)
+	case "flow-start":
+		return e.flowStart(a)
+	case "flow-stop":
+		return e.flowStop(a.ID, a.Timeout)
+	case "flow-tally":
+		return e.flowTally(uint64(a.ID)), nil
 	case "stream":
 		return e.stream(a)
 	}
 	return nil, fmt.Errorf("unknown operation %q", op)
 }
 
-func (e *end) serve(port int) error {
-	ln, err := e.listen("tcp", ":"+strconv.Itoa(port))
+// serve offers the services: of TCP on all addresses, of datagrams on a.Addr.
+func (e *end) serve(a endArgs) error {
+	ln, err := e.listen("tcp", ":"+strconv.Itoa(endPort))
 	if err != nil {
 		return err
 	}
+	pc, err := e.listenPacket("udp", net.JoinHostPort(a.Addr, strconv.Itoa(flowPort)))
+	if err != nil {
+		return err
+	}
+	go e.flowServe(pc)
 	go func() {
 		for {
 			c, err := ln.Accept()

@@ -43,7 +43,7 @@ type pinger struct {
 func hostMain() error {
 	h := &host{pings: map[int]*pinger{}}
 	h.dial = (&net.Dialer{}).DialContext
-	h.listen = net.Listen
+	h.listen, h.listenPacket = net.Listen, net.ListenPacket
 	return rpcServe(os.Stdin, os.Stdout, func(op string, raw json.RawMessage) (any, error) {
 		a, err := decodeArgs(raw)
 		if err != nil {
@@ -170,11 +170,5 @@ func (p *pinger) missing() int {
 func (r *pingResult) replies() int { return len(r.Reply) - r.missing() }
 
 func (r *pingResult) missing() int {
-	n := 0
-	for _, at := range r.Reply {
-		if at == 0 {
-			n++
-		}
-	}
-	return n
+	return countZero(r.Reply)
 }

@@ -20,8 +20,8 @@ type lab struct {
 	prefix  string
 	dir     string
 	servers *child
-	delay   time.Duration // one way, between a site and the bridge
-	sites   int
+	inet    *segment
+	routers int
 	stops   []func()
 	daemons []*node
 
@@ -32,29 +32,15 @@ type lab struct {
 
 const (
 	serverIP    = "203.0.113.1"
+	secondIP    = "203.0.113.2" // of another STUN server
+	serverIPv6  = "2001:db8::1"
 	controlURL  = "http://203.0.113.1:8080"
+	controlURL6 = "http://[2001:db8::1]:8080"
 	controlPort = "8080"
 	derpPort    = "8443"
 	stunPort    = "3478"
+	secondSTUN  = "3479"
 )
-
-// A siteKind is how a host reaches the internet.
-type siteKind int
-
-const (
-	public     siteKind = iota // straight on the bridge
-	easyNAT                    // endpoint-independent mapping, unsolicited input dropped
-	udpBlocked                 // as easyNAT, and no UDP gets through
-)
-
-// site is a host namespace with a helper process in it.
-type site struct {
-	lab     *lab
-	name    string
-	ns      string
-	outside string // address as the internet sees it
-	helper  *child
-}
 
 // run executes argv and gives its output with the error.
 func run(stdin string, argv ...string) error {
@@ -88,11 +74,22 @@ func (l *lab) addNS(name, batch string) string {
 }
 
 // newLab makes the internet and starts the servers with extra arguments.
-func newLab(t *test, serverArgs ...string) *lab {
+func newLab(t *test, serverArgs ...string) *lab { return newLabOf(t, onlyV4, serverArgs...) }
+
+// newLabOf makes one with the given versions of IP.
+func newLabOf(t *test, fam families, serverArgs ...string) *lab {
 	l := &lab{t: t, prefix: fmt.Sprintf("%s%d-", nsPrefix(), t.index), dir: filepath.Join(t.runner.dir, t.name)}
 	l.must(os.MkdirAll(l.dir, 0o755))
 	t.lab = l
-	inet := l.addNS("inet", "link add br0 address 02:00:00:00:00:01 type bridge\nlink set br0 up\naddr add "+serverIP+"/24 dev br0\n")
+	inet := l.addNS("inet", "link add br0 address 02:00:00:00:00:01 type bridge\nlink set br0 up\n"+
+		"addr add "+serverIP+"/24 dev br0\naddr add "+secondIP+"/24 dev br0\n")
+	l.inet = &segment{ns: inet, bridge: "br0", v4: "203.0.113.", used: 10}
+	if fam&onlyV6 != 0 {
+		l.inet.v6 = "2001:db8::"
+		l.must(run("", "ip", "-n", inet, "addr", "add", serverIPv6+"/64", "dev", "br0", "nodad"))
+		l.must(run("", inNS(inet, t.runner.self, "forward")...))
+		serverArgs = append(serverArgs, "-ipv6", serverIPv6)
+	}
 	argv := append(inNS(inet, t.runner.self, "servers", "-listen", serverIP, "-control-port", controlPort,
 		"-derp-port", derpPort, "-stun-port", stunPort), serverArgs...)
 	if t.runner.reference {
@@ -104,72 +101,6 @@ func newLab(t *test, serverArgs ...string) *lab {
 	l.stops = append(l.stops, c.stop)
 	l.must(c.call("nodes", nil, nil, 10*time.Second))
 	return l
-}
-
-const natRules = `
-table ip edge {
-	chain output_nat {
-		type nat hook postrouting priority srcnat;
-		oifname "wan" masquerade
-	}
-	chain to_router {
-		type filter hook input priority filter;
-		iifname "wan" ct state established,related accept
-		iifname "wan" drop
-	}
-	chain through_router {
-		type filter hook forward priority filter;
-		%s
-		iifname "wan" ct state established,related accept
-		iifname "wan" drop
-	}
-}
-`
-
-// addSite makes a host of the given kind and starts its helper.
-func (l *lab) addSite(name string, kind siteKind) *site {
-	l.sites++
-	n := l.sites
-	s := &site{lab: l, name: name, outside: fmt.Sprintf("203.0.113.%d", 10+n)}
-	inet := l.prefix + "inet"
-	wanNS := l.addNS(name, "")
-	s.ns = wanNS
-	if kind != public {
-		wanNS = l.addNS(name+"-nat", "")
-		l.must(run(fmt.Sprintf(`link add eth0 type veth peer name lan netns %s
-link set eth0 up
-addr add 10.1.%d.2/24 dev eth0
-`, wanNS, n), "ip", "-n", s.ns, "-batch", "-"))
-		l.must(run(fmt.Sprintf("link set lan up\naddr add 10.1.%d.1/24 dev lan\n", n),
-			"ip", "-n", wanNS, "-batch", "-"))
-		l.must(run(fmt.Sprintf("route add default via 10.1.%d.1\n", n), "ip", "-n", s.ns, "-batch", "-"))
-		block := ""
-		if kind == udpBlocked {
-			block = "meta l4proto udp drop"
-		}
-		l.must(run(fmt.Sprintf(natRules, block), inNS(wanNS, "nft", "-f", "-")...))
-		l.must(run("", inNS(wanNS, l.t.runner.self, "forward")...))
-	}
-	port := fmt.Sprintf("p%d", n)
-	if l.delay != 0 {
-		w, err := startChild(name+" wire", filepath.Join(l.dir, name+"-wire.log"),
-			[]string{l.t.runner.self, "wire", wanNS, "wan", inet, port, l.delay.String()})
-		l.must(err)
-		l.stops = append(l.stops, w.stop)
-		l.must(w.call("ready", nil, nil, 5*time.Second))
-	} else {
-		l.must(run("", "ip", "-n", wanNS, "link", "add", "wan", "type", "veth", "peer", "name", port, "netns", inet))
-	}
-	l.must(run(fmt.Sprintf("link set wan up\naddr add %s/24 dev wan\n", s.outside), "ip", "-n", wanNS, "-batch", "-"))
-	l.must(run(fmt.Sprintf("link set %s up master br0\n", port), "ip", "-n", inet, "-batch", "-"))
-	l.must(run("route add default via "+serverIP+"\n", "ip", "-n", wanNS, "-batch", "-"))
-
-	c, err := startChild(name+" helper", filepath.Join(l.dir, name+"-helper.log"), inNS(s.ns, l.t.runner.self, "host"))
-	l.must(err)
-	s.helper = c
-	l.stops = append(l.stops, c.stop)
-	l.must(c.call("listen", endArgs{Port: endPort}, nil, 5*time.Second))
-	return s
 }
 
 // stop ends every process of the lab and removes its namespaces.

@@ -59,6 +59,8 @@ func serversMain(args []string) {
 	fs.IntVar(&o.TLSPort, "tls-port", 0, "TCP port of the control server over TLS (0: none)")
 	fs.IntVar(&o.DERPPort, "derp-port", 0, "TCP port of the first relay (0: any)")
 	fs.IntVar(&o.STUNPort, "stun-port", 0, "UDP port of the first STUN server (0: any)")
+	fs.StringVar(&o.IPv6, "ipv6", "", "IPv6 address of the relays; all servers listen on every address then")
+	fs.StringVar(&o.STUN2, "stun2", "", "IP:PORT of another STUN server, in a region without a relay")
 	fs.IntVar(&o.Regions, "regions", 1, "number of relay regions")
 	fs.StringVar(&o.AuthKey, "auth-key", "", "auth key required from every node")
 	fs.BoolVar(&o.Interactive, "interactive", false, "every login needs a visit of its URL")

@@ -64,7 +64,12 @@ const (
 )
 
 func (l *lab) addNodeAs(name string, kind siteKind, bare bool) *node {
-	n := &node{site: l.addSite(name, kind), dir: filepath.Join(l.dir, name), bare: bare}
+	return l.addNodeOn(l.addSite(name, kind), bare)
+}
+
+// addNodeOn starts a daemon on a site.
+func (l *lab) addNodeOn(s *site, bare bool) *node {
+	n := &node{site: s, dir: filepath.Join(l.dir, s.name), bare: bare}
 	n.sock = filepath.Join(n.dir, "sock")
 	n.http = &http.Client{
 		Timeout: 5 * time.Second,
@@ -106,7 +111,7 @@ func (n *node) start() {
 	}
 	argv := inNS(n.ns, append(append([]string{t.runner.self, "enter", n.dir}, program...),
 		"--state="+filepath.Join(n.dir, "tailscaled.state"), "--statedir="+n.dir, "--socket="+n.sock,
-		"--port=0", "--verbose=1")...)
+		"--port="+strconv.Itoa(n.port), "--verbose=1")...)
 	n.cmd = exec.Command(argv[0], argv[1:]...)
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
@@ -226,7 +231,7 @@ func (n *node) cliOK(args ...string) cliResult {
 
 // up logs in with an auth key and notes the node's own address.
 func (n *node) up(more ...string) {
-	args := append([]string{"up", "--login-server=" + controlURL, "--auth-key=" + authKey, "--hostname=" + n.name,
+	args := append([]string{"up", "--login-server=" + n.control(), "--auth-key=" + authKey, "--hostname=" + n.name,
 		"--timeout=20s"}, more...)
 	n.cliOK(args...)
 	n.learnIP()

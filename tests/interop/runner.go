@@ -9,8 +9,10 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -23,11 +25,23 @@ type runner struct {
 	dir    string // scratch, removed at the end
 	logs   string // where the logs of failed tests are kept; "": nowhere
 	runs   int    // repetitions of a timed measurement
+	jobs   int    // tests that may run side by side, where they can
 	mib    int    // size of what the transfer tests move
 
 	// The reference's daemon redials a plain HTTP server by TLS on port
 	// 443; ours must not need that.
 	reference bool
+
+	mu   sync.Mutex // what follows, and the standard output
+	grid []gridLine
+}
+
+// namedTest is an entry of a table of tests.  One that is parallel has a
+// network of its own like all, and waits more than it works.
+type namedTest struct {
+	name     string
+	fn       func(*test)
+	parallel bool
 }
 
 // test is one run of a named test.
@@ -36,6 +50,7 @@ type test struct {
 	name   string
 	index  int
 	lab    *lab
+	flows  int // started so far
 
 	mu      sync.Mutex
 	figures []string
@@ -72,7 +87,11 @@ func (t *test) helperErr(err error) {
 
 // await polls cond until it holds.
 func (t *test) await(limit time.Duration, what string, cond func() bool) {
-	for end := time.Now().Add(limit); ; time.Sleep(pollStep) {
+	t.awaitEvery(pollStep, limit, what, cond)
+}
+
+func (t *test) awaitEvery(step, limit time.Duration, what string, cond func() bool) {
+	for end := time.Now().Add(limit); ; time.Sleep(step) {
 		if cond() {
 			return
 		}
@@ -123,6 +142,8 @@ func (t *test) keepLogs() string {
 
 // report prints one line for the test, and its figures.
 func (t *test) report(failure string, took time.Duration) {
+	t.runner.mu.Lock()
+	defer t.runner.mu.Unlock()
 	if failure == "" {
 		fmt.Printf("PASS %s\n", t.name)
 	} else {
@@ -193,8 +214,12 @@ func newRunner() (*runner, error) {
 func runMain(args []string) int {
 	fs := flag.NewFlagSet("run", flag.ExitOnError)
 	pattern := fs.String("run", "", "regular expression of test names")
+	skip := fs.String("skip", "^$", "regular expression of test names to leave out")
 	list := fs.Bool("list", false, "print the names and leave")
 	runs := fs.Int("runs", 10, "repetitions of each timed measurement")
+	jobs := fs.Int("jobs", 4, "tests of the grid and of cuts that run side by side")
+	long := fs.Bool("long", false, "all rows of the grid, many more switches")
+	table := fs.String("grid-table", "", "file to append the table of the grid to, as Markdown (- is the standard output)")
 	mib := fs.Int("mib", 100, "MiB that the transfer tests move each way")
 	fs.Parse(args)
 	re, err := regexp.Compile(*pattern)
@@ -202,8 +227,19 @@ func runMain(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	not, err := regexp.Compile(*skip)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	var chosen []namedTest
+	for _, n := range append(slices.Clone(tests), pathTests(*long)...) {
+		if re.MatchString(n.name) && !not.MatchString(n.name) {
+			chosen = append(chosen, n)
+		}
+	}
 	if *list {
-		for _, n := range tests {
+		for _, n := range chosen {
 			fmt.Println(n.name)
 		}
 		return 0
@@ -213,8 +249,7 @@ func runMain(args []string) int {
 		fmt.Fprintln(os.Stderr, "interop:", err)
 		return 2
 	}
-	r.runs = *runs
-	r.mib = *mib
+	r.runs, r.mib, r.jobs = *runs, *mib, *jobs
 	r.reference = os.Getenv("INTEROP_REFERENCE") != ""
 	os.Setenv("TS_NO_LOGS_NO_SUPPORT", "true")
 	cleanup, err := r.startJanitor()
@@ -225,7 +260,14 @@ func runMain(args []string) int {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	done := make(chan int, 1)
-	go func() { done <- r.runTests(re) }()
+	go func() {
+		code := r.runTests(chosen)
+		if err := r.writeGrid(*table); err != nil {
+			fmt.Fprintln(os.Stderr, "interop:", err)
+			code = 2
+		}
+		done <- code
+	}()
 	select {
 	case code := <-done:
 		cleanup()
@@ -238,19 +280,43 @@ func runMain(args []string) int {
 	}
 }
 
-func (r *runner) runTests(re *regexp.Regexp) int {
-	code := 0
-	for i, n := range tests {
-		if !re.MatchString(n.name) {
-			continue
-		}
-		t := &test{runner: r, name: n.name, index: i}
+// runTests runs those that are not parallel one after the other, and then
+// the others.
+func (r *runner) runTests(chosen []namedTest) int {
+	var failed atomic.Bool
+	one := func(index int) {
+		n := chosen[index]
+		t := &test{runner: r, name: n.name, index: index}
 		start := time.Now()
 		failure := t.run(n.fn)
 		t.report(failure, time.Since(start))
 		if failure != "" {
-			code = 1
+			failed.Store(true)
 		}
 	}
-	return code
+	var wg sync.WaitGroup
+	queue := make(chan int)
+	for i, n := range chosen {
+		if !n.parallel {
+			one(i)
+		}
+	}
+	for range r.jobs {
+		wg.Go(func() {
+			for i := range queue {
+				one(i)
+			}
+		})
+	}
+	for i, n := range chosen {
+		if n.parallel {
+			queue <- i
+		}
+	}
+	close(queue)
+	wg.Wait()
+	if failed.Load() {
+		return 1
+	}
+	return 0
 }

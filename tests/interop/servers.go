@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -18,6 +19,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -114,6 +116,8 @@ type serverOptions struct {
 	TLSPort     int    // control server over TLS as well, self-signed; 0: not
 	DERPPort    int    // of region 1, further regions take the next ports; 0: any
 	STUNPort    int    // 0: any
+	IPv6        string // of the relays; not empty: all listen on every address
+	STUN2       string // address and port of another STUN server, in a region without a relay
 	Regions     int
 	AuthKey     string // required from every node if not empty
 	Interactive bool   // every login needs a visit of its URL
@@ -204,13 +208,21 @@ func (stunTB) Fatalf(format string, args ...any) {
 // stunAt makes the STUN server listen on addr instead of on any port.
 type stunAt struct{ addr string }
 
-func (a stunAt) ListenPacket(ctx context.Context, network, _ string) (net.PacketConn, error) {
+func (a stunAt) ListenPacket(ctx context.Context, _, _ string) (net.PacketConn, error) {
 	var lc net.ListenConfig
-	return lc.ListenPacket(ctx, network, a.addr)
+	return lc.ListenPacket(ctx, "udp", a.addr)
 }
 
 func hostPort(ip string, port int) string {
 	return net.JoinHostPort(ip, strconv.Itoa(port))
+}
+
+// at returns the address to listen on.
+func (o serverOptions) at(port int) string {
+	if o.IPv6 != "" {
+		return hostPort("::", port)
+	}
+	return hostPort(o.IP, port)
 }
 
 // addRegion starts region id and returns its map entry.
@@ -225,18 +237,18 @@ func (s *servers) addRegion(o serverOptions, id int) (*tailcfg.DERPRegion, error
 		}
 		return base + id - 1
 	}
-	r := &relay{key: key.NewNode(), cert: cert, http: &stoppable{addr: hostPort(o.IP, port(o.DERPPort))}}
+	r := &relay{key: key.NewNode(), cert: cert, http: &stoppable{addr: o.at(port(o.DERPPort))}}
 	if err := r.start(); err != nil {
 		return nil, err
 	}
 	s.relays[id] = r
-	stunAddr, _ := stuntest.ServeWithPacketListener(stunTB{}, stunAt{hostPort(o.IP, port(o.STUNPort))})
+	stunAddr, _ := stuntest.ServeWithPacketListener(stunTB{}, stunAt{o.at(port(o.STUNPort))})
 	node := &tailcfg.DERPNode{
 		Name:     fmt.Sprintf("%da", id),
 		RegionID: id,
 		HostName: o.IP,
 		IPv4:     o.IP,
-		IPv6:     "none",
+		IPv6:     cmp.Or(o.IPv6, "none"),
 		STUNPort: stunAddr.Port,
 		DERPPort: int(netip.MustParseAddrPort(r.http.addr).Port()),
 	}
@@ -245,12 +257,54 @@ func (s *servers) addRegion(o serverOptions, id int) (*tailcfg.DERPRegion, error
 	} else {
 		node.InsecureForTests = true
 	}
+	return regionOf(id, node), nil
+}
+
+func regionOf(id int, node *tailcfg.DERPNode) *tailcfg.DERPRegion {
 	return &tailcfg.DERPRegion{
 		RegionID:   id,
 		RegionCode: fmt.Sprintf("test%d", id),
 		RegionName: fmt.Sprintf("Test %d", id),
 		Nodes:      []*tailcfg.DERPNode{node},
-	}, nil
+	}
+}
+
+// slowSTUNDelay makes a region that has no relay nobody's home.
+const slowSTUNDelay = 30 * time.Millisecond
+
+// slowConn is a socket that sends late.
+type slowConn struct{ *net.UDPConn }
+
+func (c slowConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	late := slices.Clone(b)
+	time.AfterFunc(slowSTUNDelay, func() { c.UDPConn.WriteToUDPAddrPort(late, to) })
+	return len(b), nil
+}
+
+type slowSTUNAt struct{ stunAt }
+
+func (a slowSTUNAt) ListenPacket(ctx context.Context, network, addr string) (net.PacketConn, error) {
+	pc, err := a.stunAt.ListenPacket(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return slowConn{pc.(*net.UDPConn)}, nil
+}
+
+// stunRegion starts a STUN server without a relay: with two servers, a NAT
+// that maps by destination can be told from one that does not.
+func stunRegion(id int, at string) *tailcfg.DERPRegion {
+	stuntest.ServeWithPacketListener(stunTB{}, slowSTUNAt{stunAt{at}})
+	addr := netip.MustParseAddrPort(at)
+	return regionOf(id, &tailcfg.DERPNode{
+		Name:     fmt.Sprintf("%da", id),
+		RegionID: id,
+		HostName: addr.Addr().String(),
+		IPv4:     addr.Addr().String(),
+		IPv6:     "none",
+		STUNPort: int(addr.Port()),
+		STUNOnly: true,
+	})
 }
 
 func startServers(o serverOptions) (*servers, error) {
@@ -262,6 +316,10 @@ func startServers(o serverOptions) (*servers, error) {
 			return nil, err
 		}
 		dm.Regions[id] = region
+	}
+	if o.STUN2 != "" {
+		id := max(o.Regions, 1) + 1
+		dm.Regions[id] = stunRegion(id, o.STUN2)
 	}
 	s.control = &testcontrol.Server{
 		Logf:           log.Printf,
@@ -275,19 +333,23 @@ func startServers(o serverOptions) (*servers, error) {
 	}
 	log.SetOutput(&registerWatch{s: s, w: os.Stderr})
 	handler := http.HandlerFunc(s.serveHTTP)
-	s.http = append(s.http, &stoppable{addr: hostPort(o.IP, o.ControlPort), handler: handler})
+	s.http = append(s.http, &stoppable{addr: o.at(o.ControlPort), handler: handler})
 	if o.TLSPort != 0 {
 		cert, err := selfSigned(o.IP)
 		if err != nil {
 			return nil, err
 		}
 		cfg := &tls.Config{Certificates: []tls.Certificate{cert}}
-		s.http = append(s.http, &stoppable{addr: hostPort(o.IP, o.TLSPort), handler: handler, tls: cfg})
+		s.http = append(s.http, &stoppable{addr: o.at(o.TLSPort), handler: handler, tls: cfg})
 	}
 	if err := s.switchControl(true); err != nil {
 		return nil, err
 	}
-	s.control.ExplicitBaseURL = "http://" + s.http[0].addr
+	_, port, err := net.SplitHostPort(s.http[0].addr)
+	if err != nil {
+		return nil, err
+	}
+	s.control.ExplicitBaseURL = "http://" + net.JoinHostPort(o.IP, port)
 	return s, nil
 }
 

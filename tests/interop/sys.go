@@ -22,7 +22,12 @@ func execve(argv []string) error {
 	return syscall.Exec(path, argv, os.Environ())
 }
 
-// forwardMain turns IPv4 forwarding on in the namespace it runs in.
+// forwardMain turns forwarding on in the namespace it runs in.
 func forwardMain() error {
-	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644)
+	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		if err := os.WriteFile("/proc/sys/net/"+name, []byte("1"), 0o644); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return nil
 }

@@ -20,28 +20,22 @@ const (
 )
 
 // tests are run in this order; the script beside reads the names from here.
-var tests = []struct {
-	name string
-	fn   func(*test)
-}{
-	{"login_auth_key", loginAuthKey},
-	{"login_interactive", loginInteractive},
-	{"login_wrong_key", loginWrongKey},
-	{"logout", logout},
-	{"clean_exit", cleanExit},
-	{"killed_restart", killedRestart},
-	{"key_expired", keyExpired},
-	{"peer_deltas", peerDeltas},
-	{"relay_ping", relayPing},
-	{"tsmp_ping", tsmpPing},
-	{"relay_restart", relayRestart},
-	{"server_restart", serverRestart},
-	{"direct_ours_ours", directOursOurs},
-	{"direct_ours_to_tsnet", directOursToTsnet},
-	{"direct_tsnet_to_ours", directTsnetToOurs},
-	{"transfer_relay", transferRelay},
-	{"transfer_direct", transferDirect},
-	{"userspace_tsnet", userspaceTsnet},
+var tests = []namedTest{
+	{name: "login_auth_key", fn: loginAuthKey},
+	{name: "login_interactive", fn: loginInteractive},
+	{name: "login_wrong_key", fn: loginWrongKey},
+	{name: "logout", fn: logout},
+	{name: "clean_exit", fn: cleanExit},
+	{name: "killed_restart", fn: killedRestart},
+	{name: "key_expired", fn: keyExpired},
+	{name: "peer_deltas", fn: peerDeltas},
+	{name: "relay_ping", fn: relayPing},
+	{name: "tsmp_ping", fn: tsmpPing},
+	{name: "relay_restart", fn: relayRestart},
+	{name: "server_restart", fn: serverRestart},
+	{name: "transfer_relay", fn: transferRelay},
+	{name: "transfer_direct", fn: transferDirect},
+	{name: "userspace_tsnet", fn: userspaceTsnet},
 }
 
 // loginAuthKey: the key from the command line and from a file.

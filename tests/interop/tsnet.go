@@ -23,11 +23,13 @@ func tsnetMain(args []string) error {
 	fs.StringVar(&srv.Hostname, "hostname", "", "host name")
 	fs.StringVar(&srv.Dir, "dir", "", "state directory")
 	fs.StringVar(&srv.AuthKey, "auth-key", "", "auth key")
+	port := fs.Uint("port", 0, "UDP port (0: any)")
 	fs.Parse(args)
+	srv.Port = uint16(*port)
 
 	e := &end{dial: srv.Dial, listen: func(network, addr string) (net.Listener, error) {
 		return srv.Listen(network, addr)
-	}}
+	}, listenPacket: srv.ListenPacket}
 	return rpcServe(os.Stdin, os.Stdout, func(op string, raw json.RawMessage) (any, error) {
 		a, err := decodeArgs(raw)
 		if err != nil {
