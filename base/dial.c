@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/transfer.h"
 
@@ -228,6 +229,31 @@ static struct addr socket_name(const struct stream *s, name_fn name)
 struct addr stream_remote_addr(const struct stream *s)
 {
         return socket_name(s, getpeername);
+}
+
+enum stream_way stream_way(const struct stream *s)
+{
+        struct addr here = socket_name(s, getsockname), there = stream_remote_addr(s);
+        struct sockaddr_storage ss;
+        socklen_t len;
+        if (!addr_is_set(here) || !addr_is_set(there))
+                return STREAM_WAY_SAME;
+        /* Connecting a datagram socket asks for the route, and sends nothing. */
+        int fd = socket(there.ip.family == IP_V6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return STREAM_WAY_SAME;
+        if (s->t.mark != 0)
+                (void)setsockopt(fd, SOL_SOCKET, SO_MARK, &s->t.mark, sizeof(s->t.mark));
+        enum stream_way way = STREAM_WAY_NONE;
+        len = addr_to_sockaddr(there, &ss);
+        if (connect(fd, (const struct sockaddr *)&ss, len) == 0) {
+                len = sizeof(ss);
+                bool same = getsockname(fd, (struct sockaddr *)&ss, &len) == 0 &&
+                        ip_eq(addr_from_sockaddr((const struct sockaddr *)&ss).ip, here.ip);
+                way = same ? STREAM_WAY_SAME : STREAM_WAY_OTHER;
+        }
+        close(fd);
+        return way;
 }
 
 void stream_remember(const struct stream *s)

@@ -92,5 +92,9 @@ enum err stream_error_code(const struct stream *s);   /* ERR_AUTH = TLS, ERR_TIM
 /* DER of the peer's i-th certificate, TLS only; valid until close.  0 length past the last. */
 size_t stream_peer_cert(struct stream *s, unsigned i, const uint8_t **ret_der);
 struct addr stream_remote_addr(const struct stream *s);
+/* Where a new connection to the same address would begin.  OTHER: the host's network is another one, and what comes back
+ * on this stream reaches nobody; NONE: there is no way there now. */
+enum stream_way { STREAM_WAY_SAME, STREAM_WAY_OTHER, STREAM_WAY_NONE };
+enum stream_way stream_way(const struct stream *s);
 /* The other end has proven to be the server we wanted: dialer_remember() it.  Not if a proxy stands in between. */
 void stream_remember(const struct stream *s);

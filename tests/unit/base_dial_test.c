@@ -4,6 +4,7 @@
 #include <netdb.h>
 
 #include "tests/unit/base_dial_client.h"
+#include "tests/unit/road.h"
 
 /* --- what the servers do --- */
 
@@ -110,6 +111,28 @@ static void test_addresses(void **state)
         struct addr remote = stream_remote_addr(c->stream);
         assert_true(ip_eq(remote.ip, ip_v4(127, 0, 0, 1)));
         assert_int_equal(remote.port, s.port);
+        stream_close(c->stream);
+        c->stream = NULL;
+        server_stop(&s);
+}
+
+static void test_way(void **state)
+{
+        static const enum stream_way ways[] = {STREAM_WAY_SAME, STREAM_WAY_OTHER, STREAM_WAY_NONE};
+        struct client *c = *state;
+        struct server s = {0};
+        server_start(&s, 1, serve_until_close);
+        struct dial_opts opts = loopback(s.port, DIAL_PLAIN);
+        dial(c, &opts);
+        road = STREAM_WAY_OTHER;
+        assert_int_equal(stream_way(c->stream), STREAM_WAY_SAME);   /* it has no address yet */
+        road = STREAM_WAY_SAME;
+        run_while(c, connecting);
+        for (size_t i = 0; i < 3; i++) {
+                road = ways[i];
+                assert_int_equal(stream_way(c->stream), ways[i]);
+        }
+        road = STREAM_WAY_SAME;
         stream_close(c->stream);
         c->stream = NULL;
         server_stop(&s);
@@ -454,6 +477,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_plain_echo, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_tls_echo, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_way, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remembered_address, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remembered_address_in_a_hurry, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remembered_address_without_memory, setup, teardown),
