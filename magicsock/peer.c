@@ -286,6 +286,22 @@ bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_r
         return true;
 }
 
+static bool is_named(struct addr a, const struct addr *eps, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (addr_eq(eps[i], a))
+                        return true;
+        return false;
+}
+
+/* The path may be gone: both ways carry the data until a pong says that it is not, or another one is found. */
+static void doubt(struct ms_peer *p, mono_t now)
+{
+        if (addr_is_set(p->best.addr) && ms_peer_is_direct(p, now))
+                p->trust_until = mono_add_ns(now, -1);
+}
+
+/* A peer that does not name the address at which it was reached may have moved. */
 void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t now, struct ms_actions *out)
 {
         if (!ms_bucket_take(&p->calls, CALL_COST_NS, NS_PER_SEC, now)) {
@@ -293,8 +309,8 @@ void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t
                 return;
         }
         knows_us(p);
-        if (n == 0 && is_trusted(p, now))       /* it left the path */
-                take_step(p, live_on_hint(&p->live, now), now, out);
+        if (!is_named(p->best.addr, eps, n))
+                doubt(p, now);
         path_forget_origin(&p->paths, PATH_FROM_CALL);
         for (size_t i = 0; i < n; i++)
                 path_add(&p->paths, eps[i], PATH_FROM_CALL, p->best.addr, now);
@@ -361,7 +377,7 @@ void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *
 
 void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
-        clear_best(p);
+        doubt(p, now);
         path_reset_gates(&p->paths);
         p->lost = p->probe_at = p->call_sent = p->burst_at = p->burst_started = p->quiet_until = (mono_t){0};
         p->doubted = (mono_t){0};

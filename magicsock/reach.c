@@ -280,6 +280,7 @@ void ms_rebind(struct ms *ms, mono_t now)
         derp_mgr_check(ms->derp, false, now);
         ms_reach_stop(ms);
         netrun_forget(ms->netrun);
+        ms->tracker.count = 0;   /* what STUN saw in the network that was */
         reset_paths(ms, now);
         ms_restun(ms, true, now);
 }

@@ -165,12 +165,33 @@ static void test_call_when_direct(void **state)
         (void)state;
         go_direct(5);
         now = mono_add_ms(now, 3000);
-        struct addr e = X;
-        ms_peer_on_call(&p, &e, 1, now, &out);
+        const struct addr both[] = {X, E1};
+        ms_peer_on_call(&p, both, 2, now, &out);
         assert_int_equal(count(MS_ACT_CALL), 0);
         assert_true(ms_peer_is_direct(&p, now));
-        /* The address in use survives a call that does not list it. */
+}
+
+/* It may have moved: nothing is lost while that is found out. */
+static void test_call_without_the_address_in_use(void **state)
+{
+        (void)state;
+        go_direct(5);
+        now = mono_add_ms(now, 3000);
+        out.count = 0;
+        struct addr e = X;
+        ms_peer_on_call(&p, &e, 1, now, &out);
+        assert_false(ms_peer_is_direct(&p, now));
+        assert_int_equal(ms_peer_route(&p, now).kind, MS_ROUTE_BOTH);
         assert_non_null(path_find(&p.paths, E1));
+        /* It is pinged as well, and trusted again if it answers. */
+        size_t i = 0;
+        while (i < out.count && !(out.a[i].kind == MS_ACT_PING && addr_eq(out.a[i].addr, E1)))
+                i++;
+        assert_true(i < out.count);
+        struct disco_txid txid = out.a[i].txid;
+        assert_true(ms_peer_on_pong(&p, &txid, false, 0, now, &out));
+        assert_int_equal(ms_peer_route(&p, now).kind, MS_ROUTE_DIRECT);
+        assert_true(addr_eq(p.best.addr, E1));
 }
 
 static void test_large_call_is_paced(void **state)
@@ -396,6 +417,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_replays_do_not_silence_us, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_call_is_answered, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_call_when_direct, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_call_without_the_address_in_use, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_large_call_is_paced, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_calls_without_end, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_heard_by_relay_starts_search, set_up, tear_down),
