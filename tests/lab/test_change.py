@@ -8,15 +8,21 @@
 datagram that was sent after that.  Easy NATs: the flow is direct before.  Hard ones: it lives on the relay.
 """
 import os
+import signal
+import socket
+import struct
 import time
 
 import pytest
 
-from lab import Lab, wait_for
+from lab import CONTROL, RELAY, Lab, wait_for
 from traffic import Echo, Flow
 
 SLOW = float(os.environ.get("LAB_SLOW", "1"))
 BACK_WITHIN = 2.0 * SLOW
+
+NETLINK_NETFILTER, NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE = 12, 1, 2
+NLM_F_REQUEST, NLM_F_ACK = 1, 4
 
 BOTH = pytest.mark.parametrize("kind", ["easy", "hard"])
 
@@ -138,6 +144,46 @@ def test_another_network_with_the_same_address(lab, pair, kind):
     if kind == "easy":
         beta.wait_direct(alpha, 20)
     finish("another network, same address", kind, echo, flow, back)
+
+
+def cut_connections(host):
+    """A NAT that forgot: the host's connections are dead from now on, without a word, and no mapping is left."""
+    ports = [line.split()[2].rpartition(":")[2] for line in host.sh("ss -Htn state established").splitlines()
+             if f"{RELAY}:443" in line or f"{CONTROL}:8090" in line]
+    assert ports
+    for end in ("sport", "dport"):
+        host.router.sh(f"nft add rule inet lab shut tcp {end} {{ {', '.join(ports)} }} drop")
+    with host.router.inside(), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as s:
+        s.sendall(struct.pack("=IHHIIBBH", 20, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE,
+                              NLM_F_REQUEST | NLM_F_ACK, 1, 0, socket.AF_UNSPEC, 0, 0))
+        assert struct.unpack_from("=IHHIIi", s.recv(4096))[5] == 0
+
+
+@BOTH
+@pytest.mark.parametrize("asleep", [600, 30])
+def test_suspend(lab, kind, asleep):
+    """Laptop closed: the process stands still, its clocks jump, its connections and sessions are of the past."""
+    clock = os.path.join(lab.dir, "slept")
+    with open(clock, "wb") as f:
+        f.write(struct.pack("=q", 0))
+    lab.servers("--gather", "0.1")
+    alpha, beta = lab.pair(kind, kind)
+    alpha.join(env={"LD_PRELOAD": os.path.join(os.environ["BUILD_DIR"], "tests/lab/libfakeclock.so"), "FAKECLOCK": clock,
+                    "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"})
+    beta.join()
+    alpha.wait_peer(beta, test=lambda p: p["Relay"])
+    echo, flow = started(alpha, beta, kind)
+    alpha.daemon.send_signal(signal.SIGSTOP)
+    with open(clock, "wb") as f:
+        f.write(struct.pack("=q", asleep * 10**9))
+    cut_connections(alpha)
+    time.sleep(8)
+    alpha.daemon.send_signal(signal.SIGCONT)
+    back = back_after(flow, time.monotonic())
+    if kind == "easy":
+        alpha.wait_direct(beta)
+    assert f"the host slept for {asleep} s" in alpha.log()
+    finish(f"slept for {asleep} s", kind, echo, flow, back)
 
 
 @BOTH
