@@ -351,8 +351,7 @@ static void open_run(struct wg *wg, struct wg_in *in, size_t n, mono_t now)
         timers_any_received(&peer->timers, now);
         if (data)
                 timers_data_received(&peer->timers, now);
-        if (s == peer->keys.next) {
-                keypairs_confirm(&peer->keys, &wg->index);
+        if (keypairs_confirm(&peer->keys, s, &wg->index)) {
                 peer->completed_at = now;
                 crypto_wipe(&peer->response, sizeof(peer->response));
                 timers_handshake_complete(&peer->timers);
@@ -419,8 +418,11 @@ static void expire_peer(struct wg *wg, struct wg_peer *p, mono_t now, int64_t wa
                         open_forget(wg, &p->open[i]);
         if (mono_is_set(p->hold_until) && mono_reached(now, p->hold_until)) {
                 p->hold_until = (mono_t){0};
-                if (peer_has_session(p, now))
-                        (void)wg_release_staged(wg, p, now);
+                if (peer_has_session(p, now) && !wg_release_staged(wg, p, now))
+                        wg_queue_keepalive(wg, p, now);
+                /* Was it the newer initiation that was lost, or its answer?  Then the peer may know this session no more. */
+                if (p->keys.current != NULL && replay_is_empty(&p->keys.current->replay))
+                        timers_peer_restarted(&p->timers, now);
         }
         for (;;) {
                 bool has_session = peer_has_session(p, now);

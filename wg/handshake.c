@@ -289,17 +289,18 @@ enum wg_verdict handshake_on_response(struct wg *wg, struct pkt *in, const struc
         if (s == NULL)
                 return wg_dropped(wg, WG_DROP_NO_BUFFER);
         session_share(s, wg->crew);
-        mono_t hold = hold_for(p, o, now);
+        mono_t hold = hold_for(p, o, now), asked = o->sent_at;
         open_answered(wg, p, o);
-        keypairs_adopt(&p->keys, s, &wg->index);
+        keypairs_adopt(&p->keys, s, asked, &wg->index);
         p->completed_at = now;
         p->rx_bytes += in->len;
         timers_session_derived(&p->timers, now);
         timers_handshake_complete(&p->timers);
         timers_any_received(&p->timers, now);
         p->hold_until = hold;
-        /* The first packet confirms the session to the responder. */
-        if (mono_is_set(hold) || !wg_release_staged(wg, p, now))
+        /* The first packet confirms the session to the responder; one that is about to be replaced stays unused, so that
+         * nobody loses what it was used for. */
+        if (!mono_is_set(hold) && !wg_release_staged(wg, p, now))
                 wg_queue_keepalive(wg, p, now);
         peer_touch(wg, p);
         in->peer = p->slot;

@@ -170,15 +170,26 @@ static void drop(struct session **s, struct index_table *t)
         *s = NULL;
 }
 
-void keypairs_adopt(struct keypairs *k, struct session *s, struct index_table *t)
+/* The answer to an initiation of ours came when that of a newer one was on its way already: the peer, which keeps only
+ * the session of the newest, can hardly have used this one, and has not. */
+static bool is_overtaken(const struct session *s, mono_t asked)
 {
-        drop(&k->previous, t);
+        return s != NULL && s->initiator && asked.ns <= s->born.ns && replay_is_empty(&s->replay);
+}
+
+void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct index_table *t)
+{
+        drop(&k->before, t);
         if (k->next != NULL) {
                 /* The peer, too, has started one and may be sending under it. */
+                drop(&k->previous, t);
                 drop(&k->current, t);
                 k->previous = k->next;
                 k->next = NULL;
+        } else if (is_overtaken(k->current, asked)) {
+                drop(&k->current, t);   /* previous is what the peer may be sending under */
         } else {
+                drop(&k->previous, t);
                 k->previous = k->current;
         }
         k->current = s;
@@ -188,16 +199,26 @@ void keypairs_offer(struct keypairs *k, struct session *s, struct index_table *t
 {
         /* previous stays until the new one is confirmed: after crossing initiations the peer may be
          * sending under it. */
-        drop(&k->next, t);
+        drop(&k->before, t);
+        k->before = k->next;
         k->next = s;
 }
 
-void keypairs_confirm(struct keypairs *k, struct index_table *t)
+/* The older of two offers may be followed by the newer. */
+bool keypairs_confirm(struct keypairs *k, struct session *s, struct index_table *t)
 {
+        if (s == k->next)
+                k->next = NULL;
+        else if (s != k->before)
+                return false;
+        else
+                k->before = NULL;
+        if (k->next == NULL)
+                drop(&k->before, t);
         drop(&k->previous, t);
         k->previous = k->current;
-        k->current = k->next;
-        k->next = NULL;
+        k->current = s;
+        return true;
 }
 
 void keypairs_clear(struct keypairs *k, struct index_table *t)
@@ -205,6 +226,7 @@ void keypairs_clear(struct keypairs *k, struct index_table *t)
         drop(&k->previous, t);
         drop(&k->current, t);
         drop(&k->next, t);
+        drop(&k->before, t);
 }
 
 struct session *keypairs_find(const struct keypairs *k, uint32_t local_index)
@@ -215,5 +237,7 @@ struct session *keypairs_find(const struct keypairs *k, uint32_t local_index)
                 return k->next;
         if (k->previous != NULL && k->previous->local_index == local_index)
                 return k->previous;
+        if (k->before != NULL && k->before->local_index == local_index)
+                return k->before;
         return NULL;
 }

@@ -1,4 +1,4 @@
-/* wg/session.h - one pair of transport keys, and the three that a peer may have at a time.
+/* wg/session.h - one pair of transport keys, and those that a peer may have at a time.
  *
  * A session is made from the keys of one handshake, lives 180 s and is wiped at the latest after 540.
  * It seals and opens packets in place and counts them; it knows nothing of peers or addresses.
@@ -59,16 +59,19 @@ enum session_opened { SESSION_OPENED, SESSION_BAD_TAG, SESSION_REPLAYED, SESSION
  * and all but the plain text are cut off.  What failed holds garbage. */
 void session_open(struct session *s, struct pkt *const *pkts, size_t n, enum session_opened *ret);
 
-/* A peer's sessions (WireGuard paper 6.3).  Zero-initialised. */
+/* A peer's sessions (WireGuard paper 6.3, but for one more).  Zero-initialised. */
 struct keypairs {
         struct session *previous;   /* receives what was under way */
         struct session *current;    /* the only one that sends */
         struct session *next;       /* ours as responder, until the initiator's first packet */
+        struct session *before;     /* the one before next: all that the initiator has, should the answer after it be lost */
 };
 
 /* Those pushed out leave the index table and are freed. */
-void keypairs_adopt(struct keypairs *k, struct session *s, struct index_table *t);    /* as initiator */
+/* As initiator; asked: when the initiation that was answered had left. */
+void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct index_table *t);
 void keypairs_offer(struct keypairs *k, struct session *s, struct index_table *t);    /* as responder */
-void keypairs_confirm(struct keypairs *k, struct index_table *t);                     /* next was used */
+/* True: s was an offer, was used by the initiator and is current now. */
+bool keypairs_confirm(struct keypairs *k, struct session *s, struct index_table *t);
 void keypairs_clear(struct keypairs *k, struct index_table *t);
 struct session *keypairs_find(const struct keypairs *k, uint32_t local_index);        /* NULL: none */

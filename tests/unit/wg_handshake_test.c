@@ -107,6 +107,52 @@ static void test_crossing(void **state)
         net_done(&n);
 }
 
+/* Each has asked more than once before it hears the other.  Whatever is answered first and last, each keeps what the other
+ * sends under. */
+static void test_crossing_far_away(void **state)
+{
+        (void)state;
+        for (int64_t apart = 0; apart <= 1200; apart += 100) {
+                struct net n;
+                net_init(&n);
+                n.delay_ms = 450;
+                (void)net_send(&n, 0, 1);
+                net_run_ms(&n, apart);
+                for (uint32_t i = 1; i <= 60; i++) {
+                        (void)net_send(&n, 1, i);
+                        (void)net_send(&n, 0, i + 1);
+                        net_run_ms(&n, 100);
+                }
+                net_run_ms(&n, 1000);
+                assert_int_equal(n.node[0].delivered, 60);
+                assert_int_equal(n.node[1].delivered, 61);
+                net_done(&n);
+        }
+}
+
+static bool lose_second_answer(struct net *n, unsigned from, const struct pkt *p)
+{
+        return from == 1 && pkt_cdata(p)[0] == MSG_RESPONSE && n->node[1].sent[MSG_RESPONSE] == 2;
+}
+
+/* What the first answer made serves, on both sides, until there is a third. */
+static void test_second_answer_lost(void **state)
+{
+        struct net n;
+        (void)state;
+        net_init(&n);
+        n.delay_ms = 300;
+        n.lose = lose_second_answer;
+        for (uint32_t i = 1; i <= 60; i++) {
+                (void)net_send(&n, 0, i);
+                net_run_ms(&n, 100);
+        }
+        net_run_ms(&n, 1000);
+        assert_int_equal(n.node[1].delivered, 60);
+        assert_true(n.node[1].sent[MSG_RESPONSE] > 2);
+        net_done(&n);
+}
+
 /* Whoever has just answered waits to be spoken to before it asks itself. */
 static void test_an_answer_is_waited_for(void **state)
 {
@@ -186,7 +232,9 @@ int main(void)
                 cmocka_unit_test(test_first_contact),
                 cmocka_unit_test(test_first_contact_far_away),
                 cmocka_unit_test(test_older_answer_serves),
+                cmocka_unit_test(test_second_answer_lost),
                 cmocka_unit_test(test_crossing),
+                cmocka_unit_test(test_crossing_far_away),
                 cmocka_unit_test(test_an_answer_is_waited_for),
                 cmocka_unit_test(test_nothing_is_used_twice),
                 cmocka_unit_test(test_psk),

@@ -1,4 +1,4 @@
-/* Sealing and opening: known answers, padding, room, limits; and the three keypairs of a peer. */
+/* Sealing and opening: known answers, padding, room, limits; and the keypairs of a peer. */
 #include "base/crypto.h"
 #include "base/reader.h"
 #include "tests/unit/check.h"
@@ -221,11 +221,12 @@ static void test_rotation(void **state)
         struct index_table t = {0};
         struct keypairs k = {0};
         (void)state;
+        mono_t later = mono_add_ms(start, 1);
         struct session *s1 = numbered(&t), *s2 = numbered(&t), *s3 = numbered(&t), *s4 = numbered(&t);
 
-        keypairs_adopt(&k, s1, &t);
+        keypairs_adopt(&k, s1, later, &t);
         assert_ptr_equal(k.current, s1);
-        keypairs_adopt(&k, s2, &t);
+        keypairs_adopt(&k, s2, later, &t);
         assert_ptr_equal(k.current, s2);
         assert_ptr_equal(k.previous, s1);
         keypairs_offer(&k, s3, &t);      /* not to be used before it is confirmed */
@@ -234,16 +235,29 @@ static void test_rotation(void **state)
         assert_ptr_equal(keypairs_find(&k, s1->local_index), s1);
         keypairs_offer(&k, s4, &t);      /* the newer offer replaces the older */
         assert_ptr_equal(k.next, s4);
-        assert_int_equal(t.count, 3);
-        keypairs_confirm(&k, &t);
+        assert_int_equal(t.count, 4);
+        assert_false(keypairs_confirm(&k, s2, &t));   /* in use before */
+        assert_true(keypairs_confirm(&k, s4, &t));
         assert_ptr_equal(k.current, s4);
         assert_ptr_equal(k.previous, s2);
         assert_null(k.next);
         assert_int_equal(t.count, 2);
 
+        struct session *s7 = numbered(&t), *s8 = numbered(&t);
+        keypairs_offer(&k, s7, &t);
+        keypairs_offer(&k, s8, &t);
+        assert_ptr_equal(keypairs_find(&k, s7->local_index), s7);
+        assert_true(keypairs_confirm(&k, s7, &t));   /* our second answer was lost, or is late */
+        assert_ptr_equal(k.current, s7);
+        assert_ptr_equal(k.previous, s4);
+        assert_true(keypairs_confirm(&k, s8, &t));
+        assert_ptr_equal(k.current, s8);
+        assert_ptr_equal(k.previous, s7);
+        assert_int_equal(t.count, 2);
+
         struct session *s5 = numbered(&t), *s6 = numbered(&t);
         keypairs_offer(&k, s5, &t);
-        keypairs_adopt(&k, s6, &t);      /* both sides had begun one */
+        keypairs_adopt(&k, s6, later, &t);      /* both sides had begun one */
         assert_ptr_equal(k.current, s6);
         assert_ptr_equal(k.previous, s5);
         assert_null(k.next);
@@ -251,6 +265,31 @@ static void test_rotation(void **state)
         assert_null(keypairs_find(&k, 0));
         keypairs_clear(&k, &t);
         assert_int_equal(t.count, 0);
+        index_done(&t);
+}
+
+/* Two initiations of ours were on their way, and one of the peer's: its session is not lost by the second answer. */
+static void test_overtaken(void **state)
+{
+        struct index_table t = {0};
+        struct keypairs k = {0};
+        (void)state;
+        struct session *theirs = numbered(&t), *s1 = numbered(&t), *s2 = numbered(&t), *s3 = numbered(&t);
+        mono_t later = mono_add_ms(start, 1);
+        keypairs_offer(&k, theirs, &t);
+        keypairs_adopt(&k, s1, start, &t);
+        keypairs_adopt(&k, s2, start, &t);
+        assert_ptr_equal(k.current, s2);
+        assert_ptr_equal(k.previous, theirs);
+        assert_null(keypairs_find(&k, s1->local_index));
+        assert_true(replay_accept(&s2->replay, 0));   /* the peer uses it */
+        keypairs_adopt(&k, s3, start, &t);
+        assert_ptr_equal(k.previous, s2);
+        struct session *s4 = numbered(&t);
+        keypairs_adopt(&k, s4, later, &t);   /* asked when s3 was there */
+        assert_ptr_equal(k.previous, s3);
+        assert_int_equal(t.count, 2);
+        keypairs_clear(&k, &t);
         index_done(&t);
 }
 
@@ -278,6 +317,7 @@ int main(void)
                 cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_twice_in_a_burst),
                 cmocka_unit_test(test_rotation),
+                cmocka_unit_test(test_overtaken),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
