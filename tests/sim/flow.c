@@ -1,0 +1,206 @@
+#include "tests/sim/flow.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/reader.h"
+#include "tests/sim/relay.h"
+#include "tests/sim/trace.h"
+
+enum { EXCUSES_MAX = 512, HEAD = 20 + 8, BODY = 16, PORT = 7000 };
+
+static struct flow *flows[FLOWS_MAX];
+static int count;
+static struct {
+        const struct node *node;
+        mono_t from, until;
+} excused[EXCUSES_MAX];
+static int excuses;
+
+void excuse(const struct node *n, mono_t from, mono_t until)
+{
+        if (excuses == EXCUSES_MAX)
+                abort();
+        excused[excuses].node = n;
+        excused[excuses].from = from;
+        excused[excuses++].until = until;
+}
+
+static bool is_excused(const struct node *n, mono_t at)
+{
+        for (int i = 0; i < excuses; i++)
+                if ((excused[i].node == NULL || excused[i].node == n) && at.ns >= excused[i].from.ns && at.ns <= excused[i].until.ns)
+                        return true;
+        return false;
+}
+
+/* ---- packets ---- */
+
+static void send_packet(struct flow *f, bool back, uint32_t number)
+{
+        uint8_t p[1500] = {0};
+        const struct node *from = back ? f->b : f->a, *to = back ? f->a : f->b;
+        uint16_t port = (uint16_t)(PORT + f->id);
+        if (from->tun == NULL)
+                return;
+        p[0] = 0x45;
+        store_be16(p + 2, (uint16_t)f->bytes);
+        p[8] = 64;
+        p[9] = 17;
+        memcpy(p + 12, from->ip.b, 4);
+        memcpy(p + 16, to->ip.b, 4);
+        store_be16(p + 20, port);
+        store_be16(p + 22, port);
+        store_be16(p + 24, (uint16_t)(f->bytes - 20));
+        store_be32(p + HEAD, (uint32_t)f->id);
+        store_be32(p + HEAD + 4, number);
+        store_be32(p + HEAD + 8, back);
+        vtun_send(from->tun, p, f->bytes);
+}
+
+static void on_send(struct timer *t, mono_t now)
+{
+        struct flow *f = container_of(t, struct flow, timer);
+        if (f->a->data != NULL && !f->a->host->asleep) {
+                if (f->count == f->cap) {
+                        f->cap = f->cap ? f->cap * 2 : 64;
+                        f->sent = realloc(f->sent, f->cap * sizeof(f->sent[0]));
+                        if (f->sent == NULL)
+                                abort();
+                }
+                f->sent[f->count] = (struct flow_packet){.at = now};
+                trace_line("%-4s sends packet %zu of flow %d", f->a->host->name, f->count, f->id);
+                send_packet(f, false, (uint32_t)f->count++);
+        }
+        mono_t next = mono_add_ns(now, f->gap_ns);
+        if (next.ns <= f->until.ns)
+                loop_timer_at(clock_world(), t, next);
+}
+
+static void got(struct host *h, const uint8_t *p, size_t len)
+{
+        if (len < HEAD + BODY)
+                return;
+        uint32_t id = load_be32(p + HEAD), number = load_be32(p + HEAD + 4);
+        bool back = load_be32(p + HEAD + 8) != 0;
+        struct flow *f = id < (uint32_t)count ? flows[id] : NULL;
+        if (f == NULL || number >= f->count || node_of(h) != (back ? f->a : f->b)) {
+                trace_fail("%s got a packet that is not for it", h->name);
+                return;
+        }
+        mono_t *at = back ? &f->sent[number].back : &f->sent[number].got;
+        trace_line("%-4s gets %s %u of flow %u", h->name, back ? "answer" : "packet", number, id);
+        if (mono_is_set(*at))
+                trace_fail("%s got packet %u of flow %u twice", h->name, number, id);
+        *at = clock_now();
+        if (!back && f->answered)
+                send_packet(f, true, number);
+}
+
+/* ---- ways ---- */
+
+static void note_way(const struct host *from, const struct host *to, bool relayed)
+{
+        for (int i = 0; i < count; i++) {
+                struct flow *f = flows[i];
+                int way = f->a->host == from && f->b->host == to ? 0 : f->b->host == from && f->a->host == to ? 1 : -1;
+                if (way >= 0)
+                        (relayed ? f->relayed : f->direct)[way]++;
+        }
+}
+
+static void seen(struct host *from, struct host *to, enum wire_class c, size_t len)
+{
+        (void)len;
+        if (from != NULL && c == WIRE_DATA)
+                note_way(from, to, false);
+}
+
+static void seen_relayed(struct host *from, struct host *to, const uint8_t *data, size_t len)
+{
+        if (wire_class_of(data, len) == WIRE_DATA)
+                note_way(from, to, true);
+}
+
+void flows_watch(void)
+{
+        for (int i = 0; i < count; i++) {
+                memset(flows[i]->relayed, 0, sizeof(flows[i]->relayed));
+                memset(flows[i]->direct, 0, sizeof(flows[i]->direct));
+        }
+}
+
+/* ---- the flows ---- */
+
+void flows_reset(void)
+{
+        count = excuses = 0;
+        vtun_got = got;
+        net_seen = seen;
+        relay_seen = seen_relayed;
+}
+
+void flows_done(void)
+{
+        for (int i = 0; i < count; i++) {
+                loop_timer_stop(&flows[i]->timer);
+                free(flows[i]->sent);
+                free(flows[i]);
+        }
+        count = 0;
+}
+
+struct flow *flow_at(int i)
+{
+        return flows[i];
+}
+
+int flow_count(void)
+{
+        return count;
+}
+
+struct flow *flow_add(struct node *a, struct node *b, int64_t gap_ms, size_t bytes, bool answered)
+{
+        struct flow *f = calloc(1, sizeof(*f));
+        if (f == NULL || count == FLOWS_MAX)
+                abort();
+        *f = (struct flow){.id = count, .a = a, .b = b, .gap_ns = gap_ms * NS_PER_MS, .bytes = bytes, .answered = answered};
+        timer_init(&f->timer, on_send);
+        flows[count++] = f;
+        return f;
+}
+
+void flow_run(struct flow *f, mono_t from, mono_t until)
+{
+        f->from = from;
+        f->until = until;
+        loop_timer_at(clock_world(), &f->timer, from);
+}
+
+/* ---- the judgement ---- */
+
+void flows_judge(void)
+{
+        for (int i = 0; i < count; i++) {
+                const struct flow *f = flows[i];
+                size_t lost = 0, unanswered = 0, first = 0;
+                for (size_t k = 0; k < f->count; k++) {
+                        const struct flow_packet *p = &f->sent[k];
+                        if (is_excused(f->a, p->at) || is_excused(f->b, p->at))
+                                continue;
+                        bool no = !mono_is_set(p->got), no_answer = f->answered && !no && !mono_is_set(p->back);
+                        if (lost + unanswered == 0 && (no || no_answer))
+                                first = k;
+                        lost += no;
+                        unanswered += no_answer;
+                }
+                uint64_t chance = f->a->host->data_lost, chance_back = f->b->host->data_lost;
+                if (lost > chance || unanswered > chance_back)
+                        trace_fail("flow %d, %s to %s: %zu of %zu packets lost and %zu answers, the first at %.3f s; by chance %llu "
+                                   "and %llu", f->id, f->a->host->name, f->b->host->name, lost, f->count, unanswered,
+                                (double)(f->sent[first].at.ns - NS_PER_SEC) / 1e9, (unsigned long long)chance,
+                                (unsigned long long)chance_back);
+        }
+}

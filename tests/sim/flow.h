@@ -1,0 +1,43 @@
+/* tests/sim/flow.h - traffic between two nodes, each packet numbered and accounted for.
+ *
+ * A flow sends at an interval, or not at all; its packets may be answered.  What neither arrived nor was lost by chance on
+ * a link has to lie in a time that was excused: shortly after something broke.
+ */
+#pragma once
+
+#include "tests/sim/node.h"
+
+enum { FLOWS_MAX = 64 };
+
+struct flow {
+        int id;
+        struct node *a, *b;
+        int64_t gap_ns;
+        size_t bytes;             /* of an inner packet */
+        bool answered;
+        mono_t from, until;
+        struct timer timer;
+        struct flow_packet *sent;
+        size_t count, cap;
+        uint64_t relayed[2];      /* data of a to b, of b to a, since flows_watch(): by relay ... */
+        uint64_t direct[2];       /* ... and directly */
+};
+
+struct flow_packet {
+        mono_t at;
+        mono_t got, back;         /* unset: not */
+};
+
+void flows_reset(void);
+void flows_done(void);
+struct flow *flow_add(struct node *a, struct node *b, int64_t gap_ms, size_t bytes, bool answered);
+void flow_run(struct flow *f, mono_t from, mono_t until);   /* until then it sends */
+struct flow *flow_at(int i);
+int flow_count(void);
+/* Counts ways from here on. */
+void flows_watch(void);
+
+/* Until then losses of this node are nobody's fault; NULL: of any. */
+void excuse(const struct node *n, mono_t from, mono_t until);
+/* After everything: faults are reported. */
+void flows_judge(void);

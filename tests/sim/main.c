@@ -1,0 +1,153 @@
+/* tests/sim/main.c - runs seeds, one world each, and tells which of them failed and how to see it again.
+ *
+ *      sim [-s SEED] [-n COUNT] [-j JOBS] [-v]
+ *
+ * Seeds SEED to SEED + COUNT - 1; each is run in a process of its worker, so that a crash costs one.  -v prints what
+ * happens, and runs one seed. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/crypto.h"
+#include "tests/sim/rng.h"
+#include "tests/sim/world.h"
+
+enum { FAILURES_MAX = 10, TWICE_EVERY = 50 };
+
+struct options {
+        uint64_t seed, count;
+        unsigned jobs;
+        bool verbose;
+};
+
+static const char *program;
+
+static void report(uint64_t seed, const char *why)
+{
+        printf("FAIL seed %llu: %s\n     again: %s -s %llu -v\n", (unsigned long long)seed, why, program, (unsigned long long)seed);
+        fflush(stdout);
+}
+
+/* One in so many is run a second time: the same must happen. */
+static bool run_seed(uint64_t seed, bool verbose)
+{
+        struct run_result r = world_run(seed, verbose);
+        if (!r.ok) {
+                report(seed, r.why);
+                return false;
+        }
+        if (seed % TWICE_EVERY == 0 && !verbose && world_run(seed, false).hash != r.hash) {
+                report(seed, "the second run was another one");
+                return false;
+        }
+        if (verbose)
+                printf("seed %llu: %d nodes, %.0f s, hash %016llx\n", (unsigned long long)seed, r.nodes, r.seconds,
+                        (unsigned long long)r.hash);
+        return true;
+}
+
+/* Seeds first, first + step, ...; what it is at is in *at, for the parent to know should it crash. */
+static int work(const struct options *o, unsigned worker, int progress)
+{
+        unsigned failures = 0;
+        for (uint64_t i = worker; i < o->count && failures < FAILURES_MAX; i += o->jobs) {
+                uint64_t seed = o->seed + i;
+                if (pwrite(progress, &seed, sizeof(seed), (off_t)(worker * sizeof(seed))) != sizeof(seed))
+                        return 2;
+                failures += !run_seed(seed, false);
+        }
+        return failures > 0;
+}
+
+static int run_all(const struct options *o)
+{
+        FILE *progress = tmpfile();
+        pid_t pid[64];
+        int bad = 0;
+        if (progress == NULL) {
+                fprintf(stderr, "sim: no temporary file: %s\n", strerror(errno));
+                return 2;
+        }
+        for (unsigned w = 0; w < o->jobs; w++) {
+                fflush(stdout);
+                pid[w] = fork();
+                if (pid[w] == 0)
+                        _exit(work(o, w, fileno(progress)));
+        }
+        for (unsigned w = 0; w < o->jobs; w++) {
+                int status;
+                uint64_t seed = 0;
+                if (pid[w] < 0 || waitpid(pid[w], &status, 0) < 0) {
+                        fprintf(stderr, "sim: a worker could not be run: %s\n", strerror(errno));
+                        bad = 2;
+                } else if (!WIFEXITED(status) || WEXITSTATUS(status) > 1) {
+                        (void)!pread(fileno(progress), &seed, sizeof(seed), (off_t)(w * sizeof(seed)));
+                        report(seed, "the process died");
+                        bad = 1;
+                } else if (WEXITSTATUS(status) == 1) {
+                        bad = 1;
+                }
+        }
+        fclose(progress);
+        return bad;
+}
+
+static int usage(void)
+{
+        fprintf(stderr, "usage: %s [-s SEED] [-n COUNT] [-j JOBS] [-v]\n", program);
+        return 2;
+}
+
+static bool number(const char *s, uint64_t *ret)
+{
+        char *end;
+        errno = 0;
+        *ret = strtoull(s, &end, 10);
+        return errno == 0 && end != s && *end == '\0';
+}
+
+int main(int argc, char **argv)
+{
+        struct options o = {.seed = 1};
+        uint64_t jobs = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+        bool one = false;
+        program = argv[0];
+        for (int c; (c = getopt(argc, argv, "s:n:j:v")) != -1;) {
+                bool good = true;
+                if (c == 's')
+                        one = good = number(optarg, &o.seed);
+                else if (c == 'n')
+                        good = number(optarg, &o.count);
+                else if (c == 'j')
+                        good = number(optarg, &jobs) && jobs > 0;
+                else if (c == 'v')
+                        o.verbose = true;
+                else
+                        good = false;
+                if (!good)
+                        return usage();
+        }
+        if (optind != argc)
+                return usage();
+        o.jobs = jobs > 64 ? 64 : (unsigned)jobs;
+        rng_own_crypto(0);
+        if (crypto_init() != ERR_NONE) {
+                fprintf(stderr, "sim: no crypto\n");
+                return 2;
+        }
+        if (o.verbose || (one && o.count == 0))
+                return run_seed(o.seed, o.verbose) ? 0 : 1;
+        if (o.count == 0)
+                o.count = 1000;
+        struct timespec a, b;
+        clock_gettime(CLOCK_MONOTONIC, &a);
+        int rc = run_all(&o);
+        clock_gettime(CLOCK_MONOTONIC, &b);
+        printf("%llu seeds from %llu, %.1f s\n", (unsigned long long)o.count, (unsigned long long)o.seed,
+                (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9);
+        return rc;
+}

@@ -1,0 +1,13 @@
+/* tests/sim/oracle.h - whether two hosts can have a direct path, from what stands between them and nothing else. */
+#pragma once
+
+#include "tests/sim/net.h"
+
+enum oracle_path {
+        ORACLE_NO,
+        ORACLE_YES,
+        ORACLE_LUCK,   /* it depends on which ports come up */
+};
+
+enum oracle_path oracle_path(const struct host *a, const struct host *b);
+const char *oracle_str(enum oracle_path p);
