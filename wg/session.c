@@ -170,28 +170,31 @@ static void drop(struct session **s, struct index_table *t)
         *s = NULL;
 }
 
-/* The answer to an initiation of ours came when that of a newer one was on its way already: the peer, which keeps only
- * the session of the newest, can hardly have used this one, and has not. */
+/* The answer to an initiation of ours came when a newer one was on its way already, and was never used: so the peer cannot
+ * be sending under it. */
 static bool is_overtaken(const struct session *s, mono_t asked)
 {
-        return s != NULL && s->initiator && asked.ns <= s->born.ns && replay_is_empty(&s->replay);
+        return s != NULL && s->initiator && asked.ns <= s->born.ns && s->next_counter == 0;
+}
+
+static void retire(struct keypairs *k, struct session *s, struct index_table *t)
+{
+        if (s == NULL)
+                return;
+        drop(&k->older, t);
+        k->older = k->previous;
+        k->previous = s;
 }
 
 void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct index_table *t)
 {
         drop(&k->before, t);
-        if (k->next != NULL) {
-                /* The peer, too, has started one and may be sending under it. */
-                drop(&k->previous, t);
+        if (is_overtaken(k->current, asked))
                 drop(&k->current, t);
-                k->previous = k->next;
-                k->next = NULL;
-        } else if (is_overtaken(k->current, asked)) {
-                drop(&k->current, t);   /* previous is what the peer may be sending under */
-        } else {
-                drop(&k->previous, t);
-                k->previous = k->current;
-        }
+        else
+                retire(k, k->current, t);
+        retire(k, k->next, t);   /* the peer, too, has started one and may be sending under it */
+        k->next = NULL;
         k->current = s;
 }
 
@@ -215,14 +218,14 @@ bool keypairs_confirm(struct keypairs *k, struct session *s, struct index_table 
                 k->before = NULL;
         if (k->next == NULL)
                 drop(&k->before, t);
-        drop(&k->previous, t);
-        k->previous = k->current;
+        retire(k, k->current, t);
         k->current = s;
         return true;
 }
 
 void keypairs_clear(struct keypairs *k, struct index_table *t)
 {
+        drop(&k->older, t);
         drop(&k->previous, t);
         drop(&k->current, t);
         drop(&k->next, t);
@@ -239,5 +242,7 @@ struct session *keypairs_find(const struct keypairs *k, uint32_t local_index)
                 return k->previous;
         if (k->before != NULL && k->before->local_index == local_index)
                 return k->before;
+        if (k->older != NULL && k->older->local_index == local_index)
+                return k->older;
         return NULL;
 }

@@ -59,9 +59,10 @@ enum session_opened { SESSION_OPENED, SESSION_BAD_TAG, SESSION_REPLAYED, SESSION
  * and all but the plain text are cut off.  What failed holds garbage. */
 void session_open(struct session *s, struct pkt *const *pkts, size_t n, enum session_opened *ret);
 
-/* A peer's sessions (WireGuard paper 6.3, but for one more).  Zero-initialised. */
+/* A peer's sessions (WireGuard paper 6.3, and two more).  Zero-initialised. */
 struct keypairs {
-        struct session *previous;   /* receives what was under way */
+        struct session *previous;   /* receives what was under way ... */
+        struct session *older;      /* ... and so does this: a crossing of handshakes makes two sessions in one trip */
         struct session *current;    /* the only one that sends */
         struct session *next;       /* ours as responder, until the initiator's first packet */
         struct session *before;     /* the one before next: all that the initiator has, should the answer after it be lost */
