@@ -56,4 +56,6 @@ void node_start(struct node *n);
 void node_stop(struct node *n);
 void node_link_changed(struct node *n);       /* the monitor saw it */
 void node_remove_peer(struct node *n, const struct node *peer, bool removed);   /* as the server has it, both ways */
+/* To be set: it says that another relay is its home now. */
+extern void (*node_moves_home)(struct node *n);
 bool node_knows(const struct node *n, const struct node *peer);   /* it was told of the peer's present process */
