@@ -255,6 +255,14 @@ END
         self._shut(f"meta l4proto udp ip daddr {relays} accept", f"meta l4proto udp ip saddr {relays} accept",
                    "meta l4proto udp drop")
 
+    def block_disco(self):
+        """Nobody's pings and pongs: data passes as before."""
+        self._shut("meta l4proto udp @th,64,48 0x5453f09f92ac drop")
+
+    def block_relays(self):
+        relays = f"{{ {RELAY}, {RELAY2} }}"
+        self._shut(f"ip daddr {relays} drop", f"ip saddr {relays} drop")
+
     def block_all(self):
         self._shut("drop")
 

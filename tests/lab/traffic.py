@@ -52,7 +52,7 @@ class Flow:
             t.start()
 
     def _send(self):
-        n = 0
+        n, start = 0, time.monotonic()
         while not self.stopping:
             self.sent[n] = time.monotonic()
             try:
@@ -60,7 +60,7 @@ class Flow:
             except OSError:
                 pass
             n += 1
-            time.sleep(self.period)
+            time.sleep(max(0.0, start + n * self.period - time.monotonic()))
 
     def _receive(self):
         while not self.stopping or time.monotonic() < self.until:
@@ -127,6 +127,52 @@ def send_file(sender, receiver, address, mib, port=7008, timeout=120.0):
     client.close()
     server.close()
     return seconds, result.get("got") == (mib << 20, digest.hexdigest())
+
+
+class Stream:
+    """A TCP connection that carries `kib` every 10 ms until stop(); an error of either end is kept in `errors`."""
+
+    def __init__(self, sender, receiver, address, kib=32, port=7009):
+        self.block, self.arrived, self.errors, self.stopping = os.urandom(kib << 10), [], [], False
+        self.server = receiver.listen("0.0.0.0", port)
+        self.client = sender.sock(socket.SOCK_STREAM, timeout=60)
+        self.client.connect((address, port))
+        self.threads = [threading.Thread(target=self._guard, args=(f,), daemon=True) for f in (self._send, self._receive)]
+        for t in self.threads:
+            t.start()
+
+    def _guard(self, run):
+        try:
+            run()
+        except OSError as e:
+            self.errors.append(e)
+
+    def _send(self):
+        while not self.stopping:
+            self.client.sendall(self.block)
+            time.sleep(0.01)
+        self.client.shutdown(socket.SHUT_WR)
+
+    def _receive(self):
+        conn, _ = self.server.accept()
+        with conn:
+            conn.settimeout(60)
+            while conn.recv(1 << 16):
+                self.arrived.append(time.monotonic())
+
+    def stall(self, since, until=None):
+        """The longest time without a byte, in seconds."""
+        until = until or time.monotonic()
+        times = [since, *(t for t in list(self.arrived) if since <= t <= until), until]
+        return max(b - a for a, b in zip(times, times[1:]))
+
+    def stop(self):
+        self.stopping = True
+        for t in self.threads:
+            t.join(60)
+        self.client.close()
+        self.server.close()
+        return self
 
 
 def connects(host, address, port, timeout=1.5):
