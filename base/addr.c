@@ -95,6 +95,15 @@ bool ip_is_private(struct ip ip)
                                       (ip.b[0] == 192 && ip.b[1] == 168));
 }
 
+bool ip_is_public(struct ip ip)
+{
+        if (ip.family == IP_V6)
+                return (ip.b[0] & 0xe0) == 0x20;
+        bool is_special = ip.b[0] == 0 || ip.b[0] >= 224 || (ip.b[0] == 100 && ip.b[1] >> 6 == 1) ||
+                          (ip.b[0] == 192 && ip.b[1] == 0 && ip.b[2] == 0) || (ip.b[0] == 198 && ip.b[1] >> 1 == 9);
+        return ip.family == IP_V4 && !is_special && !ip_is_private(ip) && !ip_is_loopback(ip) && !ip_is_link_local(ip);
+}
+
 const struct ip ip_service4 = {.family = IP_V4, .b = {100, 100, 100, 100}};
 const struct ip ip_service6 = {.family = IP_V6, .b = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, [15] = 0x53}};
 

@@ -46,6 +46,7 @@ bool ip_is_link_local(struct ip ip);
 bool ip_is_multicast(struct ip ip);
 bool ip_is_unspecified(struct ip ip);
 bool ip_is_private(struct ip ip);     /* RFC 1918, fc00::/7 */
+bool ip_is_public(struct ip ip);      /* unicast that may be routed on the internet; the documentation's too */
 bool ip_is_tailnet(struct ip ip);     /* 100.64.0.0/10 or fd7a:115c:a1e0::/48 */
 /* Where each node itself answers: 100.100.100.100 and fd7a:115c:a1e0::53. */
 extern const struct ip ip_service4, ip_service6;

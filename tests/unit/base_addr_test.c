@@ -91,7 +91,7 @@ static void test_bytes(void **state)
         assert_int_equal(ip_bits((struct ip){0}), 0);
 }
 
-enum { LOOP = 1, LINK = 2, MULTI = 4, UNSPEC = 8, PRIV = 16, TAILNET = 32 };
+enum { LOOP = 1, LINK = 2, MULTI = 4, UNSPEC = 8, PRIV = 16, TAILNET = 32, PUBLIC = 64 };
 
 static void test_kinds(void **state)
 {
@@ -100,15 +100,18 @@ static void test_kinds(void **state)
                 const char *ip;
                 int kinds;
         } rows[] = {
-                {"126.255.255.255", 0}, {"127.0.0.1", LOOP}, {"127.255.255.255", LOOP}, {"128.0.0.0", 0},
-                {"169.253.0.1", 0}, {"169.254.0.1", LINK}, {"169.255.0.1", 0},
-                {"223.255.255.255", 0}, {"224.0.0.1", MULTI}, {"239.255.255.255", MULTI}, {"240.0.0.0", 0},
+                {"126.255.255.255", PUBLIC}, {"127.0.0.1", LOOP}, {"127.255.255.255", LOOP}, {"128.0.0.0", PUBLIC},
+                {"169.253.0.1", PUBLIC}, {"169.254.0.1", LINK}, {"169.255.0.1", PUBLIC},
+                {"223.255.255.255", PUBLIC}, {"224.0.0.1", MULTI}, {"239.255.255.255", MULTI}, {"240.0.0.0", 0},
                 {"0.0.0.0", UNSPEC}, {"0.0.0.1", 0},
-                {"9.255.255.255", 0}, {"10.0.0.0", PRIV}, {"10.255.255.255", PRIV}, {"11.0.0.0", 0},
-                {"172.15.255.255", 0}, {"172.16.0.0", PRIV}, {"172.31.255.255", PRIV}, {"172.32.0.0", 0},
-                {"192.167.255.255", 0}, {"192.168.0.0", PRIV}, {"192.168.255.255", PRIV}, {"192.169.0.0", 0},
-                {"100.63.255.255", 0}, {"100.64.0.0", TAILNET}, {"100.127.255.255", TAILNET}, {"100.128.0.0", 0},
-                {"::", UNSPEC}, {"::1", LOOP}, {"::2", 0}, {"2001:db8::1", 0},
+                {"9.255.255.255", PUBLIC}, {"10.0.0.0", PRIV}, {"10.255.255.255", PRIV}, {"11.0.0.0", PUBLIC},
+                {"172.15.255.255", PUBLIC}, {"172.16.0.0", PRIV}, {"172.31.255.255", PRIV}, {"172.32.0.0", PUBLIC},
+                {"192.167.255.255", PUBLIC}, {"192.168.0.0", PRIV}, {"192.168.255.255", PRIV}, {"192.169.0.0", PUBLIC},
+                {"100.63.255.255", PUBLIC}, {"100.64.0.0", TAILNET}, {"100.127.255.255", TAILNET}, {"100.128.0.0", PUBLIC},
+                {"192.0.0.1", 0}, {"192.0.1.0", PUBLIC}, {"203.0.113.1", PUBLIC}, {"198.17.255.255", PUBLIC}, {"198.18.0.0", 0},
+                {"198.19.255.255", 0}, {"198.20.0.0", PUBLIC}, {"1.0.0.0", PUBLIC}, {"255.255.255.255", 0},
+                {"1fff::", 0}, {"2000::", PUBLIC}, {"3fff:ffff::", PUBLIC}, {"4000::", 0},
+                {"::", UNSPEC}, {"::1", LOOP}, {"::2", 0}, {"2001:db8::1", PUBLIC},
                 {"fe7f:ffff::", 0}, {"fe80::1", LINK}, {"febf::1", LINK}, {"fec0::1", 0},
                 {"fbff::", 0}, {"fc00::", PRIV}, {"fdff::", PRIV}, {"fe00::", 0},
                 {"fd7a:115c:a1df:ffff::1", PRIV}, {"fd7a:115c:a1e0::1", PRIV | TAILNET},
@@ -119,13 +122,15 @@ static void test_kinds(void **state)
                 struct ip ip = ip_of(rows[i].ip);
                 int kinds = (ip_is_loopback(ip) ? LOOP : 0) | (ip_is_link_local(ip) ? LINK : 0) |
                             (ip_is_multicast(ip) ? MULTI : 0) | (ip_is_unspecified(ip) ? UNSPEC : 0) |
-                            (ip_is_private(ip) ? PRIV : 0) | (ip_is_tailnet(ip) ? TAILNET : 0);
+                            (ip_is_private(ip) ? PRIV : 0) | (ip_is_tailnet(ip) ? TAILNET : 0) |
+                            (ip_is_public(ip) ? PUBLIC : 0);
                 if (kinds != rows[i].kinds)
                         fail_msg("%s: kinds %d, not %d", rows[i].ip, kinds, rows[i].kinds);
         }
         struct ip none = {0};
         assert_false(ip_is_set(none) || ip_is_loopback(none) || ip_is_link_local(none) || ip_is_multicast(none) ||
-                     ip_is_unspecified(none) || ip_is_private(none) || ip_is_tailnet(none));
+                     ip_is_unspecified(none) || ip_is_private(none) || ip_is_tailnet(none) ||
+                     ip_is_public(none));
 }
 
 static void test_order(void **state)
