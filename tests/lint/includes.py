@@ -5,7 +5,7 @@
   includes.py --self-test plants each kind of mistake in a folder of its own and wants it found
 
 Includes of the project are written from its root.  The order of the layers, lowest first: base;
-wg, tun, netcheck; magicsock; the parts of the daemon; the daemon; the command line beside it.
+wg, tun, netcheck, portmap; magicsock; the parts of the daemon; the daemon; the command line beside it.
 """
 import re
 import sys
@@ -18,7 +18,8 @@ MAY_INCLUDE = {
     "wg": {"base", "wg"},
     "tun": {"base", "tun"},
     "netcheck": {"base", "netcheck"},
-    "magicsock": {"base", "netcheck", "magicsock"},
+    "portmap": {"base", "portmap"},
+    "magicsock": {"base", "netcheck", "portmap", "magicsock"},
     "daemon/control": {"base", "daemon/control"},
     "daemon/host": {"base", "daemon/host"},
     "daemon/netstack": {"base", "daemon/netstack"},
@@ -27,7 +28,7 @@ MAY_INCLUDE = {
     "daemon/localapi": {"base", "daemon/http", "daemon/localapi"},
     "daemon/peerapi": {"base", "daemon/http", "daemon/peerapi"},
     "daemon/proxy": {"base", "daemon/dns", "daemon/netstack", "daemon/proxy"},
-    "daemon": {"base", "wg", "tun", "netcheck", "magicsock", "daemon", "daemon/control", "daemon/host",
+    "daemon": {"base", "wg", "tun", "netcheck", "portmap", "magicsock", "daemon", "daemon/control", "daemon/host",
                "daemon/dns", "daemon/localapi", "daemon/netstack", "daemon/peerapi", "daemon/proxy"},
     "cli": {"base", "daemon/localapi", "cli"},
 }
