@@ -503,6 +503,14 @@ size_t stream_peer_cert(struct stream *s, unsigned i, const uint8_t **ret_der)
         return 0;
 }
 
+enum stream_way stream_way(const struct stream *s)
+{
+        const struct tcp *t = s->tcp;
+        if (t->host->unplugged)
+                return STREAM_WAY_NONE;
+        return is_dead(t) ? STREAM_WAY_OTHER : STREAM_WAY_SAME;
+}
+
 void stream_remember(const struct stream *s)
 {
         (void)s;
