@@ -57,8 +57,9 @@ int cmd_switch(struct cli *c, const struct command *self, int argc, char **argv)
 struct status_view {
         bool peers, self, active, header;
 };
+struct brief;   /* below */
 /* The text of `status`; returns its exit code.  now_ns: wall clock. */
-int status_print(const json_t *status, const struct status_view *v, int64_t now_ns, FILE *out);
+int status_print(const struct brief *b, const struct status_view *v, int64_t now_ns, FILE *out);
 void whois_print(const json_t *whois, FILE *out);
 /* The addresses that the selectors of `ip` choose; 0 when there is one, else 1 and a complaint on stderr. */
 int ip_print(const json_t *ips, bool first, bool v4, bool v6, FILE *out);
@@ -88,12 +89,22 @@ void warn_of_unsaved(const json_t *status);
 
 /* GET status; NULL: said why. */
 json_t *status_get(struct cli *c, bool peers);
+/* A status of which the peers, who may be many, are parsed one at a time. */
+struct brief {
+        json_t *status;        /* all but the peers; or with them, in the full form */
+        struct answer answer;  /* text of the peers */
+};
+/* Of peers it has what status_print() shows and status_resolve() looks at.  False: said why. */
+bool brief_get(struct cli *c, struct brief *ret);
+void brief_done(struct brief *b);
+/* Each peer, clean for a terminal; fn returns false to stop. */
+void brief_each(const struct brief *b, bool (*fn)(void *arg, const json_t *peer), void *arg);
 /* Prints why the node is not running, as `status` words it; true: it runs. */
 bool status_is_running(const json_t *status, FILE *out);
 /* What is wrong, as comment lines; false: nothing is, nothing printed. */
 bool status_print_health(const json_t *status, FILE *out);
 /* A name as status shows it, a full DNS name, or an address -> address text.  False: said why. */
-bool status_resolve(const json_t *status, const char *word, char *out, size_t cap);
+bool status_resolve(const struct brief *b, const char *word, char *out, size_t cap);
 /* The DNS name without the tailnet's suffix; the quoted host name when there is none. */
 void status_short_name(const json_t *status, const json_t *peer, char *out, size_t cap);
 /* Prints with the given indent and a final newline if nl. */

@@ -15,6 +15,86 @@ json_t *status_get(struct cli *c, bool peers)
         return j;
 }
 
+/* ---- one peer at a time ---- */
+
+static const char *const peers_member[] = {"Peers", NULL};
+
+static enum err pass_over(void *arg, const char *key, const char *text, size_t len, bool *ret_taken)
+{
+        (void)arg;
+        (void)key;
+        (void)text;
+        (void)len;
+        *ret_taken = true;
+        return ERR_NONE;
+}
+
+struct each {
+        bool (*fn)(void *arg, const json_t *peer);
+        void *arg;
+};
+
+static enum err give(void *arg, const char *key, json_t *peer)
+{
+        (void)key;
+        const struct each *e = arg;
+        text_clean_json(peer);
+        return e->fn(e->arg, peer) ? ERR_NONE : ERR_CLOSED;
+}
+
+static enum err no_element(void *arg, const char *key, json_t *element)
+{
+        (void)arg;
+        (void)key;
+        (void)element;
+        return ERR_FORMAT;
+}
+
+bool brief_get(struct cli *c, struct brief *ret)
+{
+        static const char path[] = "status?brief=true";
+        *ret = (struct brief){0};
+        client_call(c->client, "GET", path, NULL, 0, &ret->answer);
+        const struct buf *body = &ret->answer.body;
+        if (ret->answer.err == ERR_NONE && ret->answer.status == 200 && body->len > 0 &&
+                json_each_seen(body->data, body->len, peers_member, pass_over, no_element, NULL, &ret->status) == ERR_NONE) {
+                text_clean_json(ret->status);
+                return true;
+        }
+        client_complain(c->client, path, &ret->answer);
+        brief_done(ret);
+        return false;
+}
+
+void brief_done(struct brief *b)
+{
+        json_decref(b->status);
+        answer_done(&b->answer);
+        *b = (struct brief){0};
+}
+
+void brief_each(const struct brief *b, bool (*fn)(void *arg, const json_t *peer), void *arg)
+{
+        const struct buf *body = &b->answer.body;
+        struct each e = {fn, arg};
+        json_t *rest = NULL, *peer;
+        const char *key;
+        json_object_foreach(json_obj(b->status, "Peer"), key, peer)
+        {
+                if (!fn(arg, peer))
+                        return;
+        }
+        if (body->len == 0)
+                return;
+        enum err err = json_each(body->data, body->len, peers_member, give, &e, &rest);
+        if (err == ERR_NONE)
+                json_decref(rest);
+        else if (err != ERR_CLOSED)
+                fputs("the daemon's list of peers cannot be read to its end\n", stderr);
+}
+
+/* ---- */
+
 bool status_is_running(const json_t *status, FILE *out)
 {
         const char *state = json_str(status, "BackendState", "");
@@ -90,20 +170,30 @@ static bool take_first_ip(const json_t *peer, char *out, size_t cap)
         return json_is_string(first) && str_copy(out, cap, json_string_value(first));
 }
 
-bool status_resolve(const json_t *status, const char *word, char *out, size_t cap)
+struct wanted {
+        const json_t *status;
+        const char *word;
+        char *out;
+        size_t cap;
+        bool found;
+};
+
+static bool look_at(void *arg, const json_t *peer)
+{
+        struct wanted *w = arg;
+        w->found = name_matches(w->status, peer, w->word) && take_first_ip(peer, w->out, w->cap);
+        return !w->found;
+}
+
+bool status_resolve(const struct brief *b, const char *word, char *out, size_t cap)
 {
         struct ip ip;
-        const char *key;
-        json_t *peer, *peers = json_obj(status, "Peer");
+        struct wanted w = {b->status, word, out, cap, false};
         if (ip_parse(word, &ip) == ERR_NONE)
                 return str_copy(out, cap, word);
-        json_object_foreach(peers, key, peer)
-        {
-                if (name_matches(status, peer, word) && take_first_ip(peer, out, cap))
-                        return true;
-        }
-        const json_t *self = json_obj(status, "Self");
-        if (self != NULL && name_matches(status, self, word) && take_first_ip(self, out, cap))
+        brief_each(b, look_at, &w);
+        const json_t *self = json_obj(b->status, "Self");
+        if (w.found || (self != NULL && name_matches(b->status, self, word) && take_first_ip(self, out, cap)))
                 return true;
         text_print(stderr, "error looking up IP of \"%s\": no peer has that name; 'tailscale status' lists them\n",
                 word);

@@ -149,13 +149,12 @@ int cmd_ping(struct cli *c, const struct command *self, int argc, char **argv)
                 fputs("usage: tailscale ping [flags] HOST-OR-IP\n", stderr);
                 return 1;
         }
-        json_t *status = status_get(c, true);
-        if (status == NULL)
+        struct brief status;
+        if (!brief_get(c, &status))
                 return 1;
-        text_clean_json(status);
         char ip[256] = "";
-        bool ok = status_is_running(status, stdout) && status_resolve(status, argv[rest], ip, sizeof(ip));
-        json_decref(status);
+        bool ok = status_is_running(status.status, stdout) && status_resolve(&status, argv[rest], ip, sizeof(ip));
+        brief_done(&status);
         if (!ok)
                 return 1;
         if (o.verbose && strcmp(ip, argv[rest]) != 0)

@@ -133,7 +133,7 @@ int cmd_ip(struct cli *c, const struct command *self, int argc, char **argv)
                         json_str(status, "BackendState", ""));
         } else if (rest < argc) {
                 char ip[256];
-                if (status_resolve(status, argv[rest], ip, sizeof(ip))) {
+                if (status_resolve(&(struct brief){.status = status}, argv[rest], ip, sizeof(ip))) {
                         const json_t *node = node_with_ip(status, ip);
                         if (node != NULL)
                                 code = ip_print(json_arr(node, "TailscaleIPs"), first, v4, v6, stdout);

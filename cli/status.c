@@ -9,13 +9,13 @@
 #include "cli/table.h"
 #include "cli/text.h"
 
-/* LoginName up to and including '@'; a name without one in full. */
+/* LoginName up to and including '@'; a name without one in full.  In the brief form it stands with the peer. */
 static const char *owner(const json_t *status, const json_t *peer, char *out, size_t cap)
 {
         char id[24];
         int64_t user = json_int(peer, "UserID", 0);
         snprintf(id, sizeof(id), "%lld", (long long)user);
-        const char *login = json_str(json_obj(json_obj(status, "User"), id), "LoginName", NULL);
+        const char *login = json_str(peer, "LoginName", json_str(json_obj(json_obj(status, "User"), id), "LoginName", NULL));
         if (user == 0)
                 return "-";
         if (login == NULL)
@@ -85,7 +85,23 @@ static void status_text(struct buf *b, const json_t *peer, int64_t now_ns)
                 buf_printf(b, ", tx %lld rx %lld", (long long)tx, (long long)rx);
 }
 
-static void add_row(struct table *t, const json_t *status, const json_t *peer, int64_t now_ns)
+enum { COLUMNS = 5 };
+
+/* A line to be, and what it is sorted by. */
+struct row {
+        char *cells[COLUMNS];
+        char *dns_name, *host_name, *key;
+};
+
+static char *copy(const char *s)
+{
+        char *c = strdup(s);
+        if (c == NULL)
+                abort();
+        return c;
+}
+
+static struct row row_of(const json_t *status, const json_t *peer, int64_t now_ns)
 {
         char name[320], who[300];
         struct buf text;
@@ -93,66 +109,133 @@ static void add_row(struct table *t, const json_t *status, const json_t *peer, i
         status_text(&text, peer, now_ns);
         status_short_name(status, peer, name, sizeof(name));
         const json_t *ip = json_array_get(json_arr(peer, "TailscaleIPs"), 0);
-        table_add(t, json_is_string(ip) ? json_string_value(ip) : "");
-        table_add(t, name);
-        table_add(t, owner(status, peer, who, sizeof(who)));
-        table_add(t, json_str(peer, "OS", ""));
-        table_add(t, text.data != NULL ? text.data : "");
-        table_end_row(t);
+        struct row r = {
+                .cells = {
+                        copy(json_is_string(ip) ? json_string_value(ip) : ""),
+                        copy(name),
+                        copy(owner(status, peer, who, sizeof(who))),
+                        copy(json_str(peer, "OS", "")),
+                        copy(text.data != NULL ? text.data : ""),
+                },
+                .dns_name = copy(json_str(peer, "DNSName", "")),
+                .host_name = copy(json_str(peer, "HostName", "")),
+                .key = copy(json_str(peer, "PublicKey", "")),
+        };
         buf_done(&text);
+        return r;
+}
+
+static void row_done(struct row *r)
+{
+        for (size_t i = 0; i < COLUMNS; i++)
+                free(r->cells[i]);
+        free(r->dns_name);
+        free(r->host_name);
+        free(r->key);
+}
+
+static void add_row(struct table *t, struct row *r)
+{
+        for (size_t i = 0; i < COLUMNS; i++)
+                table_add(t, r->cells[i]);
+        row_done(r);
 }
 
 static int by_name(const void *a, const void *b)
 {
-        const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
-        int c = strcmp(json_str(x, "DNSName", ""), json_str(y, "DNSName", ""));
+        const struct row *x = a, *y = b;
+        int c = strcmp(x->dns_name, y->dns_name);
         if (c == 0)
-                c = strcmp(json_str(x, "HostName", ""), json_str(y, "HostName", ""));
-        return c != 0 ? c : strcmp(json_str(x, "PublicKey", ""), json_str(y, "PublicKey", ""));
+                c = strcmp(x->host_name, y->host_name);
+        return c != 0 ? c : strcmp(x->key, y->key);
 }
 
-static void add_peers(struct table *t, const json_t *status, bool active_only, int64_t now_ns)
+struct rows {
+        const json_t *status;
+        bool active_only;
+        int64_t now_ns;
+        struct row *at;
+        size_t count, cap;
+};
+
+static bool take_peer(void *arg, const json_t *peer)
 {
-        json_t *peers = json_obj(status, "Peer"), *peer;
-        const char *key;
-        size_t n = 0;
-        json_t **sorted = calloc(json_object_size(peers) + 1, sizeof(*sorted));
-        if (sorted == NULL)
-                return;
-        json_object_foreach(peers, key, peer)
-        {
-                if (!json_bool(peer, "ShareeNode", false) && (!active_only || json_bool(peer, "Active", false)))
-                        sorted[n++] = peer;
+        struct rows *r = arg;
+        if (json_bool(peer, "ShareeNode", false) || (r->active_only && !json_bool(peer, "Active", false)))
+                return true;
+        if (r->count == r->cap) {
+                r->cap = r->cap ? 2 * r->cap : 64;
+                struct row *more = realloc(r->at, r->cap * sizeof(*more));
+                if (more == NULL)
+                        abort();
+                r->at = more;
         }
-        qsort(sorted, n, sizeof(*sorted), by_name);
-        for (size_t i = 0; i < n; i++)
-                add_row(t, status, sorted[i], now_ns);
-        free(sorted);
+        r->at[r->count++] = row_of(r->status, peer, r->now_ns);
+        return true;
 }
 
-int status_print(const json_t *status, const struct status_view *v, int64_t now_ns, FILE *out)
+static void add_peers(struct table *t, const struct brief *b, bool active_only, int64_t now_ns)
 {
-        static const char *const head[] = {"IP", "Hostname", "Owner", "OS", "Status"};
-        static const char *const dash[] = {"--", "--------", "-----", "--", "------"};
+        struct rows r = {.status = b->status, .active_only = active_only, .now_ns = now_ns};
+        brief_each(b, take_peer, &r);
+        if (r.count > 0)
+                qsort(r.at, r.count, sizeof(*r.at), by_name);
+        for (size_t i = 0; i < r.count; i++)
+                add_row(t, &r.at[i]);
+        free(r.at);
+}
+
+int status_print(const struct brief *b, const struct status_view *v, int64_t now_ns, FILE *out)
+{
+        static const char *const head[COLUMNS] = {"IP", "Hostname", "Owner", "OS", "Status"};
+        static const char *const dash[COLUMNS] = {"--", "--------", "-----", "--", "------"};
         struct table t;
-        if (!status_is_running(status, out))
+        if (!status_is_running(b->status, out))
                 return 1;
-        table_init(&t, 5, 2);
-        for (size_t i = 0; v->header && i < 5; i++)
+        table_init(&t, COLUMNS, 2);
+        for (size_t i = 0; v->header && i < COLUMNS; i++)
                 table_add(&t, head[i]);
-        for (size_t i = 0; v->header && i < 5; i++)
+        for (size_t i = 0; v->header && i < COLUMNS; i++)
                 table_add(&t, dash[i]);
-        if (v->self)
-                add_row(&t, status, json_obj(status, "Self"), now_ns);
+        if (v->self) {
+                struct row self = row_of(b->status, json_obj(b->status, "Self"), now_ns);
+                add_row(&t, &self);
+        }
         if (v->peers)
-                add_peers(&t, status, v->active, now_ns);
+                add_peers(&t, b, v->active, now_ns);
         table_print(&t, out);
         table_done(&t);
-        if (json_array_size(json_arr(status, "Health")) > 0) {
+        if (json_array_size(json_arr(b->status, "Health")) > 0) {
                 fputc('\n', out);
-                (void)status_print_health(status, out);
+                (void)status_print_health(b->status, out);
         }
         return 0;
+}
+
+static int by_key(const void *a, const void *b)
+{
+        return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The daemon shows peers in its own order; here they stand by key, as they do in the output of every other version. */
+static void sort_peers(json_t *status)
+{
+        json_t *peers = json_obj(status, "Peer"), *peer, *sorted = json_object();
+        const char *key, **keys = calloc(json_object_size(peers) + 1, sizeof(*keys));
+        size_t n = 0;
+        json_object_foreach(peers, key, peer)
+        {
+                if (keys != NULL)
+                        keys[n++] = key;
+        }
+        if (n > 1)
+                qsort(keys, n, sizeof(*keys), by_key);
+        for (size_t i = 0; i < n; i++)
+                json_object_set(sorted, keys[i], json_object_get(peers, keys[i]));
+        if (n > 0)
+                json_object_set(status, "Peer", sorted);
+        json_decref(sorted);
+        free(keys);
 }
 
 /* Peers that are not active leave the JSON too. */
@@ -166,6 +249,36 @@ static void keep_active(json_t *status)
                 if (!json_bool(peer, "Active", false))
                         json_object_del(peers, key);
         }
+}
+
+static int print_json(struct cli *c, const struct status_view *v)
+{
+        json_t *status = status_get(c, v->peers);
+        if (status == NULL)
+                return 1;
+        if (v->active)
+                keep_active(status);
+        sort_peers(status);
+        json_print(status, 2, false);
+        json_decref(status);
+        return 0;
+}
+
+static int print_text(struct cli *c, const struct status_view *v)
+{
+        struct brief b = {0};
+        if (v->peers) {
+                if (!brief_get(c, &b))
+                        return 1;
+        } else {
+                b.status = status_get(c, false);
+                if (b.status == NULL)
+                        return 1;
+                text_clean_json(b.status);
+        }
+        int code = status_print(&b, v, wall_now_ns(), stdout);
+        brief_done(&b);
+        return code;
 }
 
 int cmd_status(struct cli *c, const struct command *self, int argc, char **argv)
@@ -182,18 +295,5 @@ int cmd_status(struct cli *c, const struct command *self, int argc, char **argv)
         int code;
         if (!command_flags_alone(self, flags, 5, argc, argv, &code))
                 return code;
-        json_t *status = status_get(c, v.peers);
-        if (status == NULL)
-                return 1;
-        if (v.active)
-                keep_active(status);
-        if (json) {
-                json_print(status, 2, false);
-                code = 0;
-        } else {
-                text_clean_json(status);
-                code = status_print(status, &v, wall_now_ns(), stdout);
-        }
-        json_decref(status);
-        return code;
+        return json ? print_json(c, &v) : print_text(c, &v);
 }

@@ -34,7 +34,7 @@ static bool parse_u64(const char *s, uint64_t *ret)
 struct late {
         struct api *api;
         struct lapi_req *req;    /* NULL: the client went away meanwhile */
-        bool peers;              /* status */
+        enum view_status form;   /* status */
         bool watch;              /* status as the first message of a watcher */
         uint64_t mask;
 };
@@ -60,29 +60,34 @@ static struct late *late_new(struct api *a, struct lapi_req *r)
 
 /* ---- status ---- */
 
-static json_t *first_message(const struct api *a, uint64_t mask, json_t *status);
+static struct lapi_source first_message(const struct api *a, uint64_t mask, const struct engine_status *st);
 
 static void on_status(void *arg, const struct engine_status *st)
 {
         struct late *l = arg;
         if (l->req != NULL) {
-                json_t *v = view_status(l->api->backend, st, l->peers);
                 if (l->watch)
-                        notify_watch(l->api->notify, l->req, l->mask, first_message(l->api, l->mask, v));
+                        notify_watch(l->api->notify, l->req, l->mask, first_message(l->api, l->mask, st));
                 else
-                        lapi_reply_json(l->req, 200, v, LAPI_TABS);
+                        lapi_reply_source(l->req, 200, "application/json", view_status(l->api->backend, st, l->form));
         }
         free(l);
+}
+
+static bool param_is(struct lapi_req *r, const char *key, const char *value)
+{
+        const char *v = lapi_param(r, key);
+        return v != NULL && strcmp(v, value) == 0;
 }
 
 static void h_status(void *arg, struct lapi_req *r)
 {
         struct api *a = arg;
-        const char *peers = lapi_param(r, "peers");
+        bool none = param_is(r, "peers", "false"), brief = param_is(r, "brief", "true");
         struct late *l = late_new(a, r);
         if (l == NULL)
                 return;
-        l->peers = peers == NULL || strcmp(peers, "false") != 0;
+        l->form = none ? VIEW_NO_PEERS : brief ? VIEW_BRIEF : VIEW_FULL;
         engine_status(backend_engine(a->backend), on_status, l);
 }
 
@@ -299,18 +304,21 @@ static void h_debug(void *arg, struct lapi_req *r)
         else if (backend_netmap(a->backend)->self == NULL)
                 lapi_reply_text(r, 400, "no netmap");
         else
-                lapi_reply_json(r, 200, backend_netmap_json(a->backend), LAPI_COMPACT);
+                lapi_reply_source(r, 200, "application/json", view_netmap(a->backend));
 }
 
 /* ---- the bus ---- */
 
-static json_t *first_message(const struct api *a, uint64_t mask, json_t *status)
+/* st: for InitialStatus alone. */
+static struct lapi_source first_message(const struct api *a, uint64_t mask, const struct engine_status *st)
 {
         const struct backend *b = a->backend;
         const uint64_t any = NOTIFY_INITIAL_STATE | NOTIFY_INITIAL_PREFS | NOTIFY_INITIAL_NETMAP |
                 NOTIFY_INITIAL_STATUS;
+        struct notify_member large[NOTIFY_MEMBERS_MAX];
+        size_t n = 0;
         if (!(mask & any))
-                return NULL;
+                return (struct lapi_source){0};
         json_t *o = notify_object(a->notify);
         if (mask & NOTIFY_INITIAL_STATE) {
                 uint64_t id;
@@ -325,10 +333,10 @@ static json_t *first_message(const struct api *a, uint64_t mask, json_t *status)
         if (mask & NOTIFY_INITIAL_PREFS)
                 json_object_set_new(o, "Prefs", prefs_to_json(backend_prefs(b), false));
         if ((mask & NOTIFY_INITIAL_NETMAP) && backend_netmap(b)->self != NULL)
-                json_object_set_new(o, "NetMap", backend_netmap_json(b));
+                large[n++] = (struct notify_member){"NetMap", view_netmap(b)};
         if (mask & NOTIFY_INITIAL_STATUS)
-                json_object_set_new(o, "InitialStatus", status);
-        return o;
+                large[n++] = (struct notify_member){"InitialStatus", view_status(b, st, VIEW_LINE)};
+        return notify_message(o, large, n);
 }
 
 static void h_watch(void *arg, struct lapi_req *r)
@@ -351,7 +359,7 @@ static void h_watch(void *arg, struct lapi_req *r)
         struct late *l = late_new(a, r);
         if (l == NULL)
                 return;
-        l->watch = l->peers = true;
+        l->watch = true;
         l->mask = mask;
         engine_status(backend_engine(a->backend), on_status, l);
 }

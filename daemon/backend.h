@@ -90,8 +90,6 @@ json_t *backend_health(const struct backend *b);
 const struct netmap_node *backend_exit_node(const struct backend *b);    /* NULL: none, or not in the map */
 /* Whether the kernel passes on what our advertised routes attract. */
 void backend_forwarding_text(const struct backend *b, char out[FORWARDING_TEXT_MAX]);
-/* The map as watchers see it (NetMap); new reference, JSON null before the first map. */
-json_t *backend_netmap_json(const struct backend *b);
 const struct hostinfo_os *backend_os(const struct backend *b);
 const char *backend_version(const struct backend *b);
 const char *backend_tun_name(const struct backend *b);   /* NULL: there is no interface */

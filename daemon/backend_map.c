@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "daemon/netsync.h"
 #include "daemon/offload.h"
+#include "daemon/view.h"
 
 void backend_sync_peer(struct backend *b, const struct netmap_node *n)
 {
@@ -94,17 +95,6 @@ static void note_self(struct backend *b, const struct netmap *nm)
         backend_post_prefs(b);
 }
 
-static json_t *nodes_json(const struct netmap *nm, const struct netmap_delta *d)
-{
-        json_t *a = json_array();
-        for (size_t i = 0; i < d->peer_count; i++) {
-                const struct netmap_node *n = netmap_peer(nm, d->peers[i].id);
-                if (n != NULL)
-                        json_array_append_new(a, netmap_node_to_json(n));
-        }
-        return a;
-}
-
 static json_t *removed_json(const struct netmap_delta *d)
 {
         json_t *a = json_array();
@@ -114,21 +104,51 @@ static json_t *removed_json(const struct netmap_delta *d)
         return a;
 }
 
+struct changed {
+        const struct backend *b;
+        size_t count;
+        int64_t ids[];
+};
+
+static struct lapi_source make_map(void *arg)
+{
+        return view_netmap(arg);
+}
+
+static struct lapi_source make_changed(void *arg)
+{
+        const struct changed *c = arg;
+        return view_peers(c->b, c->ids, c->count);
+}
+
+static void post_changed(struct backend *b, const struct netmap_delta *d)
+{
+        struct changed *c = malloc(sizeof(*c) + d->peer_count * sizeof(c->ids[0]));
+        if (c == NULL)
+                return;
+        *c = (struct changed){.b = b};
+        for (size_t i = 0; i < d->peer_count; i++)
+                if (!(d->peers[i].what & NETMAP_PEER_REMOVED))
+                        c->ids[c->count++] = d->peers[i].id;
+        struct notify_maker m = {.make = make_changed, .arg = c, .weight = c->count * sizeof(c->ids[0])};
+        if (c->count > 0)
+                notify_post_source(b->o.notify, "PeersChanged", &m);
+        free(c);
+}
+
 static void post_map(struct backend *b, const struct netmap *nm, const struct netmap_delta *d)
 {
         struct notify *n = b->o.notify;
+        struct notify_maker map = {.make = make_map, .arg = b, .is_state = true};
         if (d->parts & NETMAP_SELF)
                 notify_post(n, "SelfChange", netmap_node_to_json(nm->self));
-        if (notify_wanted(n, "NetMap"))
-                notify_post(n, "NetMap", backend_netmap_json(b));
+        notify_post_source(n, "NetMap", &map);
         if (d->peer_count == 0 || !notify_wanted(n, "PeersChanged"))
                 return;
-        json_t *changed = nodes_json(nm, d), *removed = removed_json(d);
-        if (json_array_size(changed) > 0)
-                notify_post(n, "PeersChanged", json_incref(changed));
+        post_changed(b, d);
+        json_t *removed = removed_json(d);
         if (json_array_size(removed) > 0)
                 notify_post(n, "PeersRemoved", json_incref(removed));
-        json_decref(changed);
         json_decref(removed);
 }
 

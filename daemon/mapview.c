@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "daemon/backend_state.h"
 #include "daemon/localapi/status.h"
+#include "daemon/view.h"
 #include "tun/cover.h"
 
 static json_t *node_json(const struct netmap *nm, const struct netmap_node *n)
@@ -13,19 +14,6 @@ static json_t *node_json(const struct netmap *nm, const struct netmap_node *n)
         json_t *o = netmap_node_to_json(n);
         status_name_node(o, nm->magic_dns_suffix);
         return o;
-}
-
-static json_t *users_json(const struct netmap *nm)
-{
-        json_t *users = json_object();
-        for (size_t i = 0; i < nm->user_count; i++) {
-                char id[24];
-                snprintf(id, sizeof(id), "%lld", (long long)nm->users[i]->id);
-                json_object_set_new(users, id, json_pack("{s:I, s:s, s:s, s:s}", "ID", (json_int_t)nm->users[i]->id,
-                        "LoginName", nm->users[i]->login_name, "DisplayName", nm->users[i]->display_name,
-                        "ProfilePicURL", nm->users[i]->profile_pic_url));
-        }
-        return users;
 }
 
 static int by_text(const void *a, const void *b)
@@ -116,43 +104,152 @@ static json_t *filter_json(const struct netmap *nm)
         return list;
 }
 
-static void set_borrowed(json_t *o, const char *key, json_t *v)
+/* ---- the walk ---- */
+
+struct walk {
+        const struct backend *b;
+        enum { WALK_HEAD, WALK_PEERS, WALK_USERS, WALK_DONE } stage;
+        int64_t last;   /* id shown */
+        struct jtext text;
+};
+
+static void write_taken(struct jtext *j, json_t *v)
 {
-        if (v != NULL)
-                json_object_set(o, key, v);
-        else
-                json_object_set_new(o, key, json_null());
+        jtext_value(j, v);
+        json_decref(v);
 }
 
-json_t *backend_netmap_json(const struct backend *b)
+static void add_taken(struct jtext *j, const char *name, json_t *v)
 {
-        const struct netmap *nm = backend_netmap(b);
-        if (nm->self == NULL)
-                return json_null();
-        json_t *peers = json_array(), *o = json_object();
-        for (size_t i = 0; i < nm->peer_count; i++)
-                json_array_append_new(peers, node_json(nm, nm->peers[i]));
-        char node_key[KEY_TEXT_MAX], machine[KEY_TEXT_MAX], no_head[52 + 1];
+        jtext_name(j, name);
+        write_taken(j, v);
+}
+
+static void write_head(struct jtext *j, const struct backend *b, const struct netmap *nm)
+{
+        char key[KEY_TEXT_MAX], machine[KEY_TEXT_MAX];
         struct machine_public mp = key_machine_public(profiles_machine_key(b->o.profiles));
+        jtext_open(j, '{');
+        jtext_add_bool(j, "Cached", false);
+        add_taken(j, "SelfNode", node_json(nm, nm->self));
+        add_taken(j, "AllCaps", caps_json(nm->self));
+        jtext_add_str(j, "NodeKey", node_public_text(&nm->self->key, key));
+        jtext_add_str(j, "MachineKey", machine_public_text(&mp, machine));
+        jtext_name(j, "Peers");
+        jtext_open(j, '[');
+}
+
+static void write_rest(struct jtext *j, const struct netmap *nm)
+{
+        char no_head[52 + 1];
         memset(no_head, 'A', sizeof(no_head) - 1);   /* 32 zero bytes in base32 */
         no_head[sizeof(no_head) - 1] = '\0';
-        json_object_set_new(o, "Cached", json_false());
-        json_object_set_new(o, "SelfNode", node_json(nm, nm->self));
-        json_object_set_new(o, "AllCaps", caps_json(nm->self));
-        json_object_set_new(o, "NodeKey", json_string(node_public_text(&nm->self->key, node_key)));
-        json_object_set_new(o, "MachineKey", json_string(machine_public_text(&mp, machine)));
-        json_object_set_new(o, "Peers", peers);
-        set_borrowed(o, "DNS", nm->dns);
-        json_object_set_new(o, "PacketFilter", filter_json(nm));
-        set_borrowed(o, "PacketFilterRules", nm->packet_filter);
-        set_borrowed(o, "SSHPolicy", nm->ssh_policy);
-        json_object_set_new(o, "CollectServices", json_boolean(nm->collect_services));
-        json_object_set_new(o, "DERPMap", nm->derpmap != NULL ? derpmap_to_json(nm->derpmap) : json_null());
-        set_borrowed(o, "DisplayMessages", nm->display_messages);
-        json_object_set_new(o, "TKAEnabled", json_boolean(nm->tailnet_lock));
-        json_object_set_new(o, "TKAHead", json_string(no_head));
-        json_object_set_new(o, "Domain", json_string(nm->domain));
-        json_object_set_new(o, "DomainAuditLogID", json_string(""));
-        json_object_set_new(o, "UserProfiles", users_json(nm));
-        return o;
+        jtext_close(j, ']');
+        jtext_add_value(j, "DNS", nm->dns);
+        add_taken(j, "PacketFilter", filter_json(nm));
+        jtext_add_value(j, "PacketFilterRules", nm->packet_filter);
+        jtext_add_value(j, "SSHPolicy", nm->ssh_policy);
+        jtext_add_bool(j, "CollectServices", nm->collect_services);
+        add_taken(j, "DERPMap", nm->derpmap != NULL ? derpmap_to_json(nm->derpmap) : json_null());
+        jtext_add_value(j, "DisplayMessages", nm->display_messages);
+        jtext_add_bool(j, "TKAEnabled", nm->tailnet_lock);
+        jtext_add_str(j, "TKAHead", no_head);
+        jtext_add_str(j, "Domain", nm->domain);
+        jtext_add_str(j, "DomainAuditLogID", "");
+        jtext_name(j, "UserProfiles");
+        jtext_open(j, '{');
+}
+
+static bool write_next_user(struct walk *w, const struct netmap *nm)
+{
+        const struct netmap_user *u = netmap_user_after(nm, w->last);
+        if (u == NULL)
+                return false;
+        struct status_user su = {u->id, u->login_name, u->display_name, u->profile_pic_url};
+        status_write_user(&w->text, &su);
+        w->last = u->id;
+        return true;
+}
+
+static bool write_next_peer(struct walk *w, const struct netmap *nm)
+{
+        const struct netmap_node *n = netmap_peer_after(nm, w->last);
+        if (n == NULL)
+                return false;
+        write_taken(&w->text, node_json(nm, n));
+        w->last = n->id;
+        return true;
+}
+
+static bool next_piece(void *arg, struct buf *out)
+{
+        struct walk *w = arg;
+        const struct netmap *nm = backend_netmap(w->b);
+        w->text.out = out;
+        if (w->stage == WALK_HEAD && nm->self == NULL) {   /* logged out meanwhile */
+                jtext_null(&w->text);
+                w->stage = WALK_DONE;
+        } else if (w->stage == WALK_HEAD) {
+                write_head(&w->text, w->b, nm);
+                w->stage = WALK_PEERS;
+        } else if (w->stage == WALK_PEERS && !write_next_peer(w, nm)) {
+                write_rest(&w->text, nm);
+                w->last = INT64_MIN;
+                w->stage = WALK_USERS;
+        } else if (w->stage == WALK_USERS && !write_next_user(w, nm)) {
+                jtext_close(&w->text, '}');
+                jtext_close(&w->text, '}');
+                w->stage = WALK_DONE;
+        }
+        return w->stage != WALK_DONE;
+}
+
+struct lapi_source view_netmap(const struct backend *b)
+{
+        struct walk *w = calloc(1, sizeof(*w));
+        if (w != NULL) {
+                w->b = b;
+                w->last = INT64_MIN;
+                jtext_init(&w->text, NULL, false);
+        }
+        return (struct lapi_source){next_piece, free, w};
+}
+
+/* ---- some of its peers ---- */
+
+struct some {
+        const struct backend *b;
+        bool begun;
+        size_t count, at;
+        struct jtext text;
+        int64_t ids[];
+};
+
+/* Of one that is gone meanwhile it is told elsewhere. */
+static bool next_some(void *arg, struct buf *out)
+{
+        struct some *s = arg;
+        s->text.out = out;
+        if (!s->begun)
+                jtext_open(&s->text, '[');
+        s->begun = true;
+        const struct netmap_node *n = s->at < s->count ? netmap_peer(backend_netmap(s->b), s->ids[s->at++]) : NULL;
+        if (n != NULL)
+                write_taken(&s->text, netmap_node_to_json(n));
+        if (s->at == s->count)
+                jtext_close(&s->text, ']');
+        return s->at < s->count;
+}
+
+struct lapi_source view_peers(const struct backend *b, const int64_t *ids, size_t n)
+{
+        struct some *s = calloc(1, sizeof(*s) + n * sizeof(s->ids[0]));
+        if (s != NULL) {
+                s->b = b;
+                s->count = n;
+                if (n > 0)
+                        memcpy(s->ids, ids, n * sizeof(s->ids[0]));
+                jtext_init(&s->text, NULL, false);
+        }
+        return (struct lapi_source){next_some, free, s};
 }

@@ -66,11 +66,33 @@ static void on_gone(void *arg)
         free(w);
 }
 
-void notify_watch(struct notify *n, struct lapi_req *r, uint64_t mask, json_t *first)
+struct lapi_source notify_message(json_t *o, const struct notify_member *members, size_t n)
+{
+        struct lapi_source parts[2 + 2 * NOTIFY_MEMBERS_MAX];
+        size_t count = 1;
+        for (size_t i = 0; i < n; i++) {
+                json_object_del(o, members[i].name);
+                struct buf name;
+                buf_init(&name, 256);
+                buf_printf(&name, ",\"%s\":", members[i].name);
+                parts[count++] = lapi_source_text(buf_take(&name));
+                parts[count++] = members[i].source;
+        }
+        char *head = lapi_stream_line(o);
+        json_decref(o);
+        if (n > 0 && head != NULL)
+                head[strlen(head) - 1] = '\0';   /* which has members: it goes on */
+        parts[0] = lapi_source_text(head);
+        if (n > 0)
+                parts[count++] = lapi_source_text(strdup("}"));
+        return lapi_source_join(parts, count);
+}
+
+void notify_watch(struct notify *n, struct lapi_req *r, uint64_t mask, struct lapi_source first)
 {
         struct watcher *w = calloc(1, sizeof(*w));
         if (w == NULL) {
-                json_decref(first);
+                lapi_source_done(&first);
                 lapi_reply_text(r, 500, "out of memory");
                 return;
         }
@@ -79,13 +101,12 @@ void notify_watch(struct notify *n, struct lapi_req *r, uint64_t mask, json_t *f
         w->next = n->watchers;
         n->watchers = w;
         w->stream = lapi_stream_start(r, on_gone, w);
-        char *line = first != NULL ? lapi_stream_line(first) : NULL;
-        if (w->stream == NULL)
+        if (w->stream == NULL) {
                 on_gone(w);
-        else if (line != NULL)
-                (void)lapi_stream_send(w->stream, line);
-        free(line);
-        json_decref(first);
+                lapi_source_done(&first);
+        } else if (first.arg != NULL) {
+                (void)lapi_stream_send_source(w->stream, first, 0, NULL);
+        }
 }
 
 static bool wants(const struct watcher *w, const char *key)
@@ -119,4 +140,15 @@ void notify_post(struct notify *n, const char *key, json_t *value)
         }
         free(line);
         json_decref(o);
+}
+
+void notify_post_source(struct notify *n, const char *key, const struct notify_maker *m)
+{
+        for (struct watcher *w = n->watchers, *next; w != NULL; w = next) {
+                next = w->next;
+                if (!wants(w, key) || (m->is_state && lapi_stream_waits(w->stream, key)))
+                        continue;
+                struct notify_member member = {key, m->make(m->arg)};
+                (void)lapi_stream_send_source(w->stream, notify_message(notify_object(n), &member, 1), m->weight, key);
+        }
 }

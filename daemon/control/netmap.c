@@ -35,7 +35,8 @@ void netmap_done(struct netmap *m)
         memset(m, 0, sizeof(*m));
 }
 
-const struct netmap_node *netmap_peer(const struct netmap *m, int64_t id)
+/* Index of the first peer with at least this id; of the first user below. */
+static size_t peer_bound(const struct netmap *m, int64_t id)
 {
         size_t lo = 0;
         size_t hi = m->peer_count;
@@ -46,10 +47,10 @@ const struct netmap_node *netmap_peer(const struct netmap *m, int64_t id)
                 else
                         hi = mid;
         }
-        return lo < m->peer_count && m->peers[lo]->id == id ? m->peers[lo] : NULL;
+        return lo;
 }
 
-const struct netmap_user *netmap_user(const struct netmap *m, int64_t id)
+static size_t user_bound(const struct netmap *m, int64_t id)
 {
         size_t lo = 0;
         size_t hi = m->user_count;
@@ -60,7 +61,31 @@ const struct netmap_user *netmap_user(const struct netmap *m, int64_t id)
                 else
                         hi = mid;
         }
-        return lo < m->user_count && m->users[lo]->id == id ? m->users[lo] : NULL;
+        return lo;
+}
+
+const struct netmap_node *netmap_peer(const struct netmap *m, int64_t id)
+{
+        size_t i = peer_bound(m, id);
+        return i < m->peer_count && m->peers[i]->id == id ? m->peers[i] : NULL;
+}
+
+const struct netmap_node *netmap_peer_after(const struct netmap *m, int64_t id)
+{
+        size_t i = id < INT64_MAX ? peer_bound(m, id + 1) : m->peer_count;
+        return i < m->peer_count ? m->peers[i] : NULL;
+}
+
+const struct netmap_user *netmap_user(const struct netmap *m, int64_t id)
+{
+        size_t i = user_bound(m, id);
+        return i < m->user_count && m->users[i]->id == id ? m->users[i] : NULL;
+}
+
+const struct netmap_user *netmap_user_after(const struct netmap *m, int64_t id)
+{
+        size_t i = id < INT64_MAX ? user_bound(m, id + 1) : m->user_count;
+        return i < m->user_count ? m->users[i] : NULL;
 }
 
 const struct netmap_node *netmap_by_key(const struct netmap *m, const struct node_public *key)

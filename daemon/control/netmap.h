@@ -178,6 +178,9 @@ void netmap_init(struct netmap *m);
 void netmap_done(struct netmap *m);
 const struct netmap_node *netmap_peer(const struct netmap *m, int64_t id); /* NULL: none */
 const struct netmap_user *netmap_user(const struct netmap *m, int64_t id); /* NULL: none */
+/* The next one by ascending id: whoever walks the map in several turns goes on from the last id it saw.  NULL: none. */
+const struct netmap_node *netmap_peer_after(const struct netmap *m, int64_t id);
+const struct netmap_user *netmap_user_after(const struct netmap *m, int64_t id);
 /* Linear: self or peer with that key / with that single address. */
 const struct netmap_node *netmap_by_key(const struct netmap *m, const struct node_public *key);
 const struct netmap_node *netmap_by_ip(const struct netmap *m, struct ip ip);

@@ -101,7 +101,7 @@ void lapi_upgraded_done(struct lapi_upgraded *u);   /* it is over; gone() is not
 
 /* ---- an endless answer, one line an event (watch-ipn-bus) ---- */
 struct lapi_stream;
-/* Events and bytes that wait for one who does not read; the last event may be of any size. */
+/* Events, and bytes of them, that wait for one who does not read; the last event may be of any size. */
 enum { LAPI_STREAM_QUEUE = 128, LAPI_STREAM_BYTES = 4 << 20 };
 /* Answers r with 200 and headers at once; on_gone is called when the client left (then the stream is gone). */
 struct lapi_stream *lapi_stream_start(struct lapi_req *r, void (*on_gone)(void *arg), void *arg);

@@ -13,55 +13,60 @@
 #define CAPS_DEPRECATED \
         "HTTPS://TAILSCALE.COM/s/DEPRECATED-NODE-CAPS#see-https://github.com/tailscale/tailscale/issues/11508"
 
-static json_t *str(const char *s)
-{
-        return json_string(s != NULL ? s : "");
-}
+/* ---- status ---- */
 
-static json_t *time_json(int64_t ns)
+static void add_time(struct jtext *j, const char *name, int64_t ns)
 {
         char text[TIME_STR_MAX];
-        return json_string(time_str(ns, text));
+        jtext_add_str(j, name, time_str(ns, text));
 }
 
-static json_t *ips_json(const struct prefix *at, size_t n)
+/* The addresses of the mesh, at most `most`. */
+static void add_ips(struct jtext *j, const char *name, const struct prefix *at, size_t n, size_t most)
 {
         char text[IP_STR_MAX];
-        json_t *a = NULL;
-        for (size_t i = 0; i < n; i++) {
+        size_t shown = 0;
+        jtext_name(j, name);
+        for (size_t i = 0; i < n && shown < most; i++) {
                 if (!prefix_is_host(at[i]) || !ip_is_tailnet(at[i].ip))
                         continue;
-                if (a == NULL)
-                        a = json_array();
-                json_array_append_new(a, json_string(ip_str(at[i].ip, text)));
+                if (shown++ == 0)
+                        jtext_open(j, '[');
+                jtext_str(j, ip_str(at[i].ip, text));
         }
-        return a != NULL ? a : json_null();
+        if (shown > 0)
+                jtext_close(j, ']');
+        else
+                jtext_null(j);
 }
 
-static json_t *prefixes_json(const struct prefix *at, size_t n)
+static void add_prefixes(struct jtext *j, const char *name, const struct prefix *at, size_t n)
 {
         char text[PREFIX_STR_MAX];
-        json_t *a = json_array();
+        jtext_name(j, name);
+        jtext_open(j, '[');
         for (size_t i = 0; i < n; i++)
-                json_array_append_new(a, json_string(prefix_str(at[i], text)));
-        return a;
+                jtext_str(j, prefix_str(at[i], text));
+        jtext_close(j, ']');
 }
 
-static json_t *strings_json(const char *const *at, size_t n)
+static void add_strings(struct jtext *j, const char *name, const char *const *at, size_t n)
 {
-        json_t *a = json_array();
+        jtext_name(j, name);
+        jtext_open(j, '[');
         for (size_t i = 0; i < n; i++)
-                json_array_append_new(a, str(at[i]));
-        return a;
+                jtext_str(j, at[i]);
+        jtext_close(j, ']');
 }
 
-static json_t *addrs_json(const struct addr *at, size_t n)
+static void add_addrs(struct jtext *j, const char *name, const struct addr *at, size_t n)
 {
         char text[ADDR_STR_MAX];
-        json_t *a = json_array();
+        jtext_name(j, name);
+        jtext_open(j, '[');
         for (size_t i = 0; i < n; i++)
-                json_array_append_new(a, json_string(addr_str(at[i], text)));
-        return a;
+                jtext_str(j, addr_str(at[i], text));
+        jtext_close(j, ']');
 }
 
 static bool offers_exit(const struct status_peer *p)
@@ -74,9 +79,10 @@ static bool offers_exit(const struct status_peer *p)
         return v4 && v6;
 }
 
-static json_t *peerapi_json(const struct status_peer *p)
+static void add_peerapi(struct jtext *j, const struct status_peer *p)
 {
-        json_t *a = NULL;
+        bool some = false;
+        jtext_name(j, "PeerAPIURL");
         for (size_t i = 0; i < p->address_count; i++) {
                 struct addr at = {p->addresses[i].ip,
                         p->addresses[i].ip.family == IP_V6 ? p->peerapi6_port : p->peerapi4_port};
@@ -84,111 +90,246 @@ static json_t *peerapi_json(const struct status_peer *p)
                 if (at.port == 0)
                         continue;
                 snprintf(url, sizeof(url), "http://%s", addr_str(at, text));
-                if (a == NULL)
-                        a = json_array();
-                json_array_append_new(a, json_string(url));
+                if (!some)
+                        jtext_open(j, '[');
+                some = true;
+                jtext_str(j, url);
         }
-        return a != NULL ? a : json_null();
+        if (some)
+                jtext_close(j, ']');
+        else
+                jtext_null(j);
 }
 
-static int by_name(const void *a, const void *b)
-{
-        return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* The capability map, sorted; self also gets the names as a list, behind a note that the list is deprecated. */
-static void add_caps(json_t *o, const struct status_peer *p, bool self)
+/* The capability map; self also gets the names as a list, behind a note that the list is deprecated. */
+static void add_caps(struct jtext *j, const struct status_peer *p, bool self)
 {
         if (p->cap_map == NULL || p->cap_map[0] == '\0')
                 return;
-        json_t *map = json_parse(p->cap_map, strlen(p->cap_map)), *v;
-        size_t n = 0, count = json_object_size(map);
-        const char **names = count > 0 ? calloc(count, sizeof(*names)) : NULL;
+        json_t *map = self ? json_parse(p->cap_map, strlen(p->cap_map)) : NULL, *v;
         const char *k;
-        if (names == NULL) {
-                json_decref(map);
-                return;
+        if (self) {
+                jtext_name(j, "Capabilities");
+                jtext_open(j, '[');
+                jtext_str(j, CAPS_DEPRECATED);
+                json_object_foreach(map, k, v) jtext_str(j, k);
+                jtext_close(j, ']');
         }
-        json_object_foreach(map, k, v) names[n++] = k;
-        qsort(names, n, sizeof(*names), by_name);
-        json_t *list = json_array(), *sorted = json_object();
-        json_array_append_new(list, json_string(CAPS_DEPRECATED));
-        for (size_t i = 0; i < n; i++) {
-                json_array_append_new(list, json_string(names[i]));
-                json_object_set(sorted, names[i], json_object_get(map, names[i]));
-        }
-        if (self)
-                json_object_set(o, "Capabilities", list);
-        json_object_set_new(o, "CapMap", sorted);
-        json_decref(list);
+        jtext_name(j, "CapMap");
+        jtext_raw(j, p->cap_map);
         json_decref(map);
-        free(names);
 }
 
-static void add_location(json_t *o, const struct status_peer *p)
-{
-        if (p->location == NULL || p->location[0] == '\0')
-                return;
-        json_t *loc = json_parse(p->location, strlen(p->location));
-        if (json_is_object(loc))
-                json_object_set(o, "Location", loc);
-        json_decref(loc);
-}
-
-static json_t *peer_json(const struct status_peer *p, bool self)
+static void write_peer(struct jtext *j, const struct status_peer *p, bool self)
 {
         char text[ADDR_STR_MAX], key[KEY_TEXT_MAX];
-        json_t *o = json_object();
-        json_object_set_new(o, "ID", str(p->id));
-        json_object_set_new(o, "NodeID", json_integer(p->node_id));
-        json_object_set_new(o, "PublicKey", json_string(node_public_text(&p->key, key)));
-        json_object_set_new(o, "HostName", str(p->host_name));
-        json_object_set_new(o, "DNSName", str(p->dns_name));
-        json_object_set_new(o, "OS", str(p->os));
-        json_object_set_new(o, "UserID", json_integer(p->user_id));
+        jtext_open(j, '{');
+        jtext_add_str(j, "ID", p->id);
+        jtext_add_int(j, "NodeID", p->node_id);
+        jtext_add_str(j, "PublicKey", node_public_text(&p->key, key));
+        jtext_add_str(j, "HostName", p->host_name);
+        jtext_add_str(j, "DNSName", p->dns_name);
+        jtext_add_str(j, "OS", p->os);
+        jtext_add_int(j, "UserID", p->user_id);
         if (p->sharer_id != 0)
-                json_object_set_new(o, "AltSharerUserID", json_integer(p->sharer_id));
-        json_object_set_new(o, "TailscaleIPs", ips_json(p->addresses, p->address_count));
+                jtext_add_int(j, "AltSharerUserID", p->sharer_id);
+        add_ips(j, "TailscaleIPs", p->addresses, p->address_count, SIZE_MAX);
         if (p->allowed_count > 0)
-                json_object_set_new(o, "AllowedIPs", prefixes_json(p->allowed, p->allowed_count));
+                add_prefixes(j, "AllowedIPs", p->allowed, p->allowed_count);
         if (p->tag_count > 0)
-                json_object_set_new(o, "Tags", strings_json(p->tags, p->tag_count));
+                add_strings(j, "Tags", p->tags, p->tag_count);
         if (p->primary_count > 0)
-                json_object_set_new(o, "PrimaryRoutes", prefixes_json(p->primary, p->primary_count));
-        json_object_set_new(o, "Addrs", self ? addrs_json(p->endpoints, p->endpoint_count) : json_null());
-        json_object_set_new(o, "CurAddr", json_string(addr_str(p->cur_addr, text)));
-        json_object_set_new(o, "Relay", str(p->relay));
-        json_object_set_new(o, "PeerRelay", json_string(""));
-        json_object_set_new(o, "RxBytes", json_integer(p->rx_bytes));
-        json_object_set_new(o, "TxBytes", json_integer(p->tx_bytes));
-        json_object_set_new(o, "Created", time_json(p->created_ns));
-        json_object_set_new(o, "LastWrite", time_json(p->last_write_ns));
-        json_object_set_new(o, "LastSeen", time_json(p->online ? 0 : p->last_seen_ns));
-        json_object_set_new(o, "LastHandshake", time_json(p->last_handshake_ns));
-        json_object_set_new(o, "Online", json_boolean(p->online));
-        json_object_set_new(o, "ExitNode", json_boolean(p->exit_node));
-        json_object_set_new(o, "ExitNodeOption", json_boolean(offers_exit(p)));
-        json_object_set_new(o, "Active", json_boolean(p->active));
-        json_object_set_new(o, "PeerAPIURL", peerapi_json(p));
-        json_object_set_new(o, "TaildropTarget", json_integer(p->taildrop));
-        json_object_set_new(o, "NoFileSharingReason", json_string(""));
-        add_caps(o, p, self);
+                add_prefixes(j, "PrimaryRoutes", p->primary, p->primary_count);
+        if (self)
+                add_addrs(j, "Addrs", p->endpoints, p->endpoint_count);
+        else
+                jtext_add_null(j, "Addrs");
+        jtext_add_str(j, "CurAddr", addr_str(p->cur_addr, text));
+        jtext_add_str(j, "Relay", p->relay);
+        jtext_add_str(j, "PeerRelay", "");
+        jtext_add_int(j, "RxBytes", p->rx_bytes);
+        jtext_add_int(j, "TxBytes", p->tx_bytes);
+        add_time(j, "Created", p->created_ns);
+        add_time(j, "LastWrite", p->last_write_ns);
+        add_time(j, "LastSeen", p->online ? 0 : p->last_seen_ns);
+        add_time(j, "LastHandshake", p->last_handshake_ns);
+        jtext_add_bool(j, "Online", p->online);
+        jtext_add_bool(j, "ExitNode", p->exit_node);
+        jtext_add_bool(j, "ExitNodeOption", offers_exit(p));
+        jtext_add_bool(j, "Active", p->active);
+        add_peerapi(j, p);
+        jtext_add_int(j, "TaildropTarget", p->taildrop);
+        jtext_add_str(j, "NoFileSharingReason", "");
+        add_caps(j, p, self);
         if (p->ssh_key_count > 0)
-                json_object_set_new(o, "sshHostKeys", strings_json(p->ssh_keys, p->ssh_key_count));
+                add_strings(j, "sshHostKeys", p->ssh_keys, p->ssh_key_count);
         if (p->sharee)
-                json_object_set_new(o, "ShareeNode", json_true());
-        json_object_set_new(o, "InNetworkMap", json_boolean(p->in_map));
-        json_object_set_new(o, "InMagicSock", json_boolean(p->in_magicsock));
-        json_object_set_new(o, "InEngine", json_boolean(p->in_engine));
+                jtext_add_bool(j, "ShareeNode", true);
+        jtext_add_bool(j, "InNetworkMap", p->in_map);
+        jtext_add_bool(j, "InMagicSock", p->in_magicsock);
+        jtext_add_bool(j, "InEngine", p->in_engine);
         if (p->expired)
-                json_object_set_new(o, "Expired", json_true());
+                jtext_add_bool(j, "Expired", true);
         if (p->key_expiry_ns != 0)
-                json_object_set_new(o, "KeyExpiry", time_json(p->key_expiry_ns / NS_PER_SEC * NS_PER_SEC));
-        add_location(o, p);
-        return o;
+                add_time(j, "KeyExpiry", p->key_expiry_ns / NS_PER_SEC * NS_PER_SEC);
+        if (p->location != NULL && p->location[0] != '\0') {
+                jtext_name(j, "Location");
+                jtext_raw(j, p->location);
+        }
+        jtext_close(j, '}');
 }
 
-json_t *status_user_json(const struct status_user *u)
+static void add_some(struct jtext *j, const char *name, bool value)
+{
+        if (value)
+                jtext_add_bool(j, name, true);
+}
+
+/* Of each member that is missing the reader takes the zero value. */
+static void write_peer_brief(struct jtext *j, const struct status_peer *p)
+{
+        char text[ADDR_STR_MAX];
+        jtext_open(j, '{');
+        jtext_add_str(j, "HostName", p->host_name);
+        jtext_add_str(j, "DNSName", p->dns_name);
+        jtext_add_str(j, "OS", p->os);
+        jtext_add_int(j, "UserID", p->user_id);
+        if (p->login_name != NULL)
+                jtext_add_str(j, "LoginName", p->login_name);
+        add_ips(j, "TailscaleIPs", p->addresses, p->address_count, 1);
+        if (p->active) {
+                jtext_add_str(j, "CurAddr", addr_str(p->cur_addr, text));
+                jtext_add_str(j, "Relay", p->relay);
+        }
+        if (p->rx_bytes != 0 || p->tx_bytes != 0) {
+                jtext_add_int(j, "RxBytes", p->rx_bytes);
+                jtext_add_int(j, "TxBytes", p->tx_bytes);
+        }
+        if (!p->online && p->last_seen_ns != 0)
+                add_time(j, "LastSeen", p->last_seen_ns);
+        add_some(j, "Online", p->online);
+        add_some(j, "ExitNode", p->exit_node);
+        add_some(j, "ExitNodeOption", offers_exit(p));
+        add_some(j, "Active", p->active);
+        add_some(j, "ShareeNode", p->sharee);
+        jtext_close(j, '}');
+}
+
+void status_write_peer(struct jtext *j, const struct status_peer *p, bool brief)
+{
+        char key[KEY_TEXT_MAX];
+        if (brief) {
+                write_peer_brief(j, p);
+                return;
+        }
+        jtext_name(j, node_public_text(&p->key, key));
+        write_peer(j, p, false);
+}
+
+static void write_user(struct jtext *j, const struct status_user *u)
+{
+        jtext_open(j, '{');
+        jtext_add_int(j, "ID", u->id);
+        jtext_add_str(j, "LoginName", u->login_name);
+        jtext_add_str(j, "DisplayName", u->display_name);
+        jtext_add_str(j, "ProfilePicURL", u->profile_pic_url);
+        jtext_close(j, '}');
+}
+
+void status_write_user(struct jtext *j, const struct status_user *u)
+{
+        char id[24];
+        snprintf(id, sizeof(id), "%lld", (long long)u->id);
+        jtext_name(j, id);
+        write_user(j, u);
+}
+
+static void add_tailnet(struct jtext *j, const struct status *s)
+{
+        jtext_name(j, "CurrentTailnet");
+        if (!s->have_tailnet) {
+                jtext_null(j);
+                return;
+        }
+        jtext_open(j, '{');
+        jtext_add_str(j, "Name", s->tailnet_name);
+        jtext_add_str(j, "MagicDNSSuffix", s->magic_dns_suffix);
+        jtext_add_bool(j, "MagicDNSEnabled", s->magic_dns);
+        jtext_close(j, '}');
+}
+
+static void add_exit_node(struct jtext *j, const struct status_peer *x)
+{
+        if (x == NULL)
+                return;
+        jtext_name(j, "ExitNodeStatus");
+        jtext_open(j, '{');
+        jtext_add_str(j, "ID", x->id);
+        jtext_add_bool(j, "Online", x->online);
+        add_prefixes(j, "TailscaleIPs", x->addresses, x->address_count);
+        jtext_close(j, '}');
+}
+
+static void add_health(struct jtext *j, const struct status *s)
+{
+        jtext_name(j, "Health");
+        if (s->health != NULL)
+                jtext_value(j, s->health);
+        else
+                jtext_raw(j, "[]");
+}
+
+void status_write_head(struct jtext *j, const struct status *s, bool brief)
+{
+        jtext_open(j, '{');
+        jtext_add_str(j, "Version", s->version);
+        jtext_add_bool(j, "TUN", s->tun);
+        jtext_add_str(j, "BackendState", s->state);
+        if (s->have_node_key)
+                jtext_add_bool(j, "HaveNodeKey", true);
+        jtext_add_str(j, "AuthURL", s->auth_url);
+        add_ips(j, "TailscaleIPs", s->self.addresses, s->self.address_count, SIZE_MAX);
+        jtext_name(j, "Self");
+        if (brief)
+                write_peer_brief(j, &s->self);
+        else
+                write_peer(j, &s->self, true);
+        if (!brief)
+                add_exit_node(j, s->exit_node);
+        add_health(j, s);
+        jtext_add_str(j, "MagicDNSSuffix", s->magic_dns_suffix);
+        if (!brief) {
+                add_tailnet(j, s);
+                jtext_add_value(j, "CertDomains", s->cert_domains);
+                jtext_add_value(j, "ExtraRecords", s->extra_records);
+        }
+        jtext_name(j, brief ? "Peers" : "Peer");
+        jtext_open(j, brief ? '[' : '{');
+}
+
+void status_write_users(struct jtext *j)
+{
+        jtext_close(j, '}');
+        jtext_name(j, "User");
+        jtext_open(j, '{');
+}
+
+void status_write_end(struct jtext *j, bool brief)
+{
+        jtext_close(j, brief ? ']' : '}');
+        if (!brief)
+                jtext_add_null(j, "ClientVersion");
+        jtext_close(j, '}');
+}
+
+/* ---- whois ---- */
+
+static json_t *str(const char *s)
+{
+        return json_string(s != NULL ? s : "");
+}
+
+static json_t *user_json(const struct status_user *u)
 {
         json_t *o = json_object();
         json_object_set_new(o, "ID", json_integer(u->id));
@@ -197,89 +338,6 @@ json_t *status_user_json(const struct status_user *u)
         json_object_set_new(o, "ProfilePicURL", str(u->profile_pic_url));
         return o;
 }
-
-struct keyed {
-        char key[KEY_TEXT_MAX];
-        const struct status_peer *peer;
-};
-
-static int by_key(const void *a, const void *b)
-{
-        const struct keyed *x = a, *y = b;
-        return strcmp(x->key, y->key);
-}
-
-static json_t *peers_json(const struct status *s)
-{
-        json_t *o = json_object();
-        struct keyed *k = calloc(s->peer_count + 1, sizeof(*k));
-        for (size_t i = 0; k != NULL && i < s->peer_count; i++) {
-                node_public_text(&s->peers[i].key, k[i].key);
-                k[i].peer = &s->peers[i];
-        }
-        if (k != NULL)
-                qsort(k, s->peer_count, sizeof(*k), by_key);
-        for (size_t i = 0; k != NULL && i < s->peer_count; i++)
-                json_object_set_new(o, k[i].key, peer_json(k[i].peer, false));
-        free(k);
-        return o;
-}
-
-static json_t *users_json(const struct status *s)
-{
-        json_t *o = json_object();
-        for (size_t i = 0; i < s->user_count; i++) {
-                char id[24];
-                snprintf(id, sizeof(id), "%lld", (long long)s->users[i].id);
-                json_object_set_new(o, id, status_user_json(&s->users[i]));
-        }
-        return o;
-}
-
-static json_t *tailnet_json(const struct status *s)
-{
-        if (!s->have_tailnet)
-                return json_null();
-        json_t *o = json_object();
-        json_object_set_new(o, "Name", str(s->tailnet_name));
-        json_object_set_new(o, "MagicDNSSuffix", str(s->magic_dns_suffix));
-        json_object_set_new(o, "MagicDNSEnabled", json_boolean(s->magic_dns));
-        return o;
-}
-
-static json_t *borrow(const json_t *j)
-{
-        return j != NULL ? json_incref((json_t *)(uintptr_t)j) : json_null();
-}
-
-json_t *status_to_json(const struct status *s)
-{
-        json_t *o = json_object();
-        json_object_set_new(o, "Version", str(s->version));
-        json_object_set_new(o, "TUN", json_boolean(s->tun));
-        json_object_set_new(o, "BackendState", str(s->state));
-        if (s->have_node_key)
-                json_object_set_new(o, "HaveNodeKey", json_true());
-        json_object_set_new(o, "AuthURL", str(s->auth_url));
-        json_object_set_new(o, "TailscaleIPs", ips_json(s->self.addresses, s->self.address_count));
-        json_object_set_new(o, "Self", peer_json(&s->self, true));
-        if (s->exit_node != NULL) {
-                const struct status_peer *x = s->exit_node;
-                json_object_set_new(o, "ExitNodeStatus", json_pack("{s:o, s:b, s:o}", "ID", str(x->id), "Online",
-                        x->online, "TailscaleIPs", prefixes_json(x->addresses, x->address_count)));
-        }
-        json_object_set_new(o, "Health", s->health != NULL ? borrow(s->health) : json_array());
-        json_object_set_new(o, "MagicDNSSuffix", str(s->magic_dns_suffix));
-        json_object_set_new(o, "CurrentTailnet", tailnet_json(s));
-        json_object_set_new(o, "CertDomains", borrow(s->cert_domains));
-        json_object_set_new(o, "ExtraRecords", borrow(s->extra_records));
-        json_object_set_new(o, "Peer", peers_json(s));
-        json_object_set_new(o, "User", users_json(s));
-        json_object_set_new(o, "ClientVersion", json_null());
-        return o;
-}
-
-/* ---- whois ---- */
 
 /* A host name as a DNS label would have it: no local domain, lower case, blanks and the like as '-', the rest
  * dropped. */
@@ -339,7 +397,7 @@ json_t *status_whois_json(json_t *node, const struct status_user *user, json_t *
         status_name_node(node, suffix);
         json_t *o = json_object();
         json_object_set_new(o, "Node", node);
-        json_object_set_new(o, "UserProfile", status_user_json(user != NULL ? user : &nobody));
+        json_object_set_new(o, "UserProfile", user_json(user != NULL ? user : &nobody));
         json_object_set_new(o, "CapMap", caps != NULL ? caps : json_null());
         return o;
 }

@@ -1,7 +1,10 @@
 /* daemon/localapi/status.h - what `tailscale status`, `whois` and `ping` show, as JSON.
  *
- * Pure: plain values in, a new JSON reference out (NULL: out of memory), key order and omissions as the
+ * Pure: plain values in, text or a new JSON reference out (NULL: out of memory), key order and omissions as the
  * reference has them, but for two: Peer and User are {} where it writes null, and ProfilePicURL is always there.
+ * A status is written in pieces, as there may be many peers: the head, each peer, status_write_users(), each user,
+ * the end.  In brief it has no more than `tailscale status` needs for its table, "Peers" is an array, what is zero is
+ * left out, and no users come.
  * Everything in the structs is borrowed for the call; a string may be NULL, which is "".  Times are
  * nanoseconds since 1970, 0 = never (written as year 1).  Source: Tailscale LocalAPI, Status and WhoIsResponse.
  */
@@ -13,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/addr.h"
+#include "base/jsontext.h"
 #include "base/key.h"
 
 struct status_user {
@@ -44,6 +48,7 @@ struct status_peer {
         const char *dns_name;              /* FQDN with its final dot, or "" */
         const char *os;
         int64_t user_id;
+        const char *login_name;            /* in brief, beside the user's id; NULL: unknown */
         int64_t sharer_id;                 /* 0: not shared in */
         const struct prefix *addresses;    /* TailscaleIPs and the PeerAPI's hosts come from these */
         size_t address_count;
@@ -66,7 +71,7 @@ struct status_peer {
         bool active;
         uint16_t peerapi4_port, peerapi6_port;   /* 0: none */
         enum status_taildrop taildrop;
-        const char *cap_map;               /* JSON object text as in the map; self also lists its names */
+        const char *cap_map;               /* JSON object text, sorted; "" = none; self also lists its names */
         const char *const *ssh_keys;
         size_t ssh_key_count;
         bool sharee;
@@ -90,14 +95,13 @@ struct status {
         bool magic_dns;
         const json_t *cert_domains;        /* array; NULL: null */
         const json_t *extra_records;       /* array; NULL: null */
-        const struct status_peer *peers;   /* any order */
-        size_t peer_count;
-        const struct status_user *users;
-        size_t user_count;
 };
 
-json_t *status_to_json(const struct status *s);
-json_t *status_user_json(const struct status_user *u);
+void status_write_head(struct jtext *j, const struct status *s, bool brief);
+void status_write_peer(struct jtext *j, const struct status_peer *p, bool brief);
+void status_write_users(struct jtext *j);
+void status_write_user(struct jtext *j, const struct status_user *u);
+void status_write_end(struct jtext *j, bool brief);
 
 /* Adds ComputedName and ComputedNameWithHost to a Node as control has it. */
 void status_name_node(json_t *node, const char *magic_dns_suffix);

@@ -180,7 +180,7 @@ static void the_bus_is_read_line_by_line(void **state)
 /* ---- commands ---- */
 
 static const struct fake_answer usual[] = {
-        {"GET status", 200, RUNNING, false}, {"GET status?peers=false", 200, RUNNING, false},
+        {"GET status", 200, RUNNING, false}, {"GET status?brief=true", 200, RUNNING, false}, {"GET status?peers=false", 200, RUNNING, false},
         {"GET prefs", 200, "{\"ControlURL\":\"http://h\"}", false}, {"PATCH prefs", 200, "{}", false},
         {"POST logout", 204, NULL, false},
         {"GET whois?addr=100.64.0.2&proto=tcp", 200, "{\"Node\":{\"Name\":\"db.x.\",\"StableID\":\"2\"},\"UserProfile\":{}}", false},
@@ -226,15 +226,17 @@ static void commands_ask_and_say(void **state)
                 {"dns query a..b", 1, "", "=failed to query DNS: bad 'name'\n", NULL},
                 {"whois --proto=icmp 100.64.0.2", 2, "", "for flag -proto: want tcp or udp", ""},
                 {"ping db", 0, "pong from db (100.64.0.2) via 1.2.3.4:5 in 10ms\n", "",
-                        "GET status\nPOST ping?ip=100.64.0.2&type=disco&size=0\n"},
+                        "GET status?brief=true\nPOST ping?ip=100.64.0.2&type=disco&size=0\n"},
                 {"ping --verbose db", 0, NULL, "lookup \"db\" => \"100.64.0.2\"", NULL},
                 {"ping --c=2 --timeout=100ms --size=7 100.64.0.2", 1,
                         "ping \"100.64.0.2\" timed out\nping \"100.64.0.2\" timed out\n", "no reply\n", NULL},
                 {"ping --size=5000 db", 2, "", "=invalid value for flag -size: want 0 to 2048 bytes, the largest packet carried\n", ""},
                 {"ping --size=-1 db", 2, "", "invalid value for flag -size", ""},
                 {"ping 100.64.0.9", 1, "", "no matching peer", NULL},
-                {"ping nobody", 1, "", "error looking up IP of \"nobody\"", "GET status\n"},
+                {"ping nobody", 1, "", "error looking up IP of \"nobody\"", "GET status?brief=true\n"},
                 {"netcheck", 1, "", "=no relay map yet\n", NULL},
+                {"status", 0, NULL, "", "GET status?brief=true\n"},
+                {"status --json", 0, NULL, "", "GET status\n"},
                 {"status --self=false --peers=false", 0, "", "", "GET status?peers=false\n"},
                 {"version --daemon", 0, NULL, "", NULL},
                 {"switch --list", 0, "ID    Tailnet  Account\n00aa           u*\n00bb           v\n00cc           w\n", "",
@@ -325,6 +327,61 @@ static void commands_ask_and_say(void **state)
         }
 }
 
+/* The brief form, in which peers come one at a time. */
+static void peers_come_in_brief(void **state)
+{
+        (void)state;
+        static const struct fake_answer table[] = {{"GET status?brief=true", 200, "{\"BackendState\":\"Running\",\"MagicDNSSuffix\":\"x\","
+                "\"Self\":{\"DNSName\":\"me.x.\",\"TailscaleIPs\":[\"100.64.0.1\"],\"Online\":true},\"Health\":[],\"Peers\":["
+                "{\"DNSName\":\"c.x.\",\"UserID\":5,\"LoginName\":\"u@h\",\"OS\":\"linux\",\"TailscaleIPs\":[\"100.64.0.4\"]},"
+                "{\"DNSName\":\"a.x.\",\"UserID\":6,\"TailscaleIPs\":[\"100.64.0.2\"],\"Online\":true},"
+                "{\"DNSName\":\"d.x.\",\"ShareeNode\":true},"
+                "{\"DNSName\":\"b\\u001b.x.\",\"Online\":true,\"Active\":true,\"Relay\":\"r\"}]}", false},
+                {"POST ping?ip=100.64.0.4&type=disco&size=0", 200, "{\"NodeName\":\"c\",\"LatencySeconds\":0.01,\"Endpoint\":\"e\"}", false}, {0}};
+        fake_start(&d, table);
+        run("status");
+        assert_int_equal(said.code, 0);
+        assert_string_equal(said.out, "100.64.0.1  me  -          -                  \n"
+                "100.64.0.2  a   6          -                  \n"
+                "            b?  -          active; relay \"r\"  \n"
+                "100.64.0.4  c   u@  linux  offline            \n");
+        run("status --active");
+        assert_string_equal(said.out, "100.64.0.1  me  -    -                  \n            b?  -    active; relay \"r\"  \n");
+        run("ping -c 1 c");
+        assert_int_equal(said.code, 0);
+        run("ping -c 1 nobody");
+        contains(said.err, "no peer has that name");
+        fake_stop(&d);
+        static const struct fake_answer bad[] = {{"GET status?brief=true", 200, "{\"BackendState\":\"Running\",\"Peers\":[{\"DNSName\":\"a\"},{1}]}",
+                false}, {0}};
+        fake_start(&d, bad);
+        run("status");
+        contains(said.err, "cannot be read to its end");
+        fake_stop(&d);
+        static const struct fake_answer cut[] = {{"GET status?brief=true", 200, "{\"BackendState\":\"Running\",\"Peers\":[{\"DNSName\":\"a\"},", false},
+                {0}};
+        fake_start(&d, cut);
+        run("status");
+        assert_int_equal(said.code, 1);
+        contains(said.err, "is not what it should be");
+        fake_stop(&d);
+}
+
+static void json_has_the_peers_by_key(void **state)
+{
+        (void)state;
+        static const struct fake_answer table[] = {{"GET status", 200, "{\"Self\":{},\"Peer\":{\"c\":{\"n\":3},\"a\":{\"n\":1},"
+                "\"b\":{\"n\":2}},\"User\":{}}", false}, {0}};
+        fake_start(&d, table);
+        run("status --json");
+        fake_stop(&d);
+        json_t *j = json_parse(said.out, strlen(said.out));
+        char *text = json_dumps(j, JSON_COMPACT);
+        assert_string_equal(text, "{\"Self\":{},\"Peer\":{\"a\":{\"n\":1},\"b\":{\"n\":2},\"c\":{\"n\":3}},\"User\":{}}");
+        free(text);
+        json_decref(j);
+}
+
 static void error_answers_have_their_words(void **state)
 {
         (void)state;
@@ -340,7 +397,7 @@ static void error_answers_have_their_words(void **state)
                 {200, "hangup", "hung up on status"},
         };
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-                struct fake_answer table[2] = {{"GET status", rows[i].status, rows[i].body, false}, {0}};
+                struct fake_answer table[2] = {{"GET status?brief=true", rows[i].status, rows[i].body, false}, {0}};
                 fake_start(&d, table);
                 run("status");
                 fake_stop(&d);
@@ -361,7 +418,7 @@ static void error_answers_have_their_words(void **state)
         assert_string_equal(said.out, "");
         assert_string_equal(said.err, "not both\n");
         /* `up` would want every setting mentioned. */
-        static const struct fake_answer denied[] = {{"GET status", 403, "no\n", false}, {0}};
+        static const struct fake_answer denied[] = {{"GET status?brief=true", 403, "no\n", false}, {0}};
         if (geteuid() != 0 || seteuid(65534) == 0) {
                 fake_start(&d, denied);
                 run("status");
@@ -537,7 +594,7 @@ int main(void)
                 cmocka_unit_test(answers_come_as_they_are), cmocka_unit_test(no_daemon),
                 cmocka_unit_test(daemon_hangs_up_unread),
                 cmocka_unit_test(the_bus_is_read_line_by_line), cmocka_unit_test(commands_ask_and_say),
-                cmocka_unit_test(error_answers_have_their_words), cmocka_unit_test(ups),
+                cmocka_unit_test(peers_come_in_brief), cmocka_unit_test(json_has_the_peers_by_key), cmocka_unit_test(error_answers_have_their_words), cmocka_unit_test(ups),
                 cmocka_unit_test(up_gives_up_in_time), cmocka_unit_test(up_says_what_it_waits_for),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

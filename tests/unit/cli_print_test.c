@@ -39,7 +39,7 @@ static void print_case(const json_t *c)
                 struct status_view v = {.peers = !has_arg(c, "nopeers"), .self = !has_arg(c, "noself"),
                         .active = has_arg(c, "active"), .header = has_arg(c, "header")};
                 bool runs = strcmp(json_str(j, "BackendState", ""), "Running") == 0;
-                assert_int_equal(status_print(j, &v, 0, out), runs ? 0 : 1);
+                assert_int_equal(status_print(&(struct brief){.status = json_obj(c, "json")}, &v, 0, out), runs ? 0 : 1);
         } else if (strcmp(kind, "ip") == 0) {
                 assert_int_equal(ip_print(json_arr(j, "TailscaleIPs"), false, false, false, out), 0);
         } else if (strcmp(kind, "whois") == 0) {
@@ -109,7 +109,7 @@ static void status_texts(void **state)
                 json_object_set_new(peer, "HostName", json_string("h"));
                 snprintf(want, sizeof(want), "  (\"h\")  -    %s  \n", rows[i].want);
                 begin();
-                assert_int_equal(status_print(s, &only_self, 3 * 24 * 3600 * NS_PER_SEC, out), 0);
+                assert_int_equal(status_print(&(struct brief){.status = s}, &only_self, 3 * 24 * 3600 * NS_PER_SEC, out), 0);
                 printed(want);
                 json_decref(s);
         }
@@ -127,7 +127,7 @@ static void status_of_anything(void **state)
                 json_t *s = json_parse(odd[i], strlen(odd[i]));
                 assert_non_null(s);
                 begin();
-                assert_int_equal(status_print(s, &all, 0, out), 0);
+                assert_int_equal(status_print(&(struct brief){.status = s}, &all, 0, out), 0);
                 fclose(out);
                 assert_true(text_len > 0);
                 free(text);
@@ -312,7 +312,7 @@ static void names_are_resolved(void **state)
                 {"10.1.2.3", "10.1.2.3"}, {"fd7a::9", "fd7a::9"}, {"d", NULL}, {"", NULL}, {"bare", NULL}, {"mesh.example", NULL}};
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
                 char ip[64] = "";
-                assert_int_equal(status_resolve(s, rows[i].word, ip, sizeof(ip)), rows[i].ip != NULL);
+                assert_int_equal(status_resolve(&(struct brief){.status = s}, rows[i].word, ip, sizeof(ip)), rows[i].ip != NULL);
                 assert_string_equal(ip, rows[i].ip != NULL ? rows[i].ip : "");
         }
         json_decref(s);

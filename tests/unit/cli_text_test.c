@@ -60,7 +60,7 @@ static void clean_json(void **state)
 #define PROFILE "{\"ID\":\"p" BAD "\",\"Name\":\"n" BAD "\",\"NetworkProfile\":{\"DisplayName\":\"d" BAD "\"}}"
 
 static const struct fake_answer table[] = {
-        {"GET status", 200, STATUS, false}, {"GET status?peers=false", 200, STATUS, false},
+        {"GET status", 200, STATUS, false}, {"GET status?brief=true", 200, STATUS, false}, {"GET status?peers=false", 200, STATUS, false},
         {"GET prefs", 200, "{\"CorpDNS\":true}", false},
         {"GET whois?addr=100.64.0.2&proto=tcp", 200, "{\"Node\":{\"Name\":\"db" BAD ".x.\",\"StableID\":\"s" BAD "\","
                 "\"Addresses\":[\"a" BAD "\"]},\"UserProfile\":{\"LoginName\":\"u" BAD "\"},\"CapMap\":{\"c" BAD "\":null}}", false},
