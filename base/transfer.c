@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@ struct transfer_sock {
         struct watch watch;
 };
 
-enum { READ_AHEAD = 64 * 1024 };
+enum { READ_AHEAD = 64 * 1024, UNACKED_MS = 5000 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool have_openssl;
@@ -424,6 +425,11 @@ static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype purpose)
         struct transfer *t = arg;
         if (purpose == CURLSOCKTYPE_IPCXN && t->mark != 0)
                 (void)setsockopt(fd, SOL_SOCKET, SO_MARK, &t->mark, sizeof(t->mark));
+        if (purpose == CURLSOCKTYPE_IPCXN && t->restless) {
+                const int syns = 1, unacked = UNACKED_MS;
+                (void)setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &syns, sizeof(syns));
+                (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked, sizeof(unacked));
+        }
         return CURL_SOCKOPT_OK;
 }
 
@@ -599,7 +605,7 @@ bool transfer_init(struct transfer *t, struct dialer *d, const struct transfer_t
         /* Whether another certificate would do is not asked when a connection is chosen. */
         bool kept = d->keeps && to->reuse && opts->cert_name == NULL && !opts->insecure;
         *t = (struct transfer){.loop = d->loop, .dialer = d, .kept = kept, .port = to->port, .mark = d->mark,
-                .on_done = on_done};
+                .restless = opts->restless, .on_done = on_done};
         t->timeout_ms = opts->timeout_ms != 0 ? opts->timeout_ms : TRANSFER_TIMEOUT_MS;
         timer_init(&t->refusal, refusal_expired);
         timer_init(&t->patience, patience_expired);

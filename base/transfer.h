@@ -63,6 +63,7 @@ struct transfer {
         struct curl_slist *connect_to;
         struct tls_check tls;
         uint32_t mark;
+        bool restless;
         unsigned timeout_ms;
         char detail[CURL_ERROR_SIZE];   /* libcurl's words */
         enum err err;                   /* of the finished transfer */
