@@ -199,6 +199,8 @@ static struct derp_event on_msg(struct derp_client *c, const struct derp_msg *m,
                 return (struct derp_event){.kind = DERP_EV_GONE, .msg = *m};
         case DERP_HEALTH:
                 return (struct derp_event){.kind = DERP_EV_HEALTH, .msg = *m};
+        case DERP_RESTARTING:
+                return (struct derp_event){.kind = DERP_EV_RESTARTING, .msg = *m};
         case DERP_PING:
                 derp_put_ping(&w, DERP_PONG, m->ping);
                 (void)out_commit(c, &w);   /* no room: it will ask again */
@@ -211,7 +213,6 @@ static struct derp_event on_msg(struct derp_client *c, const struct derp_msg *m,
         case DERP_NOTE_PREFERRED:
         case DERP_PEER_PRESENT:
         case DERP_PONG:
-        case DERP_RESTARTING:
                 return other;
         }
         return other;

@@ -69,6 +69,7 @@ enum derp_event_kind {
         DERP_EV_LARGE,        /* a packet that does not fit was skipped */
         DERP_EV_GONE,         /* msg.key, msg.reason */
         DERP_EV_HEALTH,       /* msg.data: text, empty = well again */
+        DERP_EV_RESTARTING,   /* msg.reconnect_in_ms, msg.try_for_ms */
         DERP_EV_OTHER,        /* a frame that asks nothing of the owner: a sign of life */
         DERP_EV_FAILED,       /* detail says why; close the stream */
 };

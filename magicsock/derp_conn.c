@@ -18,6 +18,9 @@ enum {
         STEADY_MS = 10000,       /* up for so long: the next failure starts from the shortest backoff */
         BACKOFF_MAX_MS = 5000,
         CERTS_MAX = 16,
+        LEAVE_MAX_MS = 30000,    /* what a relay may ask for: to stay away so long, ... */
+        HURRY_MAX_MS = 10000,    /* ... and then to be tried for so long, ... */
+        HURRY_MS = 250,          /* ... so often */
         HEALTH_MS = 1000,        /* between two reports of it: a complaint costs the relay five bytes */
         FILLS_A_ROUND = 4,       /* of the buffer: then everything else on the loop has its turn */
         MUCH = 4,                /* packets at one look, and the next one is ... */
@@ -56,6 +59,8 @@ static void arm_timer(struct derp_conn *c)
                         at = mono_min(at, c->answer_by);
                 if (mono_is_set(c->health_due))
                         at = mono_min(at, c->health_due);
+                if (mono_is_set(c->leave_at))
+                        at = mono_min(at, c->leave_at);
                 break;
         }
         loop_timer_at(c->mgr->loop, &c->timer, at);
@@ -82,6 +87,31 @@ static int64_t backoff_ms(unsigned failures)
         return ms / 2 + (int64_t)crypto_random_below((uint64_t)ms + 1);
 }
 
+/* A relay that restarts has spread its clients over time itself. */
+static mono_t retry_time(const struct derp_conn *c, mono_t now)
+{
+        if (mono_is_set(c->leave_at) && !mono_reached(now, c->leave_at))
+                return c->leave_at;
+        if (mono_is_set(c->hurry_until) && !mono_reached(now, c->hurry_until))
+                return mono_add_ms(now, HURRY_MS / 2 + (int64_t)crypto_random_below(HURRY_MS));
+        return mono_add_ms(now, backoff_ms(c->failures));
+}
+
+static bool has_relay_after(const struct derp_region *r, size_t i)
+{
+        while (++i < r->node_count)
+                if (!r->nodes[i].stun_only)
+                        return true;
+        return false;
+}
+
+/* The order is the region's, but one that is broken behind its open port must not keep us from the others. */
+static size_t first_after_failure(const struct derp_conn *c)
+{
+        const struct derp_region *r = c->mgr->map != NULL ? derpmap_region(c->mgr->map, c->region) : NULL;
+        return c->state != CONN_UP && r != NULL && has_relay_after(r, c->node) ? c->node + 1 : 0;
+}
+
 static void conn_fail(struct derp_conn *c, const char *why, mono_t now)
 {
         char text[DERP_DETAIL_MAX];
@@ -93,9 +123,10 @@ static void conn_fail(struct derp_conn *c, const char *why, mono_t now)
         if (was_up && mono_diff_ms(now, c->up_at) >= STEADY_MS)
                 c->failures = 0;
         c->failures++;
+        c->first = first_after_failure(c);
         c->state = CONN_BACKOFF;
-        c->retry_at = mono_add_ms(now, backoff_ms(c->failures));
-        c->answer_by = (mono_t){0};
+        c->retry_at = retry_time(c, now);
+        c->answer_by = c->leave_at = (mono_t){0};
         arm_timer(c);
         if (c->reported_down && strcmp(c->detail, text) == 0)
                 return;
@@ -230,14 +261,25 @@ static void on_health(struct derp_conn *c, const struct derp_msg *msg, mono_t no
                 arm_timer(c);
 }
 
+/* Whatever it says, it is not what makes us come and go more often than this. */
+static void on_restarting(struct derp_conn *c, const struct derp_msg *msg, mono_t now)
+{
+        mono_t at = mono_add_ms(now, msg->reconnect_in_ms < LEAVE_MAX_MS ? msg->reconnect_in_ms : LEAVE_MAX_MS);
+        mono_t soonest = mono_add_ms(c->up_at, STEADY_MS);
+        c->leave_at = at.ns > soonest.ns ? at : soonest;
+        c->hurry_until = mono_add_ms(c->leave_at, msg->try_for_ms < HURRY_MAX_MS ? msg->try_for_ms : HURRY_MAX_MS);
+        arm_timer(c);
+}
+
 static void on_up(struct derp_conn *c, mono_t now)
 {
         c->state = CONN_UP;
+        c->first = 0;
         stream_remember(c->stream);
         c->up_at = now;
         c->mgr->accepted = true;
         c->reported_down = false;
-        c->health_due = (mono_t){0};
+        c->health_due = c->leave_at = c->hurry_until = (mono_t){0};
         arm_timer(c);
         report(c, DERP_STATE_UP, "", false, now);
 }
@@ -264,6 +306,9 @@ static void on_event(struct derp_conn *c, const struct derp_event *ev, mono_t no
                 break;
         case DERP_EV_HEALTH:
                 on_health(c, &ev->msg, now);
+                break;
+        case DERP_EV_RESTARTING:
+                on_restarting(c, &ev->msg, now);
                 break;
         case DERP_EV_FAILED:
                 conn_fail(c, c->client.detail, now);
@@ -421,23 +466,16 @@ static void on_stream(struct stream *s, enum stream_event ev, void *arg, mono_t 
                 bool untrusted = stream_error_code(s) == ERR_AUTH;
                 (void)str_copy(why, sizeof(why), stream_error(s));
                 drop_stream(c);
-                c->node++;
-                if (!untrusted)
+                if (!untrusted) {
+                        c->node++;
                         dial_next_node(c, now);
+                }
                 if (c->stream == NULL)
                         conn_fail(c, why, now);
                 break;
         }
         }
         leave(c);
-}
-
-static bool has_relay_after(const struct derp_region *r, size_t i)
-{
-        while (++i < r->node_count)
-                if (!r->nodes[i].stun_only)
-                        return true;
-        return false;
 }
 
 /* As the map says: empty = look it up, a literal of that family = dial that, else the family is off. */
@@ -473,6 +511,7 @@ static void dial_next_node(struct derp_conn *c, mono_t now)
                 .cert_name = n->cert_name[0] != '\0' ? n->cert_name : NULL,
                 .insecure = n->insecure,
                 .timeout_ms = (unsigned)left,
+                .restless = true,
         }, on_stream, c);
         if (c->stream == NULL)
                 return;
@@ -484,7 +523,7 @@ static void dial_next_node(struct derp_conn *c, mono_t now)
 static void dial(struct derp_conn *c, mono_t now)
 {
         c->state = CONN_DIALING;
-        c->node = 0;
+        c->node = c->first;
         c->give_up_at = mono_add_ms(now, ATTEMPT_MS);
         arm_timer(c);
         dial_next_node(c, now);
@@ -513,6 +552,8 @@ static void on_timer(struct timer *t, mono_t now)
                         conn_fail(c, "the relay went silent", now);
                 else if (mono_is_set(c->health_due) && mono_reached(now, c->health_due))
                         report_health(c, now);
+                else if (mono_is_set(c->leave_at) && mono_reached(now, c->leave_at))
+                        derp_conn_redial(c, now);
                 if (!c->dead)
                         arm_timer(c);
                 break;
@@ -593,7 +634,8 @@ void derp_conn_redial(struct derp_conn *c, mono_t now)
         c->busy++;
         drop_stream(c);
         c->failures = 0;
-        c->answer_by = (mono_t){0};
+        c->first = 0;
+        c->answer_by = c->leave_at = (mono_t){0};
         dial(c, now);
         leave(c);
 }

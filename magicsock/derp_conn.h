@@ -29,6 +29,7 @@ struct derp_conn {
         unsigned busy;               /* depth of those */
         struct stream *stream;
         size_t node;                 /* index of the node being dialled */
+        size_t first;                /* where the next attempt begins: past a node that took us and was no use */
         unsigned failures;           /* in a row */
         mono_t retry_at;             /* CONN_BACKOFF */
         mono_t give_up_at;           /* CONN_DIALING, CONN_LOGIN: end of this attempt */
@@ -41,6 +42,8 @@ struct derp_conn {
         char health[DERP_DETAIL_MAX];   /* what the relay complains of; "" = nothing */
         mono_t health_due;              /* when that is to be reported; unset = it is */
         mono_t health_next;             /* not before */
+        mono_t leave_at;             /* the relay restarts, or sheds load, and asks us to come back then; unset = it does not */
+        mono_t hurry_until;          /* and to try often until then */
         struct pkt_queue queue;      /* until the relay lets us in; derp_send_head() is in front already */
         struct pace pace;
         struct timer timer;          /* the earliest of the above */

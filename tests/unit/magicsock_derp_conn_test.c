@@ -239,6 +239,79 @@ static void test_nodes(void **state)
         assert_int_equal(t.downs, 1);
 }
 
+/* One that takes connections and is of no use: the next attempt passes it over, the one after a success does not. */
+static void test_node_that_refuses(void **state)
+{
+        (void)state;
+        struct srv other = {.fd = -1};
+        srv_listen(&other, t.loop, 0);
+        t.nodes[1] = (struct derp_node){.name = "4b", .hostname = "127.0.0.1", .derp_port = other.port};
+        t.region.node_count = 2;
+        t.relay.refuse = true;
+        derp_conn_redial(t.c, now());
+        down_with("the relay refused this node");
+        assert_int_equal(other.accepted, 0);
+        UNTIL(t.ups == 1);
+        assert_int_equal(t.c->node, 1);
+        assert_int_equal(t.relay.accepted, 1);
+        t.relay.refuse = false;
+        srv_close(srv_find(&other, &t.us));
+        UNTIL(t.ups == 2);
+        assert_int_equal(t.c->node, 0);
+        srv_stop(&other);
+}
+
+static void asks_to_leave(struct srv_conn *k, uint32_t reconnect_in_ms, uint32_t try_for_ms)
+{
+        uint8_t body[8];
+        mono_t before = t.c->leave_at;
+        store_be32(body, reconnect_in_ms);
+        store_be32(body + 4, try_for_ms);
+        srv_frame(k, DERP_RESTARTING, body, sizeof(body), NULL, 0);
+        UNTIL(t.c->leave_at.ns != before.ns);
+}
+
+static void test_restarting(void **state)
+{
+        (void)state;
+        struct srv_conn *k = log_in();
+        asks_to_leave(k, 0, 0);   /* the moment it let us in: that would go on for ever */
+        assert_int_equal(mono_diff_ms(t.c->leave_at, t.c->up_at), 10000);
+        asks_to_leave(k, UINT32_MAX, UINT32_MAX);
+        assert_in_range(mono_diff_ms(t.c->leave_at, now()), 29000, 30000);
+        assert_int_equal(mono_diff_ms(t.c->hurry_until, t.c->leave_at), 10000);
+        t.c->up_at = mono_add_ms(t.c->up_at, -20000);
+        asks_to_leave(k, 2000, 3000);
+        mono_t at = t.c->leave_at;
+        assert_in_range(mono_diff_ms(at, now()), 1, 2000);
+        pass(mono_add_ms(at, -1));
+        assert_int_equal(t.c->state, CONN_UP);
+        pass(at);
+        assert_int_equal(t.c->state, CONN_DIALING);
+        UNTIL(t.ups == 2);
+        assert_int_equal(t.downs, 0);
+        assert_int_equal(t.relay.logins, 2);
+
+        /* It goes before that: nobody is there until then, and somebody soon after. */
+        t.c->up_at = mono_add_ms(t.c->up_at, -20000);
+        asks_to_leave(srv_find(&t.relay, &t.us), 5000, 3000);
+        at = t.c->leave_at;
+        srv_stop(&t.relay);
+        UNTIL(t.downs == 1);
+        assert_int_equal(t.c->retry_at.ns, at.ns);
+        for (int i = 0; i < 3; i++) {
+                t.c->failures = 100;
+                t.c->hurry_until = mono_add_ms(now(), 3000);
+                pass(t.c->retry_at);
+                UNTIL(t.c->state == CONN_BACKOFF);
+                assert_in_range(mono_diff_ms(t.c->retry_at, now()), 100, 375);
+        }
+        t.c->hurry_until = now();
+        pass(t.c->retry_at);
+        UNTIL(t.c->state == CONN_BACKOFF);
+        assert_true(mono_diff_ms(t.c->retry_at, now()) > 2000);
+}
+
 static void test_health(void **state)
 {
         (void)state;
@@ -601,6 +674,7 @@ static void test_untrusted(void **state)
         UNTIL(t.downs == 1);
         assert_non_null(strstr(t.detail, "certificate is not trusted: self"));
         assert_int_equal(t.relay.accepted, 0);
+        assert_int_equal(t.c->first, 1);   /* by the next attempt it is */
         end_tls(&s);
         unsetenv("SSL_CERT_FILE");
         unlink(path);
@@ -613,8 +687,9 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         const struct CMUnitTest tests[] = {
                 T(test_login), T(test_home), T(test_not_a_relay), T(test_refused), T(test_closed_by_the_relay),
-                T(test_no_greeting), T(test_nodes), T(test_health), T(test_health_without_end), T(test_silence),
-                T(test_check), T(test_check_moved), T(test_backoff_grows), T(test_queue), T(test_queue_without_packets),
+                T(test_no_greeting), T(test_nodes), T(test_node_that_refuses), T(test_restarting),
+                T(test_health), T(test_health_without_end), T(test_silence),
+                T(test_check_moved),
                 T(test_check), T(test_check_while_dialing), T(test_backoff_grows), T(test_queue), T(test_queue_without_packets),
                 T(test_more_than_fits), T(test_rests_while_much_comes),
                 T(test_freed_by_its_callback), T(test_tls), T(test_fast_start), T(test_untrusted),

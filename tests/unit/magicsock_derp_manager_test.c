@@ -444,6 +444,39 @@ static void test_idle_close(void **state)
         assert_false(timer_is_armed(&a.m->sweep));
 }
 
+/* Its kernel takes what fits, and then nobody does: that costs its own packets, and after a while the connection. */
+static void test_stalled_relay_holds_up_nobody(void **state)
+{
+        (void)state;
+        both_home(1);
+        assert_int_equal(send_len(&a, 2, &b, 5), ERR_NONE);
+        UNTIL(derp_mgr_is_up(a.m, 2));
+        struct srv_conn *k = srv_find(&servers[1], &a.pub);
+        loop_unwatch(&k->watch);
+        struct derp_mgr_stats before, s;
+        unsigned received = b.received;
+        do {
+                derp_mgr_get_stats(a.m, &before);
+                for (int i = 0; i < 100; i++) {
+                        assert_int_equal(send_len(&a, 2, &b, PKT_DATA_MAX), ERR_NONE);
+                        loop_once(l, 1);
+                }
+                derp_mgr_get_stats(a.m, &s);
+        } while (s.sent > before.sent);   /* neither kernel has any room left */
+        assert_true(s.dropped_queue > before.dropped_queue);
+        mono_t start = mono_now();
+        for (unsigned i = 1; i <= 20; i++) {
+                assert_int_equal(send_len(&a, 2, &b, PKT_DATA_MAX), ERR_NONE);
+                assert_int_equal(send_len(&a, 1, &b, 100), ERR_NONE);
+                UNTIL(b.received == received + i);
+        }
+        assert_true(mono_diff_ms(mono_now(), start) < 3000);   /* a millisecond each */
+        assert_int_equal(pkt_pool_free_count(pool), POOL);   /* and it holds none of the packets */
+        UNTIL(a.lost == 1);
+        assert_true(derp_mgr_is_up(a.m, 1));
+        UNTIL(derp_mgr_is_up(a.m, 2) && servers[1].logins >= 2);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -454,7 +487,7 @@ int main(void)
                 T(test_home_moves), T(test_map_changes), T(test_key_changes),
                 T(test_check),
                 T(test_packet_too_large_or_no_room), T(test_busy_relay_leaves_turns),
-                T(test_closed_from_its_own_callback), T(test_idle_close),
+                T(test_closed_from_its_own_callback), T(test_idle_close), T(test_stalled_relay_holds_up_nobody),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;
