@@ -67,6 +67,14 @@ void netcheck_print(const json_t *report, const json_t *derpmap, bool verbose, F
 enum ping_outcome { PING_RELAY, PING_DIRECT, PING_INSIDE, PING_LOST, PING_SELF, PING_FATAL };
 enum ping_outcome ping_print(const char *ip, const char *type, const json_t *result, FILE *out);
 
+/* ---- cli/paths.c ---- */
+
+int debug_paths(struct cli *c, const struct command *self, int argc, char **argv);
+/* What the daemon knows of the paths to that address; NULL: said why. */
+json_t *paths_get(struct cli *c, const char *ip);
+/* whole: with times and history.  All text in it is clean. */
+void paths_print(const json_t *paths, bool whole, FILE *out);
+
 /* ---- cli/switch.c, the parts without a daemon; list is an array of LoginProfile ---- */
 
 /* The id of the profile with that id, domain, name or display name; NULL: none. */

@@ -10,6 +10,7 @@
 #include "daemon/api_dial.h"
 #include "daemon/api_dns.h"
 #include "daemon/api_metrics.h"
+#include "daemon/api_paths.h"
 #include "daemon/api_ping.h"
 #include "daemon/exitchoice.h"
 #include "daemon/localapi/status.h"
@@ -509,6 +510,7 @@ const struct lapi_endpoint api_endpoints[] = {
         {"watch-ipn-bus", 0, 405, LAPI_READ, 0, h_watch},
         {"derpmap", LAPI_GET, 400, LAPI_OPEN, 0, h_derpmap},
         {"debug", LAPI_POST, 405, LAPI_WRITE, 0, h_debug},
+        {"debug-paths", LAPI_GET, 405, LAPI_READ, 0, api_debug_paths},
         {"dns-config", LAPI_GET, 405, LAPI_READ, 0, api_dns_config},
         {"dns-osconfig", LAPI_GET, 405, LAPI_WRITE, 0, api_dns_osconfig},
         {"dns-query", LAPI_GET, 405, LAPI_WRITE, 0, api_dns_query},

@@ -349,6 +349,16 @@ static void post_counters(struct data *d, uint32_t id)
         post(d, (struct dp_msg){.kind = DP_COUNTERS_REPLY, .id = id, .ptr = c});
 }
 
+static void post_paths(struct data *d, const struct dp_msg *m, mono_t now)
+{
+        struct ms_explain *x = malloc(sizeof(*x));
+        if (x != NULL && !ms_explain(d->dp.ms, m->slot, x, now)) {
+                free(x);
+                x = NULL;
+        }
+        post(d, (struct dp_msg){.kind = DP_PATHS_REPLY, .id = m->id, .ptr = x});
+}
+
 static void ping(struct data *d, const struct dp_msg *m, mono_t now)
 {
         enum err e = ms_ping(d->dp.ms, m->slot, m->id, (size_t)m->num, now);
@@ -419,6 +429,9 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
         case DP_PING:
                 ping(d, m, now);
                 break;
+        case DP_PATHS:
+                post_paths(d, m, now);
+                break;
         case DP_PING_INSIDE:
                 ping_inside(d, m->ptr, now);
                 break;
@@ -442,6 +455,7 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
         case DP_STATUS_REPLY:
         case DP_COUNTERS_REPLY:
         case DP_PING_REPLY:
+        case DP_PATHS_REPLY:
         case DP_TUN_GONE:
         case DP_PORT:
                 break;   /* never sent this way */

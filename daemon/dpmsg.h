@@ -26,6 +26,7 @@ enum dp_msg_kind {
         DP_STATUS,        /* id */
         DP_COUNTERS,      /* id */
         DP_PING,          /* id, slot, num: size */
+        DP_PATHS,         /* id, slot */
         DP_PING_INSIDE,   /* id, slot, ptr: struct meshping */
         DP_NETCHECK,      /* id */
         DP_POLLING,       /* num: 1 while control listens to us */
@@ -40,6 +41,7 @@ enum dp_msg_kind {
         DP_STATUS_REPLY,  /* id, ptr: struct dp_status */
         DP_COUNTERS_REPLY,   /* id, ptr: struct counters */
         DP_PING_REPLY,    /* id, ptr: struct dp_ping_reply */
+        DP_PATHS_REPLY,   /* id, ptr: struct ms_explain; NULL: no such peer */
         DP_TUN_GONE,
         DP_PORT,          /* num: the UDP port we have now; 0: none */
 };

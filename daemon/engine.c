@@ -25,6 +25,7 @@ struct request {
                 engine_status_fn status;
                 engine_counters_fn counters;
                 engine_ping_fn ping;
+                engine_paths_fn paths;
                 engine_netcheck_fn netcheck;
         } fn;
         void *arg;
@@ -168,6 +169,11 @@ static void on_message(struct engine *e, struct dp_msg *m)
                 if (r != NULL)
                         reply_ping(r, m->ptr);
                 break;
+        case DP_PATHS_REPLY:
+                r = request_take(e, m->id);
+                if (r != NULL)
+                        r->fn.paths(r->arg, m->ptr);
+                break;
         case DP_TUN_GONE:
                 if (e->cb.on_tun_gone != NULL)
                         e->cb.on_tun_gone(e->arg);
@@ -187,6 +193,7 @@ static void on_message(struct engine *e, struct dp_msg *m)
         case DP_STATUS:
         case DP_COUNTERS:
         case DP_PING:
+        case DP_PATHS:
         case DP_PING_INSIDE:
         case DP_NETCHECK:
         case DP_POLLING:
@@ -313,6 +320,8 @@ static void fail_request(struct request *r)
                 r->fn.status(r->arg, &none);
         else if (r->kind == DP_COUNTERS)
                 reply_counters(r, NULL);
+        else if (r->kind == DP_PATHS)
+                r->fn.paths(r->arg, NULL);
         else
                 r->fn.netcheck(r->arg, &empty);
 }
@@ -490,6 +499,18 @@ void engine_ping_inside(struct engine *e, int64_t node_id, enum meshping_kind ki
                 reply_ping(request_take(e, r->id), &none);
                 free(r);
         }
+}
+
+void engine_paths(struct engine *e, int64_t node_id, engine_paths_fn fn, void *arg)
+{
+        uint32_t slot;
+        struct request *r = slots_find(e->slots, node_id, &slot) ? request_new(e, DP_PATHS, arg) : NULL;
+        if (r == NULL) {
+                fn(arg, NULL);
+                return;
+        }
+        r->fn.paths = fn;
+        post(e, (struct dp_msg){.kind = DP_PATHS, .id = r->id, .slot = slot});
 }
 
 void engine_netcheck(struct engine *e, engine_netcheck_fn fn, void *arg)

@@ -22,6 +22,7 @@
 struct counters; /* daemon/counters.h */
 struct engine;
 struct filter;   /* tun/filter.h */
+struct ms_explain; /* magicsock/explain.h */
 struct sizes;    /* daemon/sizes.h */
 struct tun;      /* tun/device.h */
 
@@ -148,6 +149,10 @@ void engine_ping(struct engine *e, int64_t node_id, size_t size, engine_ping_fn 
 /* Ping through the tunnel, from an address of ours to one behind the node, both of one family.  fn is called once. */
 void engine_ping_inside(struct engine *e, int64_t node_id, enum meshping_kind kind, struct ip from, struct ip to,
         engine_ping_fn fn, void *arg);
+
+typedef void (*engine_paths_fn)(void *arg, const struct ms_explain *x);
+/* What is known of the paths to the peer; fn is called once, with NULL if there is no such peer. */
+void engine_paths(struct engine *e, int64_t node_id, engine_paths_fn fn, void *arg);
 
 typedef void (*engine_netcheck_fn)(void *arg, const struct netcheck_report *report);
 /* A full netcheck over the current relay map; fn is called once, with an all-zero report if there is none. */

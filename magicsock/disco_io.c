@@ -40,6 +40,7 @@ static void udp_ping(struct ms *ms, struct ms_slot *first, struct addr src, mono
         ms_unasked_ping(ms, src);
         for (struct ms_slot *s = first; s; s = ms_slot_find(ms, next)) {
                 next = ms->known[s->slot].same_disco;
+                history_add(&s->history, HISTORY_PING_IN, src, 0, now);
                 ms_peer_on_ping(&s->peer, src, &txid, reply, now, &ms->out);
                 ms_settle(ms, s, now);
                 reply = false;
@@ -98,6 +99,7 @@ void ms_disco_relay(struct ms *ms, struct ms_slot *s, int region, const uint8_t 
                 (void)ms_peer_on_pong(&s->peer, &txid, true, region, now, &ms->out);
                 break;
         case DISCO_CALL_ME_MAYBE:
+                history_add(&s->history, HISTORY_CALL_IN, (struct addr){.port = 0}, (int64_t)ms->msg.cmm.count, now);
                 ms_peer_on_call(&s->peer, ms->msg.cmm.eps, ms->msg.cmm.count, now, &ms->out);
                 break;
         default:
@@ -172,6 +174,7 @@ static void send_call(struct ms *ms, struct ms_slot *s, bool withdraw, mono_t no
         ms->msg.cmm.count = withdraw ? 0 : ms->ep_count;
         for (size_t i = 0; i < ms->msg.cmm.count; i++)
                 ms->msg.cmm.eps[i] = ms->eps[i].addr;
+        history_add(&s->history, HISTORY_CALL_OUT, (struct addr){.port = 0}, (int64_t)ms->msg.cmm.count, now);
         send_relay(ms, s, region, now);
 }
 
@@ -192,6 +195,14 @@ static struct ms_ping_result result_of(const struct ms *ms, const struct ms_slot
         return r;
 }
 
+static void note_ping(struct ms_slot *s, struct addr to, mono_t now)
+{
+        struct path *p = path_find(&s->peer.paths, to);
+        if (p && p->tried < UINT16_MAX)
+                p->tried++;
+        history_add(&s->history, HISTORY_PINGED, (struct addr){.port = 0}, 0, now);
+}
+
 static void carry_out(struct ms *ms, struct ms_slot *s, mono_t now)
 {
         struct ms_ping_result results[MS_PEER_CLI_MAX];
@@ -201,6 +212,7 @@ static void carry_out(struct ms *ms, struct ms_slot *s, mono_t now)
                 const struct ms_action *a = &ms->out.a[i];
                 switch (a->kind) {
                 case MS_ACT_PING:
+                        note_ping(s, a->addr, now);
                         compose_ping(ms, a, MS_DISCO_MAX);
                         if (!send_udp(ms, s, a->addr))
                                 ms_peer_on_ping_failed(&s->peer, &a->txid);
@@ -241,16 +253,28 @@ static void carry_out(struct ms *ms, struct ms_slot *s, mono_t now)
                 ms->cb.on_ping(ms->arg, &results[i], now);
 }
 
+/* A change of the way that data goes, for the log and the history. */
 static void note_path(struct ms_slot *s, mono_t now)
 {
-        struct addr direct = ms_peer_is_direct(&s->peer, now) ? s->peer.best.addr : (struct addr){.port = 0};
-        if (addr_eq(direct, s->shown))
+        static const enum history_kind kinds[] = {
+                [MS_ROUTE_NONE] = HISTORY_LOST,
+                [MS_ROUTE_DIRECT] = HISTORY_DIRECT,
+                [MS_ROUTE_BOTH] = HISTORY_DOUBT,
+                [MS_ROUTE_RELAY] = HISTORY_RELAY,
+        };
+        struct ms_route r = ms_peer_route(&s->peer, now);
+        if (r.kind != MS_ROUTE_DIRECT && r.kind != MS_ROUTE_BOTH)
+                r.addr = (struct addr){.port = 0};
+        if (r.kind == s->shown.kind && addr_eq(r.addr, s->shown.addr))
                 return;
-        s->shown = direct;
+        s->shown = r;
         char key[KEY_SHORT_MAX], a[ADDR_STR_MAX];
-        if (addr_is_set(direct))
-                log_debug(1, "peer %s: direct by %s, %.1f ms", node_public_short(&s->key, key),
-                          addr_str(direct, a), (double)s->peer.best.latency_ns / 1e6);
+        int64_t latency_ns = s->peer.best.latency_ns;
+        history_add(&s->history, kinds[r.kind], r.addr, r.kind == MS_ROUTE_DIRECT ? latency_ns / (100 * NS_PER_US) : r.region,
+                    now);
+        if (r.kind == MS_ROUTE_DIRECT)
+                log_debug(1, "peer %s: direct by %s, %.1f ms", node_public_short(&s->key, key), addr_str(r.addr, a),
+                          (double)latency_ns / 1e6);
         else
                 log_debug(1, "peer %s: by relay", node_public_short(&s->key, key));
 }

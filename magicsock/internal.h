@@ -13,6 +13,7 @@
 #include "base/loop.h"
 #include "magicsock/derp_manager.h"
 #include "magicsock/disco.h"
+#include "magicsock/history.h"
 #include "magicsock/keymap.h"
 #include "magicsock/magicsock.h"
 #include "magicsock/netrun.h"
@@ -54,7 +55,8 @@ struct ms_slot {
         bool has_box;
         bool bad_disco;              /* no box can be made with it */
         uint32_t learned_conn;       /* the relay connection peer.learned is about */
-        struct addr shown;           /* direct address of the last log line */
+        struct ms_route shown;       /* as of the last line of the log and of the history */
+        struct history history;
         mono_t heard;
         uint64_t tx_direct, tx_relay;
 };

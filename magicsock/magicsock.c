@@ -99,6 +99,7 @@ static size_t send_direct(struct ms *ms, struct ms_slot *s, struct addr to, stru
                 return n;
         case EHOSTUNREACH:
         case ENETUNREACH:
+                history_add(&s->history, HISTORY_UNREACHABLE, to, 0, now);
                 ms_peer_on_unreachable(&s->peer, to, now, &ms->out);
                 break;
         case EPIPE:
@@ -308,11 +309,13 @@ static void on_relay_gone(void *arg, int region, uint32_t conn, const struct nod
                           enum derp_gone why, mono_t now)
 {
         (void)why;
-        (void)now;
         struct ms *ms = arg;
         uint32_t slot = keymap_get(&ms->by_key, key->b);
         struct ms_slot *s = slot != KEYMAP_NONE ? ms->slots[slot] : NULL; /* one asleep has not been sent anything */
-        if (s && s->learned_conn == conn)
+        if (!s)
+                return;
+        history_add(&s->history, HISTORY_GONE, (struct addr){.port = 0}, region, now);
+        if (s->learned_conn == conn)
                 ms_peer_on_relay_gone(&s->peer, region);
 }
 

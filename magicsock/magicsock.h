@@ -25,6 +25,7 @@
 #include "base/pkt.h"
 #include "magicsock/derp_manager.h"
 #include "magicsock/endpoints.h"
+#include "magicsock/explain.h"
 #include "netcheck/netcheck.h"
 
 enum {
@@ -148,6 +149,9 @@ struct ms_peer_status {
 };
 /* False: no such peer. */
 bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *ret, mono_t now);
+
+/* All that is known of the paths to it.  False: no such peer. */
+bool ms_explain(const struct ms *ms, uint32_t slot, struct ms_explain *ret, mono_t now);
 
 /* Another network: new sockets (on the same port if it is free), fresh paths, fresh netcheck. */
 void ms_rebind(struct ms *ms, mono_t now);

@@ -30,6 +30,8 @@ struct path {
         mono_t pinged;         /* our last discovery ping or heartbeat; gates the next one */
         mono_t ping_back;      /* our last answer-ping to it */
         mono_t proven;         /* the peer's last ping from it, or its last pong */
+        int64_t latency_ns;    /* of its last pong; 0 = none ever came */
+        uint16_t tried;        /* pings that went there */
 };
 
 struct path_set {

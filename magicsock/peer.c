@@ -252,8 +252,10 @@ static void on_direct_pong(struct ms_peer *p, struct path_best found, mono_t sen
         struct path *c = path_find(&p->paths, found.addr);
         if (!c)
                 c = path_add(&p->paths, found.addr, PATH_FROM_PING, p->best.addr, now);
-        if (c)
+        if (c) {
                 c->proven = now;
+                c->latency_ns = found.latency_ns;
+        }
         if (!same && ms_peer_is_direct(p, now) && !path_better(&found, &p->best))
                 return;
         if (same)

@@ -268,6 +268,7 @@ static void reset_paths(struct ms *ms, mono_t now)
                 struct ms_slot *s = ms->slots[i];
                 if (!s)
                         continue;
+                history_add(&s->history, HISTORY_REBIND, (struct addr){.port = 0}, 0, now);
                 ms_peer_on_rebind(&s->peer, now, &ms->out);
                 ms_settle(ms, s, now);
         }

@@ -62,6 +62,7 @@ static void set_disco(struct ms *ms, uint32_t slot, const struct disco_public *d
 
 static void configure(struct ms_slot *s, const struct ms_known *k, const struct addr *eps, size_t n, mono_t now)
 {
+        history_add(&s->history, HISTORY_CONFIG, (struct addr){.port = 0}, (int64_t)n, now);
         ms_peer_on_config(&s->peer, !disco_public_is_zero(&k->disco), k->expired, k->home, eps, n, now);
 }
 
@@ -169,8 +170,10 @@ enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *
                 return ERR_NONE;
         }
         configure(s, k, c->endpoints, n, now);
-        if (restarted)
+        if (restarted) {
+                history_add(&s->history, HISTORY_REBIND, (struct addr){.port = 0}, 0, now);
                 ms_peer_on_rebind(&s->peer, now, &ms->out);
+        }
         ms_settle(ms, s, now);
         return ERR_NONE;
 }
@@ -250,5 +253,57 @@ bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *r
         ret->tx_relay = s->tx_relay;
         if (ms_peer_is_direct(&s->peer, now))
                 ret->cur_addr = s->peer.best.addr;
+        return true;
+}
+
+static void explain_awake(const struct ms_slot *s, struct ms_explain *x)
+{
+        const struct ms_peer *p = &s->peer;
+        x->awake = true;
+        x->active = ms_peer_is_active(p, x->now);
+        x->knows_us = p->knows_us;
+        x->route = ms_peer_route(p, x->now);
+        x->latency_ns = p->best.latency_ns;
+        x->trust_until = p->trust_until;
+        x->learned = p->learned;
+        x->likely = p->likely;
+        x->last_send = p->last_send;
+        x->heard = s->heard;
+        x->round_started = p->round_started;
+        x->call_sent = p->call_sent;
+        x->heard_ping = p->heard_ping;
+        x->tx_direct = s->tx_direct;
+        x->tx_relay = s->tx_relay;
+        x->history = s->history;
+        x->path_count = p->paths.count;
+        for (size_t i = 0; i < p->paths.count; i++)
+                x->paths[i] = p->paths.p[i];
+}
+
+bool ms_explain(const struct ms *ms, uint32_t slot, struct ms_explain *ret, mono_t now)
+{
+        const struct ms_known *k = known(ms, slot);
+        const struct netcheck_report *r = netrun_report(ms->netrun);
+        if (!k)
+                return false;
+        *ret = (struct ms_explain){
+                .now = now,
+                .has_disco = !disco_public_is_zero(&k->disco),
+                .expired = k->expired,
+                .home = k->home,
+                .udp4 = sock_is_open(&ms->udp[0].sock),
+                .udp6 = sock_is_open(&ms->udp[1].sock),
+                .own_endpoints = ms->ep_count,
+                .nat = r ? nc_nat_kind(r) : NC_NAT_UNKNOWN,
+                .ipv6 = r && r->ipv6,
+        };
+        if (ms->slots[slot]) {
+                explain_awake(ms->slots[slot], ret);
+                return true;
+        }
+        ret->route.kind = k->home ? MS_ROUTE_RELAY : MS_ROUTE_NONE;
+        ret->route.region = k->home;
+        for (; ret->path_count < k->ep_count; ret->path_count++)
+                ret->paths[ret->path_count] = (struct path){.addr = k->eps[ret->path_count], .origin = PATH_FROM_MAP};
         return true;
 }

@@ -124,7 +124,7 @@ OWN = [                               # of one verb: the line, the exit code, wh
     (["dns"], 1, "tailscale dns: missing subcommand: status, query"),
     (["dns", "status", "word"], 1, NO_WORDS), (["dns", "query"], 1, "missing required argument: name\nusage: tailscale dns query"),
     (["dns", "query", "a", "A", "c"], 1, "unexpected extra arguments: c\nusage: tailscale dns query"),
-    (["debug"], 1, "tailscale debug: missing subcommand; there is: netmap, prefs, derp-map, metrics, restun, rebind, via"),
+    (["debug"], 1, "tailscale debug: missing subcommand; there is: netmap, prefs, derp-map, metrics, restun, rebind, paths, via"),
     (["debug", "via"], 1, "expect a site and an IPv4 network.*usage: tailscale debug via SITE-ID IPV4-CIDR"),
     (["debug", "via", "70000", "10.0.0.0/8"], 1, 'invalid site-id "70000": want a number from 0 to 65535'),
     (["debug", "via", "7", ESC], 1, 'invalid network ".*": want an IPv4 CIDR such as 10.1.1.0/24'),

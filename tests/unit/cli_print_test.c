@@ -255,6 +255,41 @@ static void netcheck_variants(void **state)
         json_decref(map);
 }
 
+static void print_paths(const char *json, bool whole)
+{
+        json_t *p = json_parse(json, strlen(json));
+        assert_non_null(p);
+        begin();
+        paths_print(p, whole, out);
+        json_decref(p);
+}
+
+static void paths_variants(void **state)
+{
+        (void)state;
+        print_paths("{\"NodeName\":\"db\",\"NodeIP\":\"100.64.0.4\",\"State\":\"direct\",\"Addr\":\"203.0.113.9:1\","
+                    "\"LatencySeconds\":0.0123,\"TrustedFor\":4.25,\"Relay\":\"fra\",\"RelayFrom\":\"map\",\"SentAgo\":0.25,\"HeardAgo\":1.5,"
+                    "\"SearchAgo\":70,\"CallAgo\":null,\"PingInAgo\":2,\"TxDirect\":10,\"TxRelay\":20,\"Candidates\":["
+                    "{\"Addr\":\"203.0.113.9:1\",\"From\":[\"map\",\"call\"],\"Pings\":3,\"LastPingAgo\":2.12,\"LatencySeconds\":0.0123,"
+                    "\"HeardAgo\":0.3},{\"Addr\":\"192.168.1.2:1\",\"From\":[\"ping\"],\"Pings\":0,\"LastPingAgo\":null,"
+                    "\"LatencySeconds\":null,\"HeardAgo\":null}],\"NotDirect\":[],\"History\":[{\"When\":\"2026-08-03T10:11:12.5Z\","
+                    "\"What\":\"relay\",\"Text\":\"by relay 9\",\"Times\":1,\"LastAgo\":9},{\"When\":\"2026-08-03T10:11:13Z\","
+                    "\"Text\":\"pinged by UDP\",\"Times\":4,\"LastAgo\":3.5}]}", true);
+        printed("db (100.64.0.4): direct by 203.0.113.9:1 in 12.3ms, trusted for 4.3s\nRelay: fra, the peer's home\n"
+                "Data: sent 250ms ago, received 1.5s ago; 10 bytes sent directly, 20 by relay\n"
+                "Search: begun 1m10s ago, call sent never, last ping of the peer by UDP 2s ago\nCandidates:\n"
+                "ADDRESS        FROM       PINGS  LAST PING  ROUND TRIP  LAST HEARD\n"
+                "203.0.113.9:1  map, call  3      2.1s ago   12.3ms      300ms ago\n"
+                "192.168.1.2:1  ping       0      never      no answer   never\n"
+                "History:\n2026-08-03T10:11:12.5Z  by relay 9\n"
+                "2026-08-03T10:11:13Z  pinged by UDP (4 times, last 3.5s ago)\n");
+        print_paths("{\"NodeName\":\"db\",\"NodeIP\":\"100.64.0.4\",\"State\":\"doubt\",\"Addr\":\"203.0.113.9:1\",\"Relay\":\"fra\","
+                    "\"NotDirect\":[{\"Why\":\"silent\",\"Text\":\"it is silent\"}],\"History\":[{\"Text\":\"x\"}]}", false);
+        printed("db (100.64.0.4): by 203.0.113.9:1, which is silent, and by DERP(fra)\nCandidates: none\n"
+                "Not direct, because:\n- it is silent\n");
+        print_paths("{\"State\":7,\"Candidates\":[null,7],\"NotDirect\":[null],\"History\":[null],\"From\":3}", true);
+}
+
 static void switch_finds_by_id_domain_name(void **state)
 {
         (void)state;
@@ -323,7 +358,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(recorded), cmocka_unit_test(status_texts), cmocka_unit_test(status_of_anything), cmocka_unit_test(why_not_is_clean),
                 cmocka_unit_test(ip_selectors), cmocka_unit_test(pongs), cmocka_unit_test(whois_of_a_tagged_node),
-                cmocka_unit_test(netcheck_variants), cmocka_unit_test(switch_finds_by_id_domain_name),
+                cmocka_unit_test(netcheck_variants), cmocka_unit_test(paths_variants), cmocka_unit_test(switch_finds_by_id_domain_name),
                 cmocka_unit_test(table_pads_by_character), cmocka_unit_test(names_are_resolved),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include "daemon/dpmsg.h"
 #include "daemon/engine.h"
 #include "daemon/sizes.h"
+#include "magicsock/explain.h"
 #include "tests/unit/stun_answer.h"
 #include "tun/device.h"
 #include "tun/filter.h"
@@ -22,7 +23,7 @@ struct fixture {
         struct loop *loop;
         struct tun *ours, *theirs;
         struct engine *engine;
-        int statuses, pings, netchecks, counters;
+        int statuses, pings, netchecks, counters, paths, no_paths;
         uint64_t refused;
         uint64_t packets_free, handshakes;
         size_t rows;
@@ -118,6 +119,13 @@ static void on_ping(void *arg, const struct engine_ping_result *res)
         snprintf(f->error, sizeof(f->error), "%s", res->error != NULL ? res->error : "");
 }
 
+static void on_paths(void *arg, const struct ms_explain *x)
+{
+        struct fixture *f = arg;
+        f->paths += x != NULL && x->home == 1 && x->has_disco && x->route.kind == MS_ROUTE_RELAY && !x->awake;
+        f->no_paths += x == NULL;
+}
+
 static void on_netcheck(void *arg, const struct netcheck_report *report)
 {
         struct fixture *f = arg;
@@ -174,6 +182,10 @@ static void peers_come_and_go(void **state)
         engine_ping_inside(f->engine, 1, MESHPING_TSMP, ip_v4(100, 64, 0, 9), ip_v4(100, 64, 0, 1), on_ping, f);
         assert_int_equal(f->pings, 2);
         assert_string_equal(f->error, "unknown peer");
+        engine_paths(f->engine, 1, on_paths, f);
+        assert_int_equal(f->no_paths, 1);
+        engine_paths(f->engine, 2, on_paths, f);
+        wait_for(f, &f->paths, 1);
         engine_peers_clear(f->engine);
         engine_status(f->engine, on_status, f);
         wait_for(f, &f->statuses, 1);
@@ -227,9 +239,11 @@ static void what_is_pending_is_answered_at_the_end(void **state)
         engine_status(f->engine, on_status, f);
         engine_netcheck(f->engine, on_netcheck, f);
         engine_counters(f->engine, on_counters, f);
+        engine_paths(f->engine, 5, on_paths, f);
         engine_free(f->engine);
         f->engine = NULL;
         assert_int_equal(f->counters, 1);
+        assert_int_equal(f->paths + f->no_paths, 1);
         assert_int_equal(f->pings, 1);
         assert_int_equal(f->statuses, 1);
         assert_int_equal(f->netchecks, 1);

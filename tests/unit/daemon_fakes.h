@@ -46,6 +46,8 @@ static struct {
         int64_t ping_node;
         size_t ping_size;
         struct meshping inside;
+        const struct ms_explain *paths;       /* of every peer; NULL: there is none */
+        int64_t paths_node;
 } fe;
 
 struct control *control_new(struct loop *l, struct dialer *d, const struct control_callbacks *cb, void *arg)
@@ -275,6 +277,13 @@ void engine_ping_inside(struct engine *e, int64_t node_id, enum meshping_kind ki
         fe.ping_arg = arg;
         fe.ping_node = node_id;
         fe.inside = (struct meshping){.kind = kind, .src = from, .dst = to};
+}
+
+void engine_paths(struct engine *e, int64_t node_id, engine_paths_fn fn, void *arg)
+{
+        (void)e;
+        fe.paths_node = node_id;
+        fn(arg, fe.paths);
 }
 
 void engine_netcheck(struct engine *e, engine_netcheck_fn fn, void *arg)

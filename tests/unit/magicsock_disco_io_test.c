@@ -165,6 +165,28 @@ static void test_a_nonce_is_used_once(void **state)
 }
 
 /* A disco key that nobody has; one of ours with a node that is not the one the relay names. */
+/* What is asked of a peer before and after it is awake. */
+static void test_what_is_explained(void **state)
+{
+        (void)state;
+        struct ms_explain x;
+        struct disco_msg m = ping(1);
+        uint8_t data[2048];
+        assert_false(ms_explain(t.ms, PEER + 1, &x, loop_now(t.loop)));
+        assert_true(ms_explain(t.ms, PEER, &x, loop_now(t.loop)));
+        assert_true(!x.awake && x.has_disco && !x.udp4 && x.home == REGION && x.history.count == 0 && x.path_count == 0);
+        by_udp(data, seal_msg(&m, data));
+        m.ping.txid.b[0] = 2;
+        by_udp(data, seal_msg(&m, data));
+        assert_true(ms_explain(t.ms, PEER, &x, loop_now(t.loop)));
+        assert_true(x.awake && x.knows_us && x.route.kind == MS_ROUTE_RELAY && x.path_count == 1);
+        assert_true(addr_eq(x.paths[0].addr, SRC) && x.paths[0].origin == PATH_FROM_PING && x.paths[0].tried == 1);
+        const enum history_kind want[] = {HISTORY_CONFIG, HISTORY_PING_IN, HISTORY_RELAY, HISTORY_PINGED, HISTORY_PING_IN};
+        assert_int_equal(x.history.count, sizeof(want) / sizeof(want[0]));
+        for (size_t i = 0; i < x.history.count; i++)
+                assert_int_equal(history_at(&x.history, i)->kind, want[i]);
+}
+
 static void test_strangers(void **state)
 {
         (void)state;
@@ -313,6 +335,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_what_an_unasked_ping_proves, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_ping_makes_a_candidate, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_what_is_explained, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_strangers, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_forged, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_unreadable, set_up, tear_down),
