@@ -234,6 +234,11 @@ const struct netcheck_report *netrun_report(const struct netrun *n)
         return nc_report(n->nc);
 }
 
+const struct netcheck_report *netrun_last(const struct netrun *n)
+{
+        return nc_last(n->nc);
+}
+
 int netrun_nearest(const struct netrun *n)
 {
         return nc_nearest(n->nc);

@@ -38,4 +38,5 @@ void netrun_on_unasked(struct netrun *n, struct ip from);   /* nc_on_unasked() *
 void netrun_on_stun(struct netrun *n, const void *data, size_t len, mono_t now);
 /* The running report, else the last; NULL: none. */
 const struct netcheck_report *netrun_report(const struct netrun *n);
+const struct netcheck_report *netrun_last(const struct netrun *n);   /* complete; NULL: none */
 int netrun_nearest(const struct netrun *n);   /* 0 = no answer yet */

@@ -283,7 +283,7 @@ static void explain_awake(const struct ms_slot *s, struct ms_explain *x)
 bool ms_explain(const struct ms *ms, uint32_t slot, struct ms_explain *ret, mono_t now)
 {
         const struct ms_known *k = known(ms, slot);
-        const struct netcheck_report *r = netrun_report(ms->netrun);
+        const struct netcheck_report *r = netrun_last(ms->netrun);
         if (!k)
                 return false;
         *ret = (struct ms_explain){

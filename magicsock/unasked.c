@@ -39,7 +39,7 @@ bool ms_unasked_proves(const struct ms *ms, const struct netcheck_report *r, str
 
 void ms_unasked_ping(struct ms *ms, struct addr src)
 {
-        const struct netcheck_report *r = netrun_report(ms->netrun);
+        const struct netcheck_report *r = netrun_last(ms->netrun);
         if (r && !r->unasked_in && ms_unasked_proves(ms, r, src))
                 netrun_on_unasked(ms->netrun, src.ip);
 }

@@ -527,7 +527,7 @@ static enum nc_tri is_translated(const struct netcheck *nc)
 const struct netcheck_report *nc_finish(struct netcheck *nc, mono_t home_heard, mono_t now)
 {
         if (nc->phase == PHASE_NONE)
-                return nc->have_last ? &nc->last_report : NULL;
+                return nc_last(nc);
         struct netcheck_report *r = &nc->now_report;
         r->at = now;
         r->translated = is_translated(nc);
@@ -550,6 +550,11 @@ const struct netcheck_report *nc_report(const struct netcheck *nc)
 {
         if (nc->phase != PHASE_NONE)
                 return &nc->now_report;
+        return nc_last(nc);
+}
+
+const struct netcheck_report *nc_last(const struct netcheck *nc)
+{
         return nc->have_last ? &nc->last_report : NULL;
 }
 

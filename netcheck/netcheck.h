@@ -92,5 +92,7 @@ const struct netcheck_report *nc_finish(struct netcheck *nc, mono_t home_heard, 
 /* The running report so far, else the last one; NULL: none yet.  For a node without any home: the first
  * answer is in here long before the report is complete. */
 const struct netcheck_report *nc_report(const struct netcheck *nc);
+/* The last complete one; NULL: none yet. */
+const struct netcheck_report *nc_last(const struct netcheck *nc);
 /* The nearest region of the running report so far; 0 = no answer yet. */
 int nc_nearest(const struct netcheck *nc);

@@ -84,6 +84,8 @@ static void test_one_region(void **state)
         (void)state;
         assert_null(nc_report(nc));
         assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        assert_non_null(nc_report(nc));
+        assert_null(nc_last(nc));
         assert_int_equal(nc_start(nc, &args, now), ERR_STATE);
         struct nc_action v4 = next_send("192.0.2.10:3478");
         struct nc_action v6 = next_send("[2001:db8::10]:3478");

@@ -1,0 +1,110 @@
+"""What the program says of the network and of the paths to a peer: each NAT by its name, each reason for the relay by its
+cause."""
+import json
+
+from lab import WAN4, wait_for
+
+
+def netcheck(host, *flags):
+    return json.loads(host.tailscale("netcheck", "--format=json", *flags, timeout=30).stdout)
+
+
+def paths(host, other):
+    return json.loads(host.tailscale("debug", "paths", "--json", other.name).stdout)
+
+
+def reasons(host, other):
+    return [r["Why"] for r in paths(host, other)["NotDirect"]]
+
+
+def joined(lab, first="easy", second="easy", **kw):
+    alpha, beta = lab.pair(first, second, **kw)
+    alpha.join()
+    beta.join()
+    alpha.wait_peer(beta, test=lambda p: p["Relay"])
+    beta.wait_peer(alpha, test=lambda p: p["Relay"])
+    return alpha, beta
+
+
+def test_each_nat_has_its_name(lab):
+    lab.servers(regions=2)
+    easy, hard, shut = (lab.host(k, lab.router("hard" if k == "hard" else "easy")) for k in ("easy", "hard", "shut"))
+    public = lab.host("public")
+    shut.router.block_udp()
+    for host in (easy, hard, shut, public):
+        host.join()
+    nat = netcheck(easy)["NAT"]
+    assert (nat["Kind"], nat["Mapping"], nat["PortKept"]) == ("easy", "endpoint-independent", True)
+    nat = netcheck(hard)["NAT"]
+    assert (nat["Kind"], nat["Mapping"], nat["PortKept"]) == ("hard", "varies by destination", False)
+    nat = netcheck(shut)["NAT"]
+    assert (nat["Kind"], nat["Mapping"], nat["PortKept"]) == ("blocked", None, None)
+    assert netcheck(public)["NAT"]["Kind"] == "none"
+    assert "\t* NAT: easy (mapping endpoint-independent, port kept): direct paths to most peers\n" in \
+        easy.tailscale("netcheck").stdout
+    assert "turn on UPnP, NAT-PMP or PCP in the router" in hard.tailscale("netcheck").stdout
+    text = shut.tailscale("netcheck").stdout
+    assert "\t* UDP: false\n" in text and "UDP is blocked" in text and "Nearest DERP: Lab" in text
+
+
+def test_one_relay_cannot_tell_the_mapping(lab):
+    lab.servers()
+    for kind, said in (("easy", "(port kept, so probably easy)"), ("hard", "(port changed)")):
+        host = lab.host(kind, lab.router(kind))
+        host.join()
+        report = netcheck(host)
+        assert report["MappingVariesByDestIP"] is None and report["NAT"]["Kind"] == "unknown"
+        assert said in report["NAT"]["Text"]
+
+
+def test_a_direct_path_and_its_history(lab):
+    lab.servers()
+    alpha, beta = joined(lab)
+    assert reasons(alpha, beta) == ["idle"]
+    assert alpha.ping(beta.ip) == 1
+    alpha.wait_direct(beta)
+    p = paths(alpha, beta)
+    assert p["State"] == "direct" and p["Addr"].startswith(WAN4 + "12:") and p["NotDirect"] == []
+    assert 0 < p["LatencySeconds"] < 1 and 0 < p["TrustedFor"] <= 6.5
+    used = next(c for c in p["Candidates"] if c["Addr"] == p["Addr"])
+    assert used["Pings"] > 0 and used["LatencySeconds"] and "map" in used["From"] + ["map"]
+    happened = [e["What"] for e in p["History"]]
+    assert happened[0] == "map" and happened.index("relay") < happened.index("direct")
+    text = alpha.tailscale("debug", "paths", "beta").stdout
+    assert f"direct by {p['Addr']} in " in text and "\nHistory:\n" in text and "ADDRESS " in text
+    # The path dies: data goes both ways, then by relay, and each step is there to be read.
+    beta.router.block_direct()
+    wait_for("the path is given up", lambda: alpha.ping(beta.ip, timeout=1) and paths(alpha, beta)["State"] == "relay", 40)
+    happened = [e["What"] for e in paths(alpha, beta)["History"]]
+    assert happened.index("direct") < happened.index("doubt") < len(happened) - happened[::-1].index("relay")
+    assert reasons(alpha, beta) == ["silent"]
+
+
+def test_udp_blocked_is_said_by_ping(lab):
+    lab.servers()
+    alpha, beta = lab.pair()
+    alpha.router.block_udp()
+    alpha.join()
+    beta.join()
+    alpha.wait_peer(beta, test=lambda p: p["Relay"])
+    netcheck(alpha)      # the report is complete
+    done = alpha.tailscale("ping", "--verbose", "--c=2", "--timeout=3s", "beta", check=False)
+    assert done.returncode == 1 and "direct connection not established" in done.stderr
+    assert "\nbeta (100.64.0.2): by DERP(lab0)\nCandidates:\nADDRESS " in done.stdout
+    assert "\nNot direct, because:\n- UDP is blocked on this host's network" in done.stdout
+    assert "192.168.2.2:41641 " in done.stdout and "no answer" in done.stdout
+    lines = alpha.tailscale("ping", "--json", "--verbose", "--c=1", "beta", check=False).stdout.splitlines()
+    first, last = (json.loads(line) for line in lines)
+    assert first["DERPRegionCode"] == "lab0" and first["NodeName"] == "beta"
+    assert last["Paths"]["State"] == "relay" and last["Paths"]["Own"]["NAT"] == "blocked"
+
+
+def test_two_hard_nats(lab):
+    lab.servers(regions=2)
+    alpha, beta = joined(lab, "hard", "hard")
+    netcheck(alpha), netcheck(beta)
+    assert alpha.ping(beta.ip, count=5, interval=1) >= 4
+    why = reasons(alpha, beta)
+    assert {"own-nat-hard", "both-nats-hard"} & set(why), why
+    text = alpha.tailscale("ping", "--verbose", "--c=1", "beta", check=False).stdout
+    assert "this host's NAT is hard" in text
