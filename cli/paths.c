@@ -150,9 +150,11 @@ int debug_paths(struct cli *c, const struct command *self, int argc, char **argv
                 fputs("usage: tailscale debug paths [--json] HOST-OR-IP\n", stderr);
                 return 1;
         }
-        json_t *status = status_get(c, true);
-        bool ok = status != NULL && status_is_running(status, stdout) && status_resolve(status, argv[rest], ip, sizeof(ip));
-        json_decref(status);
+        struct brief b;
+        if (!brief_get(c, &b))
+                return 1;
+        bool ok = status_is_running(b.status, stdout) && status_resolve(&b, argv[rest], ip, sizeof(ip));
+        brief_done(&b);
         json_t *p = ok ? paths_get(c, ip) : NULL;
         if (p == NULL)
                 return 1;
