@@ -7,6 +7,8 @@
 
 const uint8_t disco_magic[DISCO_MAGIC_LEN] = {0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac};
 
+static const uint8_t hello_magic[DISCO_HELLO_LEN - 1] = {'H', 'N', 1};
+
 enum { HEADER_KEY = 6, HEADER_NONCE = 38, ADDR_LEN = 18, RELAY_FIXED = 124 };
 
 bool disco_txid_eq(const struct disco_txid *a, const struct disco_txid *b)
@@ -39,6 +41,21 @@ static struct addr read_addr(struct rd *r)
         return (struct addr){.ip = ip_from_bytes16(b), .port = rd_be16(r)};
 }
 
+static void put_hello(struct wr *w, uint8_t flags)
+{
+        wr_copy(w, hello_magic, sizeof(hello_magic));
+        wr_u8(w, flags);
+}
+
+/* Looks ahead. */
+static bool read_hello(struct rd r, uint8_t *ret)
+{
+        const uint8_t *b = rd_take(&r, DISCO_HELLO_LEN);
+        bool is_hello = b != NULL && memcmp(b, hello_magic, sizeof(hello_magic)) == 0;
+        *ret = is_hello ? b[sizeof(hello_magic)] : 0;
+        return is_hello;
+}
+
 size_t disco_encode(const struct disco_msg *m, uint8_t *out, size_t cap)
 {
         struct wr w = wr_init(out, cap);
@@ -49,11 +66,18 @@ size_t disco_encode(const struct disco_msg *m, uint8_t *out, size_t cap)
                 wr_copy(&w, m->ping.txid.b, sizeof(m->ping.txid.b));
                 if (m->ping.has_key)
                         wr_copy(&w, m->ping.key.b, sizeof(m->ping.key.b));
-                wr_zero(&w, m->ping.padding);
+                size_t padding = m->ping.padding;
+                if (m->ping.has_key && m->ping.has_hello) {
+                        put_hello(&w, m->ping.hello);
+                        padding = padding > DISCO_HELLO_LEN ? padding - DISCO_HELLO_LEN : 0;
+                }
+                wr_zero(&w, padding);
                 break;
         case DISCO_PONG:
                 wr_copy(&w, m->pong.txid.b, sizeof(m->pong.txid.b));
                 put_addr(&w, m->pong.seen);
+                if (m->pong.has_hello)
+                        put_hello(&w, m->pong.hello);
                 break;
         case DISCO_CALL_ME_MAYBE:
                 for (size_t i = 0; i < m->cmm.count && i < DISCO_CMM_MAX; i++)
@@ -76,6 +100,7 @@ static enum err parse_ping(struct rd *r, struct disco_msg *m)
         if (r->left >= KEY_LEN) {
                 rd_copy(r, m->ping.key.b, KEY_LEN);
                 m->ping.has_key = true;
+                m->ping.has_hello = read_hello(*r, &m->ping.hello);
         }
         m->ping.padding = r->left;
         return ERR_NONE;
@@ -86,6 +111,7 @@ static enum err parse_pong(struct rd *r, struct disco_msg *m)
         memset(&m->pong, 0, sizeof(m->pong));
         rd_copy(r, m->pong.txid.b, sizeof(m->pong.txid.b));
         m->pong.seen = read_addr(r);
+        m->pong.has_hello = read_hello(*r, &m->pong.hello);
         return rd_ok(r) ? ERR_NONE : ERR_SHORT;
 }
 

@@ -25,6 +25,7 @@ enum {
         DISCO_CMM_MAX = 128,      /* addresses read from one call-me-maybe; the rest is ignored */
         DISCO_PING_LEN = 46,      /* inner, with the node key, without padding */
         DISCO_PONG_LEN = 32,
+        DISCO_HELLO_LEN = 4,      /* behind either of them: "HN", 1, flags; others take it for padding, or ignore it */
         DISCO_INNER_MAX = 2 + 18 * DISCO_CMM_MAX,   /* largest we send, but for padded pings */
 };
 extern const uint8_t disco_magic[DISCO_MAGIC_LEN];
@@ -49,11 +50,15 @@ struct disco_msg {
                         struct disco_txid txid;
                         bool has_key;
                         struct node_public key;   /* the sender's; a hint, proves nothing */
-                        size_t padding;           /* bytes behind it */
+                        bool has_hello;           /* what the sender says of itself: magicsock/hardnat.h */
+                        uint8_t hello;
+                        size_t padding;           /* bytes behind the key; a hello is part of it, or all of it */
                 } ping;
                 struct {
                         struct disco_txid txid;
                         struct addr seen;         /* where the ping came from */
+                        bool has_hello;
+                        uint8_t hello;
                 } pong;
                 struct {
                         size_t count;

@@ -4,6 +4,11 @@
 #include "base/log.h"
 #include "magicsock/internal.h"
 
+/* Addresses in a call, which is one packet of the pool. */
+enum { CALL_MAX = (PKT_DATA_MAX - DISCO_OVERHEAD - 2) / 18 };
+_Static_assert((int)CALL_MAX <= (int)DISCO_CMM_MAX && (int)MS_ENDPOINTS_MAX < (int)CALL_MAX,
+               "our endpoints fit into a call");
+
 /* ---- in ---- */
 
 /* The shared key costs a scalar multiplication, once a disco key. */
@@ -41,18 +46,22 @@ static void udp_ping(struct ms *ms, struct ms_slot *first, struct addr src, mono
         for (struct ms_slot *s = first; s; s = ms_slot_find(ms, next)) {
                 next = ms->known[s->slot].same_disco;
                 history_add(&s->history, HISTORY_PING_IN, src, 0, now);
+                ms_hn_ping(ms, s, src, now);
                 ms_peer_on_ping(&s->peer, src, &txid, reply, now, &ms->out);
                 ms_settle(ms, s, now);
                 reply = false;
         }
 }
 
-static void udp_pong(struct ms *ms, struct ms_slot *first, mono_t now)
+static void udp_pong(struct ms *ms, struct ms_slot *first, struct addr src, mono_t now)
 {
         struct disco_txid txid = ms->msg.pong.txid;
+        struct addr seen = ms->msg.pong.seen;
         uint32_t next;
         for (struct ms_slot *s = first; s; s = ms_slot_find(ms, next)) {
                 next = ms->known[s->slot].same_disco;
+                if (ms_hn_pong(ms, s, src, &txid, seen, now))
+                        return;
                 bool found = ms_peer_on_pong(&s->peer, &txid, false, 0, now, &ms->out);
                 ms_settle(ms, s, now);
                 if (found)
@@ -72,10 +81,12 @@ void ms_disco_udp(struct ms *ms, struct addr src, const uint8_t *data, size_t le
         }
         if (!open_with(ms, s, data, len))
                 return;
+        ms->via_src = src;
         if (ms->msg.type == DISCO_PING)
                 udp_ping(ms, s, src, now);
         else if (ms->msg.type == DISCO_PONG)
-                udp_pong(ms, s, now);
+                udp_pong(ms, s, src, now);
+        ms->via_src = (struct addr){.port = 0};
         /* A call-me-maybe by UDP could come from anyone on the way: only the relay proves its sender. */
 }
 
@@ -92,11 +103,17 @@ void ms_disco_relay(struct ms *ms, struct ms_slot *s, int region, const uint8_t 
         switch (ms->msg.type) {
         case DISCO_PING:
                 txid = ms->msg.ping.txid;
+                s->asks = ms->msg.ping.has_hello;
+                if (s->asks)
+                        ms_hn_hello(ms, s, true, ms->msg.ping.hello, now);
                 ms_peer_on_relay_ping(&s->peer, region, &txid, now, &ms->out);
                 break;
         case DISCO_PONG:
                 txid = ms->msg.pong.txid;
-                (void)ms_peer_on_pong(&s->peer, &txid, true, region, now, &ms->out);
+                bool has_hello = ms->msg.pong.has_hello;
+                uint8_t hello = ms->msg.pong.hello;
+                if (ms_peer_on_pong(&s->peer, &txid, true, region, now, &ms->out))
+                        ms_hn_hello(ms, s, has_hello, hello, now);
                 break;
         case DISCO_CALL_ME_MAYBE:
                 history_add(&s->history, HISTORY_CALL_IN, (struct addr){.port = 0}, (int64_t)ms->msg.cmm.count, now);
@@ -122,14 +139,18 @@ static size_t seal_message(struct ms *ms, struct ms_slot *s)
                           sizeof(ms->datagram));
 }
 
-static bool send_udp(struct ms *ms, struct ms_slot *s, struct addr to)
+bool ms_disco_send(struct ms *ms, struct ms_slot *s, struct ms_udp *from, struct addr to)
 {
-        struct ms_udp *u = ms_udp_for(ms, to);
         size_t n = seal_message(ms, s);
-        if (!u || n == 0)
+        if (!from || n == 0)
                 return false;
         /* EPERM is a firewall of ours: as good as lost on the way. */
-        return sock_send_bytes(&u->sock, to, ms->datagram, n) || errno == EPERM || errno == EAGAIN;
+        return sock_send_bytes(&from->sock, to, ms->datagram, n) || errno == EPERM || errno == EAGAIN;
+}
+
+static bool send_udp(struct ms *ms, struct ms_slot *s, struct addr to)
+{
+        return ms_disco_send(ms, s, ms_hn_udp(ms, s, to), to);
 }
 
 static void send_relay(struct ms *ms, struct ms_slot *s, int region, mono_t now)
@@ -165,16 +186,32 @@ static void compose_pong(struct ms *ms, const struct ms_action *a, struct addr s
 }
 
 /* A call without addresses makes the peer forget those it has: so it is sent only if others can follow. */
-static void send_call(struct ms *ms, struct ms_slot *s, bool withdraw, mono_t now)
+static void withdraw(struct ms *ms, struct ms_slot *s, mono_t now)
 {
         int region = ms_relay_for(ms, s);
         if (ms->ep_count == 0 || !region)
                 return;
         ms->msg = (struct disco_msg){.type = DISCO_CALL_ME_MAYBE};
-        ms->msg.cmm.count = withdraw ? 0 : ms->ep_count;
-        for (size_t i = 0; i < ms->msg.cmm.count; i++)
-                ms->msg.cmm.eps[i] = ms->eps[i].addr;
-        history_add(&s->history, HISTORY_CALL_OUT, (struct addr){.port = 0}, (int64_t)ms->msg.cmm.count, now);
+        history_add(&s->history, HISTORY_CALL_OUT, (struct addr){.port = 0}, 0, now);
+        send_relay(ms, s, region, now);
+}
+
+void ms_send_call(struct ms *ms, struct ms_slot *s, const struct addr *more, size_t n, mono_t now)
+{
+        int region = ms_relay_for(ms, s);
+        if (ms->ep_count == 0 || !region)
+                return;
+        ms->msg = (struct disco_msg){.type = DISCO_CALL_ME_MAYBE};
+        struct addr *eps = ms->msg.cmm.eps;
+        size_t count = 0;
+        for (size_t i = 0; i < ms->ep_count; i++)
+                eps[count++] = ms->eps[i].addr;
+        if (addr_is_set(s->pin.outside))
+                eps[count++] = s->pin.outside;
+        for (size_t i = 0; i < n && count < CALL_MAX; i++)
+                eps[count++] = more[i];
+        ms->msg.cmm.count = count;
+        history_add(&s->history, HISTORY_CALL_OUT, (struct addr){.port = 0}, (int64_t)count, now);
         send_relay(ms, s, region, now);
 }
 
@@ -219,6 +256,7 @@ static void carry_out(struct ms *ms, struct ms_slot *s, mono_t now)
                         break;
                 case MS_ACT_PING_RELAY:
                         compose_ping(ms, a, PKT_DATA_MAX);
+                        ms_hn_say(ms);
                         send_relay(ms, s, ms_relay_for(ms, s), now);
                         break;
                 case MS_ACT_PONG:
@@ -227,14 +265,16 @@ static void carry_out(struct ms *ms, struct ms_slot *s, mono_t now)
                         break;
                 case MS_ACT_PONG_RELAY:
                         compose_pong(ms, a, disco_relay_addr(a->region));
+                        if (s->asks)
+                                ms_hn_say(ms);
                         send_relay(ms, s, a->region, now);
                         break;
                 case MS_ACT_CALL:
-                        send_call(ms, s, false, now);
+                        ms_send_call(ms, s, NULL, 0, now);
                         ms_reach_check_fresh(ms, now);
                         break;
                 case MS_ACT_WITHDRAW:
-                        send_call(ms, s, true, now);
+                        withdraw(ms, s, now);
                         break;
                 case MS_ACT_KNOWN:
                         known = a->sent;
@@ -282,6 +322,7 @@ static void note_path(struct ms_slot *s, mono_t now)
 void ms_settle(struct ms *ms, struct ms_slot *s, mono_t now)
 {
         note_path(s, now);
+        ms_hn_settle(ms, s, now);
         mono_t at = ms_peer_deadline(&s->peer);
         /* Too early is harmless, and spares the heap a move per packet. */
         if (!timer_is_armed(&s->timer) || at.ns < s->timer.at.ns)

@@ -3,6 +3,7 @@
  *      magicsock.c   the packet's walk out and in, and the whole
  *      slots.c       the table of peers
  *      disco_io.c    disco in, and the actions of the path machines out
+ *      hardnat_io.c  the sockets of the search through a hard NAT, and those it found
  *      counts.c      what was carried and what was dropped
  *      unasked.c     what a ping says of our NAT
  *      reach.c       who we are to others: netcheck, home relay, endpoints, changes of network
@@ -13,12 +14,14 @@
 #include "base/loop.h"
 #include "magicsock/derp_manager.h"
 #include "magicsock/disco.h"
+#include "magicsock/hardnat.h"
 #include "magicsock/history.h"
 #include "magicsock/keymap.h"
 #include "magicsock/magicsock.h"
 #include "magicsock/netrun.h"
 #include "magicsock/peer.h"
 #include "magicsock/sock.h"
+#include "netcheck/stun.h"
 
 /* WireGuard packets of one round from a relay, handed over together: opened as a burst, written to the host joined. */
 enum { MS_RELAYED_MAX = DERP_MGR_BURST_MAX };
@@ -54,9 +57,16 @@ struct ms_slot {
         struct box_key box;          /* with disco; made at first use */
         bool has_box;
         bool bad_disco;              /* no box can be made with it */
+        bool asks;                   /* its last ping by relay had a hello: so does the answer */
         uint32_t learned_conn;       /* the relay connection peer.learned is about */
         struct ms_route shown;       /* as of the last line of the log and of the history */
         struct history history;
+        struct hn_peer hardnat;
+        struct ms_pin {
+                struct ms_udp *udp;  /* the socket that reaches the peer at `to`; NULL = none */
+                struct addr to;
+                struct addr outside; /* as which the peer sees it; none = not heard yet */
+        } pin;
         mono_t heard;
         uint64_t tx_direct, tx_relay;
 };
@@ -65,6 +75,22 @@ struct ms_udp {
         struct watch watch;
         struct sock sock;
         struct ms *ms;
+        struct ms_udp *next;
+        unsigned number;             /* in the search for a path through a hard NAT, from 1; 0 = one of the two for all */
+};
+
+/* magicsock/hardnat.h with its sockets. */
+struct ms_hardnat {
+        struct ms *ms;
+        struct hardnat m;
+        struct timer timer;
+        struct hn_actions out;
+        bool is_running;             /* out is being carried out */
+        struct ms_udp *sockets[HN_SOCKETS];   /* of the try under way; NULL = none */
+        struct stun_txid asked[HN_SOCKETS];   /* what each asked a STUN server; zero = nothing */
+        struct addr stun[2];         /* servers of the last report, the newest first */
+        struct ms_udp *closed;       /* may be in use further up the stack; freed later */
+        size_t pins;
 };
 
 struct ms {
@@ -86,6 +112,9 @@ struct ms {
         bool polling;
 
         struct ms_udp udp[2];         /* IPv4, IPv6 */
+        struct ms_hardnat *hardnat;
+        struct ms_udp *via;           /* the socket whose datagram is being handled; NULL = none */
+        struct addr via_src;          /* and its sender, set for disco */
         struct derp_mgr *derp;
         struct netrun *netrun;
         const struct derpmap *map;    /* borrowed */
@@ -128,6 +157,7 @@ struct ms_slot *ms_slot_find(struct ms *ms, uint32_t slot);
 /* ---- magicsock.c ---- */
 bool ms_can_send(const struct ms *ms);   /* active, with a key, network up */
 struct ms_udp *ms_udp_for(struct ms *ms, struct addr to);           /* NULL: no socket of that family */
+void ms_on_udp(struct watch *w, unsigned events, mono_t now);       /* a socket is ready to read */
 /* The region to reach the peer by now; 0 = none. */
 int ms_relay_for(struct ms *ms, struct ms_slot *s);
 ERR_CHECK enum err ms_open_sockets(struct ms *ms);
@@ -141,9 +171,38 @@ void ms_disco_relay(struct ms *ms, struct ms_slot *s, int region, const uint8_t 
 void ms_settle(struct ms *ms, struct ms_slot *s, mono_t now);
 void ms_on_slot_timer(struct timer *t, mono_t now);
 
+/* Our endpoints and `more` others, by relay. */
+void ms_send_call(struct ms *ms, struct ms_slot *s, const struct addr *more, size_t n, mono_t now);
+/* inner: what disco_encode() made of ms->msg is sealed and sent from that socket.  False: not sent. */
+bool ms_disco_send(struct ms *ms, struct ms_slot *s, struct ms_udp *from, struct addr to);
+
 /* ---- unasked.c ---- */
 void ms_unasked_ping(struct ms *ms, struct addr src);   /* a peer's, before its machine sees it */
 bool ms_unasked_proves(const struct ms *ms, const struct netcheck_report *r, struct addr src);
+
+/* ---- hardnat_io.c ---- */
+ERR_CHECK enum err ms_hn_init(struct ms *ms);
+void ms_hn_done(struct ms *ms);                /* before the slots go */
+/* The socket from which to send to that address of the peer: like ms_udp_for(). */
+struct ms_udp *ms_hn_udp(struct ms *ms, const struct ms_slot *s, struct addr to);
+void ms_hn_relayed(struct ms *ms, struct ms_slot *s, mono_t now);   /* traffic went by relay */
+/* Part of ms_settle(): leaves ms->out alone. */
+void ms_hn_settle(struct ms *ms, struct ms_slot *s, mono_t now);
+/* Adds what is ours to a ping or pong in ms->msg, if we say anything. */
+void ms_hn_say(struct ms *ms);
+void ms_hn_hello(struct ms *ms, struct ms_slot *s, bool has_hello, uint8_t hello, mono_t now);
+/* An authenticated ping of the peer came by the socket of a try, if ms->via is one. */
+void ms_hn_ping(struct ms *ms, struct ms_slot *s, struct addr src, mono_t now);
+/* A pong, which names `seen`.  True: it was for a ping of the try. */
+bool ms_hn_pong(struct ms *ms, struct ms_slot *s, struct addr src, const struct disco_txid *txid, struct addr seen,
+        mono_t now);
+void ms_hn_stun(struct ms *ms, const struct pkt *p, mono_t now);    /* to the socket ms->via, one of a try */
+void ms_hn_sent_stun(struct ms *ms, struct addr to);                /* netcheck asked there */
+void ms_hn_report(struct ms *ms, const struct netcheck_report *r, mono_t now);
+void ms_hn_stop(struct ms *ms, mono_t now);                         /* another network, or down */
+void ms_hn_forget(struct ms *ms, struct ms_slot *s, mono_t now);    /* the slot goes away */
+void ms_hn_restarted(struct ms *ms, struct ms_slot *s, mono_t now); /* the peer has another disco key */
+void ms_hn_want_offloads(struct ms *ms, unsigned wanted);
 
 /* ---- reach.c ---- */
 ERR_CHECK enum err ms_reach_init(struct ms *ms);

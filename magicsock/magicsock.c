@@ -81,7 +81,7 @@ static enum err send_relay(struct ms *ms, struct ms_slot *s, struct pkt **pkts, 
 static size_t send_direct(struct ms *ms, struct ms_slot *s, struct addr to, struct pkt **pkts, size_t n,
                           mono_t now)
 {
-        struct ms_udp *u = ms_udp_for(ms, to);
+        struct ms_udp *u = ms_hn_udp(ms, s, to);
         if (!u)
                 return 0;
         size_t sent = sock_send(&u->sock, to, pkts, n);
@@ -142,6 +142,8 @@ enum err ms_send(struct ms *ms, uint32_t slot, struct pkt **pkts, size_t n, mono
         } else {
                 e = send_relay(ms, s, pkts, n, now);
         }
+        if (r.kind == MS_ROUTE_RELAY || r.kind == MS_ROUTE_BOTH)
+                ms_hn_relayed(ms, s, now);
         ms_settle(ms, s, now);
         return e;
 }
@@ -155,7 +157,8 @@ enum err ms_send_to(struct ms *ms, const struct ms_source *to, struct pkt *pkt, 
         }
         if (to->region)
                 return derp_mgr_send(ms->derp, to->region, &to->key, pkt, now);
-        struct ms_udp *u = addr_is_set(to->addr) ? ms_udp_for(ms, to->addr) : NULL;
+        /* Where the packet that is answered came in. */
+        struct ms_udp *u = ms->via ? ms->via : addr_is_set(to->addr) ? ms_udp_for(ms, to->addr) : NULL;
         bool ok = u && sock_send(&u->sock, to->addr, &pkt, 1) == 1;
         pkt_release(ms->pool, pkt);
         ms->drops[MS_DROP_SOCKET] += !ok;
@@ -194,7 +197,10 @@ static bool take_datagram(struct ms *ms, const struct pkt *p, mono_t now)
         const uint8_t *data = pkt_cdata(p);
         switch (ms_classify(data, p->len)) {
         case MS_CLASS_STUN:
-                netrun_on_stun(ms->netrun, data, p->len, now);
+                if (ms->via && ms->via->number)
+                        ms_hn_stun(ms, p, now);
+                else
+                        netrun_on_stun(ms->netrun, data, p->len, now);
                 return false;
         case MS_CLASS_DISCO:
                 ms_disco_udp(ms, p->src, data, p->len, now);
@@ -234,18 +240,20 @@ static bool take_batch(struct ms *ms, struct pkt **got, size_t got_count, bool k
 }
 
 /* Where packets are joined, the last one waits for what may have come meanwhile; so only a busy socket is asked again. */
-static void on_udp(struct watch *w, unsigned events, mono_t now)
+void ms_on_udp(struct watch *w, unsigned events, mono_t now)
 {
         (void)events;
         struct ms_udp *u = container_of(w, struct ms_udp, watch);
         UNSET struct pkt *got[SOCK_VIEWS_MAX];
         struct ms *ms = u->ms;
         bool kept = false;
+        ms->via = u;
         for (int i = 0; i < UDP_ROUNDS && (i == 0 || kept) && sock_recv(&u->sock, ms->rx, kept); i++)
                 for (size_t n; (n = sock_rx_next(ms->rx, got)) > 0;)
                         kept = take_batch(ms, got, n, kept, now);
         if (kept)
                 (void)hand_over(ms, NULL, NULL, 0, false, now);
+        ms->via = NULL;
 }
 
 static void on_relay_pause(void *arg, mono_t now)
@@ -372,6 +380,7 @@ void ms_set_active(struct ms *ms, bool active, mono_t now)
                 return;
         }
         ms_reach_stop(ms);
+        ms_hn_stop(ms, now);
         for (size_t i = 0; i < ms->slot_cap; i++) {
                 if (!ms->slots[i])
                         continue;
@@ -407,6 +416,7 @@ void ms_want_offloads(struct ms *ms, unsigned wanted)
 {
         for (int i = 0; i < 2; i++)
                 sock_want_offloads(&ms->udp[i].sock, wanted);
+        ms_hn_want_offloads(ms, wanted);
 }
 
 uint16_t ms_port(const struct ms *ms, enum ip_family f)
@@ -421,7 +431,7 @@ static bool init_parts(struct ms *ms, const struct ms_opts *o)
         struct derp_mgr_opts derp_opts = {.cb = &derp_cb, .arg = ms, .plain = o->relay_plain};
         ms->derp = derp_mgr_new(ms->loop, ms->dialer, ms->pool, &derp_opts);
         ms->rx = sock_rx_new(o->room);
-        return ms->derp && ms->rx && ms_reach_init(ms) == ERR_NONE && (ms->no_udp || ms_open_sockets(ms) == ERR_NONE);
+        return ms->derp && ms->rx && ms_hn_init(ms) == ERR_NONE && ms_reach_init(ms) == ERR_NONE && (ms->no_udp || ms_open_sockets(ms) == ERR_NONE);
 }
 
 struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const struct ms_opts *o)
@@ -447,7 +457,7 @@ struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const
                 sock_init(&ms->udp[i].sock, i == 0 ? IP_V4 : IP_V6);
                 if (o->socket_bytes > 0)
                         ms->udp[i].sock.buffer_bytes = o->socket_bytes;
-                watch_init(&ms->udp[i].watch, on_udp);
+                watch_init(&ms->udp[i].watch, ms_on_udp);
         }
         if (!init_parts(ms, o)) {
                 int error = errno;
@@ -468,6 +478,7 @@ void ms_free(struct ms *ms)
                 loop_unwatch(&ms->udp[i].watch);
                 sock_close(&ms->udp[i].sock);
         }
+        ms_hn_done(ms);
         ms_slots_done(ms);
         sock_rx_free(ms->rx);
         key_wipe(&ms->node_key);

@@ -26,6 +26,7 @@
 #include "magicsock/derp_manager.h"
 #include "magicsock/endpoints.h"
 #include "magicsock/explain.h"
+#include "magicsock/hardnat_status.h"
 #include "netcheck/netcheck.h"
 
 enum {
@@ -146,12 +147,17 @@ struct ms_peer_status {
         char relay_code[32];       /* "" = unknown */
         mono_t last_send, last_heard;
         uint64_t tx_direct, tx_relay;   /* bytes handed to each way */
+        struct hn_status hard_nat;      /* the search through a hard NAT of ours */
 };
 /* False: no such peer. */
 bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *ret, mono_t now);
 
 /* All that is known of the paths to it.  False: no such peer. */
 bool ms_explain(const struct ms *ms, uint32_t slot, struct ms_explain *ret, mono_t now);
+
+/* Who is searched for through a hard NAT of ours: magicsock/hardnat_status.h. */
+void ms_set_hardnat(struct ms *ms, enum hn_pref pref, mono_t now);
+struct hn_totals ms_hardnat_totals(const struct ms *ms);
 
 /* Another network: new sockets (on the same port if it is free), fresh paths, fresh netcheck. */
 void ms_rebind(struct ms *ms, mono_t now);

@@ -439,6 +439,12 @@ enum err ms_peer_ping(struct ms_peer *p, uint64_t cookie, size_t wire_mtu, mono_
         return ERR_NONE;
 }
 
+void ms_peer_probe(struct ms_peer *p, struct addr to, mono_t now, struct ms_actions *out)
+{
+        if (p->has_disco && !p->expired && (addr_is_set(to) || ms_search_relay(p)))
+                ms_search_ping(p, to, 0, NULL, now, out);
+}
+
 /* ---- time ---- */
 
 static void heartbeat(struct ms_peer *p, mono_t now, struct ms_actions *out)

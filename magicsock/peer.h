@@ -79,6 +79,7 @@ struct ms_peer {
         /* What control says. */
         bool has_disco;
         bool expired;
+        bool takes_part;         /* in searches through a hard NAT: the peer may name many addresses at once */
         int home;                /* relay region, 0 = unknown */
         int learned;             /* region it last sent to us by, 0 = none */
         int likely;              /* our own home: tried while neither is known */
@@ -176,6 +177,9 @@ void ms_peer_stop(struct ms_peer *p, struct ms_actions *out);
  * ERR_NONE exactly one MS_ACT_CLI_RESULT follows. */
 ERR_CHECK enum err ms_peer_ping(struct ms_peer *p, uint64_t cookie, size_t wire_mtu, mono_t now,
         struct ms_actions *out);
+
+/* Pings for magicsock/hardnat.h: to an address, and by relay. */
+void ms_peer_probe(struct ms_peer *p, struct addr to, mono_t now, struct ms_actions *out);
 
 mono_t ms_peer_deadline(const struct ms_peer *p);   /* MONO_NEVER: nothing pending */
 void ms_peer_expire(struct ms_peer *p, mono_t now, struct ms_actions *out);   /* harmless if early */

@@ -128,13 +128,14 @@ static bool nc_send(void *arg, struct addr to, const void *data, size_t len)
 {
         struct ms *ms = arg;
         struct ms_udp *u = ms_udp_for(ms, to);
+        ms_hn_sent_stun(ms, to);
         return u && (sock_send_bytes(&u->sock, to, data, len) || errno == EPERM || errno == EAGAIN);
 }
 
 static void nc_answer(void *arg, const struct netcheck_report *so_far, mono_t now)
 {
-        (void)so_far;
         struct ms *ms = arg;
+        ms_hn_report(ms, so_far, now);
         if (derp_mgr_home(ms->derp) == 0)
                 choose_home(ms, netrun_nearest(ms->netrun), false, now);
         mono_t soon = mono_add_ms(now, PUBLISH_ANSWER_MS);
@@ -161,6 +162,7 @@ static void nc_done(void *arg, const struct netcheck_report *r, mono_t now)
         loop_timer_stop(&ms->home_timer);
         choose_home(ms, r->preferred, true, now);
         update_endpoints(ms, r, now);
+        ms_hn_report(ms, r, now);
         if (has_traffic(ms, now))
                 arm_periodic(ms);
         if (ms->restun_again) {
@@ -282,6 +284,7 @@ void ms_rebind(struct ms *ms, mono_t now)
         ms_reach_stop(ms);
         netrun_forget(ms->netrun);
         ms->tracker.count = 0;   /* what STUN saw in the network that was */
+        ms_hn_stop(ms, now);
         reset_paths(ms, now);
         ms_restun(ms, true, now);
 }

@@ -172,6 +172,7 @@ enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *
         configure(s, k, c->endpoints, n, now);
         if (restarted) {
                 history_add(&s->history, HISTORY_REBIND, (struct addr){.port = 0}, 0, now);
+                ms_hn_restarted(ms, s, now);
                 ms_peer_on_rebind(&s->peer, now, &ms->out);
         }
         ms_settle(ms, s, now);
@@ -188,6 +189,7 @@ void ms_peer_remove(struct ms *ms, uint32_t slot, mono_t now)
 {
         struct ms_slot *s = known(ms, slot) ? ms->slots[slot] : NULL;
         if (s) {
+                ms_hn_forget(ms, s, now);
                 ms_peer_stop(&s->peer, &ms->out); /* answers the pings that wait */
                 ms_settle(ms, s, now);
                 ms->drops[MS_DROP_DISCO_RATE] += s->peer.limited;
@@ -251,8 +253,12 @@ bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *r
         ret->last_heard = s->heard;
         ret->tx_direct = s->tx_direct;
         ret->tx_relay = s->tx_relay;
-        if (ms_peer_is_direct(&s->peer, now))
-                ret->cur_addr = s->peer.best.addr;
+        hn_peer_status(&ms->hardnat->m, &s->hardnat, now, &ret->hard_nat);
+        ret->hard_nat.outside = s->pin.outside;
+        if (!ms_peer_is_direct(&s->peer, now))
+                return true;
+        ret->cur_addr = s->peer.best.addr;
+        ret->hard_nat.why = HN_WHY_NOTHING;
         return true;
 }
 

@@ -81,6 +81,13 @@ void sock_want_offloads(struct sock *s, unsigned wanted)
                 set_offloads(s);
 }
 
+void sock_want_buffers(struct sock *s, int bytes)
+{
+        s->buffer_bytes = bytes;
+        if (sock_is_open(s))
+                set_buffers(s->fd, bytes);
+}
+
 static uint16_t bound_port(int fd)
 {
         struct sockaddr_storage ss;

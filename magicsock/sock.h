@@ -35,6 +35,8 @@ struct sock {
 void sock_init(struct sock *s, enum ip_family f);
 /* From now on, whether open or not.  All are wanted at first; those that the kernel lacks stay off. */
 void sock_want_offloads(struct sock *s, unsigned wanted);
+/* Open: what the kernel may hold, from now on. */
+void sock_want_buffers(struct sock *s, int bytes);
 bool sock_is_open(const struct sock *s);
 /* Wildcard address.  mark: SO_MARK, 0 = none; ERR_IO with errno: the port is taken, or no such family. */
 ERR_CHECK enum err sock_open(struct sock *s, uint16_t port, uint32_t mark);

@@ -40,6 +40,8 @@ bool ms_unasked_proves(const struct ms *ms, const struct netcheck_report *r, str
 void ms_unasked_ping(struct ms *ms, struct addr src)
 {
         const struct netcheck_report *r = netrun_last(ms->netrun);
+        if (ms->via && ms->via->number)   /* not our port */
+                return;
         if (r && !r->unasked_in && ms_unasked_proves(ms, r, src))
                 netrun_on_unasked(ms->netrun, src.ip);
 }

@@ -68,6 +68,8 @@ static enum oracle_path between(const struct outside *x, const struct outside *y
         bool luck = x->by_chance || y->by_chance;
         if (can_be_reached(x, y) || can_be_reached(y, x))
                 return luck ? ORACLE_LUCK : ORACLE_YES;
+        /* A hard NAT's ports are guessed, if the other side's is known, or does not matter to it. */
+        luck |= x->mapping == NAT_ANY || y->mapping == NAT_ANY || x->filtering != NAT_PORT || y->filtering != NAT_PORT;
         return luck ? ORACLE_LUCK : ORACLE_NO;
 }
 

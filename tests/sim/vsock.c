@@ -86,6 +86,11 @@ void sock_want_offloads(struct sock *s, unsigned wanted)
         s->wanted = wanted;
 }
 
+void sock_want_buffers(struct sock *s, int bytes)
+{
+        s->buffer_bytes = bytes;
+}
+
 bool sock_is_open(const struct sock *s)
 {
         return s->fd >= 0;

@@ -100,6 +100,42 @@ static void test_pong(void **state)
         assert_memory_equal(b + 14, want, sizeof(want));
 }
 
+/* A hello lies in a ping's padding, whose length stays; what is not one is padding. */
+static void test_hello(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *hex;
+                bool has_hello;
+                uint8_t hello;
+                size_t padding;
+        } rows[] = {
+                {"0100" TXID K1 "484e0102", true, 2, 4},
+                {"0100" TXID K1 "484e010100000000", true, 1, 8},
+                {"0100" TXID K1 "00000000", false, 0, 4},
+        };
+        struct disco_msg m;
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                check_round_trip(rows[i].hex, &m);
+                assert_int_equal(m.ping.has_hello, rows[i].has_hello);
+                assert_int_equal(m.ping.hello, rows[i].hello);
+                assert_int_equal(m.ping.padding, rows[i].padding);
+        }
+        uint8_t b[128];
+        const char *others[] = {"0100" TXID K1 "484e01", "0100" TXID K1 "484e0202", "0100" TXID "484e0102"};
+        for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+                assert_int_equal(parse_exact(b, unhex(others[i], b, sizeof(b)), &m), ERR_NONE);
+                assert_false(m.ping.has_hello);
+        }
+
+        check_round_trip("0200" TXID "00000000000000000000ffff0203040504d2" "484e0103", &m);
+        assert_true(m.pong.has_hello);
+        assert_int_equal(m.pong.hello, 3);
+        assert_int_equal(parse_exact(b, unhex("0200" TXID "00000000000000000000ffff0203040504d2" "484e01", b, sizeof(b)), &m),
+                         ERR_NONE);
+        assert_false(m.pong.has_hello);
+}
+
 static void test_call_me_maybe(void **state)
 {
         (void)state;
@@ -269,6 +305,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_ping),
                 cmocka_unit_test(test_pong),
+                cmocka_unit_test(test_hello),
                 cmocka_unit_test(test_call_me_maybe),
                 cmocka_unit_test(test_call_me_maybe_is_bounded),
                 cmocka_unit_test(test_relay_messages_are_recognised),

@@ -1,0 +1,437 @@
+/* The sockets of the search for a path through a hard NAT, and those that found one. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "magicsock/internal.h"
+
+enum {
+        PINS_MAX = 64,              /* peers reached that way at a time */
+        TRY_BUFFER = 1 << 16,       /* bytes; the socket that is kept gets what the others have */
+};
+
+/* ---- sockets ---- */
+
+static struct ms_udp *open_socket(struct ms *ms, unsigned number)
+{
+        struct ms_udp *u = calloc(1, sizeof(*u));
+        if (!u)
+                return NULL;
+        u->ms = ms;
+        u->number = number;
+        sock_init(&u->sock, IP_V4);
+        u->sock.buffer_bytes = TRY_BUFFER;
+        u->sock.wanted = ms->udp[0].sock.wanted;
+        watch_init(&u->watch, ms_on_udp);
+        if (sock_open(&u->sock, 0, ms->mark) == ERR_NONE &&
+            loop_watch(ms->loop, &u->watch, u->sock.fd, LOOP_READ) == ERR_NONE)
+                return u;
+        sock_close(&u->sock);
+        free(u);
+        return NULL;
+}
+
+/* A datagram of it may be under way on the stack. */
+static void close_socket(struct ms *ms, struct ms_udp *u)
+{
+        if (!u)
+                return;
+        loop_unwatch(&u->watch);
+        sock_close(&u->sock);
+        u->next = ms->hardnat->closed;
+        ms->hardnat->closed = u;
+        loop_timer_at(ms->loop, &ms->hardnat->timer, loop_now(ms->loop));
+}
+
+static void free_closed(struct ms_hardnat *hn)
+{
+        while (hn->closed) {
+                struct ms_udp *u = hn->closed;
+                hn->closed = u->next;
+                free(u);
+        }
+}
+
+static void close_all(struct ms *ms)
+{
+        for (size_t i = 0; i < HN_SOCKETS; i++) {
+                close_socket(ms, ms->hardnat->sockets[i]);
+                ms->hardnat->sockets[i] = NULL;
+        }
+}
+
+static void unpin(struct ms *ms, struct ms_slot *s)
+{
+        ms->hardnat->pins -= s->pin.udp != NULL;
+        close_socket(ms, s->pin.udp);
+        s->pin = (struct ms_pin){.udp = NULL};
+        s->hardnat.status.pinned = false;
+}
+
+static void pin(struct ms *ms, struct ms_slot *s, const struct hn_action *a)
+{
+        struct ms_hardnat *hn = ms->hardnat;
+        unpin(ms, s);
+        s->pin = (struct ms_pin){.udp = hn->sockets[a->socket], .to = a->addr};
+        hn->sockets[a->socket] = NULL;
+        hn->pins++;
+        s->hardnat.status.pinned = true;
+        sock_want_buffers(&s->pin.udp->sock, ms->udp[0].sock.buffer_bytes);
+}
+
+struct ms_udp *ms_hn_udp(struct ms *ms, const struct ms_slot *s, struct addr to)
+{
+        if (ms->via && addr_eq(to, ms->via_src))
+                return ms->via;
+        if (s->pin.udp && addr_eq(to, s->pin.to))
+                return s->pin.udp;
+        return ms_udp_for(ms, to);
+}
+
+void ms_hn_want_offloads(struct ms *ms, unsigned wanted)
+{
+        for (size_t i = 0; i < ms->slot_cap; i++)
+                if (ms->slots[i] && ms->slots[i]->pin.udp)
+                        sock_want_offloads(&ms->slots[i]->pin.udp->sock, wanted);
+}
+
+/* ---- what the machine wants ---- */
+
+static void ask_stun(struct ms *ms, unsigned socket)
+{
+        struct ms_hardnat *hn = ms->hardnat;
+        /* If one of two servers is dead, the other still has half of the samples. */
+        size_t servers = addr_is_set(hn->stun[1]) ? 2 : 1;
+        uint8_t request[STUN_REQUEST_LEN];
+        crypto_random(hn->asked[socket].b, sizeof(hn->asked[socket].b));
+        stun_request(&hn->asked[socket], request);
+        if (hn->sockets[socket])
+                (void)sock_send_bytes(&hn->sockets[socket]->sock, hn->stun[socket / 16 % servers], request,
+                                      sizeof(request));
+}
+
+static void ping_from(struct ms *ms, struct ms_slot *s, const struct hn_action *a)
+{
+        ms->msg = (struct disco_msg){.type = DISCO_PING};
+        ms->msg.ping.txid = a->txid;
+        ms->msg.ping.has_key = true;
+        ms->msg.ping.key = ms->node_public;
+        (void)ms_disco_send(ms, s, ms->hardnat->sockets[a->socket], a->addr);
+}
+
+static void call(struct ms *ms, struct ms_slot *s, const struct hn_action *a, mono_t now)
+{
+        struct addr guesses[HN_GUESSES];
+        for (size_t i = 0; i < a->count; i++)
+                guesses[i] = (struct addr){.ip = a->ip, .port = ms->hardnat->m.ports[i]};
+        ms_send_call(ms, s, guesses, a->count, now);
+        ms_reach_check_fresh(ms, now);
+}
+
+static void do_action(struct ms *ms, const struct hn_action *a, mono_t now)
+{
+        struct ms_hardnat *hn = ms->hardnat;
+        struct ms_slot *s = container_of(a->peer, struct ms_slot, hardnat);
+        switch (a->kind) {
+        case HN_ACT_ASK:
+                ms_peer_probe(&s->peer, (struct addr){.port = 0}, now, &ms->out);
+                ms_settle(ms, s, now);
+                break;
+        case HN_ACT_OPEN:
+                hn->asked[a->socket] = (struct stun_txid){{0}};
+                hn->sockets[a->socket] = open_socket(ms, a->socket + 1);
+                if (!hn->sockets[a->socket])
+                        hn_on_open_failed(&hn->m, a->socket);
+                break;
+        case HN_ACT_STUN:
+                ask_stun(ms, a->socket);
+                break;
+        case HN_ACT_PING:
+                ping_from(ms, s, a);
+                break;
+        case HN_ACT_CALL:
+                call(ms, s, a, now);
+                break;
+        case HN_ACT_PIN:
+                pin(ms, s, a);
+                break;
+        case HN_ACT_PROBE:
+                ms_peer_probe(&s->peer, a->addr, now, &ms->out);
+                ms_settle(ms, s, now);
+                break;
+        case HN_ACT_UNPIN:
+                unpin(ms, s);
+                break;
+        case HN_ACT_CLOSE:
+                close_all(ms);
+                break;
+        }
+}
+
+static void arm(struct ms *ms, mono_t now)
+{
+        mono_t at = ms->hardnat->closed ? now : hn_deadline(&ms->hardnat->m, now);
+        loop_timer_at(ms->loop, &ms->hardnat->timer, at);
+}
+
+static void log_end(struct ms_slot *s)
+{
+        const struct hn_status *st = &s->hardnat.status;
+        char key[KEY_SHORT_MAX];
+        log_debug(1, "peer %s: search through our hard NAT: %s after %.2f s, %u sockets, ports %u-%u, %u guesses, %u pings",
+                  node_public_short(&s->key, key), hn_outcome_str(st->outcome), (double)st->took_ns / 1e9, st->sockets,
+                  st->low, st->high, st->guesses, st->pings);
+}
+
+/* What one action brings about may add others. */
+static void run(struct ms *ms, mono_t now)
+{
+        struct ms_hardnat *hn = ms->hardnat;
+        if (hn->is_running)
+                return;
+        hn->is_running = true;
+        for (size_t i = 0; i < hn->out.count; i++) {
+                const struct hn_action a = hn->out.a[i];
+                do_action(ms, &a, now);
+        }
+        hn->out.count = 0;
+        hn->is_running = false;
+        arm(ms, now);
+}
+
+/* ---- facts ---- */
+
+static bool is_public4(struct ip ip)
+{
+        return ip.family == IP_V4 && !ip_is_private(ip) && !ip_is_tailnet(ip) && !ip_is_loopback(ip) &&
+               !ip_is_link_local(ip);
+}
+
+static struct ip our_public4(const struct ms *ms)
+{
+        for (size_t i = 0; i < ms->ep_count; i++)
+                if (ms->eps[i].type == MS_ENDPOINT_STUN && ms->eps[i].addr.ip.family == IP_V4)
+                        return ms->eps[i].addr.ip;
+        return (struct ip){.family = IP_NONE};
+}
+
+/* What the peer itself named last counts for more than what the map says. */
+static void add_targets(const struct ms_slot *s, enum path_origin from, struct hn_facts *f)
+{
+        for (size_t i = 0; i < s->peer.paths.count && f->target_count < HN_TARGETS_MAX; i++) {
+                const struct path *p = &s->peer.paths.p[i];
+                bool has = false;
+                for (size_t j = 0; j < f->target_count; j++)
+                        has = has || addr_eq(f->targets[j], p->addr);
+                if (!has && p->origin & from && is_public4(p->addr.ip) && !ip_eq(p->addr.ip, f->ours))
+                        f->targets[f->target_count++] = p->addr;
+        }
+}
+
+static struct hn_facts facts_of(const struct ms *ms, const struct ms_slot *s)
+{
+        struct hn_facts f = {.ours = our_public4(ms), .has_stun = addr_is_set(ms->hardnat->stun[0])};
+        if (ms->no_udp || !sock_is_open(&ms->udp[0].sock) || ms->hardnat->pins >= PINS_MAX || !s->peer.has_disco)
+                return f;
+        add_targets(s, PATH_FROM_CALL, &f);
+        add_targets(s, PATH_FROM_MAP, &f);
+        return f;
+}
+
+void ms_hn_sent_stun(struct ms *ms, struct addr to)
+{
+        struct addr *known = ms->hardnat->stun;
+        if (to.ip.family != IP_V4 || addr_eq(to, known[0]))
+                return;
+        known[1] = known[0];
+        known[0] = to;
+}
+
+/* A report under way begins with knowing nothing. */
+void ms_hn_report(struct ms *ms, const struct netcheck_report *r, mono_t now)
+{
+        if (r->mapping_varies == NC_UNKNOWN || r->mapping_varies == ms->hardnat->m.varies)
+                return;
+        hn_set_nat(&ms->hardnat->m, r->mapping_varies);
+        run(ms, now);
+}
+
+/* ---- events ---- */
+
+static void on_timer(struct timer *t, mono_t now)
+{
+        struct ms_hardnat *hn = container_of(t, struct ms_hardnat, timer);
+        struct ms *ms = hn->ms;
+        free_closed(hn);
+        if (ms_can_send(ms)) {
+                struct hn_peer *p = hn_due(&hn->m, now);
+                if (p) {
+                        struct hn_facts f = facts_of(ms, container_of(p, struct ms_slot, hardnat));
+                        hn_start(&hn->m, p, &f, now, &hn->out);
+                } else {
+                        struct hn_peer *peer = hn->m.peer;
+                        hn_expire(&hn->m, now, &hn->out);
+                        if (peer && !hn->m.peer)
+                                log_end(container_of(peer, struct ms_slot, hardnat));
+                }
+        }
+        run(ms, now);
+}
+
+void ms_hn_relayed(struct ms *ms, struct ms_slot *s, mono_t now)
+{
+        bool was_listed = s->hardnat.is_listed;
+        hn_on_relayed(&ms->hardnat->m, &s->hardnat, now, &ms->hardnat->out);
+        if (s->hardnat.is_listed != was_listed)
+                run(ms, now);
+}
+
+void ms_hn_settle(struct ms *ms, struct ms_slot *s, mono_t now)
+{
+        struct ms_hardnat *hn = ms->hardnat;
+        if (!ms_peer_is_direct(&s->peer, now))
+                return;
+        struct addr best = s->peer.best.addr;
+        if (s->hardnat.is_listed || hn->m.peer == &s->hardnat) {
+                bool is_tried = hn->m.peer == &s->hardnat;
+                hn_on_direct(&hn->m, &s->hardnat, best, now, &hn->out);
+                if (is_tried)
+                        log_end(s);
+                run(ms, now);
+        }
+        if (s->pin.udp && !addr_eq(best, s->pin.to))
+                unpin(ms, s);
+}
+
+void ms_hn_say(struct ms *ms)
+{
+        uint8_t hello;
+        bool says = hn_says(&ms->hardnat->m, &hello);
+        if (ms->msg.type == DISCO_PING) {
+                ms->msg.ping.has_hello = says;
+                ms->msg.ping.hello = hello;
+        } else {
+                ms->msg.pong.has_hello = says;
+                ms->msg.pong.hello = hello;
+        }
+}
+
+void ms_hn_hello(struct ms *ms, struct ms_slot *s, bool has_hello, uint8_t hello, mono_t now)
+{
+        hn_on_hello(&s->hardnat, has_hello, hello, now);
+        s->peer.takes_part = has_hello && ms->hardnat->m.pref != HN_PREF_OFF;
+        if (s->hardnat.is_listed)
+                run(ms, now);
+}
+
+static bool is_tried(const struct ms *ms)
+{
+        return ms->via && ms->via->number && ms->hardnat->sockets[ms->via->number - 1] == ms->via;
+}
+
+void ms_hn_ping(struct ms *ms, struct ms_slot *s, struct addr src, mono_t now)
+{
+        if (!is_tried(ms))
+                return;
+        hn_on_hit(&ms->hardnat->m, &s->hardnat, ms->via->number - 1, src, now, &ms->hardnat->out);
+        run(ms, now);
+}
+
+bool ms_hn_pong(struct ms *ms, struct ms_slot *s, struct addr src, const struct disco_txid *txid, struct addr seen,
+                mono_t now)
+{
+        bool was_try = is_tried(ms) && hn_on_pong(&ms->hardnat->m, &s->hardnat, ms->via->number - 1, src, txid, now,
+                                                  &ms->hardnat->out);
+        if (was_try)
+                run(ms, now);
+        if (!ms->via || s->pin.udp != ms->via)
+                return was_try;
+        bool is_news = addr_is_set(s->pin.outside) && !addr_eq(s->pin.outside, seen);
+        s->pin.outside = seen;
+        if (is_news)
+                ms_send_call(ms, s, NULL, 0, now);
+        return was_try;
+}
+
+void ms_hn_stun(struct ms *ms, const struct pkt *p, mono_t now)
+{
+        struct stun_txid txid;
+        struct addr outside;
+        if (!is_tried(ms) || stun_parse_response(pkt_cdata(p), p->len, &txid, &outside) != ERR_NONE)
+                return;
+        struct stun_txid *asked = &ms->hardnat->asked[ms->via->number - 1];
+        static const struct stun_txid none;
+        if (memcmp(&txid, &none, sizeof(txid)) == 0 || memcmp(&txid, asked, sizeof(txid)) != 0)
+                return;
+        *asked = none;
+        hn_on_stun(&ms->hardnat->m, outside, ms->via->sock.port, now);
+        run(ms, now);
+}
+
+/* ---- ends ---- */
+
+void ms_hn_forget(struct ms *ms, struct ms_slot *s, mono_t now)
+{
+        hn_forget(&ms->hardnat->m, &s->hardnat, now, &ms->hardnat->out);
+        run(ms, now);
+        unpin(ms, s);
+}
+
+void ms_hn_restarted(struct ms *ms, struct ms_slot *s, mono_t now)
+{
+        hn_on_restart(&ms->hardnat->m, &s->hardnat, now, &ms->hardnat->out);
+        run(ms, now);
+}
+
+static void unpin_all(struct ms *ms)
+{
+        for (size_t i = 0; i < ms->slot_cap; i++)
+                if (ms->slots[i])
+                        unpin(ms, ms->slots[i]);
+}
+
+void ms_hn_stop(struct ms *ms, mono_t now)
+{
+        hn_stop(&ms->hardnat->m, now, &ms->hardnat->out);
+        run(ms, now);
+        unpin_all(ms);
+}
+
+void ms_set_hardnat(struct ms *ms, enum hn_pref pref, mono_t now)
+{
+        hn_set_pref(&ms->hardnat->m, pref, now, &ms->hardnat->out);
+        run(ms, now);
+        if (pref == HN_PREF_OFF)
+                unpin_all(ms);
+}
+
+struct hn_totals ms_hardnat_totals(const struct ms *ms)
+{
+        return ms->hardnat->m.totals;
+}
+
+enum err ms_hn_init(struct ms *ms)
+{
+        ms->hardnat = calloc(1, sizeof(*ms->hardnat));
+        if (!ms->hardnat)
+                return ERR_IO;
+        ms->hardnat->ms = ms;
+        hn_init(&ms->hardnat->m);
+        timer_init(&ms->hardnat->timer, on_timer);
+        return ERR_NONE;
+}
+
+void ms_hn_done(struct ms *ms)
+{
+        struct ms_hardnat *hn = ms->hardnat;
+        if (!hn)
+                return;
+        unpin_all(ms);
+        close_all(ms);
+        loop_timer_stop(&hn->timer);
+        free_closed(hn);
+        hn_done(&hn->m);
+        free(hn);
+        ms->hardnat = NULL;
+}
