@@ -175,7 +175,14 @@ static void arm(struct ms *ms, mono_t now)
         loop_timer_at(ms->loop, &ms->hardnat->timer, at);
 }
 
-static void log_end(struct ms_slot *s)
+static void log_start(const struct ms_slot *s, const struct hn_facts *f)
+{
+        char key[KEY_SHORT_MAX], to[ADDR_STR_MAX];
+        log_debug(1, "peer %s: search through our hard NAT, towards %s%s", node_public_short(&s->key, key),
+                  addr_str(f->targets[0], to), f->target_count > 1 ? " and another" : "");
+}
+
+static void log_end(const struct ms_slot *s)
 {
         const struct hn_status *st = &s->hardnat.status;
         char key[KEY_SHORT_MAX];
@@ -269,6 +276,8 @@ static void on_timer(struct timer *t, mono_t now)
                 if (p) {
                         struct hn_facts f = facts_of(ms, container_of(p, struct ms_slot, hardnat));
                         hn_start(&hn->m, p, &f, now, &hn->out);
+                        if (hn->m.peer == p)
+                                log_start(container_of(p, struct ms_slot, hardnat), &f);
                 } else {
                         struct hn_peer *peer = hn->m.peer;
                         hn_expire(&hn->m, now, &hn->out);

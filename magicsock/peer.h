@@ -111,7 +111,7 @@ struct ms_peer {
         struct ms_bucket {       /* tokens, counted in the time they take to come back */
                 int64_t tokens_ns;
                 mono_t refilled;
-        } pongs, pongs_home, backs, calls, searches;   /* _home: by the relay, or to the path in use */
+        } pongs, pongs_home, backs, calls, searches, guesses;   /* _home: by the relay, or to the path in use */
 
         struct pings pings;
         struct disco_txid seen[MS_PEER_SEEN_MAX];

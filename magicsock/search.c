@@ -6,8 +6,10 @@
  * is what a full set of candidates asks for every PATH_PING_GAP_NS. */
 #define SEARCH_COST_NS (NS_PER_SEC / 32)
 #define SEARCH_MOST_NS (4 * NS_PER_SEC)
-/* A whole search of a peer behind a hard NAT, 18 calls of 64 guesses beside its endpoints; one in 44 s. */
-#define SEARCH_HARD_NS (1408 * SEARCH_COST_NS)
+/* Beside that, for one that takes part: a search through its hard NAT, 18 calls of 64 guesses.  Twice as often as that
+ * peer will search. */
+#define GUESS_COST_NS  (NS_PER_SEC / 40)
+#define GUESS_MOST_NS  (1152 * GUESS_COST_NS)
 /* Looking for the last good address after a cut: so often that nobody waits for 3 s when it ends. */
 #define PROBE_GAP_NS      NS_PER_SEC
 #define PROBE_OFTEN_NS    (10 * NS_PER_SEC)
@@ -71,7 +73,8 @@ void ms_search_call(struct ms_peer *p, mono_t now, struct ms_actions *out)
 
 static bool may_search(struct ms_peer *p, mono_t now)
 {
-        return ms_bucket_take(&p->searches, SEARCH_COST_NS, p->takes_part ? SEARCH_HARD_NS : SEARCH_MOST_NS, now);
+        return ms_bucket_take(&p->searches, SEARCH_COST_NS, SEARCH_MOST_NS, now) ||
+               (p->takes_part && ms_bucket_take(&p->guesses, GUESS_COST_NS, GUESS_MOST_NS, now));
 }
 
 /* Pings whom the gates allow, at most a slice; returns how many. */

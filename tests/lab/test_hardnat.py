@@ -30,7 +30,7 @@ def test_direct_through_a_hard_nat(lab):
     echo = Echo(beta)
     start = time.monotonic()
     flow = Flow(alpha, beta.ip)
-    assert alpha.wait_direct(beta, 3 * SLOW) == f"{beta.router.wan4}:41641"
+    assert alpha.wait_direct(beta, 15 * SLOW) == f"{beta.router.wan4}:41641"
     assert beta.wait_direct(alpha, 3 * SLOW).startswith(f"{alpha.router.wan4}:")
     print(f"direct after {time.monotonic() - start:.2f} s")
     flow.stop()

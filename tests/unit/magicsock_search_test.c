@@ -248,6 +248,47 @@ static void test_calls_without_end(void **state)
         assert_in_range(count(MS_ACT_PING), 128, 134);
 }
 
+/* Calls as from behind a hard NAT, 100 ms apart: how many of the guesses are pinged before the next call comes. */
+static unsigned guesses_pinged(unsigned calls)
+{
+        enum { GUESSES = 64 };
+        struct addr eps[2 + GUESSES] = {E1, E2};
+        unsigned pinged = 0;
+        for (unsigned call = 0; call < calls; call++) {
+                for (unsigned i = 0; i < GUESSES; i++)
+                        eps[2 + i] = (struct addr){ip_v4(203, 0, 113, 50), (uint16_t)(1024 + call * GUESSES + i)};
+                out.count = 0;
+                ms_peer_on_call(&p, eps, 2 + GUESSES, now, &out);
+                pass(100);
+                for (unsigned i = 0; i < GUESSES; i++)
+                        pinged += ping_to(eps[2 + i]) != NULL;
+        }
+        return pinged;
+}
+
+static void test_guesses_of_a_hard_nat(void **state)
+{
+        (void)state;
+        p.takes_part = true;
+        assert_int_equal(guesses_pinged(18), 18 * 64);
+        assert_int_equal(p.limited, 0);
+        assert_true(p.paths.count <= PATH_CANDIDATES_MAX);
+        /* The guesses are gone with the next call that does not name them. */
+        struct addr eps[] = {E1, E2};
+        ms_peer_on_call(&p, eps, 2, now, &out);
+        assert_int_equal(p.paths.count, 2);
+        /* One search is meant; what comes after it without a rest is as from any peer. */
+        assert_in_range(guesses_pinged(10), 0, 400);
+        pass(60000);
+        assert_int_equal(guesses_pinged(18), 18 * 64);
+}
+
+static void test_guesses_of_others(void **state)
+{
+        (void)state;
+        assert_in_range(guesses_pinged(18), 100, 128 + 2 * 32);
+}
+
 static void test_heard_by_relay_starts_search(void **state)
 {
         (void)state;
@@ -420,6 +461,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_call_without_the_address_in_use, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_large_call_is_paced, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_calls_without_end, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_guesses_of_a_hard_nat, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_guesses_of_others, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_heard_by_relay_starts_search, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_own_endpoints, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_new_endpoints_in_map, set_up, tear_down),
