@@ -8,6 +8,7 @@
 enum {
         SAMPLE_EVERY = HN_SOCKETS / HN_SAMPLES_MAX,
         ASKS_SOON = 3,
+        ASKS_OFTEN = 12,
         ACTIONS_OF_A_STEP = 4 * HN_TICK_MAX,
 };
 #define NO_ADDRESS_NS   (5 * NS_PER_SEC)
@@ -127,7 +128,9 @@ static mono_t next_ask(const struct hardnat *h, const struct hn_peer *p)
         if (mono_is_set(p->answered))
                 at = later(at, mono_add_ns(p->answered, wants_part(h, p) ? HN_HELLO_OLD_NS : HN_REFUSED_OLD_NS));
         if (mono_is_set(p->asked))
-                at = later(at, mono_add_ns(p->asked, p->asks < ASKS_SOON ? HN_ASK_GAP_NS : HN_ASK_AGAIN_NS));
+                at = later(at, mono_add_ns(p->asked, p->asks < ASKS_SOON    ? HN_ASK_GAP_NS
+                                                     : p->asks < ASKS_OFTEN ? HN_ASK_LATER_NS
+                                                                            : HN_ASK_AGAIN_NS));
         return at;
 }
 

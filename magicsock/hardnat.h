@@ -49,7 +49,8 @@ enum {
 #define HN_FIRST_NS       (500 * NS_PER_MS)      /* the usual ways come first */
 #define HN_FIRST_AGAIN_NS (2 * NS_PER_SEC)       /* and the socket found before */
 #define HN_FIRST_UNSURE_NS (3 * NS_PER_SEC)      /* if it is not known that our NAT is hard */
-#define HN_ASK_GAP_NS     (1 * NS_PER_SEC)       /* three times, then each minute */
+#define HN_ASK_GAP_NS     (1 * NS_PER_SEC)       /* three times; for the rest of a minute, and then: */
+#define HN_ASK_LATER_NS   (5 * NS_PER_SEC)
 #define HN_ASK_AGAIN_NS   (60 * NS_PER_SEC)
 #define HN_HELLO_OLD_NS   (60 * NS_PER_SEC)      /* the peer may be gone by then */
 #define HN_REFUSED_OLD_NS (300 * NS_PER_SEC)     /* or think otherwise */
