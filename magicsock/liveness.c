@@ -1,18 +1,19 @@
 #include "magicsock/liveness.h"
 
-#define SILENCE_NS     (150 * NS_PER_MS)  /* after a send, beside a round trip: a delayed ACK takes 40 ms */
+#define SILENCE_NS     (100 * NS_PER_MS)  /* after a send, beside a round trip: a delayed ACK takes 40 ms */
 #define SILENCE_MAX_NS NS_PER_SEC
 #define PROOF_NS       NS_PER_SEC         /* age of a proof that is renewed while we send */
-#define VAR_MIN_NS     (2500 * NS_PER_US) /* four of these: what a busy host adds to a round trip */
+#define VAR_MIN_NS     (5 * NS_PER_MS)    /* two of these: what a busy host adds to a round trip */
 #define GAP_MIN_NS     (60 * NS_PER_MS)   /* between the pings of a check */
-#define GAP_DOUBT_NS   (200 * NS_PER_MS)
+#define GAP_DOUBT_NS   (120 * NS_PER_MS)
 #define GAP_BUSY_NS    (375 * NS_PER_MS)  /* while the peer's data keeps coming */
 #define HINT_NS        (2 * NS_PER_SEC)   /* how long data by this path makes data by another one worth a ping */
 #define HINT_GAP_NS    (100 * NS_PER_MS)
 
 enum {
         PINGS_SURE = 2,      /* unanswered before doubt begins */
-        PINGS_ALL = 5,       /* before the path is given up */
+        PINGS_SILENT = 3,    /* before the path is given up: not a word came */
+        PINGS_ALL = 5,       /* something did */
         SENDS_MANY = 4,
         HEARD_STEADY = 2,    /* one alone may be what the peer repeats because it hears nothing of us */
         PATIENCE_MAX = 3,
@@ -26,7 +27,7 @@ static int64_t clamp(int64_t v, int64_t least, int64_t most)
 /* By when a pong should be here. */
 static int64_t round_trip(const struct liveness *l)
 {
-        return l->rtt_ns + 4 * (l->var_ns > VAR_MIN_NS ? l->var_ns : VAR_MIN_NS);
+        return l->rtt_ns + 2 * (l->var_ns > VAR_MIN_NS ? l->var_ns : VAR_MIN_NS);
 }
 
 static int64_t silence(const struct liveness *l)
@@ -59,8 +60,8 @@ enum live_step live_resume(struct liveness *l, mono_t now)
         if (l->in_doubt)
                 return LIVE_NOTHING;
         l->asked = l->next = now;
-        l->pings = PINGS_SURE;
-        l->heard = 0;
+        l->pings = PINGS_SURE - 1;
+        l->is_heard = false;
         l->in_doubt = true;
         return LIVE_DOUBT;
 }
@@ -81,6 +82,7 @@ void live_on_heard(struct liveness *l, mono_t now)
         l->spoke = now;
         l->patience = 0;
         l->heard++;
+        l->is_heard = true;
 }
 
 enum live_step live_on_hint(struct liveness *l, mono_t now)
@@ -100,7 +102,8 @@ void live_on_ping(struct liveness *l, mono_t now)
 {
         if (!mono_is_set(l->asked))
                 l->asked = now;
-        l->pings++;
+        if (++l->pings <= PINGS_SURE)
+                l->is_heard = false;
         l->heard = 0;
         l->pinged = now;
         l->next = mono_add_ns(now, gap(l));
@@ -114,7 +117,7 @@ void live_on_pong(struct liveness *l, mono_t sent, mono_t now)
                 l->proven = sent;
         if (mono_is_set(l->asked) && sent.ns < l->asked.ns)
                 return;
-        if (mono_is_set(l->waiting) && l->patience < PATIENCE_MAX)
+        if (mono_is_set(l->waiting) && l->heard == 0 && l->patience < PATIENCE_MAX)
                 l->patience++;
         l->waiting = l->asked = l->next = (mono_t){0};
         l->pings = l->sends = 0;
@@ -138,7 +141,7 @@ enum live_step live_expire(struct liveness *l, mono_t now)
         l->next = mono_add_ns(l->pinged, gap(l));
         if (!mono_reached(now, l->next))
                 return LIVE_NOTHING;
-        if (l->pings >= PINGS_ALL)
+        if (l->pings >= PINGS_ALL || (l->pings >= PINGS_SILENT && !l->is_heard))
                 return LIVE_LOST;
         if (l->pings < PINGS_SURE || l->in_doubt)
                 return LIVE_PING;

@@ -7,7 +7,8 @@
  *      sure     data goes there alone.  Silence after a send, four sends a second after the last proof, a heartbeat
  *               or a hint -> asked
  *      asked    two pings are out, data still goes there alone.  No pong -> doubt
- *      doubt    more pings; data goes there and by relay.  No pong -> lost, the owner takes another path
+ *      doubt    one ping more, data goes there and by relay.  No pong and not a word -> lost, the owner takes another
+ *               path; with data of the peer's from there it is two pings later
  *
  * A pong to a ping of the check leads back to sure from everywhere.  While the peer's data keeps coming the path is
  * rather full than dead, and the pings get more time.  Where pongs are the only thing that ever comes back, silence
@@ -38,6 +39,7 @@ struct liveness {
         unsigned heard;           /* bursts of the peer's since the last ping of it */
         unsigned sends;           /* of ours since the last proof */
         unsigned patience;        /* doublings of the silence that is noticed */
+        bool is_heard;            /* at all since the second ping of it: what was under way has come by then */
         bool in_doubt;
 };
 

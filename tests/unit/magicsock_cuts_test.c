@@ -64,8 +64,8 @@ static void test_cut_from_reference(void **state)
         (void)state;
         for (int reference = 0; reference < 2; reference++)
                 for (int64_t cut = 2000; cut < 40000; cut += 3700) {
-                        cut_and_return(reference, 1, cut, 1100);
-                        cut_and_return(reference, 20, cut, 1300);
+                        cut_and_return(reference, 1, cut, 550);
+                        cut_and_return(reference, 20, cut, 750);
                 }
 }
 

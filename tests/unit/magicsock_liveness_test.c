@@ -42,7 +42,7 @@ static void take(enum live_step step)
                 m.l = (struct liveness){.rtt_ns = 0};
                 return;
         }
-        assert_int_equal(step == LIVE_DOUBT, m.l.in_doubt && m.l.pings == 2);
+        assert_true(step != LIVE_DOUBT || m.l.in_doubt);
         if (step == LIVE_DOUBT && !mono_is_set(m.doubt))
                 m.doubt = m.now;
         m.pings++;
@@ -150,12 +150,12 @@ static void dead_path_is_left(void **state)
         static const struct {
                 int64_t rtt, send, doubt, lost;
         } t[] = {
-                {1, 1, 290, 900},
-                {1, 100, 390, 1000},
-                {40, 1, 400, 1000},
-                {40, 100, 450, 1100},
-                {150, 10, 800, 1500},
-                {300, 10, 1400, 2600},
+                {1, 1, 250, 370},
+                {1, 100, 350, 470},
+                {40, 1, 400, 520},     /* a ping was out, and the peer heard just before */
+                {40, 100, 400, 520},
+                {150, 10, 620, 800},
+                {300, 10, 1100, 1450},
         };
         for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
                 start(t[i].rtt);
@@ -168,8 +168,8 @@ static void dead_path_is_left(void **state)
                         print_error("rtt %d: doubt after %d ms, lost after %d ms\n", (int)t[i].rtt,
                                 (int)after(m.doubt, at), (int)after(m.lost, at));
                 assert_in_range(after(m.doubt, at), 100, t[i].doubt);
-                assert_in_range(after(m.lost, at), 500, t[i].lost);
-                assert_in_range(m.pings, 4, 5);     /* one may have been out */
+                assert_in_range(after(m.lost, at), 200, t[i].lost);
+                assert_in_range(m.pings, 2, 3);     /* one may have been out */
         }
 }
 
@@ -212,7 +212,7 @@ static void dead_one_way_in(void **state)
         mono_t at = m.now;
         run(3000, 10, 0);
         assert_in_range(after(m.doubt, at), 150, 400);
-        assert_in_range(after(m.lost, at), 500, 1000);
+        assert_in_range(after(m.lost, at), 300, 600);
 }
 
 /* A sender that fills its uplink makes every round trip long.  That is no reason to send all of it twice. */
@@ -235,8 +235,8 @@ static void a_late_pong_ends_doubt(void **state)
 {
         (void)state;
         start(20);
-        m.rtt_ms = 500;   /* at once, and no data comes back */
-        run(1100, 10, 0);
+        m.rtt_ms = 200;   /* at once, and no data comes back */
+        run(500, 10, 0);
         assert_true(mono_is_set(m.doubt));
         assert_false(mono_is_set(m.lost));
         run(10000, 10, 0);
@@ -260,7 +260,7 @@ static void a_pong_from_before_says_nothing(void **state)
         assert_int_equal(live_deadline(&m.l).ns, INT64_MAX);
 }
 
-/* Half of all packets are lost: data may go both ways for a moment, but the path is hardly ever given up. */
+/* A third of all packets is lost: data may go both ways for a moment, but the path is hardly ever given up. */
 static void loss(void **state)
 {
         (void)state;
@@ -269,7 +269,7 @@ static void loss(void **state)
         unsigned lost = 0;
         start(20);
         for (int s = 0; s < 600 * 1000; s++) {
-                if (s % 50 == 0) {
+                if (s % 20 == 0) {
                         seed = seed * 1664525 + 1013904223;
                         m.in_dead = (seed >> 8) % 100 < 30;
                 }
@@ -318,8 +318,8 @@ static void resumed_path_is_in_doubt(void **state)
         at = m.now;
         take(live_resume(&m.l, m.now));
         run(3000, 10, 0);
-        assert_in_range(after(m.lost, at), 400, 1000);
-        assert_int_equal(m.pings, 3);
+        assert_in_range(after(m.lost, at), 180, 300);
+        assert_int_equal(m.pings, 2);
 }
 
 static void hints(void **state)
