@@ -11,6 +11,7 @@ struct fetch {
         struct transfer t;
         struct buf body;
         struct curl_slist *headers;
+        const char *want;   /* NULL: no header of the answer */
         size_t max_body;
         bool too_long;
         bool tls;
@@ -36,6 +37,23 @@ static int64_t time_ns(const struct fetch *f, CURLINFO what)
         return curl_easy_getinfo(f->t.easy, what, &us) == CURLE_OK ? (int64_t)us * NS_PER_US : 0;
 }
 
+static struct addr remote_of(const struct fetch *f)
+{
+        struct addr a = {.port = 0};
+        const char *ip = NULL;
+        long port = 0;
+        if (curl_easy_getinfo(f->t.easy, CURLINFO_PRIMARY_IP, &ip) == CURLE_OK && ip != NULL && ip_parse(ip, &a.ip) == ERR_NONE &&
+                curl_easy_getinfo(f->t.easy, CURLINFO_PRIMARY_PORT, &port) == CURLE_OK)
+                a.port = (uint16_t)port;
+        return a;
+}
+
+static const char *header_of(const struct fetch *f)
+{
+        struct curl_header *h;
+        return f->want != NULL && curl_easy_header(f->t.easy, f->want, 0, CURLH_HEADER, -1, &h) == CURLHE_OK ? h->value : "";
+}
+
 static void fetch_done(struct transfer *t, mono_t now)
 {
         struct fetch *f = container_of(t, struct fetch, t);
@@ -46,6 +64,8 @@ static void fetch_done(struct transfer *t, mono_t now)
                 .connect_ns = time_ns(f, f->tls ? CURLINFO_APPCONNECT_TIME_T : CURLINFO_CONNECT_TIME_T),
                 .first_byte_ns = time_ns(f, CURLINFO_STARTTRANSFER_TIME_T),
                 .error = f->too_long ? "the answer is too long" : t->error,
+                .remote = remote_of(f),
+                .header = header_of(f),
         };
         (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &res.status);
         f->reporting = true;
@@ -154,6 +174,24 @@ static bool add_header(struct fetch *f, const char *name, const char *value)
                 return false;
         f->headers = longer;
         return true;
+}
+
+struct fetch *fetch_get_with(struct dialer *d, const char *url, const struct dial_opts *opts, const struct fetch_head *head,
+        size_t max_body, fetch_fn fn, void *arg)
+{
+        struct fetch *f = fetch_new(d, url, opts, max_body, fn, arg);
+        if (f == NULL)
+                return NULL;
+        bool ok = true;
+        f->want = head->want;
+        for (size_t i = 0; i < head->count; i++)
+                ok = ok && add_header(f, head->names[i], head->values[i]);
+        if (!ok || curl_easy_setopt(f->t.easy, CURLOPT_HTTPHEADER, f->headers) != CURLE_OK) {
+                fetch_cancel(f);
+                return NULL;
+        }
+        transfer_start(&f->t);
+        return f;
 }
 
 static bool set_post(struct fetch *f, const char *content_type, const void *body, size_t len)

@@ -15,6 +15,8 @@ struct fetch_result {
         int64_t connect_ns;      /* time to connected, TLS included */
         int64_t first_byte_ns;   /* time to the first byte of the answer */
         const char *error;       /* one line for a person when err != ERR_NONE */
+        struct addr remote;      /* who answered, or the proxy to it; none = nobody */
+        const char *header;      /* borrowed for the call: the one of the answer that was asked for; "" = not there */
 };
 typedef void (*fetch_fn)(struct fetch *f, const struct fetch_result *res, void *arg, mono_t now);
 
@@ -27,4 +29,13 @@ struct fetch *fetch_get(struct dialer *d, const char *url, const struct dial_opt
 /* The same as a POST of a body, copied; an answer of the same type is asked for. */
 struct fetch *fetch_post(struct dialer *d, const char *url, const struct dial_opts *opts, const char *content_type,
         const void *body, size_t len, size_t max_body, fetch_fn fn, void *arg);
+/* GET with more lines in its head, and one of the answer's in the result; all copied but want, which stays. */
+struct fetch_head {
+        const char *const *names;
+        const char *const *values;
+        size_t count;
+        const char *want;
+};
+struct fetch *fetch_get_with(struct dialer *d, const char *url, const struct dial_opts *opts, const struct fetch_head *head,
+        size_t max_body, fetch_fn fn, void *arg);
 void fetch_cancel(struct fetch *f);   /* fn is not called; NULL is fine, and so is a call from within fn */

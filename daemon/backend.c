@@ -546,6 +546,9 @@ json_t *backend_health(const struct backend *b)
                                                       "make it writable, and it is written within 30 seconds", unsaved));
         if (b->configured)
                 add_line(a, b->relay_error);
+        if (b->configured && b->have_report && b->report.captive == NC_TRUE)
+                add_line(a, "This network wants a login in a web browser (a captive portal answers in place of the relays): "
+                            "until that is done, there is no connection.");
         backend_host_health(b, a);
         if (b->filter_forged)
                 add_line(a, "The server sent access rules that let in a node nobody signed for: no connection is let in.");

@@ -133,7 +133,7 @@ json_t *view_netcheck(const struct netcheck_report *r)
         json_object_set_new(o, "GlobalV6Counters", counters_json(r->v6, r->v6_count));
         json_object_set_new(o, "GlobalV4", json_string(addr_str(r->global_v4, v4)));
         json_object_set_new(o, "GlobalV6", json_string(addr_str(r->global_v6, v6)));
-        json_object_set_new(o, "CaptivePortal", json_null());
+        json_object_set_new(o, "CaptivePortal", tri_json(r->captive));
         json_object_set_new(o, "NAT", nat_json(r));
         return o;
 }

@@ -16,7 +16,7 @@ struct fetching {
         struct netrun *owner;
         struct fetch *fetch;
         uint32_t id;
-        enum ip_family family;
+        bool captive;
 };
 
 struct netrun {
@@ -58,7 +58,10 @@ static void on_fetched(struct fetch *fetch, const struct fetch_result *res, void
         struct netrun *n = f->owner;
         long status = res->err == ERR_NONE ? res->status : 0;
         int64_t rtt = res->first_byte_ns - res->connect_ns;
-        nc_on_fetched(n->nc, f->id, status, f->family, rtt > 0 ? rtt : 1, now);
+        if (f->captive)   /* the page of a portal may be long */
+                nc_on_captive(n->nc, f->id, res->err == ERR_FULL ? res->status : status, res->header);
+        else
+                nc_on_fetched(n->nc, f->id, status, (enum ip_family)res->remote.ip.family, rtt > 0 ? rtt : 1, now);
         drop_fetch(n, f);
         advance(n, now);
 }
@@ -68,12 +71,27 @@ static const char *field_or_null(const char *s)
         return s[0] ? s : NULL;
 }
 
-/* Which family it will be: the map mostly says, else what is usual. */
-static enum ip_family family_of(const struct derp_node *node)
+/* A relay's latency page, from where the map says it is. */
+static struct fetch *fetch_latency(struct fetching *f, const struct nc_action *a)
 {
-        struct ip ip;
-        bool v4_off = node->ipv4[0] && ip_parse(node->ipv4, &ip) != ERR_NONE;
-        return v4_off ? IP_V6 : IP_V4;
+        struct dial_opts o = {
+                .connect_ip4 = field_or_null(a->node->ipv4),
+                .connect_ip6 = field_or_null(a->node->ipv6),
+                .cert_name = field_or_null(a->node->cert_name),
+                .insecure = a->node->insecure,
+                .timeout_ms = a->timeout_ms,
+        };
+        return fetch_get(f->owner->dialer, a->url, &o, FETCH_BODY_MAX, on_fetched, f);
+}
+
+/* What stands between us and the relay is to answer, so no proxy and no cache may. */
+static struct fetch *fetch_captive(struct fetching *f, const struct nc_action *a)
+{
+        static const char *const names[] = {"X-Tailscale-Challenge", "Cache-Control"};
+        const char *const values[] = {a->captive->challenge, "no-cache, no-store, must-revalidate, no-transform, max-age=0"};
+        struct fetch_head head = {.names = names, .values = values, .count = 2, .want = "X-Tailscale-Response"};
+        struct dial_opts o = {.timeout_ms = a->timeout_ms, .no_proxy = true};
+        return fetch_get_with(f->owner->dialer, a->captive->url, &o, &head, FETCH_BODY_MAX, on_fetched, f);
 }
 
 static void start_fetch(struct netrun *n, const struct nc_action *a, mono_t now)
@@ -82,19 +100,15 @@ static void start_fetch(struct netrun *n, const struct nc_action *a, mono_t now)
         if (f) {
                 f->owner = n;
                 f->id = a->id;
-                f->family = family_of(a->node);
-                struct dial_opts o = {
-                        .connect_ip4 = field_or_null(a->node->ipv4),
-                        .connect_ip6 = field_or_null(a->node->ipv6),
-                        .cert_name = field_or_null(a->node->cert_name),
-                        .insecure = a->node->insecure,
-                        .timeout_ms = a->timeout_ms,
-                };
-                f->fetch = fetch_get(n->dialer, a->url, &o, FETCH_BODY_MAX, on_fetched, f);
+                f->captive = a->kind == NC_CAPTIVE;
+                f->fetch = f->captive ? fetch_captive(f, a) : fetch_latency(f, a);
         }
         if (!f || !f->fetch) {
                 free(f);
-                nc_on_fetched(n->nc, a->id, 0, IP_V4, 1, now);
+                if (a->kind == NC_CAPTIVE)
+                        nc_on_captive(n->nc, a->id, 0, "");
+                else
+                        nc_on_fetched(n->nc, a->id, 0, IP_V4, 1, now);
                 return;
         }
         f->next = n->fetches;
@@ -129,6 +143,7 @@ static void advance(struct netrun *n, mono_t now)
                         start_lookup(n, &a, now);
                         continue;
                 case NC_FETCH:
+                case NC_CAPTIVE:
                         start_fetch(n, &a, now);
                         continue;
                 case NC_DONE:

@@ -88,7 +88,9 @@ static void say_hard(struct words *w, const struct netcheck_report *r)
 
 static void say_unknown(struct words *w, const struct netcheck_report *r)
 {
-        if (!r->udp)
+        if (r->captive == NC_TRUE)
+                say(w, "not known: a captive portal is in the way; open a web page to log in to this network");
+        else if (!r->udp)
                 say(w, "not known: no relay answers, by UDP or by HTTPS; is this host connected?");
         else if (!addr_is_set(r->global_v4))
                 say(w, "not known: no relay answered by IPv4");
@@ -106,7 +108,8 @@ const char *nc_nat_words(const struct netcheck_report *r, char out[NC_NAT_WORDS_
                 say_unknown(&w, r);
                 break;
         case NC_NAT_BLOCKED:
-                say(&w, "UDP is blocked: all peers only by relay; let UDP out, at least to port 3478 of the relays and the "
+                say(&w, r->captive == NC_TRUE ? "a captive portal is in the way: open a web page to log in to this network" :
+                        "UDP is blocked: all peers only by relay; let UDP out, at least to port 3478 of the relays and the "
                         "ports of peers");
                 break;
         case NC_NAT_NONE:

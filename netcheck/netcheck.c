@@ -16,6 +16,12 @@ static const int64_t FULL_EVERY_NS = 300 * NS_PER_SEC;
 /* When every region has answered in one family, this much longer for the other one. */
 static const int64_t OTHER_FAMILY_NS = 250 * NS_PER_MS;
 
+/* No answer by UDP for that long: a portal may be in the way. */
+static const int64_t CAPTIVE_AFTER_NS = 200 * NS_PER_MS;
+enum { CAPTIVE_TIMEOUT_MS = 3000 };
+
+enum captive_state { CAPTIVE_NOT, CAPTIVE_ARMED, CAPTIVE_ASKED };
+
 enum phase { PHASE_NONE, PHASE_STUN, PHASE_HTTPS, PHASE_DONE };
 
 struct set {
@@ -60,6 +66,8 @@ struct netcheck {
         struct sent *sent;           /* [PROBES_MAX] */
         struct lookup *lookups;      /* [PROBES_MAX] */
         struct https https[FETCHES_MAX];
+        enum captive_state captive;
+        struct nc_captive page;
         struct nc_plan plan;
         struct netcheck_report now_report, last_report;
         bool have_last;
@@ -109,9 +117,45 @@ void nc_free(struct netcheck *nc)
         free(nc);
 }
 
+/* Asked for on full reports alone, and only if UDP is silent. */
+static void arm_captive(struct netcheck *nc)
+{
+        const struct nc_start_args *a = &nc->args;
+        uint16_t nonce;
+        nc->random(&nonce, sizeof(nonce));
+        nc->captive = nc->full && nc_captive_pick(a->map, a->home, a->have_v4, a->have_v6, nonce, &nc->page) ? CAPTIVE_ARMED
+                                                                                                          : CAPTIVE_NOT;
+}
+
+static mono_t captive_at(const struct netcheck *nc)
+{
+        return mono_add_ns(nc->started, CAPTIVE_AFTER_NS);
+}
+
+/* Nobody needs to wait for it. */
+static bool captive_ended(const struct netcheck *nc)
+{
+        return nc->captive == CAPTIVE_NOT || (nc->captive == CAPTIVE_ARMED && nc->now_report.udp);
+}
+
+static bool run_captive(struct netcheck *nc, mono_t now, struct nc_action *ret)
+{
+        if (nc->captive != CAPTIVE_ARMED || !mono_reached(now, captive_at(nc)))
+                return false;
+        nc->captive = nc->now_report.udp ? CAPTIVE_NOT : CAPTIVE_ASKED;
+        if (nc->captive == CAPTIVE_NOT)
+                return false;
+        ret->kind = NC_CAPTIVE;
+        ret->id = make_id(nc, 0);
+        ret->captive = &nc->page;
+        ret->timeout_ms = CAPTIVE_TIMEOUT_MS;
+        return true;
+}
+
 static bool want_full(const struct netcheck *nc, const struct nc_start_args *args, mono_t now)
 {
-        return args->full || !nc->have_last || !mono_is_set(nc->last_full)
+        bool was_captive = !nc->last_report.udp && nc->last_report.captive == NC_TRUE;
+        return args->full || !nc->have_last || was_captive || !mono_is_set(nc->last_full)
                 || mono_diff_ns(now, nc->last_full) > FULL_EVERY_NS;
 }
 
@@ -147,6 +191,7 @@ enum err nc_start(struct netcheck *nc, const struct nc_start_args *args, mono_t 
                 });
         for (; nc->set_count < nc->plan.count; nc->set_count++)
                 nc->sets[nc->set_count] = (struct set){.plan = nc->plan.sets[nc->set_count]};
+        arm_captive(nc);
         nc->phase = PHASE_STUN;
         return ERR_NONE;
 }
@@ -368,6 +413,8 @@ static bool https_ended(const struct netcheck *nc)
 enum nc_action_kind nc_next(struct netcheck *nc, mono_t now, struct nc_action *ret)
 {
         memset(ret, 0, sizeof(*ret));
+        if ((nc->phase == PHASE_STUN || nc->phase == PHASE_HTTPS) && run_captive(nc, now, ret))
+                return ret->kind;
         if (nc->phase == PHASE_STUN) {
                 if (run_lookups(nc, now, ret))
                         return ret->kind;
@@ -381,7 +428,7 @@ enum nc_action_kind nc_next(struct netcheck *nc, mono_t now, struct nc_action *r
                 for (size_t i = 0; i < nc->https_count; i++)
                         if (run_https(nc, i, now, ret))
                                 return ret->kind;
-                if (https_ended(nc) || mono_reached(now, mono_add_ns(nc->started, REPORT_NS)))
+                if ((https_ended(nc) && captive_ended(nc)) || mono_reached(now, mono_add_ns(nc->started, REPORT_NS)))
                         nc->phase = PHASE_DONE;
         }
         ret->kind = nc->phase == PHASE_DONE ? NC_DONE : NC_IDLE;
@@ -394,13 +441,13 @@ mono_t nc_deadline(const struct netcheck *nc)
         case PHASE_NONE:
                 return MONO_NEVER;
         case PHASE_HTTPS:
-                return mono_add_ns(nc->started, REPORT_NS);
+                return nc->captive == CAPTIVE_ARMED ? captive_at(nc) : mono_add_ns(nc->started, REPORT_NS);
         case PHASE_DONE:
                 return nc->started;
         case PHASE_STUN:
                 break;
         }
-        mono_t at = nc->stun_until;
+        mono_t at = nc->captive == CAPTIVE_ARMED ? mono_min(nc->stun_until, captive_at(nc)) : nc->stun_until;
         for (size_t i = 0; i < nc->set_count; i++) {
                 const struct set *s = &nc->sets[i];
                 if (!s->ended && s->next < s->plan.count)
@@ -512,6 +559,16 @@ void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family
         }
         h->ended = true;
         nc_report_https(&nc->now_report, nc->args.map->regions[h->region_index].id, f, rtt_ns);
+}
+
+void nc_on_captive(struct netcheck *nc, uint32_t id, long status, const char *response)
+{
+        size_t i;
+        if (!take_id(nc, id, 1, &i) || nc->captive != CAPTIVE_ASKED)
+                return;
+        nc->captive = CAPTIVE_NOT;
+        bool portal = status != 0 && nc_captive_is_portal(&nc->page, status, response);
+        nc->now_report.captive = portal ? NC_TRUE : NC_FALSE;
 }
 
 static enum nc_tri is_translated(const struct netcheck *nc)

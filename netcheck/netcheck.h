@@ -21,6 +21,7 @@
 #include "base/derpmap.h"
 #include "base/err.h"
 #include "base/mono.h"
+#include "netcheck/captive.h"
 #include "netcheck/report.h"
 #include "netcheck/stun.h"
 
@@ -31,6 +32,7 @@ enum nc_action_kind {
         NC_SEND,      /* send data[40] to addr; then nc_on_sent() */
         NC_RESOLVE,   /* look host up in family; then nc_on_resolved(), in any order, also much later */
         NC_FETCH,     /* GET url as of node; then nc_on_fetched() */
+        NC_CAPTIVE,   /* GET url with captive->challenge, by no proxy; then nc_on_captive() */
         NC_DONE,      /* the report is complete: call nc_finish().  Returned until that is done */
 };
 
@@ -44,7 +46,8 @@ struct nc_action {
         const char *host;                 /* NC_RESOLVE: borrowed from the map */
         const struct derp_node *node;     /* NC_FETCH: certificate rules and addresses; borrowed from the map */
         char url[320];                    /* NC_FETCH: https://host[:port]/derp/latency-check */
-        unsigned timeout_ms;              /* NC_FETCH, NC_RESOLVE */
+        const struct nc_captive *captive; /* NC_CAPTIVE: borrowed until the report is finished */
+        unsigned timeout_ms;              /* NC_FETCH, NC_RESOLVE, NC_CAPTIVE */
 };
 
 struct nc_start_args {
@@ -85,6 +88,9 @@ bool nc_on_stun(struct netcheck *nc, const void *data, size_t len, mono_t now);
 void nc_on_resolved(struct netcheck *nc, uint32_t id, struct ip ip, mono_t now);
 /* status 0: failed.  rtt_ns: of the request alone (fetch: first_byte_ns - connect_ns). */
 void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family f, int64_t rtt_ns, mono_t now);
+
+/* status 0: nothing answered.  response: the header X-Tailscale-Response, "" without. */
+void nc_on_captive(struct netcheck *nc, uint32_t id, long status, const char *response);
 
 /* After NC_DONE: chooses preferred (home_heard: when a frame last came from the present home relay; unset =
  * never), stores the report and ends it.  Borrowed until the next nc_start(). */

@@ -149,6 +149,8 @@ const char *nc_report_line(const struct netcheck_report *r, char *out, size_t ca
                 append(out, cap, &at, " v4a=%s", addr_str(r->global_v4, text));
         if (addr_is_set(r->global_v6))
                 append(out, cap, &at, " v6a=%s", addr_str(r->global_v6, text));
+        if (r->captive != NC_UNKNOWN)
+                append(out, cap, &at, " captiveportal=%s", tri(r->captive));
         append(out, cap, &at, " derp=%d", r->preferred);
         for (size_t i = 0; i < r->latency_count; i++) {
                 const struct nc_latency *l = &r->latency[i];

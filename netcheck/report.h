@@ -39,6 +39,7 @@ struct netcheck_report {
         bool os_has_ipv6;
         enum nc_tri mapping_varies;   /* MappingVariesByDestIP: a hard NAT */
         enum nc_tri upnp, pmp, pcp;
+        enum nc_tri captive;          /* CaptivePortal: a portal answers in place of the relays; see captive.h */
         enum nc_tri translated;       /* by a NAT: others see global_v4, which is no address of this host */
         bool unasked_in;              /* a peer got through to which nothing had been sent: see nat.h */
         uint16_t port4;               /* our own, that global_v4 stands for; 0 = unknown */

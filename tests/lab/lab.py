@@ -531,16 +531,18 @@ for i in 1 2 3 4; do ip addr add {WAN4}$i/24 dev br0; ip -6 addr add {WAN6}$i/64
         six = f"[{WAN6}{address.rpartition('.')[2]}]"
         return Server(self, "relay.py", name, [
             "--tls-listen", f"{address}:443", "--tls-listen", f"{six}:443", "--name", address,
+            "--listen", f"{address}:80", "--listen", f"{six}:80",
             "--stun", f"{address}:3478", "--stun", f"{six}:3478", "--key", os.path.join(self.dir, name + ".key")])
 
-    def servers(self, *control_flags, tls=False, regions=1, v6=True):
-        """Starts relay and control.  With tls the login server is https and hosts trust its CA."""
+    def servers(self, *control_flags, tls=False, regions=1, v6=True, **node):
+        """Starts relay and control.  With tls the login server is https and hosts trust its CA.  node: members of the
+        relays in the map."""
         self.relay = self._relay(RELAY, "relay")
         if regions > 1:
             self.relay2 = self._relay(RELAY2, "relay2")
         map_file = os.path.join(self.dir, "derp.json")
         with open(map_file, "w") as f:
-            json.dump(self.derp_map(regions, v6), f)
+            json.dump(self.derp_map(regions, v6, **node), f)
         listen = ["--listen", f"{CONTROL}:8090"]
         if tls:
             ca = os.path.join(self.dir, "ca.pem")

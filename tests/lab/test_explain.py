@@ -108,3 +108,39 @@ def test_two_hard_nats(lab):
     assert {"own-nat-hard", "both-nats-hard"} & set(why), why
     text = alpha.tailscale("ping", "--verbose", "--c=1", "beta", check=False).stdout
     assert "this host's NAT is hard" in text
+
+
+PORTAL = """
+import http.server
+class Portal(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", "http://portal.example/")
+        self.end_headers()
+http.server.HTTPServer(("0.0.0.0", 8080), Portal).serve_forever()
+"""
+
+
+def test_a_captive_portal(lab):
+    """UDP is blocked, and web requests are answered by the router until somebody logs in there."""
+    lab.servers(CanPort80=True)
+    host = lab.host("alpha", lab.router())
+    host.join()
+    assert netcheck(host)["CaptivePortal"] is None      # UDP works, nobody asks
+    gate = host.router
+    gate.block_udp()
+    report = netcheck(host)
+    assert report["UDP"] is False and report["CaptivePortal"] is False
+    portal = gate.spawn(["/usr/bin/python3", "-c", PORTAL], "portal.log")
+    gate.sh("nft add chain inet lab web '{ type nat hook prerouting priority -100; }'\n"
+            "nft add rule inet lab web iifname lan tcp dport 80 redirect to :8080")
+    wait_for("the portal", lambda: host.run("curl", "-sI", "http://203.0.113.3/", check=False).stdout or
+             portal.poll() is not None)
+    report = netcheck(host)
+    assert report["CaptivePortal"] is True and "open a web page to log in" in report["NAT"]["Text"]
+    assert "\t* CaptivePortal: true\n" in host.tailscale("netcheck").stdout
+    assert "captive portal" in host.tailscale("status").stdout
+    gate.sh("nft delete chain inet lab web")
+    gate.open()
+    assert netcheck(host)["UDP"] is True
+    assert "captive portal" not in host.tailscale("status").stdout

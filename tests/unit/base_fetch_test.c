@@ -5,6 +5,7 @@
 #include "tests/unit/tls_server.h"
 
 struct got {
+        char header[64];
         unsigned calls;
         struct fetch_result res;   /* body and error are copies below */
         char body[512];
@@ -44,6 +45,7 @@ static void on_fetched(struct fetch *f, const struct fetch_result *res, void *ar
         g->res = *res;
         snprintf(g->body, sizeof(g->body), "%s", res->body);
         snprintf(g->error, sizeof(g->error), "%s", res->error);
+        snprintf(g->header, sizeof(g->header), "%s", res->header);
         if (g->cancel_itself)
                 fetch_cancel(f);
 }
@@ -155,6 +157,36 @@ static void test_tls_is_checked_as_in_dial(void **state)
                 assert_string_equal(g.body, pinned ? "ok" : "");
                 if (!pinned)
                         assert_non_null(strstr(g.error, "certificate is not trusted"));
+        }
+}
+
+/* Lines of our own in the head, one of the answer's in the result, and who answered. */
+static void test_heads(void **state)
+{
+        struct fixture *f = *state;
+        static const char *const names[] = {"X-One", "X-Two"}, *const values[] = {"1", "ts_a.b"};
+        static const struct {
+                const char *answer, *want, *header;
+        } cases[] = {
+                {"HTTP/1.1 204 No Content\r\nX-Said: response ts_a.b\r\n\r\n", "x-said", "response ts_a.b"},
+                {"HTTP/1.1 204 No Content\r\nX-Other: 7\r\n\r\n", "X-Said", ""},
+        };
+        for (size_t i = 0; i < 2; i++) {
+                struct server s = {0};
+                struct got g = {0};
+                char url[64];
+                struct dial_opts opts = {.timeout_ms = 30000};
+                struct fetch_head head = {.names = names, .values = values, .count = 2, .want = cases[i].want};
+                answer = cases[i].answer;
+                server_start(&s, 1, serve_http);
+                snprintf(url, sizeof(url), "http://127.0.0.1:%u/", s.port);
+                assert_non_null(fetch_get_with(f->dialer, url, &opts, &head, 64, on_fetched, &g));
+                run(f, &g);
+                server_stop(&s);
+                assert_int_equal(g.res.status, 204);
+                assert_string_equal(g.header, cases[i].header);
+                assert_true(addr_eq(g.res.remote, (struct addr){ip_v4(127, 0, 0, 1), s.port}));
+                assert_non_null(strstr(request, "\r\nX-One: 1\r\nX-Two: ts_a.b\r\n"));
         }
 }
 
@@ -355,6 +387,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_answers, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_tls_is_checked_as_in_dial, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_heads, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_connections_are_kept, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_a_kept_connection_is_gone, setup, teardown),

@@ -141,6 +141,74 @@ static void test_absent_family_costs_nothing(void **state)
         assert_true(nc_finish(nc, (mono_t){0}, now)->ipv6_can_send);
 }
 
+/* UDP is silent: a page is asked for, and the report waits for its answer.  Where a portal was found all is looked at
+ * again the next time. */
+static void test_captive(void **state)
+{
+        (void)state;
+        static const struct {
+                long status;
+                const char *response;
+                enum nc_tri captive;
+        } rows[] = {{204, "response ts_192.0.2.10", NC_FALSE}, {302, "", NC_TRUE}, {0, "", NC_FALSE}};
+        args.have_v6 = false;
+        nodes[0][0].can_port80 = true;
+        nodes[0][0].stun_only = true;   /* no HTTPS */
+        for (size_t i = 0; i < 3; i++) {
+                struct nc_action a;
+                assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+                for (int k = 0; k < 2; k++) {   /* the first and its retry */
+                        (void)next_send("192.0.2.10:3478");
+                        (void)next(NC_IDLE);
+                        assert_int_equal(mono_diff_ms(nc_deadline(nc), now), 100);
+                        wait_ms(100);
+                }
+                a = next(NC_CAPTIVE);
+                assert_int_equal(a.timeout_ms, 3000);
+                assert_memory_equal(a.captive->url, "http://192.0.2.10/generate_204?t=", 33);
+                (void)next_send("192.0.2.10:3478");
+                wait_ms(2850);
+                (void)next(NC_IDLE);   /* STUN is over, the page is not there yet */
+                nc_on_captive(nc, a.id + 1, 204, "");   /* another's */
+                nc_on_captive(nc, a.id, rows[i].status, rows[i].response);
+                nc_on_captive(nc, a.id, 302, "");
+                (void)next(NC_DONE);
+                const struct netcheck_report *r = nc_finish(nc, (mono_t){0}, now);
+                assert_true(r->full);
+                assert_int_equal(r->captive, rows[i].captive);
+                if (i < 2)
+                        nc_forget(nc);
+        }
+}
+
+static void test_captive_is_not_asked_for(void **state)
+{
+        (void)state;
+        args.have_v6 = false;
+        nodes[0][0].can_port80 = true;
+        map.region_count = 2;
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        struct nc_action v4 = next_send("192.0.2.10:3478");
+        (void)next_send("192.0.2.11:3478");
+        wait_ms(150);
+        (void)next_send("192.0.2.10:3478");
+        (void)next_send("192.0.2.11:3478");
+        assert_true(answer(&v4, "203.0.113.9:1"));
+        wait_ms(100);
+        (void)next_send("192.0.2.11:3478");
+        (void)next(NC_IDLE);   /* UDP works */
+        wait_ms(3000);
+        (void)next(NC_DONE);
+        assert_int_equal(nc_finish(nc, (mono_t){0}, now)->captive, NC_UNKNOWN);
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);   /* not a full one */
+        struct nc_action a;
+        for (int i = 0; i < 40; i++) {
+                while (nc_next(nc, now, &a) != NC_IDLE && a.kind != NC_DONE)
+                        assert_int_not_equal(a.kind, NC_CAPTIVE);
+                wait_ms(100);
+        }
+}
+
 static const struct netcheck_report *report_seen_at(const char *seen)
 {
         assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
@@ -374,6 +442,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_one_region, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_captive, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_captive_is_not_asked_for, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_translated_and_unasked, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_absent_family_costs_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refused_by_the_kernel, setup, teardown),
