@@ -346,6 +346,11 @@ static const char *open_back(struct daemon *d)
         d->monitor = monitor_new(d->loop, d->opt.userspace ? "" : tun_name(d->tun), &monitor_cb, d);
         if (d->monitor == NULL)
                 log_warn("network changes will go unnoticed: %s", strerror(errno));
+        if (d->monitor != NULL && d->router != NULL) {
+                uint32_t ports[ROUTER_PORTS];
+                router_ports(d->router, ports);
+                monitor_leave_out(d->monitor, ports, ROUTER_PORTS);
+        }
         d->clocks = clockwatch_new(d->loop, &clocks_cb, d);
         if (d->clocks == NULL)
                 log_warn("a suspend of the host will go unnoticed: %s", strerror(errno));

@@ -272,10 +272,13 @@ static bool must_expire(const struct netmap_node *n, int64_t now_ns)
 /* A peer whose key ran out gets no address to send to; its key is not to be used. */
 static enum err expire_peers(struct mapsession *s, int64_t now_ns)
 {
-        if (now_ns < CLOCK_SANE_NS)
+        if (now_ns < CLOCK_SANE_NS || now_ns < s->peers.expiry_floor)
                 return ERR_NONE;
+        int64_t next = INT64_MAX;
         for (size_t i = 0; i < s->peers.next_count; i++) {
                 const struct netmap_node *old = s->peers.next[i];
+                if (old->key_expiry_ns > now_ns && old->key_expiry_ns < next)
+                        next = old->key_expiry_ns;
                 if (!must_expire(old, now_ns))
                         continue;
                 struct netmap_node n = *old;
@@ -288,6 +291,7 @@ static enum err expire_peers(struct mapsession *s, int64_t now_ns)
                         return ERR_FULL;
                 peerset_put(&s->peers, packed);
         }
+        s->peers.expiry_floor = next;
         return ERR_NONE;
 }
 
@@ -389,15 +393,11 @@ enum err mapsession_expire(struct mapsession *s, int64_t wall_ns, struct netmap_
         return ERR_NONE;
 }
 
+/* May be too early by a key that is gone meanwhile: then there is nothing to do, and the next is known. */
 int64_t mapsession_next_expiry(const struct mapsession *s, int64_t wall_ns)
 {
-        int64_t next = INT64_MAX;
         bool sane = corrected(s, wall_ns) >= CLOCK_SANE_NS;
-        for (size_t i = 0; sane && i < s->map.peer_count; i++) {
-                const struct netmap_node *n = s->map.peers[i];
-                if (!n->expired && n->key_expiry_ns != 0 && n->key_expiry_ns < next)
-                        next = n->key_expiry_ns;
-        }
+        int64_t next = sane && s->map.peer_count > 0 ? s->peers.expiry_floor : INT64_MAX;
         if (next != INT64_MAX && __builtin_sub_overflow(next, s->map.control_skew_ns, &next))
                 next = INT64_MAX; /* beyond the end of time; what has run out already is marked so */
         /* Our own goes by the local clock alone, as mapsession_self_expired() does. */

@@ -34,6 +34,12 @@ size_t peerset_index(const struct peerset *p, int64_t id)
         return lower_bound(p->at, p->count, id);
 }
 
+static void note_expiry(struct peerset *p, const struct netmap_node *n)
+{
+        if (n->key_expiry_ns != 0 && n->key_expiry_ns < p->expiry_floor)
+                p->expiry_floor = n->key_expiry_ns;
+}
+
 /* Frees a block that left `next`, unless the committed set still has it. */
 static void drop(const struct peerset *p, struct netmap_node *n)
 {
@@ -81,6 +87,8 @@ void peerset_rollback(struct peerset *p)
         free(p->next);
         p->next = NULL;
         p->next_count = 0;
+        if (p->floor_before < p->expiry_floor)
+                p->expiry_floor = p->floor_before;
 }
 
 void peerset_done(struct peerset *p)
@@ -96,6 +104,11 @@ void peerset_done(struct peerset *p)
 enum err peerset_begin(struct peerset *p, bool empty)
 {
         size_t n = empty ? 0 : p->count;
+        if (p->at == NULL)
+                p->expiry_floor = INT64_MAX;
+        p->floor_before = p->expiry_floor;
+        if (empty)
+                p->expiry_floor = INT64_MAX;
         p->next = malloc((n + 1) * sizeof(*p->next));
         if (p->next == NULL)
                 return ERR_FULL;
@@ -110,6 +123,7 @@ void peerset_put(struct peerset *p, struct netmap_node *n)
         size_t i = lower_bound(p->next, p->next_count, n->id);
         drop(p, p->next[i]);
         p->next[i] = n;
+        note_expiry(p, n);
 }
 
 void peerset_remove(struct peerset *p, int64_t id)
@@ -157,6 +171,21 @@ static enum err sort_unique(struct node_list *l)
         return ERR_NONE;
 }
 
+/* Where the search for id ends that starts at i: mostly there, in a list of them all. */
+static size_t upto(const struct peerset *p, size_t i, int64_t id)
+{
+        if (i == p->next_count || p->next[i]->id >= id)
+                return i;
+        return i + lower_bound(p->next + i, p->next_count - i, id);
+}
+
+static size_t append(struct netmap_node **to, size_t n, struct netmap_node *const *from, size_t count)
+{
+        if (count > 0)
+                memcpy(to + n, from, count * sizeof(*to));
+        return n + count;
+}
+
 enum err peerset_merge(struct peerset *p, struct node_list *l)
 {
         if (l->count == 0)
@@ -171,16 +200,16 @@ enum err peerset_merge(struct peerset *p, struct node_list *l)
                 return ERR_FULL;
         size_t n = 0;
         size_t i = 0;
-        size_t k = 0;
-        while (i < p->next_count || k < l->count) {
-                if (k == l->count || (i < p->next_count && p->next[i]->id < l->at[k]->id)) {
-                        merged[n++] = p->next[i++];
-                        continue;
-                }
+        for (size_t k = 0; k < l->count; k++) {
+                size_t stay = upto(p, i, l->at[k]->id) - i;
+                n = append(merged, n, p->next + i, stay);
+                i += stay;
                 if (i < p->next_count && p->next[i]->id == l->at[k]->id)
                         drop(p, p->next[i++]);
-                merged[n++] = l->at[k++];
+                note_expiry(p, l->at[k]);
+                merged[n++] = l->at[k];
         }
+        n = append(merged, n, p->next + i, p->next_count - i);
         free(p->next);
         p->next = merged;
         p->next_count = n;
@@ -199,8 +228,6 @@ static void note(struct peerset *p, int64_t id, unsigned what, const struct node
 /* The same state in another block is no change: the old block stays. */
 static void compare(struct peerset *p, struct netmap_node *before, struct netmap_node **after)
 {
-        if (before == *after)
-                return;
         unsigned what = netmap_node_diff(before, *after);
         if (what != 0) {
                 note(p, before->id, what, &before->key);
@@ -212,18 +239,24 @@ static void compare(struct peerset *p, struct netmap_node *before, struct netmap
         }
 }
 
+/* Looked at first: of most peers nothing but the place of the block is touched. */
+static bool same_block(const struct peerset *p, size_t i, size_t k)
+{
+        return i < p->count && k < p->next_count && p->at[i] == p->next[k];
+}
+
 static size_t count_differences(const struct peerset *p)
 {
         size_t n = 0;
         for (size_t i = 0, k = 0; i < p->count || k < p->next_count; n++) {
-                if (k == p->next_count || (i < p->count && p->at[i]->id < p->next[k]->id)) {
-                        i++;
-                } else if (i == p->count || p->next[k]->id < p->at[i]->id) {
-                        k++;
-                } else if (p->at[i] == p->next[k]) {
+                if (same_block(p, i, k)) {
                         i++;
                         k++;
                         n--;
+                } else if (k == p->next_count || (i < p->count && p->at[i]->id < p->next[k]->id)) {
+                        i++;
+                } else if (i == p->count || p->next[k]->id < p->at[i]->id) {
+                        k++;
                 } else {
                         i++;
                         k++;
@@ -246,7 +279,10 @@ enum err peerset_commit(struct peerset *p)
         size_t i = 0;
         size_t k = 0;
         while (i < p->count || k < p->next_count) {
-                if (k == p->next_count || (i < p->count && p->at[i]->id < p->next[k]->id)) {
+                if (same_block(p, i, k)) {
+                        i++;
+                        k++;
+                } else if (k == p->next_count || (i < p->count && p->at[i]->id < p->next[k]->id)) {
                         note(p, p->at[i]->id, NETMAP_PEER_REMOVED, &p->at[i]->key);
                         free(p->at[i++]);
                 } else if (i == p->count || p->next[k]->id < p->at[i]->id) {

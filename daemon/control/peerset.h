@@ -16,6 +16,8 @@ struct peerset {
         size_t count;
         struct netmap_node **next; /* being merged; shares the unchanged blocks */
         size_t next_count;
+        int64_t expiry_floor; /* no key runs out before; INT64_MAX = never */
+        int64_t floor_before; /* of the committed ones */
         struct netmap_peer_change *changes; /* of the last commit */
         size_t change_count;
 };

@@ -36,12 +36,22 @@ struct hostnl *hostnl_open(void)
                 return NULL;
         n->routes = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
         n->sk = nl_socket_alloc();
-        if (n->routes < 0 || n->sk == NULL || nl_connect(n->sk, NETLINK_ROUTE) < 0) {
+        struct sockaddr_nl any = {.nl_family = AF_NETLINK};   /* an address now, not with the first message */
+        if (n->routes < 0 || bind(n->routes, (const struct sockaddr *)&any, sizeof(any)) != 0 || n->sk == NULL || nl_connect(n->sk, NETLINK_ROUTE) < 0) {
                 hostnl_close(n);
                 errno = EPERM;
                 return NULL;
         }
         return n;
+}
+
+void hostnl_ports(const struct hostnl *n, uint32_t out[HOSTNL_PORTS])
+{
+        struct sockaddr_nl sa = {0};
+        socklen_t len = sizeof(sa);
+        (void)getsockname(n->routes, (struct sockaddr *)&sa, &len);
+        out[0] = sa.nl_pid;
+        out[1] = nl_socket_get_local_port(n->sk);
 }
 
 void hostnl_close(struct hostnl *n)

@@ -30,6 +30,9 @@ struct hostnl_route {
 
 struct hostnl *hostnl_open(void);   /* NULL: errno */
 void hostnl_close(struct hostnl *n);
+/* The netlink addresses that what it changes is reported with. */
+enum { HOSTNL_PORTS = 2 };
+void hostnl_ports(const struct hostnl *n, uint32_t out[HOSTNL_PORTS]);
 /* Text of the last failure, until the next call. */
 const char *hostnl_error(const struct hostnl *n);
 

@@ -1,12 +1,15 @@
 #include "daemon/host/monitor.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/fib_rules.h>
+#include <linux/filter.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "base/buf.h"
 #include "base/log.h"
@@ -193,6 +196,24 @@ fail:
         free(m);
         errno = EPERM;
         return NULL;
+}
+
+/* In the kernel, as ten thousand routes are ten thousand messages, which would not even find room. */
+void monitor_leave_out(struct monitor *m, const uint32_t *ports, size_t n)
+{
+        enum { PORTS_MAX = 8 };
+        struct sock_filter code[PORTS_MAX + 3];
+        size_t at = 0;
+        if (n > PORTS_MAX)
+                n = PORTS_MAX;
+        code[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_pid));
+        for (size_t i = 0; i < n; i++)   /* loads are in network order */
+                code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ntohl(ports[i]), (uint8_t)(n - i), 0);
+        code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+        code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+        struct sock_fprog program = {.len = (unsigned short)at, .filter = code};
+        if (setsockopt(nl_socket_get_fd(m->sk), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) != 0)
+                log_debug(1, "the monitor hears of our own changes too");
 }
 
 void monitor_free(struct monitor *m)

@@ -8,6 +8,9 @@
  */
 #pragma once
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "base/err.h"
 #include "base/loop.h"
 
@@ -23,4 +26,6 @@ struct monitor_callbacks {
 /* NULL: errno. */
 struct monitor *monitor_new(struct loop *l, const char *own_ifname, const struct monitor_callbacks *cb,
         void *arg);
+/* What the netlink sockets at these addresses change is not reported: it is our own doing. */
+void monitor_leave_out(struct monitor *m, const uint32_t *ports, size_t n);
 void monitor_free(struct monitor *m);   /* NULL is fine */

@@ -254,6 +254,12 @@ enum err router_new(const char *ifname, unsigned mtu, struct router **ret, const
         return ERR_NONE;
 }
 
+void router_ports(const struct router *r, uint32_t out[ROUTER_PORTS])
+{
+        _Static_assert(ROUTER_PORTS == (int)HOSTNL_PORTS, "it has one connection");
+        hostnl_ports(r->nl, out);
+}
+
 /* ---- what the configuration asks for ---- */
 
 struct build {

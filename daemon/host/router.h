@@ -41,6 +41,9 @@ struct router_config {
  * out silently.  Call router_set() soon: until then what an earlier process left is in force.  *ret_why: a
  * sentence, static or until the next call. */
 ERR_CHECK enum err router_new(const char *ifname, unsigned mtu, struct router **ret, const char **ret_why);
+/* The netlink addresses that its changes are reported with: see monitor_leave_out(). */
+enum { ROUTER_PORTS = 2 };
+void router_ports(const struct router *r, uint32_t out[ROUTER_PORTS]);
 /* Addresses and routes become exactly these; copies.  Goes on after an error and reports the first.  The
  * networks the host is connected to, and whether it has IPv6, are looked up anew, so call it again when they
  * change. */
