@@ -152,6 +152,46 @@ static void apply_routes(struct backend *b)
         free(routes);
 }
 
+enum { FEW_PEERS = 32 };   /* more are better done together */
+
+/* The routes of one peer that changed: with what it was and is.  False: nothing can be said of it alone. */
+static bool change_routes_of(struct backend *b, const struct netsync_prefs *sp, const struct netmap_node *was,
+        const struct netmap_node *is)
+{
+        size_t more = 0, less = 0, room = (was != NULL ? was->allowed_count : 0) + (is != NULL ? is->allowed_count : 0);
+        bool mesh6[2] = {false, false};
+        struct prefix *at = calloc(room + 1, sizeof(*at));
+        if (at == NULL)
+                return false;
+        if (is != NULL)
+                netsync_peer_routes(is, sp, at, &more, &mesh6[0]);
+        struct prefix *gone = at + more;
+        if (was != NULL)
+                netsync_peer_routes(was, sp, gone, &less, &mesh6[1]);
+        bool shared6 = mesh6[0] == mesh6[1] || netsync_has_family(backend_netmap(b)->self, IP_V6);
+        bool ok = shared6 && router_change(b->o.router, at, more, gone, less) == ERR_NONE;
+        free(at);
+        return ok;
+}
+
+bool backend_change_routes(struct backend *b, const struct netmap_delta *d)
+{
+        struct netsync_prefs sp = backend_sync_prefs(b);
+        const struct netmap *nm = backend_netmap(b);
+        if (b->o.router == NULL)
+                return true;
+        if (b->host_error[0] != '\0' || nm->self == NULL || d->peer_count > FEW_PEERS)
+                return false;
+        for (size_t i = 0; i < d->peer_count; i++) {
+                const struct netmap_peer_change *c = &d->peers[i];
+                if (c->old == NULL && !(c->what & NETMAP_PEER_ADDED))
+                        return false;
+                if (!change_routes_of(b, &sp, c->old, netmap_peer(nm, c->id)))
+                        return false;
+        }
+        return true;
+}
+
 static void apply_firewall(struct backend *b)
 {
         static const enum firewall_mode modes[] = {

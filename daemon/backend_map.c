@@ -182,7 +182,8 @@ void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_d
                 note_prolonged(b, nm->self);
                 engine_set_offloads(b->engine, offload_by_node(nm->self));
         }
-        if (b->configured && ((d->parts & NETMAP_SELF) || (bits & PEER_FOR_ROUTES) || exit_moved))
+        bool all_routes = (d->parts & NETMAP_SELF) || exit_moved;
+        if (b->configured && (all_routes || ((bits & PEER_FOR_ROUTES) && !backend_change_routes(b, d))))
                 backend_apply_host(b);
         if ((d->parts & (NETMAP_SELF | NETMAP_DNS | NETMAP_DOMAIN)) || (bits & PEER_FOR_NAMES) || exit_moved)
                 backend_dns_changed(b);

@@ -102,6 +102,8 @@ void backend_drop_profile(struct backend *b);   /* the current one is deleted, w
 struct netsync_prefs backend_sync_prefs(const struct backend *b);
 bool backend_update_exit_node(struct backend *b);   /* true: it is another one now */
 void backend_apply_host(struct backend *b);
+/* The routes alone, after a few peers changed and nothing else did.  False: backend_apply_host() has to do it. */
+bool backend_change_routes(struct backend *b, const struct netmap_delta *d);
 void backend_on_port(void *arg, uint16_t port);
 bool backend_wants_exit_node(const struct backend *b);   /* one is chosen, there or not */
 bool backend_offers_exit(const struct backend *b);   /* a default route is advertised */

@@ -78,6 +78,29 @@ static struct prefix mesh6(void)
         return (struct prefix){.ip = ip_from_bytes16(b), .bits = 48};
 }
 
+void netsync_peer_routes(const struct netmap_node *n, const struct netsync_prefs *prefs, struct prefix *out, size_t *count,
+        bool *ret_mesh6)
+{
+        *ret_mesh6 = false;
+        for (uint32_t i = 0; i < n->allowed_count && !n->expired; i++) {
+                struct prefix p = n->allowed[i];
+                if (p.bits == 0 || !netsync_allows(n, p, prefs))
+                        continue;
+                if (p.ip.family == IP_V6 && prefix_is_host(p) && prefix_contains(mesh6(), p.ip))
+                        *ret_mesh6 = true;
+                else
+                        out[(*count)++] = p;
+        }
+}
+
+bool netsync_has_family(const struct netmap_node *n, enum ip_family f)
+{
+        for (uint32_t i = 0; n != NULL && i < n->address_count; i++)
+                if (n->addresses[i].ip.family == f)
+                        return true;
+        return false;
+}
+
 enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *prefs, struct prefix **ret,
         size_t *ret_count)
 {
@@ -88,26 +111,15 @@ enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *pre
         if (out == NULL)
                 return ERR_FULL;
         size_t count = 0;
-        bool some4 = false, some6 = false;
-        for (uint32_t i = 0; nm->self != NULL && i < nm->self->address_count; i++) {
-                some4 = some4 || nm->self->addresses[i].ip.family == IP_V4;
-                some6 = some6 || nm->self->addresses[i].ip.family == IP_V6;
-        }
+        bool some6 = netsync_has_family(nm->self, IP_V6);
         for (size_t i = 0; i < nm->peer_count; i++) {
-                const struct netmap_node *n = nm->peers[i];
-                for (uint32_t k = 0; k < n->allowed_count && !n->expired; k++) {
-                        struct prefix p = n->allowed[k];
-                        if (p.bits == 0 || !netsync_allows(n, p, prefs))
-                                continue;
-                        if (p.ip.family == IP_V6 && prefix_contains(mesh6(), p.ip) && prefix_is_host(p))
-                                some6 = true;
-                        else
-                                out[count++] = p;
-                }
+                bool in_mesh6;
+                netsync_peer_routes(nm->peers[i], prefs, out, &count, &in_mesh6);
+                some6 |= in_mesh6;
         }
         if (some6)
                 out[count++] = mesh6();
-        if (some4)
+        if (netsync_has_family(nm->self, IP_V4))
                 out[count++] = prefix_of(ip_service4);
         *ret = out;
         *ret_count = count;

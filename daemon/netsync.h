@@ -45,6 +45,12 @@ ERR_CHECK enum err netsync_peer(const struct netmap_node *n, const struct netsyn
 ERR_CHECK enum err netsync_routes(const struct netmap *nm, const struct netsync_prefs *prefs,
         struct prefix **ret, size_t *ret_count);
 
+/* Those of them that are there for one peer: appended to out, which has room for n->allowed_count.  *ret_mesh6: it also
+ * is a reason for the /48. */
+void netsync_peer_routes(const struct netmap_node *n, const struct netsync_prefs *prefs, struct prefix *out, size_t *count,
+        bool *ret_mesh6);
+bool netsync_has_family(const struct netmap_node *n, enum ip_family f);   /* among its addresses; n may be NULL */
+
 /* The packet filter.  NULL: out of memory.  Of a forged set of rules nothing is used. */
 struct filter *netsync_filter(const struct netmap *nm, const struct netsync_prefs *prefs);
 /* Does it depend on more of the map than rules and self? */

@@ -82,6 +82,7 @@ static void give_delta(struct control *c, const struct netmap_delta *d)
 {
         if (d->first || d->parts != 0 || d->peer_count > 0)
                 c->cb.on_netmap(c->arg, mapsession_map(c->session), d);
+        mapsession_told(c->session);
 }
 
 void map_expire(struct control *c, mono_t now)

@@ -60,6 +60,11 @@ void mapsession_restart(struct mapsession *s)
         s->fresh = true;
 }
 
+void mapsession_told(struct mapsession *s)
+{
+        peerset_told(&s->peers);
+}
+
 /* --- decoding --- */
 
 static void message_done(struct message *m)

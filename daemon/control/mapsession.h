@@ -32,6 +32,9 @@ struct mapsession *mapsession_new(void); /* NULL: out of memory */
 void mapsession_free(struct mapsession *s);
 const struct netmap *mapsession_map(const struct mapsession *s);
 
+/* Everybody was told of the last delta: frees it. */
+void mapsession_told(struct mapsession *s);
+
 /* The next message is the first of a new stream: it replaces what is here, and only then. */
 void mapsession_restart(struct mapsession *s);
 /* Nobody, nothing: after log-out. */

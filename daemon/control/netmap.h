@@ -152,6 +152,7 @@ struct netmap_peer_change {
         int64_t id;
         unsigned what;
         struct node_public old_key; /* zero for ADDED */
+        const struct netmap_node *old; /* as it was; NULL for ADDED, and where too many changed to keep them */
 };
 
 /* Bits of netmap_delta.parts. */

@@ -91,13 +91,22 @@ void peerset_rollback(struct peerset *p)
                 p->expiry_floor = p->floor_before;
 }
 
+void peerset_told(struct peerset *p)
+{
+        for (size_t i = 0; i < p->old_count; i++)
+                free(p->old[i]);
+        free(p->changes);
+        p->changes = NULL;
+        p->change_count = p->old_count = 0;
+}
+
 void peerset_done(struct peerset *p)
 {
         peerset_rollback(p);
+        peerset_told(p);
         for (size_t i = 0; i < p->count; i++)
                 free(p->at[i]);
         free(p->at);
-        free(p->changes);
         *p = (struct peerset){0};
 }
 
@@ -217,12 +226,18 @@ enum err peerset_merge(struct peerset *p, struct node_list *l)
         return ERR_NONE;
 }
 
-static void note(struct peerset *p, int64_t id, unsigned what, const struct node_public *old_key)
+/* old, which may be NULL, is kept or freed. */
+static void note(struct peerset *p, int64_t id, unsigned what, struct netmap_node *old)
 {
         struct netmap_peer_change *c = &p->changes[p->change_count++];
         *c = (struct netmap_peer_change){.id = id, .what = what};
-        if (old_key != NULL)
-                c->old_key = *old_key;
+        if (old == NULL)
+                return;
+        c->old_key = old->key;
+        if (p->keeps_old)
+                c->old = p->old[p->old_count++] = old;
+        else
+                free(old);
 }
 
 /* The same state in another block is no change: the old block stays. */
@@ -230,8 +245,7 @@ static void compare(struct peerset *p, struct netmap_node *before, struct netmap
 {
         unsigned what = netmap_node_diff(before, *after);
         if (what != 0) {
-                note(p, before->id, what, &before->key);
-                free(before);
+                note(p, before->id, what, before);
         } else {
                 before->text_hash = (*after)->text_hash;
                 free(*after);
@@ -273,9 +287,9 @@ enum err peerset_commit(struct peerset *p)
                 peerset_rollback(p);
                 return ERR_FULL;
         }
-        free(p->changes);
+        peerset_told(p);
         p->changes = changes;
-        p->change_count = 0;
+        p->keeps_old = most <= PEERSET_OLD_MAX;
         size_t i = 0;
         size_t k = 0;
         while (i < p->count || k < p->next_count) {
@@ -283,8 +297,8 @@ enum err peerset_commit(struct peerset *p)
                         i++;
                         k++;
                 } else if (k == p->next_count || (i < p->count && p->at[i]->id < p->next[k]->id)) {
-                        note(p, p->at[i]->id, NETMAP_PEER_REMOVED, &p->at[i]->key);
-                        free(p->at[i++]);
+                        note(p, p->at[i]->id, NETMAP_PEER_REMOVED, p->at[i]);
+                        i++;
                 } else if (i == p->count || p->next[k]->id < p->at[i]->id) {
                         note(p, p->next[k++]->id, NETMAP_PEER_ADDED, NULL);
                 } else {

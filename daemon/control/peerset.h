@@ -11,6 +11,9 @@
 #include "base/err.h"
 #include "daemon/control/netmap.h"
 
+/* Of so many at most it is kept what they were: who gets few changes can undo what it made of each. */
+enum { PEERSET_OLD_MAX = 32 };
+
 struct peerset {
         struct netmap_node **at; /* committed, ascending id */
         size_t count;
@@ -20,6 +23,9 @@ struct peerset {
         int64_t floor_before; /* of the committed ones */
         struct netmap_peer_change *changes; /* of the last commit */
         size_t change_count;
+        bool keeps_old;
+        size_t old_count;
+        struct netmap_node *old[PEERSET_OLD_MAX]; /* those that changes point to */
 };
 
 struct node_list {
@@ -44,3 +50,4 @@ ERR_CHECK enum err peerset_merge(struct peerset *p, struct node_list *l);
 /* Makes next the set and fills changes.  ERR_FULL: all is as before peerset_begin(). */
 ERR_CHECK enum err peerset_commit(struct peerset *p);
 void peerset_rollback(struct peerset *p);
+void peerset_told(struct peerset *p); /* the changes are not needed any more */

@@ -26,6 +26,7 @@ struct hostnl_route {
         struct prefix dst;
         uint8_t type;         /* enum hostnl_route_type */
         uint32_t metric;      /* 0: the kernel's default; lower wins */
+        uint32_t uses;        /* who keeps a list may count in it; netlink knows nothing of it */
 };
 
 struct hostnl *hostnl_open(void);   /* NULL: errno */

@@ -189,10 +189,12 @@ static void list_sort(struct route_list *l)
                 return;
         qsort(l->at, l->count, sizeof(*l->at), by_route);
         for (size_t i = 0; i < l->count; i++) {
-                if (kept > 0 && prefix_eq(l->at[kept - 1].dst, l->at[i].dst) &&
-                        l->at[kept - 1].metric == l->at[i].metric)
+                struct hostnl_route next = l->at[i];
+                if (kept > 0 && prefix_eq(l->at[kept - 1].dst, next.dst) && l->at[kept - 1].metric == next.metric) {
                         kept--;
-                l->at[kept++] = l->at[i];
+                        next.uses += l->at[kept].uses;
+                }
+                l->at[kept++] = next;
         }
         l->count = kept;
 }
@@ -278,7 +280,7 @@ static void want(struct build *b, struct prefix dst, enum hostnl_route_type type
                 return;
         if (!v6 && !tunnel && !b->r->rules4)
                 return;
-        b->ok &= list_add(&b->routes, (struct hostnl_route){dst, (uint8_t)type, metric});
+        b->ok &= list_add(&b->routes, (struct hostnl_route){dst, (uint8_t)type, metric, 1});
 }
 
 bool router_is_lan(struct prefix p)
@@ -430,6 +432,85 @@ enum err router_set(struct router *r, const struct router_config *c, const char 
         enum err e = converge(r, &r->addresses, b.addresses, apply_addrs);
         enum err e2 = converge(r, &r->routes, b.routes, apply_routes);
         return e != ERR_NONE ? e : e2;
+}
+
+/* ---- few changes ---- */
+
+/* The place of a route to the tunnel in the list, or where it belongs. */
+static size_t place_of(const struct route_list *l, const struct hostnl_route *r)
+{
+        size_t lo = 0, hi = l->count;
+        while (lo < hi) {
+                size_t mid = lo + (hi - lo) / 2;
+                if (by_route(&l->at[mid], r) < 0)
+                        lo = mid + 1;
+                else
+                        hi = mid;
+        }
+        return lo;
+}
+
+/* A way for the same destination at the same metric, of whatever type. */
+static struct hostnl_route *same_way(const struct route_list *l, size_t at, const struct hostnl_route *r)
+{
+        bool same = at < l->count && prefix_eq(l->at[at].dst, r->dst) && l->at[at].metric == r->metric;
+        return same ? &l->at[at] : NULL;
+}
+
+static enum err one_more(struct router *r, struct hostnl_route w)
+{
+        struct route_list *l = &r->routes;
+        size_t at = place_of(l, &w);
+        struct hostnl_route *old = same_way(l, at, &w);
+        enum err e;
+        if (old != NULL && old->type != w.type)
+                return ERR_STATE;
+        if (old != NULL) {
+                old->uses++;
+                return ERR_NONE;
+        }
+        apply_routes(r, &w, 1, true, &e);
+        if (e != ERR_NONE)
+                return e;
+        if (!list_add(l, w))
+                return ERR_FULL;
+        memmove(l->at + at + 1, l->at + at, (l->count - 1 - at) * sizeof(*l->at));
+        l->at[at] = w;
+        return ERR_NONE;
+}
+
+static enum err one_less(struct router *r, struct hostnl_route w)
+{
+        struct route_list *l = &r->routes;
+        size_t at = place_of(l, &w);
+        struct hostnl_route *old = same_way(l, at, &w);
+        enum err e = ERR_NONE;
+        if (old == NULL || old->type != w.type)
+                return ERR_STATE;
+        if (old->uses > 1) {
+                old->uses--;
+                return ERR_NONE;
+        }
+        apply_routes(r, &w, 1, false, &e);
+        if (e != ERR_NONE)
+                return e;
+        l->count--;
+        memmove(old, old + 1, (l->count - at) * sizeof(*l->at));
+        return ERR_NONE;
+}
+
+/* More first: a route that goes from one peer to another is never missing. */
+enum err router_change(struct router *r, const struct prefix *more, size_t more_count, const struct prefix *less,
+        size_t less_count)
+{
+        enum err e = ERR_NONE;
+        for (size_t i = 0; i < more_count + less_count && e == ERR_NONE; i++) {
+                bool add = i < more_count;
+                struct hostnl_route w = {add ? more[i] : less[i - more_count], HOSTNL_TUNNEL, 0, 1};
+                if (w.dst.ip.family == IP_V4 || r->v6)
+                        e = (add ? one_more : one_less)(r, w);
+        }
+        return e;
 }
 
 /* ---- putting back ---- */

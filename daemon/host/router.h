@@ -48,6 +48,11 @@ void router_ports(const struct router *r, uint32_t out[ROUTER_PORTS]);
  * networks the host is connected to, and whether it has IPv6, are looked up anew, so call it again when they
  * change. */
 ERR_CHECK enum err router_set(struct router *r, const struct router_config *c, const char **ret_why);
+/* After a router_set() that found no fault: these routes to the tunnel more, and those less, each of them asked for by one
+ * peer of maybe several.  What that costs does not grow with the routes there are.  An error, of which ERR_STATE is none:
+ * call router_set(). */
+ERR_CHECK enum err router_change(struct router *r, const struct prefix *more, size_t more_count, const struct prefix *less,
+        size_t less_count);
 /* Link, addresses, routes and rules again where something removed them; returns how many were missing. */
 size_t router_repair(struct router *r);
 /* Removes routes, addresses and rules, takes the interface down.  NULL is fine. */

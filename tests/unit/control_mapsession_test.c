@@ -76,6 +76,40 @@ static void test_patch(void **state)
         mapsession_free(s);
 }
 
+/* Of few changes it is kept what the peers were, until everybody was told. */
+static void test_as_it_was(void **state)
+{
+        (void)state;
+        struct map_news news;
+        struct mapsession *s = started();
+        must(s, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"DERPRegion\":8}],\"PeersRemoved\":[9007199254740995]}", &news);
+        assert_int_equal(news.delta.peer_count, 2);
+        assert_int_equal(news.delta.peers[0].old->id, BETA);
+        assert_int_not_equal(news.delta.peers[0].old->home_derp, 8);
+        assert_int_equal(news.delta.peers[1].old->id, GAMMA);
+        assert_int_equal(news.delta.peers[1].old->home_derp, 12);
+        mapsession_told(s);
+        must(s, "{\"PeersChanged\":[{\"ID\":9,\"Key\":\"" KEY_B "\"}]}", &news);
+        assert_int_equal(news.delta.peer_count, 1);
+        assert_null(news.delta.peers[0].old);
+        /* Many: they are only named. */
+        struct buf b;
+        buf_init(&b, 1 << 16);
+        for (unsigned round = 0; round < 2; round++) {
+                buf_clear(&b);
+                buf_puts(&b, "{\"PeersChanged\":[");
+                for (unsigned i = 0; i < 100; i++)
+                        buf_printf(&b, "%s{\"ID\":%u,\"Key\":\"" KEY_B "\",\"HomeDERP\":%u}", i > 0 ? "," : "", 100 + i, round);
+                buf_puts(&b, "]}");
+                must(s, b.data, &news);
+                assert_int_equal(news.delta.peer_count, 100);
+                for (size_t i = 0; i < 100; i++)
+                        assert_null(news.delta.peers[i].old);
+        }
+        buf_done(&b);
+        mapsession_free(s);
+}
+
 static void test_new_key(void **state)
 {
         (void)state;
@@ -537,7 +571,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_first),
                 cmocka_unit_test(test_patch),
-                cmocka_unit_test(test_new_key),
+                cmocka_unit_test(test_as_it_was), cmocka_unit_test(test_new_key),
                 cmocka_unit_test(test_lists),
                 cmocka_unit_test(test_list_again),
                 cmocka_unit_test(test_seen),

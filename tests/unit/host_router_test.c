@@ -1,5 +1,13 @@
 #include "daemon/host/router.h"
 
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/loop.h"
+#include "base/mono.h"
+#include "daemon/host/monitor.h"
 #include "tests/unit/check.h"
 
 static void test_what_is_a_lan(void **state)
@@ -42,8 +50,105 @@ static void test_what_is_a_lan(void **state)
         }
 }
 
+/* ---- with a kernel: in a network namespace of its own ---- */
+
+static bool sh(const char *command)
+{
+        return system(command) == 0;
+}
+
+static bool own_namespace(void)
+{
+        return geteuid() == 0 && unshare(CLONE_NEWNET) == 0 && sh("ip link set lo up && ip tuntap add ts9 mode tun");
+}
+
+/* How many routes of the table have this destination. */
+static unsigned in_kernel(const char *dst)
+{
+        char command[128], line[256];
+        unsigned n = 0;
+        snprintf(command, sizeof(command), "ip route show table 52 %s", dst);
+        FILE *f = popen(command, "r");
+        assert_non_null(f);
+        while (fgets(line, sizeof(line), f) != NULL)
+                n++;
+        pclose(f);
+        return n;
+}
+
+static unsigned changes, removals;
+
+static void on_change(void *arg)
+{
+        (void)arg;
+        changes++;
+}
+
+static void on_removed(void *arg)
+{
+        (void)arg;
+        removals++;
+}
+
+static void turn(struct loop *l, int ms)
+{
+        for (mono_t end = mono_add_ms(mono_now(), ms); !mono_reached(mono_now(), end);)
+                loop_once(l, 20);
+}
+
+static void test_changes(void **state)
+{
+        (void)state;
+        if (!own_namespace())
+                skip();
+        static const struct monitor_callbacks cb = {on_change, on_removed};
+        const struct prefix a = prefix_const("100.64.0.1/32"), b = prefix_const("100.64.0.2/32"), c = prefix_const("10.0.0.0/24");
+        const struct prefix set[] = {a, b, a}, three_a[] = {a, a, a}, c_a[] = {c, a};
+        struct router *r;
+        const char *why = "";
+        uint32_t ports[ROUTER_PORTS];
+        struct loop *l = loop_new();
+        assert_int_equal(router_new("ts9", 1280, &r, &why), ERR_NONE);
+        struct monitor *m = monitor_new(l, "ts9", &cb, NULL);
+        assert_non_null(m);
+        router_ports(r, ports);
+        monitor_leave_out(m, ports, ROUTER_PORTS);
+        turn(l, 400);
+        changes = removals = 0;
+        struct router_config conf = {.routes = set, .route_count = 3, .keep_mesh = true};
+        assert_int_equal(router_set(r, &conf, &why), ERR_NONE);
+        assert_int_equal(in_kernel("100.64.0.1"), 1);
+        /* A second peer with c's network, a third with a's address; b leaves. */
+        assert_int_equal(router_change(r, c_a, 2, &b, 1), ERR_NONE);
+        assert_int_equal(in_kernel("10.0.0.0/24"), 1);
+        assert_int_equal(in_kernel("100.64.0.2"), 0);
+        assert_int_equal(router_change(r, NULL, 0, three_a, 2), ERR_NONE);
+        assert_int_equal(in_kernel("100.64.0.1"), 1);   /* one is left who has it */
+        assert_int_equal(router_change(r, NULL, 0, three_a, 1), ERR_NONE);
+        assert_int_equal(in_kernel("100.64.0.1"), 0);
+        /* What was never there cannot go, and a route that is no tunnel's is not for one peer to say. */
+        assert_int_equal(router_change(r, NULL, 0, &a, 1), ERR_STATE);
+        const struct prefix thrown = prefix_const("100.115.92.0/23");
+        assert_int_equal(router_change(r, &thrown, 1, NULL, 0), ERR_STATE);
+        /* A whole configuration goes on from there. */
+        assert_int_equal(router_set(r, &conf, &why), ERR_NONE);
+        assert_int_equal(in_kernel("100.64.0.1") + in_kernel("100.64.0.2"), 2);
+        assert_int_equal(in_kernel("10.0.0.0/24"), 0);
+        turn(l, 400);
+        assert_int_equal(changes, 0);
+        assert_int_equal(removals, 0);   /* it was all our own doing */
+        assert_true(sh("ip route del 100.64.0.1 table 52"));
+        turn(l, 400);
+        assert_int_equal(removals, 1);
+        assert_int_equal(router_repair(r), 1);
+        assert_int_equal(in_kernel("100.64.0.1"), 1);
+        monitor_free(m);
+        router_free(r);
+        loop_free(l);
+}
+
 int main(void)
 {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_is_a_lan)};
+        const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_is_a_lan), cmocka_unit_test(test_changes)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
