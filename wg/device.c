@@ -411,6 +411,14 @@ mono_t wg_deadline(const struct wg *wg)
         return wg->heap_count > 0 ? wg->heap[0]->heap_key : MONO_NEVER;
 }
 
+/* Nobody answered the newer initiation: was that lost, or its answer?  Then the peer may know our session no more.  One that
+ * asks itself shows soon enough what it knows, and a third handshake across the two would only do harm. */
+static bool may_be_unknown(const struct wg_peer *p, mono_t now)
+{
+        bool asks = mono_is_set(p->accepted_at) && mono_diff_ms(now, p->accepted_at) < OPEN_LIFE_MS;
+        return !asks && p->keys.current != NULL && replay_is_empty(&p->keys.current->replay);
+}
+
 static void expire_peer(struct wg *wg, struct wg_peer *p, mono_t now, int64_t wall_ns)
 {
         for (size_t i = 0; i < OPEN_MAX; i++)
@@ -420,8 +428,7 @@ static void expire_peer(struct wg *wg, struct wg_peer *p, mono_t now, int64_t wa
                 p->hold_until = (mono_t){0};
                 if (peer_has_session(p, now) && !wg_release_staged(wg, p, now))
                         wg_queue_keepalive(wg, p, now);
-                /* Was it the newer initiation that was lost, or its answer?  Then the peer may know this session no more. */
-                if (p->keys.current != NULL && replay_is_empty(&p->keys.current->replay))
+                if (may_be_unknown(p, now))
                         timers_peer_restarted(&p->timers, now);
         }
         for (;;) {
