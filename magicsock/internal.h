@@ -59,6 +59,7 @@ struct ms_slot {
         bool bad_disco;              /* no box can be made with it */
         bool asks;                   /* its last ping by relay had a hello: so does the answer */
         uint32_t learned_conn;       /* the relay connection peer.learned is about */
+        int absent;                  /* the region that said last that the peer, whose home it is, is not there; 0 = none */
         struct ms_route shown;       /* as of the last line of the log and of the history */
         struct history history;
         struct hn_peer hardnat;

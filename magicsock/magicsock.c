@@ -27,14 +27,14 @@ struct ms_udp *ms_udp_for(struct ms *ms, struct addr to)
         return sock_is_open(&u->sock) ? u : NULL;
 }
 
-/* Its home if a connection is there anyway; else wherever it spoke last, which saves a dial.  A newcomer's home
- * reaches the map a second after itself: until then our own is the best guess. */
+/* Its home if a connection is there anyway, unless it is not there; else wherever it spoke last, which saves a dial.  A
+ * newcomer's home reaches the map a second after itself: until then our own is the best guess. */
 int ms_relay_for(struct ms *ms, struct ms_slot *s)
 {
         struct ms_peer *p = &s->peer;
         if (p->learned && !derp_mgr_conn_alive(ms->derp, p->learned, s->learned_conn))
                 ms_peer_on_relay_gone(p, p->learned);
-        if (p->learned && (!p->home || !derp_mgr_has_conn(ms->derp, p->home)))
+        if (p->learned && (!p->home || p->home == s->absent || !derp_mgr_has_conn(ms->derp, p->home)))
                 return p->learned;
         return p->home ? p->home : p->likely;
 }
@@ -287,6 +287,7 @@ static void on_relay_recv(void *arg, int region, uint32_t conn, const struct nod
         }
         s->peer.learned = region;
         s->learned_conn = conn;
+        s->absent = s->absent == region ? 0 : s->absent;
         if (c == MS_CLASS_DISCO) {
                 ms_disco_relay(ms, s, region, pkt_cdata(p), p->len, now);
                 pkt_release(ms->pool, p);
@@ -323,6 +324,8 @@ static void on_relay_gone(void *arg, int region, uint32_t conn, const struct nod
         if (!s)
                 return;
         history_add(&s->history, HISTORY_GONE, (struct addr){.port = 0}, region, now);
+        if (region == s->peer.home)
+                s->absent = region;
         if (s->learned_conn == conn)
                 ms_peer_on_relay_gone(&s->peer, region);
 }
