@@ -78,13 +78,9 @@ static void place(uint32_t i, struct timer *t)
         t->index = i + 1;
 }
 
-static void sift(uint32_t i)
+static void sift_down(uint32_t i)
 {
         struct timer *t = k.heap[i];
-        while (i > 0 && before(t, k.heap[(i - 1) / 2])) {
-                place(i, k.heap[(i - 1) / 2]);
-                i = (i - 1) / 2;
-        }
         for (uint32_t c; (c = 2 * i + 1) < k.len; i = c) {
                 if (c + 1 < k.len && before(k.heap[c + 1], k.heap[c]))
                         c++;
@@ -93,6 +89,17 @@ static void sift(uint32_t i)
                 place(i, k.heap[c]);
         }
         place(i, t);
+}
+
+static void sift(uint32_t i)
+{
+        struct timer *t = k.heap[i];
+        while (i > 0 && before(t, k.heap[(i - 1) / 2])) {
+                place(i, k.heap[(i - 1) / 2]);
+                i = (i - 1) / 2;
+        }
+        place(i, t);
+        sift_down(i);
 }
 
 void timer_init(struct timer *t, void (*on_expire)(struct timer *, mono_t))
@@ -156,7 +163,7 @@ void clock_freeze(struct host *h, mono_t until)
 {
         h->frozen_ns = until.ns;
         for (uint32_t i = k.len / 2; i-- > 0;)
-                sift(i);
+                sift_down(i);
 }
 
 /* ---- descriptors ---- */

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "tests/sim/faults.h"
 #include "tests/sim/flow.h"
 #include "tests/sim/relay.h"
 #include "tests/sim/trace.h"
@@ -126,5 +127,8 @@ void draw_world(struct rng *r, struct plan *ret)
                 struct flow *f = flow_add(node_at(a), node_at(b), rng_in(r, 50, 900), (size_t)rng_in(r, 60, 1280), rng_chance(r, 0.7));
                 f->from = mono_add_ms(clock_now(), rng_in(r, 8000, 12000));
         }
-        ret->quiet_from = mono_add_ms(clock_now(), 12000);
+        mono_t settled = mono_add_ms(clock_now(), 15000);
+        int faults = rng_chance(r, 0.4) ? 0 : (int)rng_in(r, 1, 4);
+        ret->quiet_from = faults > 0 ? mono_add_ms(settled, rng_in(r, 8000, 60000)) : mono_add_ms(clock_now(), 12000);
+        faults_draw(r, faults, settled, ret->quiet_from);
 }

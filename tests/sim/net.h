@@ -40,7 +40,8 @@ struct host {
         struct nat fw;          /* its own firewall, both families */
         struct link link;
         bool unplugged, asleep;
-        unsigned generation;    /* of its addresses: connections do not survive another one */
+        unsigned generation;    /* of its addresses: connections do not survive another one, and nobody is told */
+        unsigned nat_generation;   /* of what translates it: whoever sends on an older connection gets a reset */
         int64_t clock_offset, wall_offset;
         int64_t frozen_ns;      /* its code does not run before that time of the world */
         struct vsock *socks;
@@ -58,8 +59,8 @@ enum wire_class wire_class_of(const uint8_t *data, size_t len);
 void net_reset(struct rng rng);
 void net_done(void);
 struct site *net_site(struct site *up, const struct link *l, const struct nat_conf *nat, const struct nat_conf *nat6);
-/* Another outer address, and all that it translated is forgotten. */
-void net_renumber_site(struct site *s);
+/* All that it translated is forgotten; it may have another outer address. */
+void net_restart_nat(struct site *s, bool renumber);
 struct host *net_host(const char *name, struct site *s, bool v4, bool v6, const struct nat_conf *fw, const struct link *l);
 /* Plugged in elsewhere, or again: new addresses. */
 void net_move_host(struct host *h, struct site *s, bool v4, bool v6);

@@ -9,7 +9,7 @@
 #include "base/lookup.h"
 #include "tests/sim/trace.h"
 
-enum { WINDOW = 64 * 1024, RETRY_MS = 200, SERVER_PATIENCE_S = 60, CLIENT_PATIENCE_S = 900, LOOKUP_MS = 20 };
+enum { WINDOW = 64 * 1024, RETRY_MS = 200, SERVER_PATIENCE_S = 60, CLIENT_PATIENCE_S = 900, KEEPALIVE_MS = 60000 };
 
 struct chunk {
         struct chunk *next;
@@ -42,7 +42,8 @@ struct stream {
 struct tcp {
         struct tcp *next;
         struct host *host;
-        unsigned generation;
+        unsigned generation, nat_generation;
+        struct timer keepalive;  /* of the kernel, in as far as it finds out anything */
         struct tcp_server *server;
         struct stream *client;   /* NULL: closed */
         void *conn;              /* the server's; NULL: closed */
@@ -78,6 +79,7 @@ static void drop_half(struct half *h)
 static void free_tcp(struct tcp *t)
 {
         loop_timer_stop(&t->dialing);
+        loop_timer_stop(&t->keepalive);
         drop_half(&t->up);
         drop_half(&t->down);
         for (struct tcp **at = &all; *at != NULL; at = &(*at)->next) {
@@ -113,6 +115,12 @@ size_t tcp_waiting(const struct tcp *t)
 static bool is_dead(const struct tcp *t)
 {
         return t->generation != t->host->generation;
+}
+
+/* What the client sends comes from another address and is answered by a reset; what the server sends goes nowhere. */
+static bool is_unmapped(const struct tcp *t)
+{
+        return t->nat_generation != t->host->nat_generation;
 }
 
 static int64_t one_way(const struct tcp *t)
@@ -189,12 +197,13 @@ static void reap(struct tcp *t)
 /* Time goes on, and then one end gives up. */
 static bool is_held(struct tcp *t, struct half *h, int64_t patience_s)
 {
-        bool held = !net_host_online(t->host) || is_dead(t) || (h == &t->up && !t->server->up && !t->server->refuses);
+        bool gone = is_dead(t) || (h == &t->down && is_unmapped(t));
+        bool held = !net_host_online(t->host) || gone || (h == &t->up && !t->server->up && !t->server->refuses);
         if (!held)
                 return false;
         if (mono_diff_ns(clock_now(), h->first->at) < patience_s * NS_PER_SEC) {
                 mono_t end = mono_add_ms(h->first->at, patience_s * 1000);
-                loop_timer_at(clock_world(), &h->timer, is_dead(t) ? end : mono_add_ms(clock_now(), RETRY_MS));
+                loop_timer_at(clock_world(), &h->timer, gone ? end : mono_add_ms(clock_now(), RETRY_MS));
                 return true;
         }
         if (h == &t->up) {
@@ -215,7 +224,7 @@ static void on_up(struct timer *timer, mono_t now)
         if (is_held(t, &t->up, CLIENT_PATIENCE_S))
                 return;
         struct chunk *c = pop(&t->up);
-        if (t->orphan || t->conn == NULL) {
+        if (t->orphan || t->conn == NULL || is_unmapped(t)) {
                 client_lost(t, ERR_IO);
         } else if (c->fin) {
                 server_lost(t);
@@ -259,6 +268,21 @@ static void on_down(struct timer *timer, mono_t now)
         }
         free(c);
         reap(t);
+}
+
+static void on_keepalive(struct timer *timer, mono_t now)
+{
+        (void)now;
+        struct tcp *t = container_of(timer, struct tcp, keepalive);
+        if (is_unmapped(t))
+                client_lost(t, ERR_IO);
+}
+
+void tcp_nat_restarted(void)
+{
+        for (struct tcp *t = all; t != NULL; t = t->next)
+                if (is_unmapped(t) && !timer_is_armed(&t->keepalive))
+                        loop_timer_in(clock_world(), &t->keepalive, rng_in(net_rng(), 1000, KEEPALIVE_MS));
 }
 
 void tcp_send(struct tcp *t, const void *data, size_t len)
@@ -327,7 +351,7 @@ static void on_give_up(struct timer *t, mono_t now)
 static void on_dialing(struct timer *timer, mono_t now)
 {
         struct tcp *t = container_of(timer, struct tcp, dialing);
-        if (t->client == NULL || !net_host_online(t->host) || is_dead(t))
+        if (t->client == NULL || !net_host_online(t->host) || is_dead(t) || is_unmapped(t))
                 return;   /* the client's patience decides */
         if (!t->server->up) {
                 if (t->server->refuses)
@@ -403,13 +427,15 @@ struct stream *stream_dial(struct dialer *d, const struct dial_opts *o, stream_f
         struct tcp *t = calloc(1, sizeof(*t));
         if (s == NULL || t == NULL || server == NULL)
                 abort();
-        *t = (struct tcp){.next = all, .host = host_running, .server = server, .client = s, .generation = host_running->generation};
+        *t = (struct tcp){.next = all, .host = host_running, .server = server, .client = s, .generation = host_running->generation,
+                .nat_generation = host_running->nat_generation};
         all = t;
         t->up.last = &t->up.first;
         t->down.last = &t->down.first;
         timer_init(&t->up.timer, on_up);
         timer_init(&t->down.timer, on_down);
         timer_init(&t->dialing, on_dialing);
+        timer_init(&t->keepalive, on_keepalive);
         *s = (struct stream){.tcp = t, .fn = fn, .arg = arg, .want_read = true};
         watch_init(&s->watch, on_client);
         timer_init(&s->give_up, on_give_up);

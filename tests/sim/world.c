@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/sim/draw.h"
+#include "tests/sim/faults.h"
 #include "tests/sim/flow.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/relay.h"
@@ -57,6 +58,7 @@ struct run_result world_run(uint64_t seed, bool verbose)
         relay_reset();
         nodes_reset();
         flows_reset();
+        faults_reset();
 
         struct rng rng = rng_of(seed, 1);
         struct plan plan;
@@ -78,6 +80,7 @@ struct run_result world_run(uint64_t seed, bool verbose)
         r.nodes = node_count();
         r.seconds = (double)(clock_now().ns - NS_PER_SEC) / 1e9;
 
+        faults_done();
         flows_done();
         nodes_done();
         relay_done();

@@ -1,0 +1,243 @@
+#include "tests/sim/faults.h"
+
+#include <stdlib.h>
+
+#include "tests/sim/flow.h"
+#include "tests/sim/relay.h"
+#include "tests/sim/trace.h"
+
+/* How long after a fault packets may be lost.  A path that carries nothing is left within LEAVE_MS; what a host has to be
+ * told (its addresses changed, it slept) it is told MONITOR_MS later at most; a relay's clients come back in steps up to
+ * RELAY_BACK_MS. */
+enum {
+        LEAVE_MS = 3000,
+        MONITOR_MS = 1000,
+        MOVE_MS = 6000,         /* new addresses: sockets, relays and endpoints are made anew, and the others hear of it */
+        RELAY_BACK_MS = 9000,
+        HANG_MS = 20000,        /* the same if dials hang instead of being refused ... */
+        DEAF_MS = 65000,        /* ... and who does not send finds out only by the kernel's keepalive */
+        RESTART_MS = 8000,
+        NAT_MS = 65000,         /* who only listens to a relay learns of it by the kernel's keepalive, after a minute */
+};
+
+enum fault_kind { NAT_REBOOT, PATH_CUT, UDP_BLOCK, RELAY_STOP, UNPLUG, MOVE, SLEEP, RESTART, CLOCK_STEP, FAULT_KINDS };
+
+struct fault {
+        struct timer timer;
+        enum fault_kind kind;
+        struct node *n;
+        struct site *a, *b, *to;
+        struct relay *relay;
+        int64_t lasts_ms, noticed_ms;
+        bool loud, v4, v6;
+        int step;
+};
+
+enum { FAULTS_MAX = 64 };
+static struct fault *faults[FAULTS_MAX];
+static int count;
+
+void faults_reset(void)
+{
+        count = 0;
+}
+
+void faults_done(void)
+{
+        for (int i = 0; i < count; i++) {
+                loop_timer_stop(&faults[i]->timer);
+                free(faults[i]);
+        }
+        count = 0;
+}
+
+static void excuse_ms(const struct node *n, int64_t ms)
+{
+        excuse(n, mono_add_ms(clock_now(), -1000), mono_add_ms(clock_now(), ms));
+}
+
+/* Everybody who is behind this site. */
+static void excuse_site(const struct site *s, int64_t ms)
+{
+        for (int i = 0; i < node_count(); i++)
+                for (const struct site *at = node_at(i)->host->site; at != NULL; at = at->up)
+                        if (at == s)
+                                excuse_ms(node_at(i), ms);
+}
+
+/* ---- each has a beginning, and most an end: step 0, 1, ... ; returns when the next step is due, -1: never ---- */
+
+static int64_t nat_reboot(struct fault *f)
+{
+        if (!f->a->nat.conf.translates)
+                return -1;
+        trace_line("the NAT of site %d starts anew%s", f->a->id, f->loud ? ", with another address" : "");
+        net_restart_nat(f->a, f->loud);
+        tcp_nat_restarted();
+        excuse_site(f->a, NAT_MS);
+        return -1;
+}
+
+static int64_t path_cut(struct fault *f)
+{
+        bool cut = f->step == 0;
+        trace_line("between site %d and site %d direct paths are %s", f->a->id, f->b->id, cut ? "cut" : "whole again");
+        net_cut(f->a, f->b, cut);
+        if (cut) {
+                excuse_site(f->a, LEAVE_MS);
+                excuse_site(f->b, LEAVE_MS);
+        }
+        return cut ? f->lasts_ms : -1;
+}
+
+static int64_t udp_block(struct fault *f)
+{
+        f->a->udp_blocked = f->step == 0;
+        trace_line("site %d %s UDP", f->a->id, f->a->udp_blocked ? "blocks" : "lets through");
+        if (f->step == 0)
+                excuse_site(f->a, LEAVE_MS);
+        return f->step == 0 ? f->lasts_ms : -1;
+}
+
+static int64_t relay_fault(struct fault *f)
+{
+        if (f->step == 0)
+                relay_stop(f->relay, f->loud);
+        else
+                relay_start(f->relay);
+        excuse_ms(NULL, (f->step == 0 ? f->lasts_ms : 0) + (f->loud ? RELAY_BACK_MS : DEAF_MS));
+        return f->step == 0 ? f->lasts_ms : -1;
+}
+
+/* The monitor of the host sees what changed, a little later. */
+static int64_t unplug(struct fault *f)
+{
+        struct host *h = f->n->host;
+        switch (f->step) {
+        case 0:
+                trace_line("%-4s has no network", h->name);
+                h->unplugged = true;
+                excuse_ms(f->n, f->lasts_ms + f->noticed_ms + MOVE_MS + HANG_MS);
+                return f->noticed_ms;
+        case 1:
+                node_link_changed(f->n);
+                return f->lasts_ms;
+        case 2:
+                trace_line("%-4s has its network again", h->name);
+                h->unplugged = false;
+                return f->noticed_ms;
+        default:
+                node_link_changed(f->n);
+                return -1;
+        }
+}
+
+static int64_t move(struct fault *f)
+{
+        if (f->step > 0) {
+                node_link_changed(f->n);
+                return -1;
+        }
+        trace_line("%-4s moves to site %d", f->n->host->name, f->to->id);
+        net_move_host(f->n->host, f->to, f->v4, f->v6);
+        excuse_ms(f->n, f->noticed_ms + MOVE_MS + HANG_MS);
+        return f->noticed_ms;
+}
+
+static int64_t sleep_fault(struct fault *f)
+{
+        struct host *h = f->n->host;
+        switch (f->step) {
+        case 0:
+                trace_line("%-4s sleeps", h->name);
+                h->asleep = true;
+                clock_freeze(h, mono_add_ms(clock_now(), f->lasts_ms));
+                excuse_ms(f->n, f->lasts_ms + f->noticed_ms + MOVE_MS + HANG_MS);
+                return f->lasts_ms;
+        case 1:
+                trace_line("%-4s wakes up", h->name);
+                h->asleep = false;
+                return f->noticed_ms;
+        default:
+                if (f->lasts_ms > 10000)   /* shorter naps the daemon does not tell its data side about */
+                        node_link_changed(f->n);
+                return -1;
+        }
+}
+
+static int64_t restart(struct fault *f)
+{
+        if (f->step == 0) {
+                excuse_ms(f->n, f->lasts_ms + RESTART_MS + f->n->tell_ms + RELAY_BACK_MS);
+                node_stop(f->n);
+                return f->lasts_ms;
+        }
+        node_start(f->n);
+        return -1;
+}
+
+static int64_t clock_step_fault(struct fault *f)
+{
+        f->n->host->wall_offset += f->lasts_ms * NS_PER_MS * (f->loud ? 1 : -1);
+        trace_line("%-4s has its wall clock set", f->n->host->name);
+        return -1;
+}
+
+static void on_fault(struct timer *t, mono_t now)
+{
+        static int64_t (*const act[FAULT_KINDS])(struct fault *f) = {
+                [NAT_REBOOT] = nat_reboot,  [PATH_CUT] = path_cut, [UDP_BLOCK] = udp_block,
+                [RELAY_STOP] = relay_fault, [UNPLUG] = unplug,     [MOVE] = move,
+                [SLEEP] = sleep_fault,      [RESTART] = restart,   [CLOCK_STEP] = clock_step_fault,
+        };
+        struct fault *f = container_of(t, struct fault, timer);
+        int64_t next_ms = act[f->kind](f);
+        f->step++;
+        if (next_ms >= 0)
+                loop_timer_at(clock_world(), t, mono_add_ms(now, next_ms));
+}
+
+/* One host has one trouble at a time. */
+static bool is_busy(const struct node *n)
+{
+        for (int i = 0; i < count; i++)
+                if (faults[i]->n == n && faults[i]->kind != CLOCK_STEP)
+                        return true;
+        return false;
+}
+
+void faults_draw(struct rng *r, int wanted, mono_t from, mono_t until)
+{
+        static const int weights[FAULT_KINDS + 1] = {4, 4, 2, 3, 2, 3, 2, 3, 1, -1};
+        for (int i = 0; i < wanted && count < FAULTS_MAX; i++) {
+                struct fault *f = calloc(1, sizeof(*f));
+                if (f == NULL)
+                        abort();
+                int64_t span = mono_diff_ms(until, from);
+                mono_t at = mono_add_ms(from, rng_in(r, 0, span * 2 / 3));
+                f->kind = (enum fault_kind)rng_pick(r, weights);
+                f->n = node_at((int)rng_in(r, 0, node_count() - 1));
+                f->a = f->n->host->site;
+                f->b = site_top(node_at((int)rng_in(r, 0, node_count() - 1))->host->site);
+                f->to = node_at((int)rng_in(r, 0, node_count() - 1))->host->site;
+                f->relay = relay_at(1 + (int)rng_in(r, 0, relay_count() - 1));
+                int64_t most = mono_diff_ms(until, at) - 3000;
+                f->lasts_ms = rng_in(r, 200, most > 500 ? most : 500);
+                f->noticed_ms = rng_in(r, 0, MONITOR_MS);
+                f->loud = rng_chance(r, 0.6);
+                f->v6 = rng_chance(r, 0.3);
+                f->v4 = !f->v6 || rng_chance(r, 0.8);
+                bool of_host = f->kind >= UNPLUG && f->kind != CLOCK_STEP;
+                if (of_host && is_busy(f->n)) {
+                        free(f);
+                        continue;
+                }
+                if (!of_host)
+                        f->n = f->kind == CLOCK_STEP ? f->n : NULL;
+                if (f->kind == PATH_CUT)
+                        f->a = site_top(f->a);
+                timer_init(&f->timer, on_fault);
+                loop_timer_at(clock_world(), &f->timer, at);
+                faults[count++] = f;
+        }
+}

@@ -1,0 +1,13 @@
+/* tests/sim/faults.h - what goes wrong in a world, when, and for how long losses are excused for it.
+ *
+ * All faults end, or stay as they are, before faults_end(); what must be well again soon after each is what the excuses say.
+ */
+#pragma once
+
+#include "base/mono.h"
+#include "tests/sim/rng.h"
+
+void faults_reset(void);
+/* So many of them between the two moments. */
+void faults_draw(struct rng *rng, int count, mono_t from, mono_t until);
+void faults_done(void);
