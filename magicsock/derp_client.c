@@ -25,11 +25,22 @@ static struct wr out_begin(struct derp_client *c)
         return wr_init(c->out + c->out_end, sizeof(c->out) - c->out_end);
 }
 
+static void count_frame(struct derp_client *c, size_t len)
+{
+        if (c->frames_len > DERP_OUT_MAX) {     /* what was long ago counts less */
+                c->frames /= 2;
+                c->frames_len /= 2;
+        }
+        c->frames++;
+        c->frames_len += len;
+}
+
 static bool out_commit(struct derp_client *c, const struct wr *w)
 {
         if (!wr_ok(w))
                 return false;
         c->out_end += w->len;
+        count_frame(c, w->len);
         return true;
 }
 
@@ -106,7 +117,7 @@ void derp_client_init(struct derp_client *c, const struct derp_client_opts *opts
         c->told_home = false;
         c->limit = (struct derp_server_info){0};
         c->skip = 0;
-        c->in_at = c->in_end = c->out_at = c->out_end = 0;
+        c->in_at = c->in_end = c->out_at = c->out_end = c->frames = c->frames_len = 0;
         c->detail[0] = '\0';
         if (!http_safe(opts->host) || !put_request(c, opts))
                 (void)fail(c, "the relay map has an unusable host name");
@@ -287,9 +298,14 @@ void derp_client_sent(struct derp_client *c, size_t n)
 {
         c->out_at += n;
         if (c->out_at == c->out_end) {
-                c->out_at = c->out_end = 0;
+                c->out_at = c->out_end = c->frames = c->frames_len = 0;
                 tell_home(c);
         }
+}
+
+size_t derp_client_mean(const struct derp_client *c)
+{
+        return c->frames > 0 ? c->frames_len / c->frames : 1;
 }
 
 /* A token bucket over whole frames; the server named the rate. */
@@ -342,6 +358,7 @@ enum derp_put derp_client_put(struct derp_client *c, const uint8_t head[DERP_SEN
         if (len > 0)
                 memcpy(c->out + c->out_end + DERP_SEND_HEAD_LEN, packet, len);
         c->out_end += size;
+        count_frame(c, size);
         return DERP_PUT_OK;
 }
 

@@ -57,6 +57,7 @@ struct derp_client {
         mono_t refilled;
         uint32_t skip;                     /* bytes left of a frame too large for `in` */
         size_t in_at, in_end, out_at, out_end;
+        size_t frames, frames_len;         /* put into `out` of late */
         char detail[DERP_DETAIL_MAX];      /* DERP_CLIENT_FAILED: one line for a person */
         uint8_t in[DERP_IN_MAX];
         uint8_t out[DERP_OUT_MAX];
@@ -91,6 +92,8 @@ struct derp_event derp_client_next(struct derp_client *c, mono_t now);
 /* What is to be written; derp_client_sent() when n bytes of it were. */
 const uint8_t *derp_client_out(const struct derp_client *c, size_t *ret_len);
 void derp_client_sent(struct derp_client *c, size_t n);
+/* The mean length of the frames put of late, 1 at least. */
+size_t derp_client_mean(const struct derp_client *c);
 
 enum derp_put { DERP_PUT_OK, DERP_PUT_FULL /* try again after sent() */, DERP_PUT_RATE /* drop it */ };
 /* A frame of derp_send_head() and the len bytes it was made for.  Copied.  FULL before LOGIN. */

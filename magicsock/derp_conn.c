@@ -199,7 +199,8 @@ static void flush(struct derp_conn *c, mono_t now)
                                 loop_timer_at(c->mgr->loop, &c->kick, c->pace.next);
                         return;
                 }
-                enum err e = stream_write(c->stream, out, len < PACE_PIECE ? len : PACE_PIECE, &n);
+                size_t mean = derp_client_mean(&c->client), piece = pace_piece(mean);
+                enum err e = stream_write(c->stream, out, len < piece ? len : piece, &n);
                 if (e == ERR_AGAIN) {
                         stream_want_write(c->stream, true);
                         return;
@@ -209,7 +210,7 @@ static void flush(struct derp_conn *c, mono_t now)
                         return;
                 }
                 derp_client_sent(&c->client, n);
-                pace_sent(&c->pace, n, now);
+                pace_sent(&c->pace, n, mean, now);
         }
 }
 

@@ -388,6 +388,24 @@ static void test_full(void **state)
         assert_int_equal(put(DERP_OUT_MAX), DERP_PUT_FULL);
 }
 
+/* Small frames are told from large ones, also in a stream that never ends. */
+static void test_mean(void **state)
+{
+        (void)state;
+        size_t len;
+        bring_up();
+        assert_int_equal(derp_client_mean(c), 1);
+        assert_int_equal(put(1400), DERP_PUT_OK);
+        assert_int_equal(put(200), DERP_PUT_OK);
+        assert_int_equal(derp_client_mean(c), 800);
+        for (int i = 0; i < 10000; i++) {
+                assert_int_equal(put(200), DERP_PUT_OK);
+                (void)derp_client_out(c, &len);
+                derp_client_sent(c, len - 1);
+        }
+        assert_in_range(derp_client_mean(c), 200, 202);
+}
+
 static void test_rate(void **state)
 {
         (void)state;
@@ -423,7 +441,7 @@ int main(void)
                 T(test_upgrade), T(test_request_forms), T(test_fast_start), T(test_byte_by_byte),
                 T(test_http_refusals), T(test_greeting_refused), T(test_early_frames_ignored),
                 T(test_unknown_and_damaged_skipped), T(test_large_frames), T(test_ping_and_home),
-                T(test_full), T(test_rate),
+                T(test_full), T(test_mean), T(test_rate),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;

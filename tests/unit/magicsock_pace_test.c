@@ -3,6 +3,7 @@
 #include "tests/unit/check.h"
 
 static const mono_t start = {INT64_C(5) * NS_PER_SEC};
+enum { FULL = 1500 };
 
 /* What one second of pieces comes to, when more always waits. */
 static uint64_t flood(struct pace *p, mono_t from)
@@ -10,7 +11,7 @@ static uint64_t flood(struct pace *p, mono_t from)
         uint64_t bytes = 0;
         for (mono_t now = from; mono_diff_ms(now, from) < 1000; now = mono_add_ns(now, 10 * NS_PER_US))
                 for (; pace_ready(p, now); bytes += PACE_PIECE)
-                        pace_sent(p, PACE_PIECE, now);
+                        pace_sent(p, PACE_PIECE, FULL, now);
         return bytes;
 }
 
@@ -19,19 +20,24 @@ static void test_first_leaves_at_once(void **state)
         (void)state;
         struct pace p = {0};
         assert_true(pace_ready(&p, start));
-        pace_sent(&p, PACE_PIECE, start);
+        pace_sent(&p, PACE_PIECE, FULL, start);
         assert_false(pace_ready(&p, start));
         assert_int_equal(mono_diff_ns(p.next, start), PACE_PIECE * NS_PER_SEC / PACE_RATE_MIN);
         assert_true(pace_ready(&p, p.next));
 }
 
-/* A small one holds up the next as little. */
+/* Of small packets no more leave at once than of full ones. */
 static void test_small(void **state)
 {
         (void)state;
-        struct pace p = {0};
-        pace_sent(&p, 160, start);
-        assert_int_equal(mono_diff_ns(p.next, start), 10 * NS_PER_US);
+        assert_int_equal(pace_piece(FULL), PACE_PIECE);
+        assert_int_equal(pace_piece(160), 160 * PACE_PACKETS);
+        struct pace small = {0}, full = {0};
+        pace_sent(&small, 160 * PACE_PACKETS, 160, start);
+        pace_sent(&full, PACE_PIECE, FULL, start);
+        assert_in_range(full.next.ns - small.next.ns, 0, 10 * NS_PER_US);
+        pace_sent(&small, 160, 160, start);
+        assert_in_range(mono_diff_ns(small.next, start), 90 * NS_PER_US, 95 * NS_PER_US);
 }
 
 static void test_grows_without_end(void **state)
@@ -51,13 +57,13 @@ static void test_twice_the_rate_of_late(void **state)
         mono_t now = start;
         for (int i = 0; i < 1000; i++, now = mono_add_ns(now, 400 * NS_PER_US)) {
                 assert_true(pace_ready(&p, now) || i < 60);
-                pace_sent(&p, PACE_PIECE, now);
+                pace_sent(&p, PACE_PIECE, FULL, now);
         }
         int64_t gap = mono_diff_ns(p.next, mono_add_ns(now, -400 * NS_PER_US));
         assert_in_range(gap, 180 * NS_PER_US, 220 * NS_PER_US);
         /* After a rest it starts anew. */
         now = mono_add_ms(now, 60000);
-        pace_sent(&p, PACE_PIECE, now);
+        pace_sent(&p, PACE_PIECE, FULL, now);
         assert_int_equal(mono_diff_ns(p.next, now), PACE_PIECE * NS_PER_SEC / PACE_RATE_MIN);
 }
 
