@@ -24,7 +24,8 @@ import (
 // The service every end offers starts with a 17-byte header: a letter, a
 // size and a seed, big endian.  'e' echoes; 'u' reads size bytes and answers
 // with their SHA-256; 'd' writes size bytes made from seed and then their
-// SHA-256; 's' reads to the end and answers with the number of bytes.
+// SHA-256; 's' reads to the end and answers with the number of bytes; 'g'
+// writes size bytes made from seed each hundredth of a second.
 type end struct {
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	listen func(network, addr string) (net.Listener, error)
@@ -35,6 +36,7 @@ type end struct {
 	chats   map[int]*chat
 	flows   map[int]*flow     // that it sends
 	tallies map[uint64]*tally // of those that it echoes
+	gauges  map[int]*gauge
 }
 
 const endPort = 7000
@@ -48,6 +50,7 @@ type endArgs struct {
 	Download bool
 	ID       int
 	Interval time.Duration
+	Burst    int // datagrams that leave at once, at the beginning
 	Timeout  time.Duration
 }
 
@@ -94,6 +97,10 @@ func (e *end) do(op string, a endArgs) (any, error) {
 		return e.flowTally(uint64(a.ID)), nil
 	case "stream":
 		return e.stream(a)
+	case "gauge-start":
+		return nil, e.gaugeStart(a)
+	case "gauge":
+		return e.gaugeRead(a.ID)
 	}
 	return nil, fmt.Errorf("unknown operation %q", op)
 }
@@ -141,6 +148,8 @@ func serveEnd(c net.Conn) {
 		if _, err := io.CopyN(sum, c, size); err == nil {
 			c.Write(sum.Sum(nil))
 		}
+	case 'g':
+		writePaced(c, size, seed)
 	case 'd':
 		sum := sha256.New()
 		if err := writePattern(c, sum, size, seed); err == nil {
@@ -149,11 +158,15 @@ func serveEnd(c net.Conn) {
 	}
 }
 
-// writePattern writes size bytes that follow from seed to w and to sum.
-func writePattern(w io.Writer, sum hash.Hash, size int64, seed uint64) error {
+func patternOf(seed uint64) *rand.ChaCha8 {
 	var s [32]byte
 	binary.BigEndian.PutUint64(s[:], seed)
-	src := rand.NewChaCha8(s)
+	return rand.NewChaCha8(s)
+}
+
+// writePattern writes size bytes that follow from seed to w and to sum.
+func writePattern(w io.Writer, sum hash.Hash, size int64, seed uint64) error {
+	src := patternOf(seed)
 	buf := make([]byte, 64<<10)
 	for size > 0 {
 		part := buf[:min(size, int64(len(buf)))]

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -20,12 +21,22 @@ const (
 	flowSize = 200
 )
 
-// flowResult is what the sender saw; times are nanoseconds since 1970.
+// flowResult is what the sender saw; times are seconds.
 type flowResult struct {
-	Sent  []int64
-	Reply []int64 // 0: none came
-	Twice int     // replies that came more than once
+	Sent, Lost int
+	Twice      int       // replies that came more than once
+	First      float64   // from the first packet to the first reply; 0: none came
+	Trip       float64   // median round trip
+	Gaps       []flowGap // of replies, in order; at most gapsShown
 }
+
+// flowGap is a row of packets none of which was answered.
+type flowGap struct {
+	At    float64 // when the first of them left, from the first of all on
+	Count int
+}
+
+const gapsShown = 1000
 
 // flowTally is what the other end saw.
 type flowTally struct {
@@ -39,8 +50,9 @@ type flow struct {
 	done   chan struct{} // the last one is sent
 	closed chan struct{}
 
-	mu  sync.Mutex
-	res flowResult
+	mu          sync.Mutex
+	sent, reply []int64 // nanoseconds since 1970; reply 0: none came
+	twice       int
 }
 
 // tally counts the datagrams of one flow.
@@ -96,7 +108,8 @@ func (e *end) flowTally(id uint64) flowTally {
 	return flowTally{}
 }
 
-// flowStart begins at once and returns the moment.
+// flowStart begins at once and returns the moment.  A sender that was late
+// does not make up for it: a heap of packets at once is no steady stream.
 func (e *end) flowStart(a endArgs) (int64, error) {
 	conn, err := e.dial(context.Background(), "udp", net.JoinHostPort(a.Addr, strconv.Itoa(flowPort)))
 	if err != nil {
@@ -111,25 +124,30 @@ func (e *end) flowStart(a endArgs) (int64, error) {
 	e.mu.Unlock()
 	start := time.Now()
 	go f.receive()
-	go f.send(uint64(a.ID), start, a.Interval)
+	go f.send(uint64(a.ID), a.Interval, a.Burst)
 	return start.UnixNano(), nil
 }
 
-func (f *flow) send(id uint64, start time.Time, interval time.Duration) {
+func (f *flow) send(id uint64, interval time.Duration, burst int) {
 	defer close(f.done)
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
 	b := make([]byte, flowSize)
 	binary.BigEndian.PutUint64(b, id)
 	for i := 0; ; i++ {
 		binary.BigEndian.PutUint64(b[8:], uint64(i))
 		f.mu.Lock()
-		f.res.Sent = append(f.res.Sent, time.Now().UnixNano())
-		f.res.Reply = append(f.res.Reply, 0)
+		f.sent = append(f.sent, time.Now().UnixNano())
+		f.reply = append(f.reply, 0)
 		f.mu.Unlock()
 		f.conn.Write(b)
+		if i < burst {
+			continue
+		}
 		select {
 		case <-f.stop:
 			return
-		case <-time.After(time.Until(start.Add(time.Duration(i+1) * interval))):
+		case <-tick.C:
 		}
 	}
 }
@@ -152,11 +170,11 @@ func (f *flow) receive() {
 		now, number := time.Now().UnixNano(), binary.BigEndian.Uint64(buf[8:])
 		f.mu.Lock()
 		switch {
-		case number >= uint64(len(f.res.Reply)):
-		case f.res.Reply[number] != 0:
-			f.res.Twice++
+		case number >= uint64(len(f.reply)):
+		case f.reply[number] != 0:
+			f.twice++
 		default:
-			f.res.Reply[number] = now
+			f.reply[number] = now
 		}
 		f.mu.Unlock()
 	}
@@ -178,57 +196,49 @@ func (e *end) flowStop(id int, wait time.Duration) (*flowResult, error) {
 	}
 	close(f.closed)
 	f.conn.Close()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return &f.res, nil
+	return f.result(), nil
 }
 
 func (f *flow) missing() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.res.missing()
+	return countZero(f.reply)
 }
 
-func (r *flowResult) missing() int { return countZero(r.Reply) }
-
-// first returns the time to the first reply, in seconds; ok is false if
-// none came.
-func (r *flowResult) first() (seconds float64, ok bool) {
-	var at int64
-	for _, t := range r.Reply {
-		if t != 0 && (at == 0 || t < at) {
-			at = t
+func (f *flow) result() *flowResult {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := &flowResult{Sent: len(f.sent), Lost: countZero(f.reply), Twice: f.twice}
+	var trips, came []int64
+	for i, at := range f.reply {
+		switch {
+		case at != 0:
+			trips, came = append(trips, at-f.sent[i]), append(came, at)
+		case i > 0 && f.reply[i-1] == 0 && len(r.Gaps) > 0:
+			r.Gaps[len(r.Gaps)-1].Count++
+		case len(r.Gaps) < gapsShown:
+			r.Gaps = append(r.Gaps, flowGap{At: float64(f.sent[i]-f.sent[0]) / 1e9, Count: 1})
 		}
 	}
-	if at == 0 {
-		return 0, false
+	if len(came) > 0 {
+		slices.Sort(trips)
+		r.First = float64(slices.Min(came)-f.sent[0]) / 1e9
+		r.Trip = float64(trips[len(trips)/2]) / 1e9
 	}
-	return float64(at-r.Sent[0]) / 1e9, true
+	return r
 }
 
-// trip returns the median round trip in seconds, 0 if nothing came.
-func (r *flowResult) trip() float64 {
-	var v []int64
-	for i, at := range r.Reply {
-		if at != 0 {
-			v = append(v, at-r.Sent[i])
+// gaps says when how many were lost, first ones first.
+func (r *flowResult) gaps() string {
+	var b strings.Builder
+	for i, g := range r.Gaps {
+		if i == 20 {
+			b.WriteString(" ...")
+			break
 		}
+		fmt.Fprintf(&b, " %d at %.2f s", g.Count, g.At)
 	}
-	if len(v) == 0 {
-		return 0
-	}
-	slices.Sort(v)
-	return float64(v[len(v)/2]) / 1e9
-}
-
-// lostAt lists when the lost ones were sent, in seconds from the start.
-func (r *flowResult) lostAt() (at []float64) {
-	for i, t := range r.Reply {
-		if t == 0 {
-			at = append(at, float64(r.Sent[i]-r.Sent[0])/1e9)
-		}
-	}
-	return at
+	return b.String()
 }
 
 func countZero(times []int64) int {

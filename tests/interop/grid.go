@@ -156,7 +156,7 @@ func pathTests(long bool) (out []namedTest) {
 			})
 		}
 	}
-	return out
+	return append(out, cutTests...)
 }
 
 // gridRun is one run of a cell; times are seconds after the first packet.
@@ -177,7 +177,6 @@ func (l *lab) addTalker(kind string, s *site) talker {
 }
 
 func gridCell(t *test, row gridRow, pair [2]string) {
-	// 40 ms round trip between two sites, 20 to the servers.
 	l := newLabOf(t, cmp.Or(row.fam, onlyV4), "-stun2", secondIP+":"+secondSTUN)
 	l.inet.delay = 10 * time.Millisecond
 	p := row.place(l)
@@ -202,36 +201,50 @@ func gridOnce(t *test, row gridRow, p placed, from, to talker) gridRun {
 	if row.want == relayed {
 		limit = 3 * time.Second
 	}
-	t.flows++
-	id := t.flows
-	var start int64
-	t.helperErr(from.service().call("flow-start", endArgs{ID: id, Addr: to.addr(), Interval: 20 * time.Millisecond}, &start,
-		5*time.Second))
+	fl := startFlow(t, from, to, 20*time.Millisecond, 0)
 	f, o := awaitBoth(from, to, limit)
 	time.Sleep(700 * time.Millisecond)
-	var res flowResult
-	t.helperErr(from.service().call("flow-stop", endArgs{ID: id, Timeout: 2 * time.Second}, &res, 5*time.Second))
-	var got flowTally
-	t.helperErr(to.service().call("flow-tally", endArgs{ID: id}, &got, 5*time.Second))
-	run := gridRun{sent: len(res.Sent), lost: res.missing(), trip: res.trip()}
-	first, ok := res.first()
-	if !ok {
-		t.fatalf("none of %d packets was answered, %d came there", run.sent, got.Got)
+	res, got := fl.stop()
+	if res.First == 0 {
+		t.fatalf("none of %d packets was answered, %d came there", res.Sent, got.Got)
 	}
-	run.first = first
+	run := gridRun{sent: res.Sent, lost: res.Lost, first: res.First, trip: res.Trip}
 	if run.lost > 0 {
-		t.fault("lost %d of %d packets, %d on the way there; sent %.2f s after the first", run.lost, run.sent,
-			run.sent-got.Got, res.lostAt())
+		t.fault("lost %d of %d packets, %d on the way there; after the first:%s; dropped: %s", run.lost, run.sent,
+			run.sent-got.Got, res.gaps(), dropsOf(from, to))
 	}
 	switch {
 	case f != 0 && o != 0:
-		run.from, run.to = float64(f-start)/1e9, float64(o-start)/1e9
+		run.from, run.to = float64(f-fl.start)/1e9, float64(o-fl.start)/1e9
 		checkPath(t, from, to, cmp.Or(p.fromSees, hostOf(p.to.outside)))
 		checkPath(t, to, from, cmp.Or(p.toSees, hostOf(p.from.outside)))
 	case f != 0 || o != 0:
 		t.fault("only one side became direct within %v: %s %v, %s %v", limit, from.title(), f != 0, to.title(), o != 0)
 	}
 	return run
+}
+
+// stream is a flow as the runner sees it.
+type stream struct {
+	t        *test
+	id       int
+	from, to talker
+	start    int64
+}
+
+func startFlow(t *test, from, to talker, interval time.Duration, burst int) *stream {
+	t.flows++
+	s := &stream{t: t, id: t.flows, from: from, to: to}
+	t.helperErr(from.service().call("flow-start", endArgs{ID: s.id, Addr: to.addr(), Interval: interval,
+		Burst: burst}, &s.start, 5*time.Second))
+	return s
+}
+
+// stop waits two seconds for what is on its way.
+func (s *stream) stop() (res flowResult, got flowTally) {
+	s.t.helperErr(s.from.service().call("flow-stop", endArgs{ID: s.id, Timeout: 2 * time.Second}, &res, 10*time.Second))
+	s.t.helperErr(s.to.service().call("flow-tally", endArgs{ID: s.id}, &got, 5*time.Second))
+	return res, got
 }
 
 // hostOf is how an address and port with host ip begin.

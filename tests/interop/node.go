@@ -282,6 +282,17 @@ func (n *node) statusLine(ip string) string {
 	return ""
 }
 
+// drops lists the daemon's counters of what it dropped, those that are not 0.
+func (n *node) drops() string {
+	var out []string
+	for _, line := range strings.Split(n.cliOK("debug", "metrics").out, "\n") {
+		if strings.Contains(line, "drop") && !strings.HasPrefix(line, "#") && !strings.HasSuffix(line, " 0") {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
 // lockedBuffer can be read while a process still writes to it.
 type lockedBuffer struct {
 	mu sync.Mutex

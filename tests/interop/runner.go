@@ -26,7 +26,9 @@ type runner struct {
 	logs   string // where the logs of failed tests are kept; "": nowhere
 	runs   int    // repetitions of a timed measurement
 	jobs   int    // tests that may run side by side, where they can
-	mib    int    // size of what the transfer tests move
+
+	switches int // between relay and direct path that a test forces
+	mib      int // size of what the transfer tests move
 
 	// The reference's daemon redials a plain HTTP server by TLS on port
 	// 443; ours must not need that.
@@ -218,6 +220,7 @@ func runMain(args []string) int {
 	list := fs.Bool("list", false, "print the names and leave")
 	runs := fs.Int("runs", 10, "repetitions of each timed measurement")
 	jobs := fs.Int("jobs", 4, "tests of the grid and of cuts that run side by side")
+	switches := fs.Int("switches", 10, "switches between relay and direct path that a test forces")
 	long := fs.Bool("long", false, "all rows of the grid, many more switches")
 	table := fs.String("grid-table", "", "file to append the table of the grid to, as Markdown (- is the standard output)")
 	mib := fs.Int("mib", 100, "MiB that the transfer tests move each way")
@@ -249,7 +252,7 @@ func runMain(args []string) int {
 		fmt.Fprintln(os.Stderr, "interop:", err)
 		return 2
 	}
-	r.runs, r.mib, r.jobs = *runs, *mib, *jobs
+	r.runs, r.mib, r.jobs, r.switches = *runs, *mib, *jobs, *switches
 	r.reference = os.Getenv("INTEROP_REFERENCE") != ""
 	os.Setenv("TS_NO_LOGS_NO_SUPPORT", "true")
 	cleanup, err := r.startJanitor()
