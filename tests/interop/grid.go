@@ -389,7 +389,8 @@ func (r *runner) writeGrid(path string) error {
 		return nil
 	}
 	var b strings.Builder
-	b.WriteString("| row | first speaker, other | who | outcome | round trip, ms: median (worst) | first reply, ms | s to direct, first speaker | other | bound | packets lost |\n")
+	b.WriteString("| row | first speaker, other | who | outcome | round trip, ms: median (worst) | first reply, ms " +
+		"| s to direct, first speaker | other | bound | packets lost |\n")
 	b.WriteString(strings.Repeat("| --- ", 10) + "|\n")
 	slices.SortStableFunc(r.grid, func(a, b gridLine) int { return rowIndex(a.row) - rowIndex(b.row) })
 	for _, g := range r.grid {

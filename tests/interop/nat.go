@@ -22,7 +22,6 @@ const (
 	coneNAT                    // as easyNAT, but not filtered: a full cone
 	hardNAT                    // another outside port for each destination
 	forwardNAT                 // as hardNAT, and the owner forwards fixedPort to the first host
-	mappedNAT                  // as easyNAT, and hosts may ask for mappings (UPnP IGD, NAT-PMP, PCP)
 	udpBlocked                 // as easyNAT, and no UDP gets through
 )
 
