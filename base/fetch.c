@@ -206,10 +206,16 @@ static bool set_post(struct fetch *f, const char *content_type, const void *body
 struct fetch *fetch_post(struct dialer *d, const char *url, const struct dial_opts *opts, const char *content_type,
         const void *body, size_t len, size_t max_body, fetch_fn fn, void *arg)
 {
+        return fetch_soap(d, url, opts, NULL, content_type, body, len, max_body, fn, arg);
+}
+
+struct fetch *fetch_soap(struct dialer *d, const char *url, const struct dial_opts *opts, const char *action,
+        const char *content_type, const void *body, size_t len, size_t max_body, fetch_fn fn, void *arg)
+{
         struct fetch *f = fetch_new(d, url, opts, max_body, fn, arg);
         if (f == NULL)
                 return NULL;
-        if (!set_post(f, content_type, body, len)) {
+        if ((action != NULL && !add_header(f, "SOAPAction", action)) || !set_post(f, content_type, body, len)) {
                 fetch_cancel(f);
                 return NULL;
         }

@@ -1,4 +1,4 @@
-/* base/fetch.h - one HTTP(S) request through libcurl on the loop (server key, DERP latency, DNS over HTTPS). */
+/* base/fetch.h - one HTTP(S) request through libcurl on the loop (server key, DERP latency, DNS over HTTPS, UPnP). */
 #pragma once
 
 #include <stddef.h>
@@ -38,4 +38,7 @@ struct fetch_head {
 };
 struct fetch *fetch_get_with(struct dialer *d, const char *url, const struct dial_opts *opts, const struct fetch_head *head,
         size_t max_body, fetch_fn fn, void *arg);
+/* The same with a SOAPAction, which is cut off at 100 bytes; NULL: none. */
+struct fetch *fetch_soap(struct dialer *d, const char *url, const struct dial_opts *opts, const char *action,
+        const char *content_type, const void *body, size_t len, size_t max_body, fetch_fn fn, void *arg);
 void fetch_cancel(struct fetch *f);   /* fn is not called; NULL is fine, and so is a call from within fn */

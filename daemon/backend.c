@@ -190,6 +190,7 @@ static void on_report(void *arg, const struct netcheck_report *r)
                 .working_udp = r->udp ? TRI_TRUE : TRI_FALSE,
                 .working_icmp4 = TRI_UNSET,
                 .firewall_mode = b->o.firewall != NULL ? "nft-forced" : NULL,
+                .have_port_map = r->have_portmap,
                 .upnp = tri_of(r->upnp),
                 .pmp = tri_of(r->pmp),
                 .pcp = tri_of(r->pcp),

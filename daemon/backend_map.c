@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "daemon/netsync.h"
 #include "daemon/offload.h"
+#include "daemon/portoff.h"
 #include "daemon/view.h"
 
 void backend_sync_peer(struct backend *b, const struct netmap_node *n)
@@ -181,6 +182,7 @@ void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_d
         if (d->parts & NETMAP_SELF) {
                 note_prolonged(b, nm->self);
                 engine_set_offloads(b->engine, offload_by_node(nm->self));
+                engine_set_portoff(b->engine, portoff_by_node(nm->self));
         }
         bool all_routes = (d->parts & NETMAP_SELF) || exit_moved;
         if (b->configured && (all_routes || ((bits & PEER_FOR_ROUTES) && !backend_change_routes(b, d))))

@@ -19,6 +19,7 @@
 enum {
         NETCHECKS_MAX = 16,        /* CLI requests that wait for one report */
         NETCHECK_PATIENCE_MS = 12000,   /* one under way is waited for first */
+        FAREWELL_MS = 1000,        /* until the router has taken back what it gave us */
         SPILL_MS = 5,            /* the ring was full: another try */
 };
 
@@ -444,6 +445,9 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
         case DP_SET_OFFLOADS:
                 set_offloads(d, (unsigned)m->num);
                 break;
+        case DP_SET_PORTOFF:
+                ms_set_portmap_off(d->dp.ms, (unsigned)m->num, now);
+                break;
         case DP_STOP:
                 d->stop = true;
                 loop_stop(d->loop);
@@ -566,6 +570,7 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
                 .tun_name = opts->tun_name,
                 .room = d->dp.room->in,
                 .socket_bytes = sizes->socket_bytes,
+                .portmap = opts->portmap,
                 .cb = &ms_cb,
                 .arg = d,
         };
@@ -624,4 +629,7 @@ void data_run(struct data *d)
                 loop_run(d->loop);
         /* Say goodbye: sessions and relays are wiped by data_free(). */
         ms_set_active(d->dp.ms, false, loop_now(d->loop));
+        mono_t end = mono_add_ms(mono_now(), FAREWELL_MS);
+        while (!ms_is_quiet(d->dp.ms) && !mono_reached(mono_now(), end))
+                loop_once(d->loop, FAREWELL_MS);
 }

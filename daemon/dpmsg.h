@@ -31,6 +31,7 @@ enum dp_msg_kind {
         DP_NETCHECK,      /* id */
         DP_POLLING,       /* num: 1 while control listens to us */
         DP_SET_OFFLOADS,  /* num: OFFLOAD_ bits that the server leaves on */
+        DP_SET_PORTOFF,   /* num: PORTMAP_BITs that the server switches off */
         DP_STOP,
 
         /* data -> control */

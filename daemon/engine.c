@@ -198,6 +198,7 @@ static void on_message(struct engine *e, struct dp_msg *m)
         case DP_NETCHECK:
         case DP_POLLING:
         case DP_SET_OFFLOADS:
+        case DP_SET_PORTOFF:
         case DP_STOP:
                 break;   /* never sent this way */
         }
@@ -372,6 +373,11 @@ void engine_set_polling(struct engine *e, bool polling)
 void engine_set_offloads(struct engine *e, unsigned allowed)
 {
         post(e, (struct dp_msg){.kind = DP_SET_OFFLOADS, .num = allowed});
+}
+
+void engine_set_portoff(struct engine *e, unsigned ways)
+{
+        post(e, (struct dp_msg){.kind = DP_SET_PORTOFF, .num = ways});
 }
 
 void engine_set_derpmap(struct engine *e, const struct derpmap *m)

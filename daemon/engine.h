@@ -99,6 +99,7 @@ struct engine_opts {
         uint32_t mark;                     /* SO_MARK of every socket; 0 = none */
         const struct sizes *sizes;         /* NULL: normal; for ever */
         unsigned offloads;                 /* that may be used: daemon/offload.h */
+        unsigned portmap;                  /* ways to a port of the router that may be used: PORTMAP_BITs */
         unsigned threads;                  /* that help the data thread to seal and open: 0 to AEAD_CREW_MAX */
         int64_t stamp_floor_ns;            /* wall clock: stamps of handshakes are later; 0 = any */
 };
@@ -120,6 +121,7 @@ void engine_set_derpmap(struct engine *e, const struct derpmap *m);
 /* Whether the control server hears us: home does not move while it could not be announced. */
 void engine_set_polling(struct engine *e, bool polling);
 void engine_set_offloads(struct engine *e, unsigned allowed);   /* by the server: daemon/offload.h */
+void engine_set_portoff(struct engine *e, unsigned ways);      /* by the server: daemon/portoff.h */
 
 void engine_peer_set(struct engine *e, const struct engine_peer *p);   /* adds or changes */
 void engine_peer_remove(struct engine *e, int64_t node_id);

@@ -31,6 +31,7 @@
 #include "daemon/localapi/socket.h"
 #include "daemon/notify.h"
 #include "daemon/offload.h"
+#include "daemon/portoff.h"
 #include "daemon/options.h"
 #include "daemon/profile.h"
 #include "daemon/proxy/proxy.h"
@@ -328,6 +329,7 @@ static const char *open_back(struct daemon *d)
                 .mark = d->opt.userspace ? 0 : ROUTER_MARK,
                 .sizes = d->opt.memory,
                 .offloads = offload_by_env(env_of) & offload_by_kernel(kernel.release),
+                .portmap = PORTMAP_ALL & ~portoff_by_env(env_of),
                 .threads = options_threads(&d->opt, processors()),
                 .stamp_floor_ns = d->stamps.floor_ns,
         };

@@ -112,6 +112,20 @@ static void relays(const struct counters *c, struct buf *out)
         row(out, name, "reason", "too large", c->relay.dropped_large);
 }
 
+static void mappings(const struct portmap_counts *c, struct buf *out)
+{
+        static const char name[] = "portmap_dropped_packets_total";
+        plain(out, "portmap_looks_total", "counter", "Times the router was asked what it offers", c->looks);
+        plain(out, "portmap_answers_total", "counter", "Answers of the router", c->answers);
+        plain(out, "portmap_made_total", "counter", "Ports that the router gave us", c->made);
+        plain(out, "portmap_renewed_total", "counter", "Leases of them that were renewed", c->renewed);
+        plain(out, "portmap_failed_total", "counter", "Ports asked for in vain", c->failed);
+        plain(out, "portmap_restarts_total", "counter", "Restarts of the router that were noticed", c->lost);
+        head(out, name, "counter", "Datagrams that were no answer to what we asked the router");
+        row(out, name, "reason", "not the router", c->strangers);
+        row(out, name, "reason", "damaged", c->garbage);
+}
+
 void metrics_debug(const struct counters *c, struct buf *out)
 {
         verdicts(out, "filter_inbound_packets_total", "What the packet filter said of packets from peers", c->filter_in);
@@ -120,6 +134,7 @@ void metrics_debug(const struct counters *c, struct buf *out)
         wireguard(c, out);
         paths(c, out);
         relays(c, out);
+        mappings(&c->portmap, out);
         plain(out, "tun_read_units_total", "counter", "Units read from the interface", c->tun.read);
         plain(out, "tun_written_units_total", "counter", "Units written to the interface", c->tun.written);
         plain(out, "tun_read_dropped_total", "counter", "Units from the interface that contradict themselves",

@@ -64,6 +64,24 @@ static void tracker_expire(struct endpoint_tracker *t, mono_t now)
                 tracker_drop(t, 0);
 }
 
+void endpoints_forget(struct endpoint_tracker *t, enum ms_endpoint_type type)
+{
+        for (size_t i = t->count; i-- > 0;)
+                if (t->e[i].ep.type == type)
+                        tracker_drop(t, i);
+}
+
+bool endpoints_seen_at(const struct endpoint_tracker *t, const struct endpoints_input *in, struct ip ip)
+{
+        for (size_t i = 0; i < in->stun4_count; i++)
+                if (ip_eq(in->stun4[i].ip, ip))
+                        return true;
+        for (size_t i = 0; i < t->count; i++)
+                if (t->e[i].ep.type == MS_ENDPOINT_STUN && ip_eq(t->e[i].ep.addr.ip, ip))
+                        return true;
+        return false;
+}
+
 size_t endpoints_build(struct endpoint_tracker *t, const struct endpoints_input *in, mono_t now,
                        struct ms_endpoint ret[MS_ENDPOINTS_MAX])
 {

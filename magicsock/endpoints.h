@@ -59,6 +59,10 @@ struct endpoints_input {
 /* Fills ret[MS_ENDPOINTS_MAX] and returns how many; remembers what was seen in t. */
 size_t endpoints_build(struct endpoint_tracker *t, const struct endpoints_input *in, mono_t now,
         struct ms_endpoint ret[MS_ENDPOINTS_MAX]);
+/* Those of this type are gone, and not only out of sight. */
+void endpoints_forget(struct endpoint_tracker *t, enum ms_endpoint_type type);
+/* STUN has seen us at this address, now or lately. */
+bool endpoints_seen_at(const struct endpoint_tracker *t, const struct endpoints_input *in, struct ip ip);
 /* As sets, types included. */
 bool endpoints_same(const struct ms_endpoint *a, size_t an, const struct ms_endpoint *b, size_t bn);
 

@@ -18,6 +18,7 @@
 #include "magicsock/history.h"
 #include "magicsock/keymap.h"
 #include "magicsock/magicsock.h"
+#include "magicsock/mapper.h"
 #include "magicsock/netrun.h"
 #include "magicsock/peer.h"
 #include "magicsock/sock.h"
@@ -118,6 +119,8 @@ struct ms {
         struct addr via_src;          /* and its sender, set for disco */
         struct derp_mgr *derp;
         struct netrun *netrun;
+        struct mapper *mapper;
+        unsigned portmap;             /* PORTMAP_BITs that the administrator leaves on */
         const struct derpmap *map;    /* borrowed */
 
         struct ms_known *known;

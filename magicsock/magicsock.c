@@ -384,6 +384,7 @@ void ms_set_active(struct ms *ms, bool active, mono_t now)
         }
         ms_reach_stop(ms);
         ms_hn_stop(ms, now);
+        mapper_stop(ms->mapper, now);
         for (size_t i = 0; i < ms->slot_cap; i++) {
                 if (!ms->slots[i])
                         continue;
@@ -450,6 +451,7 @@ struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const
         ms->want_port = o->port;
         ms->mark = o->mark;
         ms->no_udp = o->no_udp;
+        ms->portmap = o->portmap;
         if (o->tun_name)
                 (void)str_copy(ms->tun_name, sizeof(ms->tun_name), o->tun_name);
         key_generate(&ms->disco_key);

@@ -28,6 +28,7 @@
 #include "magicsock/explain.h"
 #include "magicsock/hardnat_status.h"
 #include "netcheck/netcheck.h"
+#include "portmap/portmap.h"
 
 enum {
         MS_SLOTS_MAX = 65536,
@@ -85,6 +86,7 @@ struct ms_opts {
         const char *tun_name;     /* whose addresses are never advertised; NULL = none; copied */
         int socket_bytes;         /* what the kernel may hold for a UDP socket, each way; 0 = much */
         bool no_udp;              /* no UDP at all: relay only */
+        unsigned portmap;         /* PORTMAP_BITs: ways to a port of the router that may be used; 0 = it is not asked */
         bool relay_plain;         /* relays speak plain HTTP: for tests */
         uint8_t *room;            /* SOCK_ROOM bytes, lent, in use from when a socket is read to the last on_wg of it; may be
                                    * NULL without UDP */
@@ -109,6 +111,7 @@ int ms_home(const struct ms *ms);   /* 0 = none yet */
 /* Home changes only while control listens, as peers could not learn of it otherwise. */
 void ms_set_map_polling(struct ms *ms, bool polling, mono_t now);
 void ms_want_offloads(struct ms *ms, unsigned wanted);   /* of the UDP sockets, now and later: magicsock/sock.h */
+void ms_set_portmap_off(struct ms *ms, unsigned ways, mono_t now);   /* by the server, of ms_opts.portmap */
 uint16_t ms_port(const struct ms *ms, enum ip_family f);   /* 0: no socket of that family */
 
 struct ms_peer_config {
@@ -180,6 +183,9 @@ enum ms_drop {
         MS_DROP_PEER_RELAY,     /* Geneve: we take no part in that */
         MS_DROP_COUNT,
 };
+/* Inactive, and the router knows it too; until then the loop has to go on. */
+bool ms_is_quiet(const struct ms *ms);
+void ms_portmap_counts(const struct ms *ms, struct portmap_counts *ret);
 /* WireGuard messages that came in or went out, by way; what goes both ways in doubt counts twice. */
 enum ms_way { MS_WAY_DIRECT4, MS_WAY_DIRECT6, MS_WAY_RELAY, MS_WAYS };
 struct ms_traffic {

@@ -28,6 +28,8 @@ struct netrun {
         struct netcheck *nc;
         struct lookup *lookup;
         struct fetching *fetches;
+        struct nc_portmap portmap;
+        bool is_held;
 };
 
 static void advance(struct netrun *n, mono_t now);
@@ -125,6 +127,7 @@ static void finish(struct netrun *n, mono_t now)
 {
         cancel_fetches(n);
         lookup_forget(n->lookup);
+        nc_set_portmap(n->nc, &n->portmap);
         const struct netcheck_report *r = nc_finish(n->nc, n->cb.home_heard(n->arg), now);
         char line[512];
         log_debug(1, "netcheck: %s", nc_report_line(r, line, sizeof(line)));
@@ -149,7 +152,8 @@ static void advance(struct netrun *n, mono_t now)
                 case NC_DONE:
                         /* Its callback may start the next one, which arms the timer itself. */
                         loop_timer_stop(&n->timer);
-                        finish(n, now);
+                        if (!n->is_held)
+                                finish(n, now);
                         return;
                 case NC_IDLE:
                         break;
@@ -211,6 +215,24 @@ enum err netrun_start(struct netrun *n, const struct nc_start_args *args, mono_t
         return e;
 }
 
+void netrun_hold(struct netrun *n)
+{
+        n->is_held = true;
+}
+
+void netrun_release(struct netrun *n, mono_t now)
+{
+        bool was_held = n->is_held;
+        n->is_held = false;
+        if (was_held && nc_running(n->nc))
+                advance(n, now);
+}
+
+void netrun_set_portmap(struct netrun *n, const struct nc_portmap *found)
+{
+        n->portmap = *found;
+}
+
 bool netrun_running(const struct netrun *n)
 {
         return nc_running(n->nc);
@@ -218,6 +240,7 @@ bool netrun_running(const struct netrun *n)
 
 void netrun_cancel(struct netrun *n)
 {
+        n->is_held = false;
         loop_timer_stop(&n->timer);
         cancel_fetches(n);
         lookup_forget(n->lookup);

@@ -31,6 +31,11 @@ void netrun_free(struct netrun *n);   /* NULL is fine */
 
 /* ERR_STATE: one is running; ERR_NOT_FOUND: no map.  The map must live until the report is done or cancelled. */
 ERR_CHECK enum err netrun_start(struct netrun *n, const struct nc_start_args *args, mono_t now);
+/* The report that starts next, or runs, is not complete before netrun_release(). */
+void netrun_hold(struct netrun *n);
+void netrun_release(struct netrun *n, mono_t now);
+/* For reports from now on. */
+void netrun_set_portmap(struct netrun *n, const struct nc_portmap *found);
 bool netrun_running(const struct netrun *n);
 void netrun_cancel(struct netrun *n);
 void netrun_forget(struct netrun *n);   /* another network: the next report is full */

@@ -104,6 +104,10 @@ static void update_endpoints(struct ms *ms, const struct netcheck_report *r, mon
                 .port4 = port,
                 .port6 = ms->udp[1].sock.port,
         };
+        /* What the router says of its own address counts if others see us there; it may have a NAT before it. */
+        const struct addr *mapped = mapper_mapping(ms->mapper);
+        if (mapped && endpoints_seen_at(&ms->tracker, &in, mapped->ip))
+                in.portmap = mapped;
         struct ms_endpoint eps[MS_ENDPOINTS_MAX];
         size_t n = endpoints_build(&ms->tracker, &in, now, eps);
         ms->eps_at = now;
@@ -180,6 +184,12 @@ static mono_t nc_home_heard(void *arg)
         return home ? derp_mgr_heard(ms->derp, home) : (mono_t){0};
 }
 
+static void note_portmap(struct ms *ms, mono_t now)
+{
+        struct nc_portmap found = mapper_report(ms->mapper, now);
+        netrun_set_portmap(ms->netrun, &found);
+}
+
 static void start_report(struct ms *ms, mono_t now)
 {
         struct localaddrs local = {.count = 0};
@@ -207,6 +217,10 @@ static void start_report(struct ms *ms, mono_t now)
                 loop_timer_in(ms->loop, &ms->publish_timer, PUBLISH_FIRST_MS);
         if (args.home == 0 && !timer_is_armed(&ms->home_timer))
                 loop_timer_in(ms->loop, &ms->home_timer, HOME_PATIENCE_MS);
+        bool is_looking = mapper_look(ms->mapper, ms->udp[0].sock.port, args.full, now);
+        note_portmap(ms, now);
+        if (is_looking)
+                netrun_hold(ms->netrun);
         enum err e = netrun_start(ms->netrun, &args, now);
         if (e != ERR_NONE)
                 log_debug(1, "netcheck did not start: %s", err_str(e));
@@ -243,6 +257,39 @@ void ms_reach_traffic(struct ms *ms, mono_t now)
         ms->last_traffic = now;
         if (!timer_is_armed(&ms->restun_timer) && !netrun_running(ms->netrun) && ms_can_send(ms) && ms->map)
                 arm_periodic(ms);
+}
+
+/* ---- a port of the router ---- */
+
+static void on_portmap_found(void *arg, mono_t now)
+{
+        struct ms *ms = arg;
+        note_portmap(ms, now);
+        netrun_release(ms->netrun, now);
+}
+
+static void on_portmap_changed(void *arg, mono_t now)
+{
+        struct ms *ms = arg;
+        note_portmap(ms, now);
+        endpoints_forget(&ms->tracker, MS_ENDPOINT_PORTMAP);
+        if (ms_can_send(ms) && ms->map)
+                loop_timer_at(ms->loop, &ms->restun_timer, now);
+}
+
+void ms_set_portmap_off(struct ms *ms, unsigned ways, mono_t now)
+{
+        mapper_set_off(ms->mapper, (PORTMAP_ALL & ~ms->portmap) | ways, now);
+}
+
+bool ms_is_quiet(const struct ms *ms)
+{
+        return !ms->active && mapper_is_quiet(ms->mapper);
+}
+
+void ms_portmap_counts(const struct ms *ms, struct portmap_counts *ret)
+{
+        *ret = mapper_state(ms->mapper)->counts;
 }
 
 /* ---- changes ---- */
@@ -333,12 +380,17 @@ enum err ms_reach_init(struct ms *ms)
                 .on_done = nc_done,
                 .home_heard = nc_home_heard,
         };
+        static const struct mapper_callbacks mapper_cb = {.on_found = on_portmap_found, .on_changed = on_portmap_changed};
         timer_init(&ms->restun_timer, on_restun_timer);
         timer_init(&ms->publish_timer, on_publish_timer);
         timer_init(&ms->home_timer, on_home_timer);
         ms->home_seed = crypto_random_u32();
         ms->netrun = netrun_new(ms->loop, ms->dialer, &cb, ms);
-        return ms->netrun ? ERR_NONE : ERR_IO;
+        ms->mapper = mapper_new(ms->loop, ms->dialer, ms->mark, &mapper_cb, ms);
+        if (!ms->netrun || !ms->mapper)
+                return ERR_IO;
+        ms_set_portmap_off(ms, 0, loop_now(ms->loop));
+        return ERR_NONE;
 }
 
 void ms_reach_done(struct ms *ms)
@@ -347,5 +399,7 @@ void ms_reach_done(struct ms *ms)
         loop_timer_stop(&ms->publish_timer);
         loop_timer_stop(&ms->home_timer);
         netrun_free(ms->netrun);
+        mapper_free(ms->mapper);
         ms->netrun = NULL;
+        ms->mapper = NULL;
 }

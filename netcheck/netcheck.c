@@ -581,6 +581,14 @@ static enum nc_tri is_translated(const struct netcheck *nc)
         return NC_TRUE;
 }
 
+void nc_set_portmap(struct netcheck *nc, const struct nc_portmap *found)
+{
+        nc->now_report.upnp = found->upnp;
+        nc->now_report.pmp = found->pmp;
+        nc->now_report.pcp = found->pcp;
+        nc->now_report.have_portmap = found->have;
+}
+
 const struct netcheck_report *nc_finish(struct netcheck *nc, mono_t home_heard, mono_t now)
 {
         if (nc->phase == PHASE_NONE)

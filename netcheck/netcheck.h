@@ -92,6 +92,8 @@ void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family
 /* status 0: nothing answered.  response: the header X-Tailscale-Response, "" without. */
 void nc_on_captive(struct netcheck *nc, uint32_t id, long status, const char *response);
 
+/* What the router offers, for the running report. */
+void nc_set_portmap(struct netcheck *nc, const struct nc_portmap *found);
 /* After NC_DONE: chooses preferred (home_heard: when a frame last came from the present home relay; unset =
  * never), stores the report and ends it.  Borrowed until the next nc_start(). */
 const struct netcheck_report *nc_finish(struct netcheck *nc, mono_t home_heard, mono_t now);

@@ -30,6 +30,12 @@ struct nc_counter {
         unsigned seen;
 };
 
+/* Ways to a port of the router, and whether we have one. */
+struct nc_portmap {
+        enum nc_tri upnp, pmp, pcp;
+        bool have;
+};
+
 struct netcheck_report {
         mono_t at;             /* Now: when it was finished; unset while it runs */
         bool full;             /* all regions were asked */
@@ -40,6 +46,7 @@ struct netcheck_report {
         enum nc_tri mapping_varies;   /* MappingVariesByDestIP: a hard NAT */
         enum nc_tri upnp, pmp, pcp;
         enum nc_tri captive;          /* CaptivePortal: a portal answers in place of the relays; see captive.h */
+        bool have_portmap;            /* HavePortMap: the router gave us a port */
         enum nc_tri translated;       /* by a NAT: others see global_v4, which is no address of this host */
         bool unasked_in;              /* a peer got through to which nothing had been sent: see nat.h */
         uint16_t port4;               /* our own, that global_v4 stands for; 0 = unknown */

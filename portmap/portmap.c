@@ -7,6 +7,8 @@
 
 enum {
         LOOK_MS = 250,
+        HEAR_MS = 1500,               /* UPnP answers when it likes, within the second that we give it */
+        LOAD_MS = 200,
         AGAIN_MS = 100,               /* a datagram is lost now and then */
         UPNP_MS = 5000,
         LEASE_S = UPNP_LEASE_S,       /* wanted, and no more is believed */
@@ -264,11 +266,19 @@ static void on_pcp(struct portmap *p, const struct pxp_reply *r, mono_t now)
                 complete(p, (struct addr){r->outside, r->outer}, r->lifetime, now);
 }
 
+/* Enough: somebody answered.  UPnP waits until its parser is loaded, which began with the answer. */
+static void heard(struct portmap *p, mono_t now)
+{
+        p->hear_end = upnp_xml_ready() ? (mono_t){0} : mono_add_ms(now, LOAD_MS);
+}
+
 static void on_ssdp(struct portmap *p, const struct ssdp_reply *r, mono_t now)
 {
         bool has_restarted = p->boot != 0 && r->boot != 0 && r->boot != p->boot;
         bool is_better = r->version >= p->igd_version || has_restarted || !was_seen(p, PORTMAP_UPNP, now);
         p->seen[PORTMAP_UPNP] = now;
+        if (!p->looking)
+                heard(p, now);
         if (has_restarted && p->lease.way == PORTMAP_UPNP)
                 note_restart(p, now);
         if (!is_better)
@@ -280,7 +290,7 @@ static void on_ssdp(struct portmap *p, const struct ssdp_reply *r, mono_t now)
 
 void portmap_on_packet(struct portmap *p, struct addr from, const void *data, size_t len, mono_t now)
 {
-        if (!ip_is_set(p->net.router) || (!p->looking && p->asking == PORTMAP_NONE))
+        if (!ip_is_set(p->net.router) || (!p->looking && p->asking == PORTMAP_NONE && !mono_is_set(p->hear_end)))
                 return;
         if (!ip_eq(from.ip, p->net.router)) {
                 p->counts.strangers++;
@@ -382,6 +392,8 @@ bool portmap_look(struct portmap *p, bool fresh, mono_t now)
         p->look_for = ask;
         p->look_again = mono_add_ms(now, AGAIN_MS);
         p->look_end = mono_add_ms(now, LOOK_MS);
+        if (ask & PORTMAP_BIT(PORTMAP_UPNP))
+                p->hear_end = mono_add_ms(now, HEAR_MS);
         if (!is_quiet)
                 p->looked = now;
         p->due |= (ask & PORTMAP_BIT(PORTMAP_PMP) ? DUE_PMP_ADDRESS : 0) |
@@ -421,9 +433,16 @@ static void tick(struct portmap *p, mono_t now)
         if (p->looking && mono_reached(now, p->look_end)) {
                 p->looking = false;
                 p->due |= DUE_FOUND;
+                bool is_better = (portmap_ways(p, now) & ~PORTMAP_BIT(PORTMAP_UPNP)) != 0;
+                if (is_better && p->lease.way != PORTMAP_UPNP)
+                        p->hear_end = (mono_t){0};
+                else if (mono_diff_ms(now, p->seen[PORTMAP_UPNP]) <= LOOK_MS)
+                        heard(p, now);
         } else if (p->looking && mono_reached(now, p->look_again)) {
                 look_again(p, now);
         }
+        if (mono_is_set(p->hear_end) && mono_reached(now, p->hear_end))
+                p->hear_end = (mono_t){0};
         if (p->asking != PORTMAP_NONE && mono_reached(now, p->ask_end)) {
                 on_ask_end(p, now);
         } else if (p->asking != PORTMAP_NONE && mono_reached(now, p->ask_again)) {
@@ -440,6 +459,8 @@ mono_t portmap_deadline(const struct portmap *p)
         mono_t at = MONO_NEVER;
         if (p->looking)
                 at = mono_min(at, mono_min(p->look_again, p->look_end));
+        if (mono_is_set(p->hear_end))
+                at = mono_min(at, p->hear_end);
         if (p->asking != PORTMAP_NONE)
                 at = mono_min(at, mono_min(p->ask_again, p->ask_end));
         if (p->lease.way == PORTMAP_NONE)
@@ -451,7 +472,7 @@ mono_t portmap_deadline(const struct portmap *p)
 
 bool portmap_is_quiet(const struct portmap *p)
 {
-        return !p->looking && p->asking == PORTMAP_NONE && p->due == 0 && p->upnp.step == UPNP_QUIET;
+        return !p->looking && !mono_is_set(p->hear_end) && p->asking == PORTMAP_NONE && p->due == 0 && p->upnp.step == UPNP_QUIET;
 }
 
 /* ---- what to do ---- */

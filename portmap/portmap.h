@@ -61,6 +61,7 @@ struct portmap {
         bool looking;
         unsigned look_for;             /* ways asked in this look */
         mono_t look_again, look_end;
+        mono_t hear_end;               /* UPnP is waited for until then; unset = no more */
         mono_t looked;                 /* the last full one ended; unset = never */
         mono_t seen[PORTMAP_WAYS];
         struct ip pmp_outside;         /* none: it has none, or has not said */

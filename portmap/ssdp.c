@@ -9,7 +9,7 @@
 const struct ip ssdp_group = {.family = IP_V4, .b = {239, 255, 255, 250}};
 
 #define SEARCH(target) "M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nST: " target \
-        "\r\nMAN: \"ssdp:discover\"\r\nMX: 2\r\n\r\n"
+        "\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\n\r\n"
 const char *const ssdp_search_all = SEARCH("ssdp:all");
 const char *const ssdp_search_router = SEARCH("urn:schemas-upnp-org:device:InternetGatewayDevice:1");
 

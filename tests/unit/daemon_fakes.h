@@ -191,6 +191,12 @@ void engine_set_offloads(struct engine *e, unsigned allowed)
         (void)allowed;
 }
 
+void engine_set_portoff(struct engine *e, unsigned ways)
+{
+        (void)e;
+        (void)ways;
+}
+
 void engine_set_polling(struct engine *e, bool polling)
 {
         (void)e;

@@ -96,6 +96,30 @@ static void test_what_was_seen_is_remembered(void **state)
         assert_int_equal(t.count, MS_TRACKED_MAX);
 }
 
+/* A port of the router is told as long as we have it, and if STUN sees us at its address. */
+static void test_a_port_of_the_router(void **state)
+{
+        (void)state;
+        struct endpoint_tracker t = {.count = 0};
+        struct addr s = addr("203.0.113.1:5"), p = addr("203.0.113.1:9");
+        struct endpoints_input in = {0};
+        struct ms_endpoint e[MS_ENDPOINTS_MAX];
+        assert_false(endpoints_seen_at(&t, &in, p.ip));
+        in = (struct endpoints_input){.stun4 = &s, .stun4_count = 1};
+        assert_true(endpoints_seen_at(&t, &in, p.ip));
+        assert_false(endpoints_seen_at(&t, &in, ip("203.0.113.2")));
+        in.portmap = &p;
+        assert_int_equal(endpoints_build(&t, &in, t0, e), 2);
+        in = (struct endpoints_input){0};
+        assert_true(endpoints_seen_at(&t, &in, p.ip));    /* lately */
+        assert_int_equal(endpoints_build(&t, &in, t0, e), 2);
+        endpoints_forget(&t, MS_ENDPOINT_PORTMAP);
+        assert_int_equal(endpoints_build(&t, &in, t0, e), 1);
+        assert_int_equal(e[0].type, MS_ENDPOINT_STUN);
+        endpoints_forget(&t, MS_ENDPOINT_STUN);
+        assert_false(endpoints_seen_at(&t, &in, p.ip));
+}
+
 static void test_loopback_only_if_nothing_else(void **state)
 {
         (void)state;
@@ -175,6 +199,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_order_types_and_duplicates),
                 cmocka_unit_test(test_what_was_seen_is_remembered),
+                cmocka_unit_test(test_a_port_of_the_router),
                 cmocka_unit_test(test_loopback_only_if_nothing_else),
                 cmocka_unit_test(test_same_as_sets),
                 cmocka_unit_test(test_local_filter),

@@ -195,6 +195,39 @@ static void test_two_regions(void **state)
         assert_int_equal(t.sent_count, 2);
 }
 
+/* What the router offers is waited for, whatever else is known. */
+static void test_held(void **state)
+{
+        (void)state;
+        struct nc_portmap found = {.pmp = NC_TRUE, .pcp = NC_FALSE, .upnp = NC_FALSE, .have = true};
+        netrun_release(t.n, now());
+        netrun_hold(t.n);
+        start();
+        answer(request_to(0), 4001, 40);
+        answer(request_to(1), 4001, 15);
+        run_ms(200);
+        assert_int_equal(t.done, 0);
+        assert_true(netrun_running(t.n));
+        netrun_set_portmap(t.n, &found);
+        netrun_release(t.n, now());
+        assert_int_equal(t.done, 1);
+        assert_true(t.report.pmp == NC_TRUE && t.report.pcp == NC_FALSE && t.report.upnp == NC_FALSE && t.report.have_portmap);
+        assert_int_equal(t.report.preferred, FIRST + 1);
+        /* One that is released early goes on as usual, one that is cancelled holds nobody. */
+        netrun_hold(t.n);
+        start();
+        netrun_release(t.n, now());
+        assert_int_equal(t.done, 1);
+        netrun_cancel(t.n);
+        netrun_hold(t.n);
+        start();
+        netrun_cancel(t.n);
+        start();
+        answer(request_to(0), 4001, 40);
+        answer(request_to(1), 4001, 15);
+        assert_int_equal(t.done, 2);
+}
+
 /* What answers nothing of ours is not news: another's, one cut short, one said twice. */
 static void test_not_our_answers(void **state)
 {
@@ -480,7 +513,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                T(test_refused), T(test_two_regions), T(test_not_our_answers), T(test_no_answer), T(test_kernel_refuses),
+                T(test_refused), T(test_two_regions), T(test_held), T(test_not_our_answers), T(test_no_answer), T(test_kernel_refuses),
                 T(test_home_was_heard), T(test_cancel), T(test_cancel_by_callback), T(test_next_from_callback),
                 T(test_forget), T(test_names), T(test_late_names), T(test_https), T(test_https_untrusted),
                 T(test_https_silence),

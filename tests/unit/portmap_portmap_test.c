@@ -1,6 +1,8 @@
 /* The life of a mapping against a router that answers as the test says, on a clock that the test moves. */
 #include "tests/unit/check.h"
 
+#include <unistd.h>
+
 #include "base/reader.h"
 #include "base/writer.h"
 #include "portmap/portmap.h"
@@ -223,6 +225,8 @@ static void test_nobody_there(void **state)
         assert_int_equal(t.sent_count, 0);
         assert_true(mono_diff_ms(t.now, (mono_t){NS_PER_SEC}) == 250);
         assert_int_equal(portmap_ways(&t.p, t.now), 0);
+        step();                              /* UPnP may take its time */
+        assert_true(mono_diff_ms(t.now, (mono_t){NS_PER_SEC}) == 1500);
         assert_true(portmap_is_quiet(&t.p));
         assert_int_equal(portmap_deadline(&t.p).ns, MONO_NEVER.ns);
         /* For five minutes it stays so, unless somebody wants to know. */
@@ -235,6 +239,7 @@ static void test_nobody_there(void **state)
         assert_true(portmap_look(&t.p, true, t.now));
         pump();
         assert_int_equal(t.sent_count, 5);
+        step();
         step();
         step();
         wait_s(301);
@@ -541,6 +546,161 @@ static void test_pcp_answers_of_others(void **state)
         assert_mapping("203.0.113.9:4242");
 }
 
+/* ---- UPnP ---- */
+
+static const char description[] =
+        "<root><device><serviceList><service><serviceType>urn:schemas-upnp-org:service:WANIPConnection:1</serviceType>"
+        "<controlURL>/ctl</controlURL></service></serviceList></device></root>";
+static const char address[] = "<u:GetExternalIPAddressResponse><NewExternalIPAddress>203.0.113.9</NewExternalIPAddress>"
+                              "</u:GetExternalIPAddressResponse>";
+
+static void answer(long status, const char *body)
+{
+        portmap_on_answer(&t.p, status, body, strlen(body), t.now);
+        pump();
+}
+
+static int load(void **state)
+{
+        (void)state;
+        upnp_xml_load();
+        for (int i = 0; i < 500 && !upnp_xml_ready(); i++)
+                usleep(10000);
+        return 0;
+}
+
+/* As soon as the router is found, and an answer to a request is asked for: to 203.0.113.9:4242. */
+static void finish_upnp(void)
+{
+        assert_int_equal(t.fetches, 1);
+        assert_string_equal(t.fetch.url, "http://192.168.1.1:5000/desc.xml");
+        answer(200, description);
+        assert_string_equal(t.fetch.url, "http://192.168.1.1:5000/ctl");
+        answer(200, address);
+        assert_non_null(strstr(t.fetch.body, "<NewInternalPort>41641<"));
+        answer(200, "<u:AddPortMappingResponse></u:AddPortMappingResponse>");
+        assert_non_null(portmap_mapping(&t.p));
+        assert_int_equal(t.changed, 1);
+        assert_int_equal(portmap_ways(&t.p, t.now), PORTMAP_BIT(PORTMAP_UPNP));
+}
+
+static void test_upnp(void **state)
+{
+        (void)state;
+        if (!upnp_xml_ready())
+                skip();
+        setup();
+        (void)portmap_look(&t.p, false, t.now);
+        pump();
+        say_ssdp(7);
+        assert_int_equal(t.fetches, 0);      /* a better way may yet answer */
+        step();
+        assert_int_equal(searches(), 0);
+        step();
+        assert_int_equal(t.found, 1);
+        finish_upnp();
+        assert_true(portmap_is_quiet(&t.p));
+        uint16_t port = portmap_mapping(&t.p)->port;
+        /* Renewed at half its life at the service that gave it. */
+        step();
+        assert_string_equal(t.fetch.url, "http://192.168.1.1:5000/ctl");
+        answer(200, address);
+        answer(200, "<u:AddPortMappingResponse></u:AddPortMappingResponse>");
+        assert_int_equal(t.p.counts.renewed, 1);
+        assert_int_equal(portmap_mapping(&t.p)->port, port);
+        portmap_stop(&t.p, t.now);
+        pump();
+        assert_int_equal(t.fetches, 1);
+        assert_non_null(strstr(t.fetch.action, "#DeletePortMapping"));
+        assert_false(portmap_is_quiet(&t.p));
+        answer(200, "");
+        assert_true(portmap_is_quiet(&t.p));
+        assert_int_equal(t.sent_count, 0);
+}
+
+/* Its answer may come after the look; a silent NAT-PMP is given up for it. */
+static void test_late_upnp(void **state)
+{
+        (void)state;
+        if (!upnp_xml_ready())
+                skip();
+        setup();
+        (void)portmap_look(&t.p, false, t.now);
+        pump();
+        step();
+        step();
+        assert_int_equal(t.found, 1);
+        t.now = mono_add_ms(t.now, 700);
+        pump();
+        say_ssdp(7);
+        finish_upnp();
+        setup();
+        (void)portmap_look(&t.p, false, t.now);
+        pump();
+        say_ssdp(7);
+        say_pmp_address(outside);
+        assert_true(t.p.asking == PORTMAP_PMP);
+        while (t.p.asking == PORTMAP_PMP)
+                step();
+        assert_true(t.p.asking == PORTMAP_UPNP);
+        assert_int_equal(t.fetches, 1);
+}
+
+static void test_upnp_router_restarts(void **state)
+{
+        (void)state;
+        if (!upnp_xml_ready())
+                skip();
+        setup();
+        (void)portmap_look(&t.p, false, t.now);
+        pump();
+        say_ssdp(7);
+        while (t.p.looking)
+                step();
+        finish_upnp();
+        wait_s(60);
+        (void)portmap_look(&t.p, false, t.now);
+        pump();
+        assert_int_equal(searches(), 3);     /* as long as we have a mapping, each time */
+        say_ssdp(7);
+        assert_int_equal(t.fetches, 0);
+        while (!portmap_is_quiet(&t.p))
+                step();
+        wait_s(60);
+        (void)portmap_look(&t.p, false, t.now);
+        pump();
+        while (t.p.looking)
+                step();
+        say_ssdp(8);                         /* late, as it likes */
+        assert_int_equal(t.fetches, 1);
+        answer(0, "");                       /* its service listens elsewhere now */
+        answer(0, "");                       /* and nowhere */
+        assert_mapping(NULL);
+        assert_int_equal(t.changed, 1);
+}
+
+/* Nothing is asked of one network's router about another's. */
+static void test_upnp_in_another_network(void **state)
+{
+        (void)state;
+        if (!upnp_xml_ready())
+                skip();
+        setup();
+        (void)portmap_look(&t.p, false, t.now);
+        pump();
+        say_ssdp(7);
+        while (t.p.looking)
+                step();
+        finish_upnp();
+        struct portmap_net other = home;
+        other.self.b[3]++;
+        portmap_set_net(&t.p, &other, t.now);
+        pump();
+        assert_int_equal(t.fetches + t.sent_count, 0);
+        assert_mapping(NULL);
+        assert_true(portmap_is_quiet(&t.p));
+}
+
 /* ---- what is not believed ---- */
 
 static void test_strangers(void **state)
@@ -729,6 +889,10 @@ int main(void)
                 cmocka_unit_test(test_pcp),
                 cmocka_unit_test(test_pcp_that_does_not_serve_us),
                 cmocka_unit_test(test_pcp_answers_of_others),
+                cmocka_unit_test(test_upnp),
+                cmocka_unit_test(test_late_upnp),
+                cmocka_unit_test(test_upnp_router_restarts),
+                cmocka_unit_test(test_upnp_in_another_network),
                 cmocka_unit_test(test_strangers),
                 cmocka_unit_test(test_addresses_that_are_none),
                 cmocka_unit_test(test_leases_that_are_none),
@@ -737,5 +901,5 @@ int main(void)
                 cmocka_unit_test(test_stopped_in_the_middle),
                 cmocka_unit_test(test_cut_short),
         };
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return cmocka_run_group_tests(tests, load, NULL);
 }

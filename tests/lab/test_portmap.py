@@ -1,0 +1,197 @@
+"""A port of the router, by miniupnpd in the router's namespace; and routers that lie.
+
+        alpha --- router1, which maps ports --- internet --- router2, a hard NAT --- beta
+
+Nobody gets in to alpha uninvited, and beta comes from a port that alpha cannot know: without a mapping they stay on the
+relay.  miniupnpd maps for public addresses only, so router1 has one that is none of the documentation's.
+"""
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from debs import unpack
+from lab import wait_for
+
+OUTSIDE = "5.0.0.11"
+SLOW = float(os.environ.get("LAB_SLOW", "1"))
+
+# Drops what asks for the other ways; @th,64,8 is the first byte of a UDP payload, which is the version.
+ONLY = {
+    "NAT-PMP": ["udp dport 5351 @th,64,8 2 drop", "udp dport 1900 drop"],
+    "PCP": ["udp dport 5351 @th,64,8 0 drop", "udp dport 1900 drop"],
+    "UPnP": ["udp dport 5351 drop"],
+}
+FIELD = {"NAT-PMP": "PMP", "PCP": "PCP", "UPnP": "UPnP"}
+
+
+def give_outside_address(lab, router):
+    """The router's NAT has an address that the internet routes to it."""
+    lab.net.sh(f"ip route add {OUTSIDE}/32 via {router.wan4}")
+    router.sh(f"""
+ip addr add {OUTSIDE}/32 dev wan
+nft flush chain inet lab translate
+nft add rule inet lab translate meta nfproto ipv4 oifname wan snat ip to {OUTSIDE}
+nft insert rule inet lab pass ct status dnat accept
+nft insert rule inet lab guard ct status dnat accept
+nft add chain inet lab only
+nft insert rule inet lab guard iifname lan jump only
+""")
+
+
+def only(router, way=None):
+    router.sh("nft flush chain inet lab only\n" + "\n".join(f"nft add rule inet lab only {r}" for r in ONLY.get(way, [])))
+
+
+class Mapper:
+    """miniupnpd on a router."""
+
+    def __init__(self, lab, router):
+        self.router = router
+        self.program = os.path.join(unpack("miniupnpd-nftables"), "usr/sbin/miniupnpd")
+        router.sh(f"""
+nft -f - <<'END'
+table inet filter {{
+        chain forward {{ type filter hook forward priority 0; policy accept; jump miniupnpd; }}
+        chain miniupnpd {{ }}
+        chain prerouting {{ type nat hook prerouting priority -100; policy accept; jump prerouting_miniupnpd; }}
+        chain postrouting {{ type nat hook postrouting priority 100; policy accept; jump postrouting_miniupnpd; }}
+        chain prerouting_miniupnpd {{ }}
+        chain postrouting_miniupnpd {{ }}
+}}
+END
+cat > /run/miniupnpd.conf <<'END'
+ext_ifname=wan
+ext_ip={OUTSIDE}
+listening_ip=lan
+http_port=0
+enable_natpmp=yes
+enable_upnp=yes
+secure_mode=yes
+system_uptime=no
+uuid=00000000-0000-4000-8000-000000000001
+allow 1024-65535 {router.lan4}0/24 1024-65535
+deny 0-65535 0.0.0.0/0 0-65535
+END
+""")
+        self.start()
+
+    def start(self):
+        self.process = self.router.spawn([self.program, "-d", "-f", "/run/miniupnpd.conf", "-P", "/run/miniupnpd.pid"],
+                                         "miniupnpd.log")
+        wait_for("miniupnpd listens", lambda: ":5351" in self.router.sh("ss -lun") and ":1900" in self.router.sh("ss -lun"))
+
+    def forget(self):
+        """As a router that loses power: it starts again without what it knew."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+        self.router.sh("for c in miniupnpd prerouting_miniupnpd postrouting_miniupnpd; do nft flush chain inet filter $c; done")
+        self.start()
+
+    def mappings(self):
+        return [line.strip() for line in self.router.sh("nft list chain inet filter prerouting_miniupnpd").splitlines()
+                if "dnat" in line]
+
+
+def pair(lab):
+    lab.servers()
+    alpha, beta = lab.pair("easy", "hard")
+    give_outside_address(lab, alpha.router)
+    return alpha, beta
+
+
+def join(alpha, beta, env=None):
+    alpha.start("--port=41641", env=env)
+    alpha.up()
+    beta.join()
+    # Two of our own find a way through a hard NAT by themselves; here it is the mapping's turn.
+    for host in (alpha, beta):
+        host.tailscale("set", "--hard-nat=off", check=False)
+    alpha.wait_peer(beta, test=lambda p: p["Relay"])
+    beta.wait_peer(alpha, test=lambda p: p["Relay"])
+
+
+def mapped(host):
+    """The address in the log's last word about a mapping, "" without one."""
+    lines = [line for line in host.log().splitlines() if "port mapping: " in line]
+    return lines[-1].split(" leads ")[1].split()[0] if lines and " leads " in lines[-1] else ""
+
+
+def report(host):
+    return json.loads(host.tailscale("netcheck", "--format=json").stdout)
+
+
+def talk(alpha, beta):
+    assert beta.ping(alpha.ip, count=4, interval=0.3, timeout=5) >= 3
+
+
+def test_without_a_mapping_it_stays_on_the_relay(lab):
+    alpha, beta = pair(lab)
+    join(alpha, beta)
+    talk(alpha, beta)
+    time.sleep(2)
+    assert alpha.path(beta) == "" and beta.path(alpha) == ""
+    seen = report(alpha)
+    assert [seen[k] for k in ("UPnP", "PMP", "PCP")] == [False] * 3
+    assert "\t* PortMapping: \n" in alpha.tailscale("netcheck").stdout
+
+
+@pytest.mark.parametrize("way", ["NAT-PMP", "PCP", "UPnP"])
+def test_direct_by_a_mapping(lab, way):
+    alpha, beta = pair(lab)
+    router = Mapper(lab, alpha.router)
+    only(alpha.router, way)
+    join(alpha, beta)
+    wait_for("alpha has a mapping", lambda: mapped(alpha), 15 * SLOW)
+    assert f"({way})" in alpha.log()
+    assert mapped(alpha).startswith(OUTSIDE + ":") and len(router.mappings()) == 1
+    talk(alpha, beta)
+    assert beta.wait_direct(alpha, 15 * SLOW) == mapped(alpha)
+    assert alpha.wait_direct(beta, 15 * SLOW)
+    seen = report(alpha)
+    assert {k: seen[k] for k in FIELD.values()} == {v: k == way for k, v in FIELD.items()}
+    assert f"\t* PortMapping: {way}\n" in alpha.tailscale("netcheck").stdout
+    # And it goes as it came.
+    alpha.tailscale("down")
+    wait_for("down gives it back", lambda: not router.mappings(), 5 * SLOW)
+    alpha.tailscale("up", f"--login-server={lab.url}", f"--hostname={alpha.name}", "--timeout=30s")
+    wait_for("up asks for it again", router.mappings, 15 * SLOW)
+    alpha.stop()
+    assert router.mappings() == [], "the end of the daemon gives it back"
+
+
+@pytest.mark.parametrize("way", ["NAT-PMP", "PCP"])
+def test_router_restarts(lab, way):
+    """It forgets; while there is traffic we notice at the next look at the network."""
+    alpha, beta = pair(lab)
+    router = Mapper(lab, alpha.router)
+    only(alpha.router, way)
+    join(alpha, beta)
+    wait_for("alpha has a mapping", lambda: router.mappings(), 15 * SLOW)
+    time.sleep(3)
+    router.forget()
+    assert router.mappings() == []
+    time.sleep(1.5)
+    report(alpha)
+    wait_for("it is made again", router.mappings, 10 * SLOW)
+    talk(alpha, beta)
+    beta.wait_direct(alpha, 15 * SLOW)
+
+
+def test_switched_off(lab):
+    """By the environment, all of it or UPnP alone."""
+    alpha, beta = pair(lab)
+    router = Mapper(lab, alpha.router)
+    alpha.start("--port=41641", env={"TS_DISABLE_PORTMAPPER": "1"})
+    alpha.up()
+    assert [report(alpha)[k] for k in FIELD.values()] == [None] * 3
+    assert "\t* PortMapping: not checked\n" in alpha.tailscale("netcheck").stdout
+    assert router.mappings() == []
+    alpha.stop()
+    only(alpha.router, "UPnP")
+    alpha.start("--port=41641", env={"TS_DISABLE_UPNP": "1"})
+    wait_for("alpha is back", lambda: alpha.status()["BackendState"] == "Running")
+    assert [report(alpha)[k] for k in FIELD.values()] == [False] * 3
+    assert router.mappings() == []
