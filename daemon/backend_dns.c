@@ -109,42 +109,84 @@ static void exit_proxy(const struct netmap_node *n, char *out, size_t cap)
         }
 }
 
-/* Names are answered for whoever asks as long as there is a map; all else takes part only while we run. */
+/* What one compilation borrows. */
+struct compile_room {
+        struct dns_node self;
+        char proxy[ADDR_STR_MAX + 32];
+};
+
+/* Names are answered for whoever asks as long as there is a map; all else takes part only while we run.  Without the
+ * peers.  False: there is nobody. */
+static bool fill_input(const struct backend *b, struct compile_room *room, struct dns_input *in)
+{
+        const struct netmap *nm = backend_netmap(b);
+        *in = (struct dns_input){.suffix = ""};
+        if (nm->self == NULL || nm->self->expired || b->need_login)
+                return false;
+        room->self = node_of(nm->self);
+        *in = (struct dns_input){
+                .map = nm->dns,
+                .self = &room->self,
+                .suffix = nm->magic_dns_suffix != NULL ? nm->magic_dns_suffix : "",
+                .peers_aaaa = netmap_node_has_cap(nm->self, cap_aaaa),
+                .service4_only = netmap_node_has_cap(nm->self, cap_v4_only),
+                .accept_dns = b->prefs.corp_dns && b->configured,
+                .os_split = b->osdns != NULL && osdns_can_split(b->osdns),
+                .base = backend_os_dns_base(b),
+        };
+        const struct netmap_node *exit = backend_exit_node(b);
+        if (exit != NULL) {
+                exit_proxy(exit, room->proxy, sizeof(room->proxy));
+                in->exit_node = true;
+                in->exit_proxy = room->proxy[0] != '\0' ? room->proxy : NULL;
+        }
+        return true;
+}
+
 static struct dns_config *compile(struct backend *b, struct dns_os_config *ret_os)
 {
         const struct netmap *nm = backend_netmap(b);
-        struct dns_input in = {.suffix = ""};
-        struct dns_node self, *peers = NULL;
-        char proxy[ADDR_STR_MAX + 32];
-        if (nm->self != NULL && !nm->self->expired && !b->need_login) {
+        struct compile_room room;
+        struct dns_input in;
+        struct dns_node *peers = NULL;
+        if (fill_input(b, &room, &in)) {
                 peers = calloc(nm->peer_count + 1, sizeof(*peers));
                 if (peers == NULL)
                         return NULL;
                 for (size_t i = 0; i < nm->peer_count; i++)
                         peers[i] = node_of(nm->peers[i]);
-                self = node_of(nm->self);
-                in = (struct dns_input){
-                        .map = nm->dns,
-                        .self = &self,
-                        .peers = peers,
-                        .peer_count = nm->peer_count,
-                        .suffix = nm->magic_dns_suffix != NULL ? nm->magic_dns_suffix : "",
-                        .peers_aaaa = netmap_node_has_cap(nm->self, cap_aaaa),
-                        .service4_only = netmap_node_has_cap(nm->self, cap_v4_only),
-                        .accept_dns = b->prefs.corp_dns && b->configured,
-                        .os_split = b->osdns != NULL && osdns_can_split(b->osdns),
-                        .base = backend_os_dns_base(b),
-                };
-                const struct netmap_node *exit = backend_exit_node(b);
-                if (exit != NULL) {
-                        exit_proxy(exit, proxy, sizeof(proxy));
-                        in.exit_node = true;
-                        in.exit_proxy = proxy[0] != '\0' ? proxy : NULL;
-                }
+                in.peers = peers;
+                in.peer_count = nm->peer_count;
         }
         struct dns_config *c = dns_compile(&in, ret_os);
         free(peers);
         return c;
+}
+
+bool backend_change_names(struct backend *b, const struct netmap_delta *d)
+{
+        enum { FEW_PEERS = 32 };
+        const struct netmap *nm = backend_netmap(b);
+        struct compile_room room;
+        struct dns_input in;
+        if (d->peer_count > FEW_PEERS || timer_is_armed(&b->dns_timer) || !fill_input(b, &room, &in))
+                return false;
+        for (size_t i = 0; i < d->peer_count; i++) {
+                const struct netmap_peer_change *c = &d->peers[i];
+                const struct netmap_node *n = netmap_peer(nm, c->id);
+                struct dns_node was, is;
+                if (!(c->what & BACKEND_PEER_FOR_NAMES))
+                        continue;
+                if (c->old == NULL && !(c->what & NETMAP_PEER_ADDED))
+                        return false;
+                if (c->old != NULL)
+                        was = node_of(c->old);
+                if (n != NULL)
+                        is = node_of(n);
+                if (!dns_service_change(b->dns, &in, c->old != NULL ? &was : NULL, n != NULL ? &is : NULL))
+                        return false;
+        }
+        return true;
 }
 
 /* What a peer gets that goes out through us: the names of the world as this host would find them.  The tailnet's own

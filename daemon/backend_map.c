@@ -45,7 +45,6 @@ enum {
         PEER_FOR_ENGINE = NETMAP_PEER_ADDED | NETMAP_PEER_KEY | NETMAP_PEER_DISCO | NETMAP_PEER_ALLOWED |
                 NETMAP_PEER_ENDPOINTS | NETMAP_PEER_HOME | NETMAP_PEER_EXPIRY,
         PEER_FOR_ROUTES = NETMAP_PEER_ADDED | NETMAP_PEER_REMOVED | NETMAP_PEER_ALLOWED | NETMAP_PEER_EXPIRY,
-        PEER_FOR_NAMES = NETMAP_PEER_ADDED | NETMAP_PEER_REMOVED | NETMAP_PEER_ALLOWED | NETMAP_PEER_INFO,
 };
 
 static void sync_peers(struct backend *b, const struct netmap *nm, const struct netmap_delta *d)
@@ -187,7 +186,8 @@ void backend_on_netmap(void *arg, const struct netmap *nm, const struct netmap_d
         bool all_routes = (d->parts & NETMAP_SELF) || exit_moved;
         if (b->configured && (all_routes || ((bits & PEER_FOR_ROUTES) && !backend_change_routes(b, d))))
                 backend_apply_host(b);
-        if ((d->parts & (NETMAP_SELF | NETMAP_DNS | NETMAP_DOMAIN)) || (bits & PEER_FOR_NAMES) || exit_moved)
+        bool all_names = (d->parts & (NETMAP_SELF | NETMAP_DNS | NETMAP_DOMAIN)) || exit_moved;
+        if (all_names || ((bits & BACKEND_PEER_FOR_NAMES) && !backend_change_names(b, d)))
                 backend_dns_changed(b);
         post_map(b, nm, d);
         backend_update_state(b);

@@ -128,6 +128,9 @@ size_t backend_peerapi_services(const struct backend *b, struct hostinfo_service
 bool backend_dns_open(struct backend *b);   /* false: out of memory */
 void backend_dns_close(struct backend *b);
 void backend_dns_changed(struct backend *b);
+enum { BACKEND_PEER_FOR_NAMES = NETMAP_PEER_ADDED | NETMAP_PEER_REMOVED | NETMAP_PEER_ALLOWED | NETMAP_PEER_INFO };
+/* The names alone, after a few peers changed and nothing else did.  False: backend_dns_changed() has to do it. */
+bool backend_change_names(struct backend *b, const struct netmap_delta *d);
 void backend_dns_network_changed(struct backend *b);
 void backend_on_service_packet(void *arg, const uint8_t *pkt, size_t len);
 struct dns_config *backend_dns_for_peers(const struct backend *b);   /* NULL: out of memory */

@@ -1,5 +1,5 @@
 /* daemon/dns/build.h - how a dns_config comes about: shared by config.c, which keeps it, compile.c, which reads the map,
- * and compile_os.c, which decides what the operating system is told.  Nobody else includes this.
+ * and compile_os.c, which decides what the operating system is told, and change.c.  Nobody else includes this.
  *
  * What runs out of memory sets `failed` and goes on.
  */
@@ -15,6 +15,7 @@
 
 struct host {
         struct dns_host h;
+        bool shared;           /* more than one node or record says so */
         uint8_t name_len;      /* of the name that PTR answers, at name_at in the block; 0: an alias, none */
         uint32_t name_at;
 };
@@ -30,10 +31,12 @@ struct dns_config {
         struct nametab *zones;          /* local suffixes, value = length of the name */
         struct dns_route *routes;
         size_t route_count, route_cap;
+        size_t covering;                /* routes there were before the nodes: those after them are no reason for names */
         uint64_t suffixes;              /* digest of the routes' names, in order */
         unsigned faults;
         bool failed;                    /* out of memory */
-        bool uncovered;                 /* a host lies outside all routes */
+        size_t uncovered;               /* nodes whose names lie outside all routes */
+        size_t stale;                   /* hosts that are gone */
 };
 
 /* The resolvers for everything. */
@@ -54,11 +57,15 @@ bool build_same_resolvers(const struct dns_route *a, const struct dns_route *b);
 /* That of the name, h if there is none; NULL: failed.  Valid until the next. */
 struct host *build_host(struct dns_config *c, const struct dns_name *name, const struct dns_host *h);
 void build_keep_name(struct dns_config *c, struct host *h, const struct dns_name *name);
-void build_address(struct dns_config *c, const struct host *h, struct ip ip);
+void build_address(struct dns_config *c, struct host *h, struct ip ip);
 
 /* --- compile.c --- */
 
 bool build_is_own(const struct dns_input *in, struct ip ip);
+void build_node(struct dns_config *c, const struct dns_input *in, const struct dns_node *n);
+/* The bare first label is an alias where MagicDNS is on, for names right below our own suffix.  False: there is none. */
+bool build_alias(const struct dns_input *in, const struct dns_name *name, struct dns_name *ret);
+bool build_is_covered(const struct dns_config *c, const struct dns_name *name);
 bool build_has_family(const struct dns_node *n, enum ip_family f);
 void build_resolver(struct dns_config *c, const struct dns_input *in, struct dns_route *r, const struct dns_upstream *u,
         bool *plain);

@@ -93,10 +93,10 @@ static void note_address(struct dns_host *h, struct ip ip)
                 h->first = ip;
 }
 
-static void note_coverage(struct dns_config *c, const struct dns_name *name)
+bool build_is_covered(const struct dns_config *c, const struct dns_name *name)
 {
-        if (nametab_longest(c->route_names, name) == NAMETAB_NONE)
-                c->uncovered = true;
+        uint32_t route = nametab_longest(c->route_names, name);
+        return route != NAMETAB_NONE && route < c->covering;
 }
 
 /* Records of kinds other than addresses are left out; a name outside all routes becomes an authority of its
@@ -143,23 +143,21 @@ static bool lists(const struct dns_input *in, const struct dns_node *n, struct i
         return ip.family == IP_V4 || in->peers_aaaa || !build_has_family(n, IP_V4);
 }
 
-/* The bare first label is an alias where MagicDNS is on, for names right below our own suffix. */
-static void add_alias(struct dns_config *c, const struct dns_input *in, const struct dns_name *name,
-        const struct dns_host *h)
+bool build_alias(const struct dns_input *in, const struct dns_name *name, struct dns_name *ret)
 {
-        struct dns_name suffix, parent = *name, bare = {0};
-        if (dns_name_parse(in->suffix, &suffix) != ERR_NONE || !dns_name_to_parent(&parent) ||
-                !dns_name_eq(&parent, &suffix))
-                return;
-        bare.len = (uint8_t)(name->b[0] + 2);
-        memcpy(bare.b, name->b, name->b[0] + 1u);
-        (void)build_host(c, &bare, h);
+        struct dns_name suffix, parent = *name;
+        if (!json_bool(in->map, "Proxied", false) || dns_name_parse(in->suffix, &suffix) != ERR_NONE ||
+                !dns_name_to_parent(&parent) || !dns_name_eq(&parent, &suffix))
+                return false;
+        *ret = (struct dns_name){.len = (uint8_t)(name->b[0] + 2)};
+        memcpy(ret->b, name->b, name->b[0] + 1u);
+        return true;
 }
 
-static void add_node(struct dns_config *c, const struct dns_input *in, const struct dns_node *n, bool aliases)
+void build_node(struct dns_config *c, const struct dns_input *in, const struct dns_node *n)
 {
         struct dns_host h = {.subdomains = n->subdomains};
-        struct dns_name name;
+        struct dns_name name, alias;
         if (dns_name_parse(n->name, &name) != ERR_NONE)
                 return;   /* a node without a name has none to answer */
         for (size_t i = 0; i < n->address_count; i++)
@@ -173,9 +171,9 @@ static void add_node(struct dns_config *c, const struct dns_input *in, const str
                 build_keep_name(c, host, &name);
         for (size_t i = 0; i < n->address_count; i++)
                 build_address(c, host, n->addresses[i].ip);
-        note_coverage(c, &name);
-        if (aliases)
-                add_alias(c, in, &name, &h);
+        c->uncovered += !build_is_covered(c, &name);
+        if (build_alias(in, &name, &alias))
+                (void)build_host(c, &alias, &h);
 }
 
 /* ---- the map's routes ---- */
@@ -249,9 +247,10 @@ static void compile(struct dns_config *c, const struct dns_input *in, struct dns
                         add_magic_zones(c, in);
         }
         add_records(c, json_arr(in->map, "ExtraRecords"), in->accept_dns);
-        add_node(c, in, in->self, magic);
+        c->covering = c->route_count;
+        build_node(c, in, in->self);
         for (size_t i = 0; i < in->peer_count; i++)
-                add_node(c, in, &in->peers[i], magic);
+                build_node(c, in, &in->peers[i]);
         if (in->accept_dns) {
                 add_default(c, in, &p);
                 build_os(c, in, &p, os);

@@ -83,8 +83,10 @@ struct host *build_host(struct dns_config *c, const struct dns_name *name, const
                 c->failed = true;
                 return NULL;
         }
-        if (stands != c->host_count)
+        if (stands != c->host_count) {
+                c->hosts[stands].shared = true;
                 return &c->hosts[stands];
+        }
         c->hosts[c->host_count] = (struct host){.h = *h};
         return &c->hosts[c->host_count++];
 }
@@ -108,10 +110,13 @@ void build_keep_name(struct dns_config *c, struct host *h, const struct dns_name
 }
 
 /* The first name that claims an address is its name. */
-void build_address(struct dns_config *c, const struct host *h, struct ip ip)
+void build_address(struct dns_config *c, struct host *h, struct ip ip)
 {
-        if (trie_get(c->addresses, prefix_of(ip)) == TRIE_NONE)
-                c->failed |= trie_set(c->addresses, prefix_of(ip), (uint32_t)(h - c->hosts)) != ERR_NONE;
+        uint32_t first = trie_get(c->addresses, prefix_of(ip)), own = (uint32_t)(h - c->hosts);
+        if (first == TRIE_NONE)
+                c->failed |= trie_set(c->addresses, prefix_of(ip), own) != ERR_NONE;
+        else if (first != own)
+                c->hosts[first].shared = h->shared = true;
 }
 
 /* ---- life ---- */

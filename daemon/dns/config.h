@@ -1,7 +1,8 @@
 /* daemon/dns/config.h - from the network map, preferences and what the host can do to what is answered, what is
  * forwarded where, and what the operating system is told.  Pure.
  *
- * dns_compile() copies all it keeps.  A compiled configuration is only read from then on; one owner, any thread.
+ * dns_compile() copies all it keeps.  A compiled configuration is only read from then on, but for dns_config_change();
+ * one owner, any thread.
  * Names fold to lower case on both sides.  Sources: Tailscale control protocol, DNSConfig.
  */
 #pragma once
@@ -67,6 +68,11 @@ struct dns_config;
 
 /* NULL: out of memory.  *ret_os is to be freed by dns_os_config_free(). */
 struct dns_config *dns_compile(const struct dns_input *in, struct dns_os_config *ret_os);
+/* A peer that was there (NULL: not) is different now (NULL: gone); in as for dns_compile(), without the peers.  What that
+ * costs does not grow with the peers there are.  False: more than its own names may change, or nodes share names or
+ * addresses, or much has changed in this way already: compile anew, c may be half changed. */
+ERR_CHECK bool dns_config_change(struct dns_config *c, const struct dns_input *in, const struct dns_node *was,
+        const struct dns_node *is);
 void dns_config_free(struct dns_config *c);
 unsigned dns_config_faults(const struct dns_config *c);
 /* What others answered under the one may be said again under the other. */

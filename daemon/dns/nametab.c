@@ -110,6 +110,25 @@ bool nametab_add(struct nametab *t, const struct dns_name *n, uint32_t value, ui
         return true;
 }
 
+/* Whoever stands behind it only because its place was taken moves up. */
+void nametab_remove(struct nametab *t, const struct dns_name *n)
+{
+        size_t mask = t->cap - 1;
+        struct entry *e = find(t, n->b, n->len, hash_of(t, n->b, n->len));
+        if (e->len == 0)
+                return;
+        size_t hole = (size_t)(e - t->entries);
+        for (size_t i = (hole + 1) & mask; t->entries[i].len != 0; i = (i + 1) & mask) {
+                size_t home = t->entries[i].hash & mask;
+                if (((i - home) & mask) < ((i - hole) & mask))
+                        continue;   /* it would stand before its home */
+                t->entries[hole] = t->entries[i];
+                hole = i;
+        }
+        t->entries[hole].len = 0;
+        t->count--;
+}
+
 uint32_t nametab_get(const struct nametab *t, const struct dns_name *n)
 {
         const struct entry *e = find(t, n->b, n->len, hash_of(t, n->b, n->len));

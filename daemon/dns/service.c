@@ -53,6 +53,12 @@ void dns_service_set(struct dns_service *s, struct dns_config *c)
         s->config = c;
 }
 
+bool dns_service_change(struct dns_service *s, const struct dns_input *in, const struct dns_node *was,
+        const struct dns_node *is)
+{
+        return dns_config_change(s->config, in, was, is);
+}
+
 const struct dns_config *dns_service_config(const struct dns_service *s)
 {
         return s->config;

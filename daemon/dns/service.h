@@ -21,6 +21,9 @@ void dns_service_free(struct dns_service *s);
 void dns_service_set_ways(struct dns_service *s, const struct dialer_ways *w, void *arg);
 /* Consumes c.  What is on its way to an upstream of before is answered all the same. */
 void dns_service_set(struct dns_service *s, struct dns_config *c);
+/* dns_config_change() of what is set. */
+ERR_CHECK bool dns_service_change(struct dns_service *s, const struct dns_input *in, const struct dns_node *was,
+        const struct dns_node *is);
 const struct dns_config *dns_service_config(const struct dns_service *s);
 /* Another network: what was learnt there does not hold here. */
 void dns_service_network_changed(struct dns_service *s);
