@@ -38,6 +38,8 @@ type gridRow struct {
 	want  outcome
 	soon  float64 // bound on seconds to a direct path, for the table; 0: none
 	short bool    // part of the short form
+	needs func() (why string)
+	pairs [][2]string // who is where; nil: all three
 	place func(*lab) placed
 }
 
@@ -75,6 +77,10 @@ var gridRows = []gridRow{
 	{name: "5_hard_cone", what: "EDM, full cone", want: direct, place: apart(hardNAT, coneNAT)},
 	{name: "6_easy_hard", what: "EIM/APDF, EDM", want: either, short: true, place: apart(easyNAT, hardNAT)},
 	{name: "6_hard_easy", what: "EDM, EIM/APDF", want: either, place: apart(hardNAT, easyNAT)},
+	{name: "7_mapped_hard", what: "EIM/APDF that gives ports, EDM", want: direct, needs: needsMapper,
+		pairs: [][2]string{{"tsnet", "ours"}}, place: apart(mappedNAT, hardNAT)},
+	{name: "7_hard_mapped", what: "EDM, EIM/APDF that gives ports", want: direct, short: true, needs: needsMapper,
+		pairs: [][2]string{{"ours", "tsnet"}}, place: apart(hardNAT, mappedNAT)},
 	{name: "9_hard_hard", what: "EDM, EDM", want: relayed, short: true, place: apart(hardNAT, hardNAT)},
 	{name: "10_forward_hard", what: "EDM with a forwarded port, EDM", want: direct, place: apart(forwardNAT, hardNAT)},
 	{name: "10_hard_forward", what: "EDM, EDM with a forwarded port", want: direct, short: true, place: apart(hardNAT, forwardNAT)},
@@ -148,11 +154,16 @@ func pathTests(long bool) (out []namedTest) {
 		if !row.short && !long {
 			continue
 		}
-		for _, pair := range [][2]string{{"ours", "ours"}, {"ours", "tsnet"}, {"tsnet", "ours"}} {
+		pairs := row.pairs
+		if pairs == nil {
+			pairs = [][2]string{{"ours", "ours"}, {"ours", "tsnet"}, {"tsnet", "ours"}}
+		}
+		for _, pair := range pairs {
 			out = append(out, namedTest{
 				name:     fmt.Sprintf("grid_%s_%s_%s", row.name, pair[0], pair[1]),
 				fn:       func(t *test) { gridCell(t, row, pair) },
 				parallel: true,
+				needs:    row.needs,
 			})
 		}
 	}
@@ -307,6 +318,9 @@ func (s *site) reported(now, before nodeSeen) bool {
 	// A NAT still knows the port of a node that always takes the same.
 	fresh := s.port == 0 && !slices.Equal(now.Endpoints, before.Endpoints) ||
 		s.port != 0 && has(fmt.Sprintf("%s:%d", s.outside, s.port))
+	if s.router != nil && s.router.kind == mappedNAT && !s.hasMapping(now.Endpoints) {
+		return false
+	}
 	return now.Polls > before.Polls && now.Polling && now.OnRelay && now.HomeDERP == 1 && fresh && mapped &&
 		(s.v6 == "" || has("["+s.v6+"]:"))
 }

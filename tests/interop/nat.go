@@ -22,6 +22,7 @@ const (
 	coneNAT                    // as easyNAT, but not filtered: a full cone
 	hardNAT                    // another outside port for each destination
 	forwardNAT                 // as hardNAT, and the owner forwards fixedPort to the first host
+	mappedNAT                  // as easyNAT, and hosts that ask get a port of their own
 	udpBlocked                 // as easyNAT, and no UDP gets through
 )
 
@@ -175,6 +176,9 @@ func (l *lab) addRouter(name string, kind siteKind, on *segment, hairpin bool) *
 		in = append(in, `iifname "wan" udp dport . ip saddr @heard `+toOwner)
 	case coneNAT:
 		in = append(in, `iifname "wan" meta nfproto ipv4 meta l4proto udp `+toOwner)
+	case mappedNAT:
+		r.useMappedIP()
+		out[0] = `oifname "wan" meta nfproto ipv4 snat ip to ` + mappedIP
 	case forwardNAT:
 		in = append(in, fmt.Sprintf(`iifname "wan" meta nfproto ipv4 udp dport %d dnat ip to 10.%d.1.2`, fixedPort, r.number))
 		fallthrough
@@ -280,7 +284,11 @@ func (l *lab) addSite(name string, kind siteKind) *site {
 		return s
 	}
 	r := l.addRouter(name+"-nat", kind, l.inet, false)
-	s := l.addHost(name, r.addLAN(false), r, fam)
+	lan := r.addLAN(false)
+	if kind == mappedNAT {
+		r.startMapper()
+	}
+	s := l.addHost(name, lan, r, fam)
 	if kind == forwardNAT {
 		s.port = fixedPort
 	}

@@ -44,6 +44,7 @@ type namedTest struct {
 	name     string
 	fn       func(*test)
 	parallel bool
+	needs    func() (why string) // why it cannot run here, "" if it can; nil: always
 }
 
 // test is one run of a named test.
@@ -289,6 +290,12 @@ func (r *runner) runTests(chosen []namedTest) int {
 	var failed atomic.Bool
 	one := func(index int) {
 		n := chosen[index]
+		if n.needs != nil {
+			if why := n.needs(); why != "" {
+				fmt.Printf("SKIP %s: %s\n", n.name, why)
+				return
+			}
+		}
 		t := &test{runner: r, name: n.name, index: index}
 		start := time.Now()
 		failure := t.run(n.fn)
