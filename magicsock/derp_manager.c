@@ -223,6 +223,13 @@ void derp_mgr_check(struct derp_mgr *m, bool close_all_conns, mono_t now)
         }
 }
 
+void derp_mgr_hurry(struct derp_mgr *m, int region, mono_t now)
+{
+        struct derp_conn *c = find(m, region);
+        if (c != NULL && c->state == CONN_BACKOFF)
+                derp_conn_redial(c, now);
+}
+
 enum err derp_mgr_send(struct derp_mgr *m, int region, const struct node_public *dst, struct pkt *pkt,
         mono_t now)
 {

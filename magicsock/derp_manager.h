@@ -80,6 +80,9 @@ int derp_mgr_home(const struct derp_mgr *m);
  * at once.  close_all: do not ask, replace them now. */
 void derp_mgr_check(struct derp_mgr *m, bool close_all, mono_t now);
 
+/* One that waits for its next attempt makes it now. */
+void derp_mgr_hurry(struct derp_mgr *m, int region, mono_t now);
+
 /* Queues for dst, connecting first if need be; always takes pkt over.  It leaves in this round of the loop, or when
  * the pace (pace.h) allows it, many at a time.
  * ERR_STATE: no key, or network down.  ERR_NOT_FOUND: no such region.  ERR_FULL: too many connections. */

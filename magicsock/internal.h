@@ -6,7 +6,8 @@
  *      hardnat_io.c  the sockets of the search through a hard NAT, and those it found
  *      counts.c      what was carried and what was dropped
  *      unasked.c     what a ping says of our NAT
- *      reach.c       who we are to others: netcheck, home relay, endpoints, changes of network
+ *      reach.c       who we are to others: netcheck, endpoints, changes of network
+ *      home.c        the home relay
  */
 #pragma once
 
@@ -135,6 +136,10 @@ struct ms {
         struct timer home_timer;      /* no answer yet: settle for any home */
         bool restun_again, restun_full;
         uint32_t home_seed;           /* the same arbitrary home for the life of the process */
+        struct timer home_down_timer;
+        bool home_doubted;            /* it was not up for a while, although others answer */
+        int shunned;                  /* a region that was home and took no connection; 0 = none */
+        mono_t shunned_until;
         mono_t last_traffic;
         mono_t rebound;               /* because of an error */
         struct endpoint_tracker tracker;
@@ -207,6 +212,16 @@ void ms_hn_stop(struct ms *ms, mono_t now);                         /* another n
 void ms_hn_forget(struct ms *ms, struct ms_slot *s, mono_t now);    /* the slot goes away */
 void ms_hn_restarted(struct ms *ms, struct ms_slot *s, mono_t now); /* the peer has another disco key */
 void ms_hn_want_offloads(struct ms *ms, unsigned wanted);
+
+/* ---- home.c ---- */
+void ms_home_init(struct ms *ms);
+void ms_home_stop(struct ms *ms);
+/* preferred: netcheck's choice, 0 = it has none.  settle: no better knowledge will come soon. */
+void ms_home_choose(struct ms *ms, int preferred, bool settle, mono_t now);
+void ms_home_on_report(struct ms *ms, const struct netcheck_report *r, mono_t now);
+void ms_home_start_waiting(struct ms *ms);   /* without a home: for answers, but not long */
+void ms_home_on_up(struct ms *ms, int region);   /* a relay let us in */
+mono_t ms_home_heard(void *arg);             /* of struct netrun_callbacks */
 
 /* ---- reach.c ---- */
 ERR_CHECK enum err ms_reach_init(struct ms *ms);

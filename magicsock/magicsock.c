@@ -27,14 +27,14 @@ struct ms_udp *ms_udp_for(struct ms *ms, struct addr to)
         return sock_is_open(&u->sock) ? u : NULL;
 }
 
-/* Its home if a connection is there anyway, unless it is not there; else wherever it spoke last, which saves a dial.  A
+/* Its home if a connection is up there anyway, unless it is not there; else wherever it spoke last, which saves a dial.  A
  * newcomer's home reaches the map a second after itself: until then our own is the best guess. */
 int ms_relay_for(struct ms *ms, struct ms_slot *s)
 {
         struct ms_peer *p = &s->peer;
         if (p->learned && !derp_mgr_conn_alive(ms->derp, p->learned, s->learned_conn))
                 ms_peer_on_relay_gone(p, p->learned);
-        if (p->learned && (!p->home || p->home == s->absent || !derp_mgr_has_conn(ms->derp, p->home)))
+        if (p->learned && (!p->home || p->home == s->absent || !derp_mgr_is_up(ms->derp, p->home)))
                 return p->learned;
         return p->home ? p->home : p->likely;
 }
@@ -349,6 +349,8 @@ static void on_relay_state(void *arg, int region, enum derp_state st, const char
                            mono_t now)
 {
         struct ms *ms = arg;
+        if (st == DERP_STATE_UP)
+                ms_home_on_up(ms, region);
         if (lost && ms_can_send(ms) && ms->map)
                 loop_timer_at(ms->loop, &ms->restun_timer, now);
         if (ms->cb.on_relay_state)

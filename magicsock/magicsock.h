@@ -72,7 +72,7 @@ struct ms_callbacks {
         bool (*on_wg)(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, bool may_keep, mono_t now);
         /* The set of our endpoints changed: for control.  Borrowed. */
         void (*on_endpoints)(void *arg, const struct ms_endpoint *eps, size_t n, mono_t now);
-        /* A netcheck report is complete.  Borrowed. */
+        /* A netcheck report is complete; preferred in it is our home.  Borrowed. */
         void (*on_report)(void *arg, const struct netcheck_report *report, mono_t now);
         void (*on_ping)(void *arg, const struct ms_ping_result *res, mono_t now);
         void (*on_relay_state)(void *arg, int region, enum ms_relay_state st, const char *detail, mono_t now);

@@ -14,62 +14,7 @@ enum {
         RESTUN_MAX_MS = 26000,
         PUBLISH_FIRST_MS = 300, /* without any answer: at least what the interfaces say */
         PUBLISH_ANSWER_MS = 20, /* answers of the two families come together */
-        HOME_PATIENCE_MS = 1000,
 };
-
-/* ---- home ---- */
-
-static void set_home(struct ms *ms, int region, mono_t now)
-{
-        if (region == derp_mgr_home(ms->derp))
-                return;
-        derp_mgr_set_home(ms->derp, region, now);
-        for (size_t i = 0; i < ms->slot_cap; i++)
-                if (ms->slots[i])
-                        ms->slots[i]->peer.likely = derp_mgr_home(ms->derp);
-}
-
-static bool may_be_home(const struct derp_region *r)
-{
-        bool has_relay = false;
-        for (size_t i = 0; i < r->node_count; i++)
-                has_relay = has_relay || !r->nodes[i].stun_only;
-        return has_relay && !r->no_measure_no_home && !r->avoid;
-}
-
-/* Nothing answered: any home is better than none, but always the same one. */
-static int arbitrary_home(const struct ms *ms, size_t *ret_choices)
-{
-        size_t n = 0, pick;
-        for (size_t i = 0; i < ms->map->region_count; i++)
-                n += may_be_home(&ms->map->regions[i]);
-        *ret_choices = n;
-        pick = n ? ms->home_seed % n : 0;
-        for (size_t i = 0; i < ms->map->region_count; i++)
-                if (may_be_home(&ms->map->regions[i]) && pick-- == 0)
-                        return ms->map->regions[i].id;
-        return 0;
-}
-
-/* preferred: netcheck's choice, 0 = it has none.  settle: no better knowledge will come soon. */
-static void choose_home(struct ms *ms, int preferred, bool settle, mono_t now)
-{
-        if (!ms->map || !ms->active)
-                return;
-        int home = derp_mgr_home(ms->derp);
-        size_t choices;
-        int any = arbitrary_home(ms, &choices);
-        if (preferred && (home == 0 || ms->polling))
-                set_home(ms, preferred, now);
-        else if (home == 0 && (settle || choices == 1))
-                set_home(ms, any, now);
-}
-
-static void on_home_timer(struct timer *t, mono_t now)
-{
-        struct ms *ms = container_of(t, struct ms, home_timer);
-        choose_home(ms, 0, true, now);
-}
 
 /* ---- endpoints ---- */
 
@@ -141,7 +86,7 @@ static void nc_answer(void *arg, const struct netcheck_report *so_far, mono_t no
         struct ms *ms = arg;
         ms_hn_report(ms, so_far, now);
         if (derp_mgr_home(ms->derp) == 0)
-                choose_home(ms, netrun_nearest(ms->netrun), false, now);
+                ms_home_choose(ms, netrun_nearest(ms->netrun), false, now);
         mono_t soon = mono_add_ms(now, PUBLISH_ANSWER_MS);
         if (!timer_is_armed(&ms->publish_timer) || soon.ns < ms->publish_timer.at.ns)
                 loop_timer_at(ms->loop, &ms->publish_timer, soon);
@@ -163,8 +108,7 @@ static void nc_done(void *arg, const struct netcheck_report *r, mono_t now)
 {
         struct ms *ms = arg;
         loop_timer_stop(&ms->publish_timer);
-        loop_timer_stop(&ms->home_timer);
-        choose_home(ms, r->preferred, true, now);
+        ms_home_on_report(ms, r, now);
         update_endpoints(ms, r, now);
         ms_hn_report(ms, r, now);
         if (has_traffic(ms, now))
@@ -173,15 +117,11 @@ static void nc_done(void *arg, const struct netcheck_report *r, mono_t now)
                 ms->restun_again = false;
                 loop_timer_at(ms->loop, &ms->restun_timer, now);
         }
-        if (ms->cb.on_report)
-                ms->cb.on_report(ms->arg, r, now);
-}
-
-static mono_t nc_home_heard(void *arg)
-{
-        const struct ms *ms = arg;
-        int home = derp_mgr_home(ms->derp);
-        return home ? derp_mgr_heard(ms->derp, home) : (mono_t){0};
+        if (!ms->cb.on_report)
+                return;
+        struct netcheck_report told = *r;
+        told.preferred = ms_home(ms);   /* what peers are told is where we are */
+        ms->cb.on_report(ms->arg, &told, now);
 }
 
 static void note_portmap(struct ms *ms, mono_t now)
@@ -215,8 +155,7 @@ static void start_report(struct ms *ms, mono_t now)
         ms->restun_full = false;
         if (ms->ep_count == 0 && !timer_is_armed(&ms->publish_timer))
                 loop_timer_in(ms->loop, &ms->publish_timer, PUBLISH_FIRST_MS);
-        if (args.home == 0 && !timer_is_armed(&ms->home_timer))
-                loop_timer_in(ms->loop, &ms->home_timer, HOME_PATIENCE_MS);
+        ms_home_start_waiting(ms);
         bool is_looking = mapper_look(ms->mapper, ms->udp[0].sock.port, args.full, now);
         note_portmap(ms, now);
         if (is_looking)
@@ -298,7 +237,7 @@ void ms_reach_start(struct ms *ms, mono_t now)
 {
         if (!ms_can_send(ms) || !ms->map)
                 return;
-        choose_home(ms, 0, false, now);
+        ms_home_choose(ms, 0, false, now);
         ms_restun(ms, true, now);
 }
 
@@ -307,7 +246,7 @@ void ms_reach_stop(struct ms *ms)
         netrun_cancel(ms->netrun);
         loop_timer_stop(&ms->restun_timer);
         loop_timer_stop(&ms->publish_timer);
-        loop_timer_stop(&ms->home_timer);
+        ms_home_stop(ms);
         ms->restun_again = false;
 }
 
@@ -355,17 +294,6 @@ void ms_set_derp_map(struct ms *ms, const struct derpmap *map, mono_t now)
         ms_reach_start(ms, now);
 }
 
-int ms_home(const struct ms *ms)
-{
-        return derp_mgr_home(ms->derp);
-}
-
-void ms_set_map_polling(struct ms *ms, bool polling, mono_t now)
-{
-        (void)now;
-        ms->polling = polling;
-}
-
 size_t ms_endpoints(const struct ms *ms, const struct ms_endpoint **ret)
 {
         *ret = ms->eps;
@@ -378,13 +306,12 @@ enum err ms_reach_init(struct ms *ms)
                 .send = nc_send,
                 .on_answer = nc_answer,
                 .on_done = nc_done,
-                .home_heard = nc_home_heard,
+                .home_heard = ms_home_heard,
         };
         static const struct mapper_callbacks mapper_cb = {.on_found = on_portmap_found, .on_changed = on_portmap_changed};
         timer_init(&ms->restun_timer, on_restun_timer);
         timer_init(&ms->publish_timer, on_publish_timer);
-        timer_init(&ms->home_timer, on_home_timer);
-        ms->home_seed = crypto_random_u32();
+        ms_home_init(ms);
         ms->netrun = netrun_new(ms->loop, ms->dialer, &cb, ms);
         ms->mapper = mapper_new(ms->loop, ms->dialer, ms->mark, &mapper_cb, ms);
         if (!ms->netrun || !ms->mapper)
@@ -397,7 +324,7 @@ void ms_reach_done(struct ms *ms)
 {
         loop_timer_stop(&ms->restun_timer);
         loop_timer_stop(&ms->publish_timer);
-        loop_timer_stop(&ms->home_timer);
+        ms_home_stop(ms);
         netrun_free(ms->netrun);
         mapper_free(ms->mapper);
         ms->netrun = NULL;

@@ -168,6 +168,68 @@ static void test_map_without_the_home(void **state)
 }
 
 /* Asked for while one runs: another follows, and not two at a time. */
+static void report(size_t n, int preferred, mono_t at)
+{
+        static struct netcheck_report r;
+        r = (struct netcheck_report){.udp = true, .preferred = preferred, .latency_count = n};
+        for (size_t i = 0; i < n; i++)
+                r.latency[i] = (struct nc_latency){.region = (int)i + 1, .any_ns = NS_PER_MS * (int64_t)(i + 1)};
+        ms_home_on_report(t.ms, &r, at);
+}
+
+static void home_is_down_for_long(mono_t at)
+{
+        struct timer *timer = &t.ms->home_down_timer;
+        assert_true(timer_is_armed(timer));
+        loop_timer_stop(timer);
+        timer->on_expire(timer, at);
+}
+
+/* Region 1 answers STUN and takes no connection: twice, and another is home, and stays it for five minutes. */
+static void test_home_that_takes_nobody(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(3);
+        ms_set_map_polling(t.ms, true, now());
+        report(3, 1, now());
+        assert_int_equal(ms_home(t.ms), 1);
+        report(3, 1, now());
+        assert_int_equal(ms_home(t.ms), 1);
+        home_is_down_for_long(now());
+        report(1, 1, now());   /* nobody else answers: it may be our network */
+        assert_int_equal(ms_home(t.ms), 1);
+        mono_t moved = now();
+        report(3, 1, moved);
+        assert_int_equal(ms_home(t.ms), 2);
+        report(3, 1, mono_add_ms(moved, 299999));
+        assert_int_equal(ms_home(t.ms), 2);
+        report(1, 1, moved);   /* better than none */
+        assert_int_equal(ms_home(t.ms), 1);
+        report(3, 2, moved);
+        assert_int_equal(ms_home(t.ms), 2);
+        report(3, 1, mono_add_ms(moved, 300000));
+        assert_int_equal(ms_home(t.ms), 1);
+}
+
+/* One that let us in is not doubted. */
+static void test_home_that_is_up_in_time(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(2);
+        ms_set_map_polling(t.ms, true, now());
+        report(2, 1, now());
+        report(2, 1, now());
+        assert_true(timer_is_armed(&t.ms->home_down_timer));
+        ms_home_on_up(t.ms, 2);
+        assert_true(timer_is_armed(&t.ms->home_down_timer));
+        ms_home_on_up(t.ms, 1);
+        assert_false(timer_is_armed(&t.ms->home_down_timer));
+        report(2, 1, now());
+        assert_int_equal(ms_home(t.ms), 1);
+}
+
 static void test_reports_follow_each_other(void **state)
 {
         (void)state;
@@ -255,6 +317,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_some_home_is_better_than_none, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_no_home_where_none_is_wanted, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_map_without_the_home, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_home_that_takes_nobody, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_home_that_is_up_in_time, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_reports_follow_each_other, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_names_are_looked_up, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_endpoints_and_changes, set_up, tear_down),

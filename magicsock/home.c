@@ -1,0 +1,172 @@
+/* Which relay is home: netcheck's choice, as long as that relay lets us in. */
+#include "base/log.h"
+#include "magicsock/internal.h"
+
+#define SHUN_NS (300 * NS_PER_SEC)
+
+enum {
+        HOME_PATIENCE_MS = 1000,   /* without any answer */
+        HOME_DOWN_MS = 3000,       /* for a home that answers nobody, while others do */
+};
+
+static void set_home(struct ms *ms, int region, mono_t now)
+{
+        if (region == derp_mgr_home(ms->derp))
+                return;
+        derp_mgr_set_home(ms->derp, region, now);
+        for (size_t i = 0; i < ms->slot_cap; i++)
+                if (ms->slots[i])
+                        ms->slots[i]->peer.likely = derp_mgr_home(ms->derp);
+}
+
+static bool may_be_home(const struct derp_region *r)
+{
+        bool has_relay = false;
+        for (size_t i = 0; i < r->node_count; i++)
+                has_relay = has_relay || !r->nodes[i].stun_only;
+        return has_relay && !r->no_measure_no_home && !r->avoid;
+}
+
+/* Nothing answered: any home is better than none, but always the same one. */
+static int arbitrary_home(const struct ms *ms, size_t *ret_choices)
+{
+        size_t n = 0, pick;
+        for (size_t i = 0; i < ms->map->region_count; i++)
+                n += may_be_home(&ms->map->regions[i]);
+        *ret_choices = n;
+        pick = n ? ms->home_seed % n : 0;
+        for (size_t i = 0; i < ms->map->region_count; i++)
+                if (may_be_home(&ms->map->regions[i]) && pick-- == 0)
+                        return ms->map->regions[i].id;
+        return 0;
+}
+
+/* preferred: netcheck's choice, 0 = it has none.  settle: no better knowledge will come soon. */
+void ms_home_choose(struct ms *ms, int preferred, bool settle, mono_t now)
+{
+        if (!ms->map || !ms->active)
+                return;
+        int home = derp_mgr_home(ms->derp);
+        size_t choices;
+        int any = arbitrary_home(ms, &choices);
+        if (preferred && (home == 0 || ms->polling))
+                set_home(ms, preferred, now);
+        else if (home == 0 && (settle || choices == 1))
+                set_home(ms, any, now);
+}
+
+static void on_home_timer(struct timer *t, mono_t now)
+{
+        struct ms *ms = container_of(t, struct ms, home_timer);
+        ms_home_choose(ms, 0, true, now);
+}
+
+/* ---- a home that is out of reach ---- */
+
+static bool is_shunned(const struct ms *ms, int region, mono_t now)
+{
+        return region != 0 && region == ms->shunned && !mono_reached(now, ms->shunned_until);
+}
+
+/* 0: no other answers. */
+static int nearest_but(const struct ms *ms, const struct netcheck_report *r, int region, mono_t now)
+{
+        const struct nc_latency *best = NULL;
+        for (size_t i = 0; i < r->latency_count; i++) {
+                const struct nc_latency *l = &r->latency[i];
+                const struct derp_region *reg = derpmap_region(ms->map, l->region);
+                if (l->region == region || is_shunned(ms, l->region, now) || reg == NULL || !may_be_home(reg))
+                        continue;
+                if (best == NULL || l->any_ns < best->any_ns)
+                        best = l;
+        }
+        return best != NULL ? best->region : 0;
+}
+
+/* STUN is not what we need of a home: one may answer it and take no connection.  Twice in a row, 3 s apart, while others
+ * can be reached: then it is not ours for a while. */
+static int other_than_broken(struct ms *ms, const struct netcheck_report *r, mono_t now)
+{
+        int home = derp_mgr_home(ms->derp);
+        int instead = is_shunned(ms, r->preferred, now) ? nearest_but(ms, r, r->preferred, now) : 0;
+        int preferred = instead != 0 ? instead : r->preferred;
+        int other = home != 0 && !derp_mgr_is_up(ms->derp, home) ? nearest_but(ms, r, home, now) : 0;
+        if (other == 0)
+                return preferred;
+        if (!ms->home_doubted) {
+                derp_mgr_hurry(ms->derp, home, now);
+                if (!timer_is_armed(&ms->home_down_timer))
+                        loop_timer_in(ms->loop, &ms->home_down_timer, HOME_DOWN_MS);
+                return preferred;
+        }
+        ms->home_doubted = false;
+        ms->shunned = home;
+        ms->shunned_until = mono_add_ns(now, SHUN_NS);
+        log_info("the relays of region %s cannot be reached: region %s is home now", derpmap_region(ms->map, home)->code,
+                 derpmap_region(ms->map, other)->code);
+        return other;
+}
+
+static void on_home_down_timer(struct timer *t, mono_t now)
+{
+        struct ms *ms = container_of(t, struct ms, home_down_timer);
+        int home = derp_mgr_home(ms->derp);
+        if (home == 0 || derp_mgr_is_up(ms->derp, home))
+                return;
+        ms->home_doubted = true;
+        ms_restun(ms, false, now);
+}
+
+void ms_home_on_up(struct ms *ms, int region)
+{
+        if (region != derp_mgr_home(ms->derp))
+                return;
+        ms->home_doubted = false;
+        loop_timer_stop(&ms->home_down_timer);
+}
+
+/* ---- the rest of magicsock ---- */
+
+void ms_home_on_report(struct ms *ms, const struct netcheck_report *r, mono_t now)
+{
+        loop_timer_stop(&ms->home_timer);
+        ms_home_choose(ms, ms->map ? other_than_broken(ms, r, now) : 0, true, now);
+}
+
+void ms_home_start_waiting(struct ms *ms)
+{
+        if (derp_mgr_home(ms->derp) == 0 && !timer_is_armed(&ms->home_timer))
+                loop_timer_in(ms->loop, &ms->home_timer, HOME_PATIENCE_MS);
+}
+
+mono_t ms_home_heard(void *arg)
+{
+        const struct ms *ms = arg;
+        int home = derp_mgr_home(ms->derp);
+        return home ? derp_mgr_heard(ms->derp, home) : (mono_t){0};
+}
+
+void ms_home_stop(struct ms *ms)
+{
+        loop_timer_stop(&ms->home_timer);
+        loop_timer_stop(&ms->home_down_timer);
+        ms->home_doubted = false;
+}
+
+void ms_home_init(struct ms *ms)
+{
+        timer_init(&ms->home_timer, on_home_timer);
+        timer_init(&ms->home_down_timer, on_home_down_timer);
+        ms->home_seed = crypto_random_u32();
+}
+
+int ms_home(const struct ms *ms)
+{
+        return derp_mgr_home(ms->derp);
+}
+
+void ms_set_map_polling(struct ms *ms, bool polling, mono_t now)
+{
+        (void)now;
+        ms->polling = polling;
+}
