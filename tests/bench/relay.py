@@ -162,14 +162,14 @@ def tsnet(lab):
 MAKERS = {"ours": ours, "tsnet": tsnet}
 
 
-def start_servers(lab):
+def start_servers(lab, *flags):
     """Returns the id of the process that is relay and control server."""
     go = shutil.which(os.environ.get("GO", "go")) or "/usr/local/go/bin/go"
     lab.interop = os.path.join(lab.dir, "interop")
     subprocess.run([go, "build", "-o", lab.interop, "."], cwd=os.path.join(TOP, "tests", "interop"), check=True,
                    env={**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"})
     servers = Role(lab, lab.net, "servers.log", "servers", "-listen", RELAY, "-control-port", "8080", "-derp-port", "443",
-                   "-stun-port", "3478", "-auth-key", KEY)
+                   "-stun-port", "3478", "-auth-key", KEY, *flags)
     lab.url = f"http://{RELAY}:8080"
     servers.call("derpmap")
     return servers.proc.pid
