@@ -139,3 +139,9 @@ bool path_better(const struct path_best *a, const struct path_best *b)
                 return false;
         return ap > bp;
 }
+
+bool path_worth_a_move(const struct path_best *a, const struct path_best *b)
+{
+        struct path_best slower = {a->addr, a->latency_ns + a->latency_ns / 20 + 200 * NS_PER_US};
+        return path_better(a, b) && path_better(&slower, b);
+}

@@ -30,7 +30,7 @@ struct path {
         mono_t pinged;         /* our last discovery ping or heartbeat; gates the next one */
         mono_t ping_back;      /* our last answer-ping to it */
         mono_t proven;         /* the peer's last ping from it, or its last pong */
-        int64_t latency_ns;    /* of its last pong; 0 = none ever came */
+        int64_t latency_ns;    /* mean of its last pongs, the newest counts half; 0 = none ever came */
         uint16_t tried;        /* pings that went there */
 };
 
@@ -61,3 +61,5 @@ bool path_addr_usable(struct addr a);
 
 /* Is a better than b?  Latency first, with bonus points for a nearer kind of address and for IPv6. */
 bool path_better(const struct path_best *a, const struct path_best *b);
+/* So much better that a path which works is left for it: what is measured now and then is not exact. */
+bool path_worth_a_move(const struct path_best *a, const struct path_best *b);

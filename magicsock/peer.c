@@ -121,8 +121,10 @@ void ms_peer_on_config(struct ms_peer *p, bool has_disco, bool expired, int home
         p->has_disco = has_disco;
         p->expired = expired;
         p->home = home;
-        if (!has_disco || expired)      /* nothing can be asked any more */
+        if (!has_disco || expired) {     /* nothing can be asked any more */
                 p->live = (struct liveness){.rtt_ns = 0};
+                ms_search_stop(p);
+        }
         path_forget_origin(&p->paths, PATH_FROM_MAP);
         for (size_t i = 0; i < n; i++)
                 path_add(&p->paths, eps[i], PATH_FROM_MAP, p->best.addr, now);
@@ -245,31 +247,54 @@ static void answer_cli(struct ms_peer *p, const struct ping *g, int region, mono
         }
 }
 
+/* Another one has answered: is it to be used? */
+static bool wants(const struct ms_peer *p, const struct path_best *found, mono_t now)
+{
+        return !ms_peer_is_direct(p, now) || path_worth_a_move(found, &p->best);
+}
+
+/* What the answer of `from` means for what we look for. */
+static void note_found(struct ms_peer *p, struct addr before, bool was_in_doubt, mono_t sent, mono_t now,
+                       struct ms_actions *out)
+{
+        struct addr from = p->best.addr;
+        /* A call makes the peer look for it, too, if the last one may have come too early. */
+        if (!addr_is_set(before) && mono_is_set(p->lost) && p->call_sent.ns < sent.ns)
+                ms_search_call(p, now, out);
+        p->burst_at = p->call_again_at = (mono_t){0};
+        if (addr_eq(from, p->last_good)) {
+                p->lost = p->probe_at = (mono_t){0};
+        } else if (was_in_doubt && addr_is_set(before) && !addr_eq(from, before)) {
+                p->last_good = before;
+                ms_search_lost(p, now);
+        }
+}
+
 /* A direct pong: the address we pinged works both ways, whatever else it looked like. */
 static void on_direct_pong(struct ms_peer *p, struct path_best found, mono_t sent, mono_t now, struct ms_actions *out)
 {
-        bool same = addr_eq(p->best.addr, found.addr);
+        struct path_best before = p->best;
+        bool same = addr_eq(before.addr, found.addr), was_in_doubt = p->live.in_doubt;
         struct path *c = path_find(&p->paths, found.addr);
         if (!c)
-                c = path_add(&p->paths, found.addr, PATH_FROM_PING, p->best.addr, now);
+                c = path_add(&p->paths, found.addr, PATH_FROM_PING, before.addr, now);
         if (c) {
                 c->proven = now;
-                c->latency_ns = found.latency_ns;
+                c->latency_ns = c->latency_ns ? (c->latency_ns + found.latency_ns) / 2 : found.latency_ns;
+                found.latency_ns = c->latency_ns;
         }
-        if (!same && ms_peer_is_direct(p, now) && !path_better(&found, &p->best))
+        if (!same && !wants(p, &found, now))
                 return;
-        if (same)
+        if (same) {
                 live_on_pong(&p->live, sent, now);
-        else
+        } else {
                 live_start(&p->live, sent, now);
+                p->chosen_ns = p->live.rtt_ns;
+        }
         p->best = (struct path_best){found.addr, p->live.rtt_ns};
         p->trust_until = mono_add_ns(now, MS_PEER_TRUST_NS);
-        if (p->live.in_doubt)
-                return;
-        /* It is back: a call makes the peer look for it, too, if the last one may have come too early. */
-        if (mono_is_set(p->lost) && p->call_sent.ns < sent.ns)
-                ms_search_call(p, now, out);
-        p->lost = p->probe_at = p->burst_at = p->call_again_at = (mono_t){0};
+        if (!p->live.in_doubt)
+                note_found(p, before.addr, was_in_doubt, sent, now, out);
 }
 
 bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_relay, int region, mono_t now,
@@ -397,9 +422,9 @@ void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)
         path_reset_gates(&p->paths);
         pings_done(&p->pings);
         p->learned = 0;
-        p->last_send = p->heartbeat_at = p->round_started = p->more_at = p->quiet_until = (mono_t){0};
-        p->burst_started = p->burst_at = p->call_sent = p->call_again_at = (mono_t){0};
-        p->lost = p->probe_at = p->doubted = p->knock_started = p->knock_at = (mono_t){0};
+        p->last_send = p->heartbeat_at = p->round_started = p->quiet_until = (mono_t){0};
+        p->burst_started = p->call_sent = p->doubted = p->knock_started = (mono_t){0};
+        ms_search_stop(p);
         p->knows_us = false;
 }
 
@@ -458,10 +483,13 @@ static void heartbeat(struct ms_peer *p, mono_t now, struct ms_actions *out)
                 take_step(p, p->live.in_doubt ? LIVE_PING : live_resume(&p->live, now), now, out);
         else if (direct && is_older(p->live.proven, MS_PEER_HEARTBEAT_NS / 2, now)) /* else traffic saw to it */
                 take_step(p, LIVE_PING, now, out);
+        bool is_worse = p->best.latency_ns > 2 * p->chosen_ns;
         bool wants_better = p->best.latency_ns > MS_PEER_GOOD_LATENCY_NS &&
-                            is_older(p->round_started, MS_PEER_UPGRADE_NS, now);
-        if (!direct || wants_better || !mono_is_set(p->round_started))
+                            is_older(p->round_started, is_worse ? MS_PEER_WORSE_GAP_NS : MS_PEER_UPGRADE_NS, now);
+        if (!direct || wants_better || !mono_is_set(p->round_started)) {
+                p->chosen_ns = p->best.latency_ns;
                 ms_search_round(p, true, now, out);
+        }
 }
 
 static void expire_pings(struct ms_peer *p, mono_t now)

@@ -45,6 +45,7 @@ enum {
 #define MS_PEER_ACTIVE_NS (45 * NS_PER_SEC)
 #define MS_PEER_UPGRADE_NS (60 * NS_PER_SEC)
 #define MS_PEER_GOOD_LATENCY_NS (5 * NS_PER_MS)
+#define MS_PEER_WORSE_GAP_NS (10 * NS_PER_SEC)   /* the same, if it takes twice as long as then */
 
 enum ms_action_kind {
         MS_ACT_PING,          /* to addr, with txid and padding; report ms_peer_on_ping_failed() */
@@ -89,7 +90,8 @@ struct ms_peer {
         mono_t trust_until;
         struct liveness live;    /* of the best */
         mono_t doubted;          /* all others were tried then, because of doubt */
-        struct addr last_good;   /* the best there was, to look for after a cut */
+        int64_t chosen_ns;       /* its latency when others were tried last */
+        struct addr last_good;   /* the one before, if it was lost: looked for until it is back */
 
         mono_t last_send;        /* by WireGuard or the CLI; drives heartbeats */
         mono_t heartbeat_at;     /* each *_at: MONO_NEVER or zero = not armed */
@@ -102,7 +104,7 @@ struct ms_peer {
         mono_t call_sent;
         mono_t call_again_at;
         mono_t heard_ping;       /* the peer's last ping by UDP */
-        mono_t lost;             /* the last direct path was given up then; 0 = there is one, or never was */
+        mono_t lost;             /* last_good was given up then; 0 = nothing is missed */
         mono_t probe_at;
         bool knows_us;           /* something of the peer's came: the server has told it of us */
         mono_t knock_started;

@@ -15,6 +15,7 @@
 #define PROBE_OFTEN_NS    (10 * NS_PER_SEC)
 #define PROBE_GAP_LATE_NS (2500 * NS_PER_MS)
 #define PROBE_FOR_NS      (600 * NS_PER_SEC)
+#define PROBE_SPARE_NS    (60 * NS_PER_SEC) /* while another direct path carries the data */
 #define KNOCK_GAP_NS   (50 * NS_PER_MS) /* at least; later an eighth of the time since the first */
 #define KNOCK_FOR_NS   (5 * NS_PER_SEC)
 #define KNOCK_AGAIN_NS (300 * NS_PER_SEC)
@@ -164,10 +165,15 @@ static void probe(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         int64_t since = mono_diff_ns(now, p->lost);
         p->probe_at = (mono_t){0};
-        if (since > PROBE_FOR_NS || !mono_is_set(p->heartbeat_at))
+        if (since > (addr_is_set(p->best.addr) ? PROBE_SPARE_NS : PROBE_FOR_NS) || !mono_is_set(p->heartbeat_at))
                 return;
         p->probe_at = mono_add_ns(now, since < PROBE_OFTEN_NS ? PROBE_GAP_NS : PROBE_GAP_LATE_NS);
         ms_search_ping(p, p->last_good, 0, NULL, now, out);
+}
+
+void ms_search_stop(struct ms_peer *p)
+{
+        p->more_at = p->burst_at = p->call_again_at = p->probe_at = p->lost = p->knock_at = (mono_t){0};
 }
 
 void ms_search_expire(struct ms_peer *p, mono_t now, struct ms_actions *out)

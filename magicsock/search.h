@@ -46,5 +46,8 @@ void ms_search_knock(struct ms_peer *p, mono_t now);
 /* The direct path is gone: its address is tried again and again. */
 void ms_search_lost(struct ms_peer *p, mono_t now);
 
+/* Nothing is looked for any more. */
+void ms_search_stop(struct ms_peer *p);
+
 mono_t ms_search_deadline(const struct ms_peer *p);
 void ms_search_expire(struct ms_peer *p, mono_t now, struct ms_actions *out);

@@ -203,6 +203,13 @@ static void test_second_path_takes_over(void **state)
         for (int i = 0; i < 2; i++)
                 assert_int_equal(sim.n[i].peer.best.addr.ip.family, IP_V4);
         assert_in_range(gap_ms(A), 0, 600);
+        run_for(&sim, 5000);
+        forget_numbers();
+        sim.n[A].face[1].nat = sim.n[B].face[1].nat = NAT_EASY;
+        run_for(&sim, 3500);
+        for (int i = 0; i < 2; i++)
+                assert_int_equal(sim.n[i].peer.best.addr.ip.family, IP_V6);
+        assert_in_range(gap_ms(A), 0, 10);
 }
 
 /* The peer restarts with other sockets and another key: nothing of the old path answers any more. */

@@ -101,15 +101,20 @@ static inline void answer_pings_to(struct addr a)
                         (void)ms_peer_on_pong(&p, &out.a[i].txid, false, 0, now, &out);
 }
 
-/* The same as pass(), with each ping to E1 answered rtt_ms after it was sent. */
-static inline void pass_answered(int64_t ms, int64_t rtt_ms)
+/* The same as pass(), with each ping to E1, and to a, answered rtt_ms after it was sent. */
+static inline void pass_answered_by(struct addr a, int64_t ms, int64_t rtt_ms)
 {
         for (; ms > 0; ms--) {
                 pass(1);
                 for (size_t i = p.pings.count; i-- > 0;) {
                         struct ping g = p.pings.p[i];
-                        if (addr_eq(g.to, E1) && mono_diff_ms(now, g.sent) >= rtt_ms)
+                        if ((addr_eq(g.to, E1) || addr_eq(g.to, a)) && mono_diff_ms(now, g.sent) >= rtt_ms)
                                 (void)ms_peer_on_pong(&p, &g.txid, false, 0, now, &out);
                 }
         }
+}
+
+static inline void pass_answered(int64_t ms, int64_t rtt_ms)
+{
+        pass_answered_by(E1, ms, rtt_ms);
 }

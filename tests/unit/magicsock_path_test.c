@@ -126,9 +126,37 @@ static void test_bounded(void **state)
         path_set_done(&s);
 }
 
+/* What is left of a difference after 5 % and 0.2 ms. */
+static void test_worth_a_move(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *a;
+                int64_t a_us;
+                const char *b;
+                int64_t b_us;
+                bool worth;
+        } t[] = {
+                {"203.0.113.1:1", 19100, "203.0.113.2:1", 20000, false},
+                {"203.0.113.1:1", 18000, "203.0.113.2:1", 20000, true},
+                {"203.0.113.1:1", 300, "203.0.113.2:1", 450, false},
+                {"203.0.113.1:1", 300, "203.0.113.2:1", 900, true},
+                {"10.0.0.1:1", 100000, "203.0.113.2:1", 91000, true},
+                {"[2001:db8::1]:1", 20000, "203.0.113.2:1", 20000, true},
+                {"[2001:db8::1]:1", 21500, "203.0.113.2:1", 20000, false},
+                {"203.0.113.2:1", 20000, "[2001:db8::1]:1", 21500, false},
+        };
+        for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+                struct path_best a = {addr(t[i].a), t[i].a_us * NS_PER_US}, b = {addr(t[i].b), t[i].b_us * NS_PER_US};
+                assert_int_equal(path_worth_a_move(&a, &b), t[i].worth);
+                assert_false(path_worth_a_move(&b, &a) && t[i].worth);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_worth_a_move),
                 cmocka_unit_test(test_better),
                 cmocka_unit_test(test_usable),
                 cmocka_unit_test(test_origins),

@@ -239,6 +239,49 @@ static void test_no_endpoints_in_map(void **state)
         assert_direct_within(B, 300);
 }
 
+/* B hears of A's endpoints a second after A's first packet, from the map alone: the calls got lost. */
+static void test_endpoints_reach_the_peer_late(void **state)
+{
+        (void)state;
+        for (int late = 0; late < 2; late++) {
+                set_up(NAT_EASY, NAT_EASY, 20, 20);
+                struct event e = call_of(&sim.n[!late]);
+                ms_peer_on_config(&sim.n[late].peer, true, false, 1, NULL, 0, sim.now);
+                ms_peer_on_config(&sim.n[!late].peer, true, false, 1, call_of(&sim.n[late]).eps, 2, sim.now);
+                for (int i = 0; i < 1000; i++) {
+                        run_for(&sim, 1);
+                        for (size_t k = sim.count; k-- > 0;)
+                                if (sim.ev[k].msg == MSG_CALL)
+                                        sim.ev[k] = sim.ev[--sim.count];
+                }
+                assert_int_equal(direct_ms(late), -1);
+                ms_peer_on_config(&sim.n[late].peer, true, false, 1, e.eps, e.count, sim.now);
+                run_for(&sim, 2000);
+                assert_direct_within(A, 1500);
+                assert_direct_within(B, 1500);
+                tear_down(NULL);
+        }
+}
+
+/* What a node tells of itself is stale, in the map and in its call; a quarter of a second later STUN has answered. */
+static void test_stale_stun(void **state)
+{
+        (void)state;
+        for (int stale = 0; stale < 2; stale++) {
+                set_up(NAT_EASY, NAT_EASY, 20, 20);
+                sim.n[stale].face[0].told_port = 3999;
+                exchange_maps();
+                run_for(&sim, 250);
+                sim.n[stale].face[0].told_port = 0;
+                ms_peer_on_own_endpoints(&sim.n[stale].peer, sim.now, &sim.out);
+                carry_out(&sim, stale, MSG_DATA);
+                run_for(&sim, 1000);
+                assert_direct_within(A, 500);
+                assert_direct_within(B, 500);
+                tear_down(NULL);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -256,6 +299,8 @@ int main(void)
                 cmocka_unit_test_teardown(test_rebinding_nat, tear_down),
                 cmocka_unit_test_teardown(test_rebind_of_ours, tear_down),
                 cmocka_unit_test_teardown(test_no_endpoints_in_map, tear_down),
+                cmocka_unit_test_teardown(test_endpoints_reach_the_peer_late, tear_down),
+                cmocka_unit_test_teardown(test_stale_stun, tear_down),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;

@@ -32,6 +32,7 @@ struct flow {
 
 struct iface {
         struct addr inner, outer;   /* none: the node has no such family */
+        uint16_t told_port;         /* if not 0: what STUN said long ago, and what the node still tells */
         enum nat nat;
         struct flow flows[FLOWS_MAX];
         size_t count;
@@ -179,8 +180,11 @@ static inline struct event call_of(const struct node *n)
                 if (!addr_is_set(n->face[i].inner))
                         continue;
                 e.eps[e.count++] = n->face[i].inner;
-                if (e.count < 3 && n->face[i].nat != NAT_BLOCKED)
-                        e.eps[e.count++] = n->face[i].outer;
+                if (e.count < 3 && n->face[i].nat != NAT_BLOCKED) {
+                        struct addr told = n->face[i].outer;
+                        told.port = n->face[i].told_port ? n->face[i].told_port : told.port;
+                        e.eps[e.count++] = told;
+                }
         }
         return e;
 }
