@@ -48,7 +48,7 @@ void session_free(struct session *s)
 
 bool session_can_send(const struct session *s, size_t n, mono_t now)
 {
-        return !older_than(s, now, REJECT_AFTER_TIME_S) && s->next_counter <= REJECT_AFTER_MESSAGES &&
+        return !older_than(s, now, SEND_UNTIL_S) && s->next_counter <= REJECT_AFTER_MESSAGES &&
                n <= REJECT_AFTER_MESSAGES - s->next_counter;
 }
 

@@ -20,6 +20,7 @@
 enum {
         REKEY_AFTER_TIME_S = 120,
         REJECT_AFTER_TIME_S = 180,
+        SEND_UNTIL_S = 175,         /* what we seal later could arrive when the other side rejects it already */
         REKEY_ON_RECEIVE_S = 165,   /* REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT */
         SESSION_BURST = 64,         /* packets in one call */
 };

@@ -46,9 +46,9 @@ static void test_age_limits(void **state)
         assert_int_equal(n.node[1].sent[MSG_INITIATION], 0);
         assert_int_equal(net_send(&n, 0, 2), 1);
         assert_int_equal(n.node[0].sent[MSG_INITIATION], 2);
-        n.now = mono_add_ms(born, 179900);
+        n.now = mono_add_ms(born, 174900);
         assert_int_equal(net_send(&n, 0, 2), 1);
-        n.now = mono_add_ms(born, 180100);
+        n.now = mono_add_ms(born, 175100);
         assert_int_equal(net_send(&n, 0, 2), 0);
         net_done(&n);
 }

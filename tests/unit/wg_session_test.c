@@ -150,7 +150,9 @@ static void test_limits(void **state)
                 {120001, true, true, true, false, false},
                 {165000, true, true, true, false, false},
                 {165001, true, true, true, false, true},
-                {180000, true, true, true, false, true},
+                {175000, true, true, true, false, true},
+                {175001, false, true, true, false, true},
+                {180000, false, true, true, false, true},
                 {180001, false, false, true, false, true},
         };
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
