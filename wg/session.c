@@ -181,9 +181,9 @@ static void retire(struct keypairs *k, struct session *s, struct index_table *t)
 {
         if (s == NULL)
                 return;
-        drop(&k->older, t);
-        k->older = k->previous;
-        k->previous = s;
+        drop(&k->old[KEYPAIRS_OLD - 1], t);
+        memmove(&k->old[1], &k->old[0], sizeof(k->old) - sizeof(k->old[0]));
+        k->old[0] = s;
 }
 
 void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct index_table *t)
@@ -200,7 +200,7 @@ void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct 
 
 void keypairs_offer(struct keypairs *k, struct session *s, struct index_table *t)
 {
-        /* previous stays until the new one is confirmed: after crossing initiations the peer may be
+        /* The old stay until the new one is confirmed: after crossing initiations the peer may be
          * sending under it. */
         drop(&k->before, t);
         k->before = k->next;
@@ -225,8 +225,8 @@ bool keypairs_confirm(struct keypairs *k, struct session *s, struct index_table 
 
 void keypairs_clear(struct keypairs *k, struct index_table *t)
 {
-        drop(&k->older, t);
-        drop(&k->previous, t);
+        for (size_t i = 0; i < KEYPAIRS_OLD; i++)
+                drop(&k->old[i], t);
         drop(&k->current, t);
         drop(&k->next, t);
         drop(&k->before, t);
@@ -238,11 +238,10 @@ struct session *keypairs_find(const struct keypairs *k, uint32_t local_index)
                 return k->current;
         if (k->next != NULL && k->next->local_index == local_index)
                 return k->next;
-        if (k->previous != NULL && k->previous->local_index == local_index)
-                return k->previous;
         if (k->before != NULL && k->before->local_index == local_index)
                 return k->before;
-        if (k->older != NULL && k->older->local_index == local_index)
-                return k->older;
+        for (size_t i = 0; i < KEYPAIRS_OLD; i++)
+                if (k->old[i] != NULL && k->old[i]->local_index == local_index)
+                        return k->old[i];
         return NULL;
 }

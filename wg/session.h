@@ -23,6 +23,7 @@ enum {
         SEND_UNTIL_S = 175,         /* what we seal later could arrive when the other side rejects it already */
         REKEY_ON_RECEIVE_S = 165,   /* REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT */
         SESSION_BURST = 64,         /* packets in one call */
+        KEYPAIRS_OLD = 3,
 };
 #define REKEY_AFTER_MESSAGES (UINT64_C(1) << 60)
 
@@ -60,10 +61,11 @@ enum session_opened { SESSION_OPENED, SESSION_BAD_TAG, SESSION_REPLAYED, SESSION
  * and all but the plain text are cut off.  What failed holds garbage. */
 void session_open(struct session *s, struct pkt *const *pkts, size_t n, enum session_opened *ret);
 
-/* A peer's sessions (WireGuard paper 6.3, and two more).  Zero-initialised. */
+/* A peer's sessions (WireGuard paper 6.3, and more of the old).  Zero-initialised. */
 struct keypairs {
-        struct session *previous;   /* receives what was under way ... */
-        struct session *older;      /* ... and so does this: a crossing of handshakes makes two sessions in one trip */
+        /* Receive what was under way, the newest first.  Where each side sends under the session that it asked for, and both
+         * ask for new ones at once, three have to last for a trip. */
+        struct session *old[KEYPAIRS_OLD];
         struct session *current;    /* the only one that sends */
         struct session *next;       /* ours as responder, until the initiator's first packet */
         struct session *before;     /* the one before next: all that the initiator has, should the answer after it be lost */

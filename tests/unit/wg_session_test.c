@@ -230,7 +230,7 @@ static void test_rotation(void **state)
         assert_ptr_equal(k.current, s1);
         keypairs_adopt(&k, s2, later, &t);
         assert_ptr_equal(k.current, s2);
-        assert_ptr_equal(k.previous, s1);
+        assert_ptr_equal(k.old[0], s1);
         keypairs_offer(&k, s3, &t);      /* not to be used before it is confirmed */
         assert_ptr_equal(k.current, s2);
         assert_ptr_equal(k.next, s3);
@@ -241,9 +241,9 @@ static void test_rotation(void **state)
         assert_false(keypairs_confirm(&k, s2, &t));   /* in use before */
         assert_true(keypairs_confirm(&k, s4, &t));
         assert_ptr_equal(k.current, s4);
-        assert_ptr_equal(k.previous, s2);
+        assert_ptr_equal(k.old[0], s2);
         assert_null(k.next);
-        assert_ptr_equal(k.older, s1);
+        assert_ptr_equal(k.old[1], s1);
         assert_int_equal(t.count, 3);
 
         struct session *s7 = numbered(&t), *s8 = numbered(&t);
@@ -252,20 +252,20 @@ static void test_rotation(void **state)
         assert_ptr_equal(keypairs_find(&k, s7->local_index), s7);
         assert_true(keypairs_confirm(&k, s7, &t));   /* our second answer was lost, or is late */
         assert_ptr_equal(k.current, s7);
-        assert_ptr_equal(k.previous, s4);
+        assert_ptr_equal(k.old[0], s4);
         assert_true(keypairs_confirm(&k, s8, &t));
         assert_ptr_equal(k.current, s8);
-        assert_ptr_equal(k.previous, s7);
-        assert_int_equal(t.count, 3);
+        assert_ptr_equal(k.old[0], s7);
+        assert_int_equal(t.count, 4);
 
         struct session *s5 = numbered(&t), *s6 = numbered(&t);
         keypairs_offer(&k, s5, &t);
         keypairs_adopt(&k, s6, later, &t);      /* both sides had begun one */
         assert_ptr_equal(k.current, s6);
-        assert_ptr_equal(k.previous, s5);
+        assert_ptr_equal(k.old[0], s5);
         assert_ptr_equal(keypairs_find(&k, s8->local_index), s8);   /* what was under way */
         assert_null(k.next);
-        assert_int_equal(t.count, 3);
+        assert_int_equal(t.count, 4);
         assert_null(keypairs_find(&k, 0));
         keypairs_clear(&k, &t);
         assert_int_equal(t.count, 0);
@@ -284,15 +284,15 @@ static void test_overtaken(void **state)
         keypairs_adopt(&k, s1, start, &t);
         keypairs_adopt(&k, s2, start, &t);
         assert_ptr_equal(k.current, s2);
-        assert_ptr_equal(k.previous, theirs);
+        assert_ptr_equal(k.old[0], theirs);
         assert_null(keypairs_find(&k, s1->local_index));
         s2->next_counter = 1;   /* so the peer may use it */
         keypairs_adopt(&k, s3, start, &t);
-        assert_ptr_equal(k.previous, s2);
+        assert_ptr_equal(k.old[0], s2);
         struct session *s4 = numbered(&t);
         keypairs_adopt(&k, s4, later, &t);   /* asked when s3 was there */
-        assert_ptr_equal(k.previous, s3);
-        assert_int_equal(t.count, 3);
+        assert_ptr_equal(k.old[0], s3);
+        assert_int_equal(t.count, 4);
         keypairs_clear(&k, &t);
         assert_int_equal(t.count, 0);
         index_done(&t);
