@@ -142,6 +142,7 @@ static bool is_missing(const struct up *u, char why[UP_WHY_MAX])
 bool up_check(const struct up *u, char why[UP_WHY_MAX])
 {
         static const char *const modes[] = {"on", "nodivert", "off", NULL};
+        static const char *const searches[] = {"own", "on", "off", NULL};
         static const char *const formats[] = {"auto", "ascii", "large", "small", NULL};
         if (!server_ok(u->login_server, why))
                 return false;
@@ -168,6 +169,7 @@ bool up_check(const struct up *u, char why[UP_WHY_MAX])
         if (!u->set && u->exit_node_allow_lan && u->exit_node[0] == '\0')
                 return say(why, "--exit-node-allow-lan-access needs --exit-node");
         if (is_missing(u, why) || !choice_ok("netfilter-mode", u->netfilter_mode, modes, why) ||
+                !choice_ok("hard-nat", u->hard_nat, searches, why) ||
                 !choice_ok("qr-format", u->qr_format, formats, why))
                 return false;
         if (!u->host_routes)

@@ -39,7 +39,7 @@ static void init(struct up *u, enum verb verb)
 {
         *u = (struct up){
                 .login_server = DEFAULT_SERVER, .hostname = "", .operator = "", .exit_node = "",
-                .advertise_routes = "", .advertise_tags = "", .netfilter_mode = "on", .accept_dns = true,
+                .advertise_routes = "", .advertise_tags = "", .netfilter_mode = "on", .hard_nat = "own", .accept_dns = true,
                 .snat_subnet_routes = true, .auth_key = "", .accept_risk = "", .qr_format = "auto",
                 .nickname = "", .host_routes = true, .update_check = true, .relay_port = "", .relay_endpoints = "",
                 .login = verb == VERB_LOGIN, .set = verb == VERB_SET,
@@ -71,6 +71,7 @@ static void init(struct up *u, enum verb verb)
                 FLAG_BOOL("snat-subnet-routes", &u->snat_subnet_routes, "forwarded traffic leaves with this host's address"),
                 FLAG_BOOL("stateful-filtering", &u->stateful_filtering, "let only answers into the tunnel when forwarding"),
                 FLAG_STRING("netfilter-mode", &u->netfilter_mode, "rules in the host's firewall: on, nodivert, off"),
+                FLAG_STRING("hard-nat", &u->hard_nat, "search for peers through a hard NAT: own (those that take part), on, off"),
                 FLAG_BOOL("host-routes", &u->host_routes, NULL),
                 FLAG_BOOL("unattended", &u->unattended, NULL),
                 FLAG_BOOL("update-check", &u->update_check, NULL),
@@ -125,6 +126,7 @@ static const char *netfilter_name(int64_t mode)
 /* One row a flag with a preference: how it goes into prefs, and how the current ones are written as a flag. */
 enum row_kind {
         ROW_BOOL, ROW_BOOL_NOT, ROW_STRING, ROW_TAGS, ROW_NETFILTER,
+        ROW_HARD_NAT,                  /* own, the default, is the empty string */
         ROW_ROUTES, ROW_EXIT_ROUTES,   /* two halves of one preference */
         ROW_EXIT_NODE,                 /* address; goes with the id that replaces it */
         ROW_EXIT_NODE_ID,              /* no flag's value: emptied when an address is set */
@@ -147,6 +149,7 @@ static const struct row {
         {"exit-node", "ExitNodeID", ROW_EXIT_NODE_ID},
         {"exit-node", "AutoExitNode", ROW_AUTO_EXIT},
         {"exit-node-allow-lan-access", "ExitNodeAllowLANAccess", ROW_BOOL},
+        {"hard-nat", "HardNATSearch", ROW_HARD_NAT},
         {"hostname", "Hostname", ROW_STRING},
         {"login-server", "ControlURL", ROW_STRING},
         {"netfilter-mode", "NetfilterMode", ROW_NETFILTER},
@@ -186,6 +189,8 @@ static json_t *row_value(const struct up *u, const struct row *r)
                 return tags_json(*f->to.s);
         case ROW_NETFILTER:
                 return json_integer(netfilter_number(*f->to.s));
+        case ROW_HARD_NAT:
+                return json_string(strcmp(*f->to.s, "own") == 0 ? "" : *f->to.s);
         case ROW_ROUTES:
         case ROW_EXIT_ROUTES:
                 return routes_parse(u->advertise_routes, u->advertise_exit_node, why, sizeof(why));
@@ -305,6 +310,10 @@ static void put_current(struct buf *b, const struct row *r, const json_t *v)
                 break;
         case ROW_BOOL_NOT:
                 put_bool(b, r->flag, !json_is_true(v));
+                break;
+        case ROW_HARD_NAT:
+                buf_printf(b, " --%s=", r->flag);
+                put_quoted(b, json_string_length(v) > 0 ? json_string_value(v) : "own");
                 break;
         case ROW_STRING:
                 buf_printf(b, " --%s=", r->flag);

@@ -18,7 +18,7 @@ enum { UP_FLAGS = 40, UP_WHY_MAX = 512 };
 struct up {
         /* With a preference behind them. */
         const char *login_server, *hostname, *operator, *exit_node, *advertise_routes, *advertise_tags;
-        const char *netfilter_mode;
+        const char *netfilter_mode, *hard_nat;
         bool accept_routes, accept_dns, shields_up, ssh, advertise_exit_node, exit_node_allow_lan, advertise_connector;
         bool report_posture, snat_subnet_routes, stateful_filtering;
         bool update_check, auto_update, webclient;                       /* `set` only, as the next two */

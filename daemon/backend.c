@@ -69,6 +69,15 @@ void backend_post_prefs(struct backend *b)
         notify_post(b->o.notify, "Prefs", prefs_to_json(&b->prefs, false));
 }
 
+/* What a later program may have put there is the default to us. */
+static void push_hardnat(struct backend *b)
+{
+        const char *who = b->prefs.hard_nat;
+        engine_set_hardnat(b->engine, strcmp(who, "on") == 0    ? HN_PREF_ON
+                                      : strcmp(who, "off") == 0 ? HN_PREF_OFF
+                                                                : HN_PREF_OWN);
+}
+
 void backend_configure(struct backend *b, bool on)
 {
         if (b->configured == on)
@@ -298,6 +307,7 @@ void backend_run(struct backend *b, struct engine *e)
         b->engine = e;
         backend_push_keys(b);
         backend_push_hostinfo(b);
+        push_hardnat(b);
         backend_apply_host(b);   /* what an earlier process left goes, or stays in force */
         if (backend_push_server(b) == NULL && b->prefs.want_running && !b->prefs.logged_out && backend_has_node_key(b))
                 backend_login(b, false);
@@ -371,6 +381,7 @@ const char *backend_start(struct backend *b, const struct prefs *update, const c
         b->state = IPN_NO_STATE;
         backend_push_keys(b);
         backend_push_hostinfo(b);
+        push_hardnat(b);
         const char *bad_url = backend_push_server(b);
         backend_save_prefs(b);
         backend_post_prefs(b);
@@ -417,6 +428,7 @@ static void react_to_prefs(struct backend *b, const struct prefs *old)
 {
         const struct prefs *now = &b->prefs;
         backend_push_hostinfo(b);
+        push_hardnat(b);
         backend_prefs_changed(b, old->route_all != now->route_all);
         if (old->corp_dns != now->corp_dns || exit_node_differs(old, now))
                 backend_dns_changed(b);

@@ -19,6 +19,7 @@ void counters_read(struct counters *ret, const struct datapath *dp)
         ms_traffic(dp->ms, ret->in, ret->out);
         ms_relay_stats(dp->ms, &ret->relay);
         ms_portmap_counts(dp->ms, &ret->portmap);
+        ret->hard_nat = ms_hardnat_totals(dp->ms);
         memcpy(ret->filter_in, dp->in_verdicts, sizeof(ret->filter_in));
         memcpy(ret->filter_out, dp->out_verdicts, sizeof(ret->filter_out));
         for (unsigned i = 0; i < WG_DROP_COUNT; i++)

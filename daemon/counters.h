@@ -20,6 +20,7 @@ struct counters {
         uint64_t ms_drops[MS_DROP_COUNT];
         struct derp_mgr_stats relay;
         struct portmap_counts portmap;
+        struct hn_totals hard_nat;
         struct tun_counters tun;                        /* zero without a TUN device */
         uint64_t no_peer;                               /* nobody has that destination */
         uint64_t service_dropped;                       /* to the service addresses, the queue was full */

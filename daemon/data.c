@@ -442,6 +442,9 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
         case DP_POLLING:
                 ms_set_map_polling(d->dp.ms, m->num != 0, now);
                 break;
+        case DP_SET_HARDNAT:
+                ms_set_hardnat(d->dp.ms, (enum hn_pref)m->num, now);
+                break;
         case DP_SET_OFFLOADS:
                 set_offloads(d, (unsigned)m->num);
                 break;

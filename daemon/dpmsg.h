@@ -32,6 +32,7 @@ enum dp_msg_kind {
         DP_POLLING,       /* num: 1 while control listens to us */
         DP_SET_OFFLOADS,  /* num: OFFLOAD_ bits that the server leaves on */
         DP_SET_PORTOFF,   /* num: PORTMAP_BITs that the server switches off */
+        DP_SET_HARDNAT,   /* num: enum hn_pref */
         DP_STOP,
 
         /* data -> control */

@@ -199,6 +199,7 @@ static void on_message(struct engine *e, struct dp_msg *m)
         case DP_POLLING:
         case DP_SET_OFFLOADS:
         case DP_SET_PORTOFF:
+        case DP_SET_HARDNAT:
         case DP_STOP:
                 break;   /* never sent this way */
         }
@@ -368,6 +369,11 @@ void engine_set_up(struct engine *e, bool up)
 void engine_set_polling(struct engine *e, bool polling)
 {
         post(e, (struct dp_msg){.kind = DP_POLLING, .num = polling});
+}
+
+void engine_set_hardnat(struct engine *e, enum hn_pref pref)
+{
+        post(e, (struct dp_msg){.kind = DP_SET_HARDNAT, .num = pref});
 }
 
 void engine_set_offloads(struct engine *e, unsigned allowed)

@@ -17,6 +17,7 @@
 #include "base/key.h"
 #include "base/loop.h"
 #include "daemon/meshping.h"
+#include "magicsock/hardnat_status.h"
 #include "netcheck/report.h"
 
 struct counters; /* daemon/counters.h */
@@ -123,6 +124,7 @@ void engine_set_polling(struct engine *e, bool polling);
 void engine_set_offloads(struct engine *e, unsigned allowed);   /* by the server: daemon/offload.h */
 void engine_set_portoff(struct engine *e, unsigned ways);      /* by the server: daemon/portoff.h */
 
+void engine_set_hardnat(struct engine *e, enum hn_pref pref);   /* magicsock/hardnat_status.h */
 void engine_peer_set(struct engine *e, const struct engine_peer *p);   /* adds or changes */
 void engine_peer_remove(struct engine *e, int64_t node_id);
 void engine_peers_clear(struct engine *e);

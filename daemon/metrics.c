@@ -101,6 +101,18 @@ static void paths(const struct counters *c, struct buf *out)
                 row(out, name, "reason", ms_drop_str(i), c->ms_drops[i]);
 }
 
+static void hard_nat(const struct hn_totals *t, struct buf *out)
+{
+        static const char searches[] = "hard_nat_searches_total";
+        head(out, searches, "counter", "Searches for a path through this host's hard NAT that ended");
+        row(out, searches, "outcome", "found", t->found);
+        row(out, searches, "outcome", "missed", t->missed);
+        row(out, searches, "outcome", "stopped", t->stopped);
+        plain(out, "hard_nat_sockets_total", "counter", "Sockets that were opened for it", t->sockets);
+        plain(out, "hard_nat_pings_total", "counter", "Pings that were sent from them", t->pings);
+        plain(out, "hard_nat_guesses_total", "counter", "Ports that peers were asked to try", t->guesses);
+}
+
 static void relays(const struct counters *c, struct buf *out)
 {
         static const char name[] = "relay_dropped_packets_total";
@@ -133,6 +145,7 @@ void metrics_debug(const struct counters *c, struct buf *out)
         plain(out, "route_no_peer_packets_total", "counter", "Packets to an address that no peer has", c->no_peer);
         wireguard(c, out);
         paths(c, out);
+        hard_nat(&c->hard_nat, out);
         relays(c, out);
         mappings(&c->portmap, out);
         plain(out, "tun_read_units_total", "counter", "Units read from the interface", c->tun.read);

@@ -211,6 +211,7 @@ static void end_try(struct hardnat *h, enum hn_outcome outcome, mono_t now, stru
         p->status.took_ns = mono_diff_ns(now, p->status.started);
         h->totals.found += outcome == HN_FOUND;
         h->totals.missed += outcome == HN_MISSED;
+        h->totals.stopped += outcome == HN_STOPPED;
         act(out, HN_ACT_CLOSE, p);
         if (outcome == HN_FOUND) {
                 p->status.found++;

@@ -54,7 +54,7 @@ struct hn_status {
 };
 
 struct hn_totals {
-        uint64_t tries, found, missed, sockets, pings, calls, guesses;
+        uint64_t tries, found, missed, stopped, sockets, pings, calls, guesses;
 };
 
 const char *hn_outcome_str(enum hn_outcome o);   /* "found" */

@@ -41,6 +41,7 @@ const struct prefs_field prefs_fields[PREFS_FIELDS] = {
         {"AppConnector", F_CONNECTOR, 0},
         {"PostureChecking", F_BOOL, AT(posture_checking)},
         {"NetfilterKind", F_STR, AT(netfilter_kind)},
+        {"HardNATSearch", F_STR_OMIT, AT(hard_nat)},   /* of this program alone */
         {"RemoteConfig", F_BOOL, AT(remote_config)},
         {"DriveShares", F_RAW, 0},
         {"RelayServerPort", F_RAW_OMIT, 0},
@@ -317,6 +318,11 @@ static bool uses_exit_node(const struct prefs *p)
         return p->exit_node_id[0] != '\0' || p->exit_node_ip[0] != '\0' || p->auto_exit_node[0] != '\0';
 }
 
+static bool is_hard_nat(const char *s)
+{
+        return s[0] == '\0' || strcmp(s, "on") == 0 || strcmp(s, "off") == 0;
+}
+
 const char *prefs_check(const struct prefs *p)
 {
         static char why[2 * PREFIX_STR_MAX + 64];
@@ -329,6 +335,8 @@ const char *prefs_check(const struct prefs *p)
                         prefix_str(prefix_masked(r), should));
                 return why;
         }
+        if (!is_hard_nat(p->hard_nat))
+                return "HardNATSearch must be \"on\", \"off\", or empty for peers that take part; use `tailscale set --hard-nat`";
         if (uses_exit_node(p) && advertises_exit_node(p))
                 return "a node cannot use an exit node and advertise itself as one at the same time; "
                        "unset one of the two";

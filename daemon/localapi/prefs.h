@@ -62,6 +62,7 @@ struct prefs {
         bool app_connector;
         bool posture_checking;
         char *netfilter_kind;
+        char *hard_nat;                    /* whom to search for through a hard NAT: "on", "off"; "" = own */
         bool remote_config;
         struct prefs_identity identity;
         json_t *unknown;                   /* members of other versions, kept as they are; NULL = none */

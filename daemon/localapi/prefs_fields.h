@@ -30,7 +30,7 @@ struct prefs_field {
         size_t offset;      /* in struct prefs; 0 where the kind says where */
 };
 
-enum { PREFS_FIELDS = 35 };
+enum { PREFS_FIELDS = 36 };
 extern const struct prefs_field prefs_fields[PREFS_FIELDS];
 
 void *prefs_field_at(struct prefs *p, const struct prefs_field *f);

@@ -59,6 +59,9 @@ SETTINGS = [                          # of up, login and set alike
     (["--report-posture"], "--report-posture: .*not there yet.*leave the flag out"),
     (["--netfilter-mode="], '--netfilter-mode "": must be on, nodivert or off'),
     (["--netfilter-mode=some"], '--netfilter-mode "some": must be on, nodivert or off'),
+    (["--hard-nat="], '--hard-nat "": must be own, on or off'),
+    (["--hard-nat=true"], '--hard-nat "true": must be own, on or off'),
+    (["--hard-nat=" + LONG], '--hard-nat "x+": must be own, on or off'),
     (["--netfilter-mode=" + LONG], '--netfilter-mode "x+": must be on, nodivert or off'),
 ]
 LOGIN = [                             # of up and login

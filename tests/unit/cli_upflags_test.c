@@ -64,6 +64,36 @@ static void only_what_was_given_is_patched(void **state)
         json_decref(m);
 }
 
+/* The default has a name on the command line and none in the preferences. */
+static void hard_nat_is_own_unless_said(void **state)
+{
+        (void)state;
+        static const char *const rows[][2] = {{"own", ""}, {"on", "on"}, {"off", "off"}};
+        struct up u;
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                up_init_set(&u);
+                give(&u, "hard-nat", rows[i][0]);
+                json_t *m = up_masked(&u, false);
+                assert_true(json_bool(m, "HardNATSearchSet", false));
+                assert_string_equal(json_str(m, "HardNATSearch", "?"), rows[i][1]);
+                json_decref(m);
+        }
+        struct buf line;
+        json_t *now = json_pack("{s:s, s:b, s:i, s:s}", "ControlURL", "http://hs", "CorpDNS", 1, "NetfilterMode", 2,
+                "HardNATSearch", "on");
+        up_init(&u, false);
+        give(&u, "login-server", "http://hs");
+        buf_init(&line, 4096);
+        assert_int_equal(up_reverted(&u, now, &line), 1);
+        assert_string_equal(line.data, " --login-server=http://hs --hard-nat=on");
+        buf_done(&line);
+        json_object_set_new(now, "HardNATSearch", json_string(""));
+        buf_init(&line, 4096);
+        assert_int_equal(up_reverted(&u, now, &line), 0);
+        buf_done(&line);
+        json_decref(now);
+}
+
 /* `up` must not lose settings that it has no flag for. */
 static void what_no_flag_is_about_stays(void **state)
 {
@@ -153,6 +183,7 @@ static void values_are_checked(void **state)
                 {"ssh", "true", "not there yet"}, {"exit-node-allow-lan-access", "true", "needs --exit-node"},
                 {"advertise-routes", "10.0.0.1/8", "10.0.0.0/8"}, {"advertise-routes", "0.0.0.0/0", "pairs"},
                 {"netfilter-mode", "some", "nodivert"}, {"host-routes", "false", "peers"},
+                {"hard-nat", "true", "own, on or off"},
                 {"operator", "no-such-user", "no user"}, {"operator", "0", "no user"},
         };
         char why[UP_WHY_MAX];
@@ -275,6 +306,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(settings_made_before_must_be_mentioned),
                 cmocka_unit_test(only_what_was_given_is_patched),
+                cmocka_unit_test(hard_nat_is_own_unless_said),
                 cmocka_unit_test(what_no_flag_is_about_stays),
                 cmocka_unit_test(routing_settings_are_mentioned_as_flags),
                 cmocka_unit_test(set_changes_its_half_of_the_routes),

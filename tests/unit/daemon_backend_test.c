@@ -391,10 +391,16 @@ static void switching_leaves_nothing_behind(void **state)
         server_sends_map(NODE(1, ""), "[" NODE(2, "") "]");
         snprintf(first, sizeof(first), "%s", profiles_current_id(w.profiles));
         edit("{\"ShieldsUp\":true,\"ShieldsUpSet\":true}");
+        assert_int_equal(fe.hardnat, HN_PREF_OWN);
+        edit("{\"HardNATSearch\":\"on\",\"HardNATSearchSet\":true}");
+        assert_int_equal(fe.hardnat, HN_PREF_ON);
+        edit("{\"HardNATSearch\":\"off\",\"HardNATSearchSet\":true}");
+        assert_int_equal(fe.hardnat, HN_PREF_OFF);
         w.b->filter_forged = true;
 
         assert_null(backend_new_profile(w.b));
         assert_false(w.b->filter_forged);
+        assert_int_equal(fe.hardnat, HN_PREF_OWN);
         in_state(IPN_NEEDS_LOGIN);
         assert_int_equal(fe.peers, 0);
         assert_false(fe.polling || backend_has_node_key(w.b) || backend_prefs(w.b)->shields_up);

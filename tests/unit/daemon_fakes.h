@@ -35,6 +35,7 @@ static struct {
 
 static struct {
         bool up, polling;
+        enum hn_pref hardnat;
         int clears, filters, peers, restuns, links, service_packets;
         uint8_t service_packet[2048];         /* the last one for the host */
         size_t service_len;
@@ -183,6 +184,12 @@ void engine_set_derpmap(struct engine *e, const struct derpmap *m)
 {
         (void)e;
         (void)m;
+}
+
+void engine_set_hardnat(struct engine *e, enum hn_pref pref)
+{
+        (void)e;
+        fe.hardnat = pref;
 }
 
 void engine_set_offloads(struct engine *e, unsigned allowed)

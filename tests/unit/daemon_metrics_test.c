@@ -25,6 +25,8 @@ static struct counters distinct(void)
                 .packets_free = 17, .peers = 19, .home_region = 901,
                 .relay = {.sent = 100001, .received = 100002, .dropped_queue = 100003, .dropped_large = 100004,
                         .dropped_rate = 100005},
+                .hard_nat = {.found = 210001, .missed = 210002, .stopped = 210003, .sockets = 210004, .pings = 210005,
+                        .guesses = 210006},
                 .tun = {.read = 200001, .written = 200002, .read_dropped = 200003, .write_dropped = 200004}};
         for (unsigned i = 0; i < MS_WAYS; i++) {
                 c.in[i] = (struct ms_traffic){300000 + i, 310000 + i};
@@ -118,7 +120,7 @@ static void test_debug_is_complete(void **state)
         const struct {
                 unsigned first, count;
         } ranges[] = {{400000, FILTER_VERDICTS}, {410000, FILTER_VERDICTS}, {500000, WG_DROP_COUNT},
-                {600000, MS_DROP_COUNT}, {100001, 5}, {200001, 4}};
+                {600000, MS_DROP_COUNT}, {100001, 5}, {200001, 4}, {210001, 6}};
         for (size_t r = 0; r < sizeof(ranges) / sizeof(ranges[0]); r++)
                 for (unsigned i = 0; i < ranges[r].count; i++) {
                         snprintf(want, sizeof(want), " %u\n", ranges[r].first + i);

@@ -178,7 +178,7 @@ static void test_wrong_types(void **state)
                 {"{\"AdvertiseTags\":\"tag:a\"}", "AdvertiseTags"}, {"{\"AdvertiseTags\":[1]}", "AdvertiseTags"},
                 {"{\"AdvertiseRoutes\":[\"10.0.0.1\"]}", "AdvertiseRoutes"},
                 {"{\"AdvertiseRoutes\":[\"10.0.0.0/8\",\"foo\"]}", "AdvertiseRoutes"},
-                {"{\"Sync\":\"x\"}", "Sync"}, {"{\"NetfilterMode\":3}", "NetfilterMode"},
+                {"{\"HardNATSearch\":1}", "HardNATSearch"}, {"{\"Sync\":\"x\"}", "Sync"}, {"{\"NetfilterMode\":3}", "NetfilterMode"},
                 {"{\"NetfilterMode\":\"on\"}", "NetfilterMode"}, {"{\"AutoUpdate\":true}", "AutoUpdate"},
                 {"{\"AutoUpdate\":{\"Check\":1}}", "AutoUpdate"}, {"{\"AppConnector\":[]}", "AppConnector"},
                 {"{\"Config\":\"x\"}", "Config"}, {"{\"Config\":{\"PrivateNodeKey\":\"nodekey:" KEY_HEX "\"}}", "Config"},
@@ -294,6 +294,12 @@ static void test_check(void **state)
         prefs_done(&p);
         from_text("{\"AdvertiseRoutes\":[\"10.1.2.3/24\"]}", &p);
         assert_string_equal(prefs_check(&p), "route 10.1.2.3/24 has non-address bits set; expected 10.1.2.0/24");
+        prefs_done(&p);
+        from_text("{\"HardNATSearch\":\"own\"}", &p);
+        assert_non_null(strstr(prefs_check(&p), "HardNATSearch must be"));
+        prefs_done(&p);
+        from_text("{\"HardNATSearch\":\"off\"}", &p);
+        assert_null(prefs_check(&p));
         prefs_done(&p);
         from_text("{\"Hostname\":\"a b\",\"OperatorUser\":\"nosuchuser\"}", &p);
         assert_null(prefs_check(&p));
