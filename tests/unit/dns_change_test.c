@@ -16,6 +16,7 @@ struct world {
         struct prefix own[1];
         struct dns_node self;
         json_t *map;
+        struct dns_os_config base;
 };
 
 static uint32_t seed = 1;
@@ -29,9 +30,9 @@ static uint32_t draw(uint32_t n)
 /* Names and addresses out of few, so that some are shared; now and then below another suffix, or none. */
 static void redraw(struct world *w, size_t i, bool rich)
 {
-        static const char *const suffixes[] = {"mesh.example.", "mesh.example.", "mesh.example.", "other.example.", ".."};
+        static const char *const suffixes[] = {"mesh.example.", "other.example.", ".."};
         uint32_t span = rich ? 1000 : NODES;
-        snprintf(w->names[i], sizeof(w->names[i]), "n%u.%s", (unsigned)draw(span), suffixes[draw(5)]);
+        snprintf(w->names[i], sizeof(w->names[i]), "n%u.%s", (unsigned)draw(span), suffixes[draw(12) > 0 ? 0 : 1 + draw(2)]);
         for (uint8_t k = 0; k < 2; k++) {
                 uint8_t host = (uint8_t)(1 + draw(rich ? 250 : NODES));
                 w->addresses[i][k] = k == 0 ? (struct prefix){{IP_V4, {100, 64, (uint8_t)(rich ? i : 0), host}}, 32}
@@ -45,6 +46,7 @@ static void world_init(struct world *w, const char *map, bool rich)
 {
         memset(w, 0, sizeof(*w));
         w->map = json_parse(map, strlen(map));
+        assert_true(dns_os_config_add_server(&w->base, ip_v4(192, 0, 2, 53)));
         w->own[0] = (struct prefix){{IP_V4, {100, 64, 255, 1}}, 32};
         w->self = (struct dns_node){.name = "self.mesh.example.", .addresses = w->own, .address_count = 1};
         for (size_t i = 0; i < NODES; i++) {
@@ -55,7 +57,8 @@ static void world_init(struct world *w, const char *map, bool rich)
 
 static struct dns_input input(const struct world *w)
 {
-        return (struct dns_input){.map = w->map, .self = &w->self, .suffix = "mesh.example", .accept_dns = true};
+        return (struct dns_input){.map = w->map, .self = &w->self, .suffix = "mesh.example", .accept_dns = true,
+                .os_split = true, .base = &w->base};
 }
 
 static struct dns_config *whole(const struct world *w, struct dns_os_config *os)
@@ -145,6 +148,7 @@ static unsigned play(const char *map, bool rich)
         dns_config_free(c);
         dns_os_config_free(&os);
         json_decref(w.map);
+        dns_os_config_free(&w.base);
         return taken;
 }
 
@@ -159,6 +163,8 @@ static void test_like_all_anew(void **state)
                 "{\"Proxied\":true,\"ExtraRecords\":[{\"Name\":\"n3.mesh.example\",\"Value\":\"100.64.0.7\"},"
                         "{\"Name\":\"x.y\",\"Value\":\"100.64.0.8\"}]}",
                 "{\"Routes\":{\"other.example\":[{\"Addr\":\"10.0.0.1\"}]}}",
+                /* Few names lie outside: what the system is told depends on the last of them. */
+                "{\"Routes\":{\"mesh.example\":[{\"Addr\":\"10.0.0.1\"}]}}",
         };
         for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++) {
                 unsigned poor = play(maps[i], false), rich = play(maps[i], true);
