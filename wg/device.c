@@ -110,28 +110,17 @@ static size_t seal(struct wg *wg, struct wg_peer *p, struct pkt **pkts, size_t n
 
 static void drop_oldest_staged(struct wg *wg, struct wg_peer *p)
 {
-        pkt_release(wg->pool, pkt_queue_pop(&p->staged));
-        wg->staged_total--;
+        pkt_release(wg->pool, staged_pop(&wg->staged, p));
         wg->drops[WG_DROP_STAGED_FULL]++;
-}
-
-/* Whoever stages waits for something, and so has a deadline.  NULL: nobody stages. */
-static struct wg_peer *fullest(const struct wg *wg)
-{
-        struct wg_peer *most = NULL;
-        for (size_t i = 0; i < wg->heap_count; i++)
-                if (wg->heap[i]->staged.count > (most != NULL ? most->staged.count : 0))
-                        most = wg->heap[i];
-        return most;
 }
 
 /* Who has some gives up his own; the first packet for another peer finds room, whoever came before. */
 static struct wg_peer *who_gives_way(const struct wg *wg, struct wg_peer *p)
 {
-        bool full = wg->staged_total >= wg->staged_limit;
+        bool full = wg->staged.total >= wg->staged_limit;
         if (p->staged.count > 0)
                 return full || p->staged.count >= WG_STAGED_MAX ? p : NULL;
-        return full ? fullest(wg) : NULL;
+        return full ? staged_fullest(&wg->staged) : NULL;
 }
 
 static void stage(struct wg *wg, struct wg_peer *p, struct pkt *pkt)
@@ -139,7 +128,7 @@ static void stage(struct wg *wg, struct wg_peer *p, struct pkt *pkt)
         struct wg_peer *from = who_gives_way(wg, p);
         if (from != NULL)
                 drop_oldest_staged(wg, from);
-        if (wg->staged_total >= wg->staged_limit) {
+        if (wg->staged.total >= wg->staged_limit) {
                 pkt_release(wg->pool, pkt);
                 wg->drops[WG_DROP_STAGED_FULL]++;
                 return;
@@ -149,8 +138,7 @@ static void stage(struct wg *wg, struct wg_peer *p, struct pkt *pkt)
                 wg->drops[WG_DROP_NO_BUFFER]++;
                 return;
         }
-        pkt_queue_push(&p->staged, own);
-        wg->staged_total++;
+        staged_push(&wg->staged, p, own);
 }
 
 void wg_peer_refresh(struct wg *wg, uint32_t slot, mono_t now)
@@ -215,8 +203,7 @@ bool wg_release_staged(struct wg *wg, struct wg_peer *p, mono_t now)
                 struct pkt *batch[SESSION_BURST];
                 size_t n = 0;
                 while (n < SESSION_BURST && p->staged.count > 0)
-                        batch[n++] = pkt_queue_pop(&p->staged);
-                wg->staged_total -= n;
+                        batch[n++] = staged_pop(&wg->staged, p);
                 size_t sealed = seal(wg, p, batch, n, now);
                 for (size_t i = 0; i < sealed; i++)
                         pkt_queue_push(&wg->out, batch[i]);

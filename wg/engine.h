@@ -12,6 +12,7 @@
 #include "wg/noise.h"
 #include "wg/ratelimit.h"
 #include "wg/session.h"
+#include "wg/staged.h"
 #include "wg/timers.h"
 
 enum {
@@ -63,7 +64,8 @@ struct wg_peer {
         struct open_response response;
         mono_t accepted_at;       /* last initiation of theirs that was answered */
         mono_t completed_at;      /* last handshake */
-        struct pkt_queue staged;
+        struct pkt_queue staged;               /* changed by staged.h alone, like these */
+        struct wg_peer *staged_next, **staged_link;
         /* An older initiation was answered while a newer one is under way, whose answer will be due soon.
          * The peer may know only the newer session, so data waits for it, but not beyond this time. */
         mono_t hold_until;
@@ -106,7 +108,8 @@ struct wg {
         struct pkt_queue out;
         struct cookie_answer cookies[COOKIE_QUEUE_MAX];
         size_t cookie_first, cookie_count;
-        size_t staged_total, staged_limit;   /* so that staging cannot eat the pool */
+        struct staged staged;
+        size_t staged_limit;      /* so that staging cannot eat the pool */
 
         uint8_t stamp_floor[STAMP_LEN];      /* greatest stamp sent to peers that are gone since */
 

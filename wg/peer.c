@@ -253,8 +253,7 @@ bool peer_has_session(const struct wg_peer *p, mono_t now)
 
 void peer_drop_staged(struct wg *wg, struct wg_peer *p, enum wg_drop reason)
 {
-        for (struct pkt *q; (q = pkt_queue_pop(&p->staged)) != NULL;) {
-                wg->staged_total--;
+        for (struct pkt *q; (q = staged_pop(&wg->staged, p)) != NULL;) {
                 wg->drops[reason]++;
                 pkt_release(wg->pool, q);
         }
