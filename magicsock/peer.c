@@ -321,14 +321,7 @@ static bool is_named(struct addr a, const struct addr *eps, size_t n)
         return false;
 }
 
-/* The path may be gone: both ways carry the data until a pong says that it is not, or another one is found. */
-static void doubt(struct ms_peer *p, mono_t now)
-{
-        if (addr_is_set(p->best.addr) && ms_peer_is_direct(p, now))
-                p->trust_until = mono_add_ns(now, -1);
-}
-
-/* A peer that does not name the address at which it was reached may have moved. */
+/* A peer that does not name the address at which it is reached may have moved; one that names none has left the path. */
 void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t now, struct ms_actions *out)
 {
         if (!ms_bucket_take(&p->calls, CALL_COST_NS, NS_PER_SEC, now)) {
@@ -336,8 +329,8 @@ void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t
                 return;
         }
         knows_us(p);
-        if (!is_named(p->best.addr, eps, n))
-                doubt(p, now);
+        if (is_trusted(p, now) && !is_named(p->best.addr, eps, n))
+                take_step(p, n == 0 ? live_on_hint(&p->live, now) : live_resume(&p->live, now), now, out);
         path_forget_origin(&p->paths, PATH_FROM_CALL);
         for (size_t i = 0; i < n; i++)
                 path_add(&p->paths, eps[i], PATH_FROM_CALL, p->best.addr, now);
@@ -404,12 +397,16 @@ void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *
 
 void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
-        doubt(p, now);
+        bool goes_on = p->has_disco && !p->expired && ms_peer_is_active(p, now);
+        if (!goes_on || !is_trusted(p, now))
+                clear_best(p);
         path_reset_gates(&p->paths);
         p->lost = p->probe_at = p->call_sent = p->burst_at = p->burst_started = p->quiet_until = (mono_t){0};
         p->doubted = (mono_t){0};
-        if (!p->has_disco || p->expired || !ms_peer_is_active(p, now))
+        if (!goes_on)
                 return;
+        if (addr_is_set(p->best.addr))   /* it may work from here, too: both ways until that is known */
+                take_step(p, live_resume(&p->live, now), now, out);
         ms_search_round(p, true, now, out);
         ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
 }
