@@ -15,7 +15,7 @@
 enum {
         READS_A_ROUND = 32,     /* whoever sends us more waits */
         DATAGRAM_MAX = 1500,
-        HTTP_MS = 1000,         /* one request to a machine next door */
+        HTTP_MS = 3000,         /* one request; small routers take their time */
 };
 
 struct mapper {
@@ -130,7 +130,7 @@ static void log_change(struct mapper *m)
         char router[IP_STR_MAX], outside[ADDR_STR_MAX];
         const struct portmap_lease *l = &m->p.lease;
         if (l->way != PORTMAP_NONE)
-                log_info("port mapping: router %s leads %s to us (%s)", ip_str(l->net.router, router),
+                log_info("port mapping: router %s says that it leads %s to us (%s)", ip_str(l->net.router, router),
                         addr_str(l->outside, outside), portmap_way_str(l->way));
         else if (m->has_logged)
                 log_info("port mapping: none any more");
@@ -242,7 +242,6 @@ struct nc_portmap mapper_report(const struct mapper *m, mono_t now)
                 .upnp = ways & PORTMAP_BIT(PORTMAP_UPNP) ? NC_TRUE : NC_FALSE,
                 .pmp = ways & PORTMAP_BIT(PORTMAP_PMP) ? NC_TRUE : NC_FALSE,
                 .pcp = ways & PORTMAP_BIT(PORTMAP_PCP) ? NC_TRUE : NC_FALSE,
-                .have = portmap_mapping(&m->p) != NULL,
         };
 }
 

@@ -33,5 +33,6 @@ bool mapper_look(struct mapper *m, uint16_t port, bool fresh, mono_t now);
 void mapper_stop(struct mapper *m, mono_t now);
 bool mapper_is_quiet(const struct mapper *m);
 const struct addr *mapper_mapping(const struct mapper *m);   /* NULL: none */
+/* All but `have`. */
 struct nc_portmap mapper_report(const struct mapper *m, mono_t now);
 const struct portmap *mapper_state(const struct mapper *m);

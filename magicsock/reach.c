@@ -127,6 +127,9 @@ static void nc_done(void *arg, const struct netcheck_report *r, mono_t now)
 static void note_portmap(struct ms *ms, mono_t now)
 {
         struct nc_portmap found = mapper_report(ms->mapper, now);
+        static const struct endpoints_input none = {0};
+        const struct addr *mapped = mapper_mapping(ms->mapper);
+        found.have = mapped && endpoints_seen_at(&ms->tracker, &none, mapped->ip);
         netrun_set_portmap(ms->netrun, &found);
 }
 

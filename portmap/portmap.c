@@ -3,6 +3,7 @@
 #include <string.h>
 
 #define TRUST_NS (600 * NS_PER_SEC)   /* who was there is, for that long */
+#define ENDLESS  UINT32_MAX           /* a lease of PCP that never ends: nobody would ever take it back */
 #define QUIET_NS (300 * NS_PER_SEC)   /* and who was not is not */
 
 enum {
@@ -10,11 +11,11 @@ enum {
         HEAR_MS = 1500,               /* UPnP answers when it likes, within the second that we give it */
         LOAD_MS = 200,
         AGAIN_MS = 100,               /* a datagram is lost now and then */
-        UPNP_MS = 5000,
+        UPNP_MS = 10000,
         LEASE_S = UPNP_LEASE_S,       /* wanted, and no more is believed */
         LEASE_MIN_S = 120,            /* less would have us ask all the time */
-        RETRY_MS = 60000,             /* doubled with each failure */
-        RETRY_DOUBLINGS = 4,
+        RETRY_MS = 15000,             /* doubled with each failure */
+        RETRY_DOUBLINGS = 6,
         EPOCH_SLACK_S = 2,
 };
 
@@ -64,6 +65,14 @@ static void drop_lease(struct portmap *p)
         p->due |= DUE_CHANGED;
 }
 
+static void give_back(struct portmap *p, const struct portmap_lease *l)
+{
+        if (l->way != PORTMAP_PMP && l->way != PORTMAP_PCP)
+                return;
+        p->old = *l;
+        p->due |= DUE_RELEASE;
+}
+
 /* What a question that is still open may have made is given back too.  With UPnP a port is named and not its owner, so
  * that to another network, whose router may have the same address, we do not say it. */
 static void let_go(struct portmap *p, bool same_network)
@@ -87,10 +96,8 @@ static void let_go(struct portmap *p, bool same_network)
         if (l.way == PORTMAP_UPNP && same_network) {
                 upnp_release(&p->upnp, &l.service, l.outside.port);
                 p->due |= DUE_UPNP;
-        } else if (l.way == PORTMAP_PMP || l.way == PORTMAP_PCP) {
-                p->old = l;
-                p->due |= DUE_RELEASE;
         }
+        give_back(p, &l);
         drop_lease(p);
 }
 
@@ -161,14 +168,16 @@ static void fail(struct portmap *p, bool is_final, mono_t now)
         p->asking = PORTMAP_NONE;
         p->upnp.step = UPNP_QUIET;
         p->due &= ~(unsigned)(DUE_MAP | DUE_UPNP);
-        p->not_before = mono_add_ms(now, (int64_t)RETRY_MS << doublings);
+        p->not_before = p->retry = mono_add_ms(now, (int64_t)RETRY_MS << doublings);
         if (is_final || p->lease.is_lost)
                 drop_lease(p);
 }
 
 static void complete(struct portmap *p, struct addr outside, uint32_t lifetime, mono_t now)
 {
-        if (outside.port == 0 || outside.ip.family != IP_V4 || !ip_is_public(outside.ip) || lifetime < LEASE_MIN_S) {
+        if (outside.port == 0 || outside.ip.family != IP_V4 || !ip_is_public(outside.ip) || lifetime < LEASE_MIN_S ||
+                lifetime == ENDLESS) {
+                give_back(p, &(struct portmap_lease){.way = p->asking, .net = p->net, .nonce = p->nonce});
                 fail(p, true, now);
                 return;
         }
@@ -191,7 +200,7 @@ static void complete(struct portmap *p, struct addr outside, uint32_t lifetime, 
         p->asking = PORTMAP_NONE;
         p->wish = outside.port;
         p->failures = 0;
-        p->not_before = (mono_t){0};
+        p->not_before = p->retry = (mono_t){0};
         if (!is_same)
                 p->due |= DUE_CHANGED;
 }
@@ -354,7 +363,7 @@ void portmap_set_net(struct portmap *p, const struct portmap_net *net, mono_t no
         if (net->port == 0)
                 p->net = (struct portmap_net){0};
         p->failures = 0;
-        p->not_before = (mono_t){0};
+        p->not_before = p->retry = (mono_t){0};
 }
 
 void portmap_set_off(struct portmap *p, unsigned ways, mono_t now)
@@ -451,6 +460,8 @@ static void tick(struct portmap *p, mono_t now)
         }
         if (p->lease.way != PORTMAP_NONE && mono_reached(now, p->lease.end))
                 drop_lease(p);
+        if (mono_is_set(p->retry) && mono_reached(now, p->retry))
+                p->retry = (mono_t){0};
         consider(p, now);
 }
 
@@ -461,6 +472,8 @@ mono_t portmap_deadline(const struct portmap *p)
                 at = mono_min(at, mono_min(p->look_again, p->look_end));
         if (mono_is_set(p->hear_end))
                 at = mono_min(at, p->hear_end);
+        if (mono_is_set(p->retry))
+                at = mono_min(at, p->retry);
         if (p->asking != PORTMAP_NONE)
                 at = mono_min(at, mono_min(p->ask_again, p->ask_end));
         if (p->lease.way == PORTMAP_NONE)

@@ -8,7 +8,7 @@
  *              while (portmap_next(p, now, &act) != PORTMAP_IDLE) perform it
  *
  * NAT-PMP is asked first, PCP where there is nothing else of its kind, UPnP where both are silent.  What the router says
- * is believed of itself only: answers come from its address, and a mapping has a public address and a finite lease.  Where
+ * is believed of itself only: answers come from its address, and a mapping has a public address and a lease that ends.  Where
  * nobody answers, nothing is sent for minutes.  Source: RFC 6886 3, RFC 6887 8, 11, 15.
  */
 #pragma once
@@ -78,6 +78,7 @@ struct portmap {
         uint16_t wish;                 /* the outside port we had last */
         unsigned failures;             /* in a row */
         mono_t not_before;             /* for want of success */
+        mono_t retry;                  /* the next try, if there is still somebody to ask; unset = none is planned */
 
         bool has_epoch;
         uint32_t epoch;

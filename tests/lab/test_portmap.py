@@ -162,7 +162,7 @@ def test_direct_by_a_mapping(lab, way):
     assert router.mappings() == [], "the end of the daemon gives it back"
 
 
-@pytest.mark.parametrize("way", ["NAT-PMP", "PCP"])
+@pytest.mark.parametrize("way", ["NAT-PMP", "PCP", "UPnP"])
 def test_router_restarts(lab, way):
     """It forgets; while there is traffic we notice at the next look at the network."""
     alpha, beta = pair(lab)
