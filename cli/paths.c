@@ -102,6 +102,21 @@ static void print_reasons(const json_t *p, FILE *out)
                 fprintf(out, "- %s\n", json_str(json_array_get(why, i), "Text", ""));
 }
 
+/* Only where it was tried, or could be of use. */
+static void print_hard_nat(const json_t *p, FILE *out)
+{
+        const json_t *h = json_obj(p, "HardNAT");
+        const char *why_not = json_str(h, "WhyNot", "");
+        char took[CELL_MAX], when[CELL_MAX];
+        if (json_int(h, "Tries", 0) > 0)
+                fprintf(out, "Hard NAT: tried %lld times, found a path %lld times; last %s, %s after %s with %lld sockets and %lld "
+                        "guesses\n", (long long)json_int(h, "Tries", 0), (long long)json_int(h, "Found", 0),
+                        ago(h, "StartedAgo", when), json_str(h, "Outcome", ""), short_time(h, "TookSeconds", "0s", took),
+                        (long long)json_int(h, "Sockets", 0), (long long)json_int(h, "Guesses", 0));
+        if (why_not[0] != '\0' && strcmp(json_str(json_obj(p, "Own"), "NAT", ""), "hard") == 0)
+                fprintf(out, "Hard NAT: not searched now, because %s\n", why_not);
+}
+
 static void print_history(const json_t *p, FILE *out)
 {
         const json_t *list = json_arr(p, "History");
@@ -124,6 +139,7 @@ void paths_print(const json_t *p, bool whole, FILE *out)
                 print_times(p, out);
         print_candidates(p, out);
         print_reasons(p, out);
+        print_hard_nat(p, out);
         if (whole)
                 print_history(p, out);
 }

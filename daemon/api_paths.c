@@ -105,6 +105,26 @@ static json_t *history(const struct ms_explain *x, int64_t wall_ns)
         return a;
 }
 
+/* The search for a path through our own NAT, if it is a hard one. */
+static json_t *hard_nat(const struct ms_explain *x)
+{
+        const struct hn_status *h = &x->hard_nat;
+        json_t *o = json_object();
+        json_object_set_new(o, "Outcome", json_string(hn_outcome_str(h->outcome)));
+        json_object_set_new(o, "WhyNot", json_string(hn_why_str(h->why)));
+        json_object_set_new(o, "Tries", json_integer(h->tries));
+        json_object_set_new(o, "Found", json_integer(h->found));
+        json_object_set_new(o, "StartedAgo", ago(x, h->started));
+        json_object_set_new(o, "TookSeconds", seconds(h->took_ns));
+        json_object_set_new(o, "Sockets", json_integer(h->sockets));
+        json_object_set_new(o, "Pings", json_integer(h->pings));
+        json_object_set_new(o, "Calls", json_integer(h->calls));
+        json_object_set_new(o, "Guesses", json_integer(h->guesses));
+        json_object_set_new(o, "Pinned", json_boolean(h->pinned));
+        json_object_set_new(o, "Outside", addr_json(h->outside));
+        return o;
+}
+
 static json_t *own(const struct ms_explain *x)
 {
         json_t *o = json_object();
@@ -141,6 +161,7 @@ json_t *paths_json(const struct ms_explain *x, const struct derpmap *map, int64_
         json_object_set_new(o, "TxRelay", json_integer((json_int_t)x->tx_relay));
         json_object_set_new(o, "Candidates", candidates(x));
         json_object_set_new(o, "Own", own(x));
+        json_object_set_new(o, "HardNAT", hard_nat(x));
         json_object_set_new(o, "NotDirect", whys(x));
         json_object_set_new(o, "History", history(x, wall_ns));
         return o;

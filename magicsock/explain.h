@@ -10,6 +10,7 @@
 
 #include "base/addr.h"
 #include "base/mono.h"
+#include "magicsock/hardnat_status.h"
 #include "magicsock/history.h"
 #include "magicsock/path.h"
 #include "magicsock/peer.h"
@@ -30,6 +31,7 @@ struct ms_explain {
         mono_t heard_ping;           /* its last ping by UDP */
         uint64_t tx_direct, tx_relay;
         struct history history;
+        struct hn_status hard_nat;   /* the search through our own */
 
         /* What is ours. */
         bool udp4, udp6;             /* there is a socket */

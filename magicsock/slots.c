@@ -262,7 +262,7 @@ bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *r
         return true;
 }
 
-static void explain_awake(const struct ms_slot *s, struct ms_explain *x)
+static void explain_awake(const struct ms *ms, const struct ms_slot *s, struct ms_explain *x)
 {
         const struct ms_peer *p = &s->peer;
         x->awake = true;
@@ -281,6 +281,10 @@ static void explain_awake(const struct ms_slot *s, struct ms_explain *x)
         x->tx_direct = s->tx_direct;
         x->tx_relay = s->tx_relay;
         x->history = s->history;
+        hn_peer_status(&ms->hardnat->m, &s->hardnat, x->now, &x->hard_nat);
+        x->hard_nat.outside = s->pin.outside;
+        if (x->route.kind == MS_ROUTE_DIRECT)
+                x->hard_nat.why = HN_WHY_NOTHING;
         x->path_count = p->paths.count;
         for (size_t i = 0; i < p->paths.count; i++)
                 x->paths[i] = p->paths.p[i];
@@ -304,7 +308,7 @@ bool ms_explain(const struct ms *ms, uint32_t slot, struct ms_explain *ret, mono
                 .ipv6 = r && r->ipv6,
         };
         if (ms->slots[slot]) {
-                explain_awake(ms->slots[slot], ret);
+                explain_awake(ms, ms->slots[slot], ret);
                 return true;
         }
         ret->route.kind = k->home ? MS_ROUTE_RELAY : MS_ROUTE_NONE;

@@ -287,6 +287,11 @@ static void paths_variants(void **state)
                     "\"NotDirect\":[{\"Why\":\"silent\",\"Text\":\"it is silent\"}],\"History\":[{\"Text\":\"x\"}]}", false);
         printed("db (100.64.0.4): by 203.0.113.9:1, which is silent, and by DERP(fra)\nCandidates: none\n"
                 "Not direct, because:\n- it is silent\n");
+        print_paths("{\"NodeName\":\"db\",\"NodeIP\":\"100.64.0.4\",\"State\":\"relay\",\"Relay\":\"fra\",\"Own\":{\"NAT\":\"hard\"},"
+                    "\"HardNAT\":{\"Outcome\":\"missed\",\"WhyNot\":\"it was tried lately\",\"Tries\":2,\"Found\":1,\"StartedAgo\":4.5,"
+                    "\"TookSeconds\":2.9,\"Sockets\":256,\"Guesses\":1152}}", false);
+        printed("db (100.64.0.4): by DERP(fra)\nCandidates: none\nHard NAT: tried 2 times, found a path 1 times; last 4.5s ago, "
+                "missed after 2.9s with 256 sockets and 1152 guesses\nHard NAT: not searched now, because it was tried lately\n");
         print_paths("{\"State\":7,\"Candidates\":[null,7],\"NotDirect\":[null],\"History\":[null],\"From\":3}", true);
 }
 

@@ -351,7 +351,8 @@ static void paths_to_a_peer_are_shown(void **state)
         (void)state;
         static struct ms_explain x = {.now = {100 * NS_PER_SEC}, .has_disco = true, .awake = true, .active = true, .knows_us = true,
                 .route = {.kind = MS_ROUTE_RELAY, .region = 9}, .home = 9, .last_send = {98 * NS_PER_SEC}, .udp4 = true,
-                .own_endpoints = 1, .nat = NC_NAT_HARD, .path_count = 1};
+                .own_endpoints = 1, .nat = NC_NAT_HARD, .path_count = 1,
+                .hard_nat = {.outcome = HN_MISSED, .why = HN_WHY_BOTH_HARD, .tries = 1, .guesses = 1152}};
         run_node();
         expect("GET", "debug-paths?ip=100.64.0.1", "", 404, "an address of this node");
         expect("GET", "debug-paths?ip=100.64.0.2", "", 404, "no matching peer");   /* gone meanwhile */
@@ -382,6 +383,10 @@ static void paths_to_a_peer_are_shown(void **state)
         assert_int_equal(json_int(json_array_get(h, 1), "Times", 0), 2);
         assert_true(json_num(json_array_get(h, 1), "LastAgo", 0) > 39.9 && json_num(json_array_get(h, 1), "LastAgo", 0) < 40.1);
         assert_string_equal(json_str(json_obj(j, "Own"), "NAT", ""), "hard");
+        const json_t *hard = json_obj(j, "HardNAT");
+        assert_string_equal(json_str(hard, "Outcome", ""), "missed");
+        assert_non_null(strstr(json_str(hard, "WhyNot", ""), "hard as well"));
+        assert_int_equal(json_int(hard, "Guesses", 0), 1152);
         json_decref(j);
         x.route = (struct ms_route){.kind = MS_ROUTE_DIRECT, .addr = x.paths[0].addr, .region = 9};
         x.latency_ns = 20 * NS_PER_MS;

@@ -25,7 +25,7 @@ static const struct row {
          "easy (mapping endpoint-independent): direct", NC_UNKNOWN},
         {{.udp = true, .translated = NC_TRUE, .mapping_varies = NC_TRUE}, 7, NC_NAT_HARD, "varies by destination",
          "hard (mapping varies by destination, port changed): most peers only by relay; turn on UPnP, NAT-PMP or PCP in the "
-         "router, or forward UDP port 41641", NC_FALSE},
+         "router, forward UDP port 41641 to this host, or 'tailscale set --hard-nat=on'", NC_FALSE},
         {{.udp = true, .translated = NC_TRUE, .mapping_varies = NC_TRUE, .ipv6 = true}, 7, NC_NAT_HARD, "varies by destination",
          "only by relay, or directly by IPv6; turn on", NC_FALSE},
         {{.udp = true, .translated = NC_TRUE, .mapping_varies = NC_TRUE, .pcp = NC_TRUE}, 7, NC_NAT_HARD, "varies by destination",
