@@ -160,8 +160,8 @@ static void test_like_all_anew(void **state)
                 "{\"Proxied\":true}",
                 "{}",
                 "{\"Resolvers\":[{\"Addr\":\"9.9.9.9\"}]}",
-                "{\"Proxied\":true,\"ExtraRecords\":[{\"Name\":\"n3.mesh.example\",\"Value\":\"100.64.0.7\"},"
-                        "{\"Name\":\"x.y\",\"Value\":\"100.64.0.8\"}]}",
+                ("{\"Proxied\":true,\"ExtraRecords\":[{\"Name\":\"n3.mesh.example\",\"Value\":\"100.64.0.7\"},"
+                 "{\"Name\":\"x.y\",\"Value\":\"100.64.0.8\"}]}"),
                 "{\"Routes\":{\"other.example\":[{\"Addr\":\"10.0.0.1\"}]}}",
                 /* Few names lie outside: what the system is told depends on the last of them. */
                 "{\"Routes\":{\"mesh.example\":[{\"Addr\":\"10.0.0.1\"}]}}",

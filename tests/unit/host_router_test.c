@@ -1,12 +1,15 @@
 #include "daemon/host/router.h"
 
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/loop.h"
 #include "base/mono.h"
+#include "daemon/host/hostnl.h"
 #include "daemon/host/monitor.h"
 #include "tests/unit/check.h"
 
@@ -52,28 +55,35 @@ static void test_what_is_a_lan(void **state)
 
 /* ---- with a kernel: in a network namespace of its own ---- */
 
-static bool sh(const char *command)
+/* An interface that lives as long as what is returned; -1: not to be had. */
+static int own_namespace(void)
 {
-        return system(command) == 0;
+        struct ifreq ifr = {.ifr_name = "ts9", .ifr_flags = IFF_TUN | IFF_NO_PI};
+        int fd = geteuid() == 0 && unshare(CLONE_NEWNET) == 0 ? open("/dev/net/tun", O_RDWR | O_CLOEXEC) : -1;
+        if (fd >= 0 && ioctl(fd, TUNSETIFF, &ifr) == 0)
+                return fd;
+        if (fd >= 0)
+                close(fd);
+        return -1;
 }
 
-static bool own_namespace(void)
+struct count {
+        struct prefix dst;
+        unsigned n;
+};
+
+static void count_route(void *arg, const struct hostnl_route *r)
 {
-        return geteuid() == 0 && unshare(CLONE_NEWNET) == 0 && sh("ip link set lo up && ip tuntap add ts9 mode tun");
+        struct count *c = arg;
+        c->n += prefix_eq(r->dst, c->dst);
 }
 
 /* How many routes of the table have this destination. */
-static unsigned in_kernel(const char *dst)
+static unsigned in_kernel(struct hostnl *nl, const char *dst)
 {
-        char command[128], line[256];
-        unsigned n = 0;
-        snprintf(command, sizeof(command), "ip route show table 52 %s", dst);
-        FILE *f = popen(command, "r");
-        assert_non_null(f);
-        while (fgets(line, sizeof(line), f) != NULL)
-                n++;
-        pclose(f);
-        return n;
+        struct count c = {.dst = prefix_const(dst)};
+        hostnl_each_route(nl, ROUTER_TABLE, count_route, &c);
+        return c.n;
 }
 
 static unsigned changes, removals;
@@ -99,8 +109,10 @@ static void turn(struct loop *l, int ms)
 static void test_changes(void **state)
 {
         (void)state;
-        if (!own_namespace())
+        int tun = own_namespace();
+        if (tun < 0)
                 skip();
+        struct hostnl *nl = hostnl_open();   /* another program */
         static const struct monitor_callbacks cb = {on_change, on_removed};
         const struct prefix a = prefix_const("100.64.0.1/32"), b = prefix_const("100.64.0.2/32"), c = prefix_const("10.0.0.0/24");
         const struct prefix set[] = {a, b, a}, three_a[] = {a, a, a}, c_a[] = {c, a};
@@ -117,34 +129,40 @@ static void test_changes(void **state)
         changes = removals = 0;
         struct router_config conf = {.routes = set, .route_count = 3, .keep_mesh = true};
         assert_int_equal(router_set(r, &conf, &why), ERR_NONE);
-        assert_int_equal(in_kernel("100.64.0.1"), 1);
+        assert_int_equal(in_kernel(nl, "100.64.0.1/32"), 1);
         /* A second peer with c's network, a third with a's address; b leaves. */
         assert_int_equal(router_change(r, c_a, 2, &b, 1), ERR_NONE);
-        assert_int_equal(in_kernel("10.0.0.0/24"), 1);
-        assert_int_equal(in_kernel("100.64.0.2"), 0);
+        assert_int_equal(in_kernel(nl, "10.0.0.0/24"), 1);
+        assert_int_equal(in_kernel(nl, "100.64.0.2/32"), 0);
         assert_int_equal(router_change(r, NULL, 0, three_a, 2), ERR_NONE);
-        assert_int_equal(in_kernel("100.64.0.1"), 1);   /* one is left who has it */
+        assert_int_equal(in_kernel(nl, "100.64.0.1/32"), 1);   /* one is left who has it */
         assert_int_equal(router_change(r, NULL, 0, three_a, 1), ERR_NONE);
-        assert_int_equal(in_kernel("100.64.0.1"), 0);
+        assert_int_equal(in_kernel(nl, "100.64.0.1/32"), 0);
         /* What was never there cannot go, and a route that is no tunnel's is not for one peer to say. */
         assert_int_equal(router_change(r, NULL, 0, &a, 1), ERR_STATE);
         const struct prefix thrown = prefix_const("100.115.92.0/23");
         assert_int_equal(router_change(r, &thrown, 1, NULL, 0), ERR_STATE);
         /* A whole configuration goes on from there. */
         assert_int_equal(router_set(r, &conf, &why), ERR_NONE);
-        assert_int_equal(in_kernel("100.64.0.1") + in_kernel("100.64.0.2"), 2);
-        assert_int_equal(in_kernel("10.0.0.0/24"), 0);
+        assert_int_equal(in_kernel(nl, "100.64.0.1/32") + in_kernel(nl, "100.64.0.2/32"), 2);
+        assert_int_equal(in_kernel(nl, "10.0.0.0/24"), 0);
         turn(l, 400);
         assert_int_equal(changes, 0);
         assert_int_equal(removals, 0);   /* it was all our own doing */
-        assert_true(sh("ip route del 100.64.0.1 table 52"));
+        const struct hostnl_route route = {.dst = a, .type = HOSTNL_TUNNEL};
+        const uint32_t table = ROUTER_TABLE;
+        enum err e;
+        hostnl_routes(nl, hostnl_ifindex(nl, "ts9"), &table, &route, 1, false, &e);
+        assert_int_equal(e, ERR_NONE);
         turn(l, 400);
         assert_int_equal(removals, 1);
         assert_int_equal(router_repair(r), 1);
-        assert_int_equal(in_kernel("100.64.0.1"), 1);
+        assert_int_equal(in_kernel(nl, "100.64.0.1/32"), 1);
         monitor_free(m);
         router_free(r);
         loop_free(l);
+        hostnl_close(nl);
+        close(tun);
 }
 
 int main(void)
