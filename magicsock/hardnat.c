@@ -314,6 +314,7 @@ void hn_start(struct hardnat *h, struct hn_peer *p, const struct hn_facts *f, mo
         h->opened = h->pinged = h->kept = h->stuns = h->probes = 0;
         h->want = HN_SOCKETS;
         crypto_random(h->txid, sizeof(h->txid));
+        ask(p, now, out);       /* it may have forgotten that we take part, and what we name then is pinged */
         h->totals.tries++;
         p->tries[0] = p->tries[1];
         p->tries[1] = now;

@@ -326,10 +326,15 @@ void ms_hn_say(struct ms *ms)
         }
 }
 
+static void set_takes_part(const struct ms *ms, struct ms_slot *s)
+{
+        s->peer.takes_part = s->hardnat.kind == HN_KIND_OWN && ms->hardnat->m.pref != HN_PREF_OFF;
+}
+
 void ms_hn_hello(struct ms *ms, struct ms_slot *s, bool has_hello, uint8_t hello, mono_t now)
 {
         hn_on_hello(&s->hardnat, has_hello, hello, now);
-        s->peer.takes_part = has_hello && ms->hardnat->m.pref != HN_PREF_OFF;
+        set_takes_part(ms, s);
         if (s->hardnat.is_listed)
                 run(ms, now);
 }
@@ -413,6 +418,9 @@ void ms_set_hardnat(struct ms *ms, enum hn_pref pref, mono_t now)
         run(ms, now);
         if (pref == HN_PREF_OFF)
                 unpin_all(ms);
+        for (size_t i = 0; i < ms->slot_cap; i++)
+                if (ms->slots[i])
+                        set_takes_part(ms, ms->slots[i]);
 }
 
 struct hn_totals ms_hardnat_totals(const struct ms *ms)

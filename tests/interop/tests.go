@@ -36,6 +36,8 @@ var tests = []namedTest{
 	{name: "transfer_relay", fn: transferRelay},
 	{name: "transfer_direct", fn: transferDirect},
 	{name: "userspace_tsnet", fn: userspaceTsnet},
+	{name: "hard_nat_ours", fn: hardNATOurs, parallel: true},
+	{name: "hard_nat_tsnet", fn: hardNATTsnet, parallel: true},
 }
 
 // loginAuthKey: the key from the command line and from a file.
