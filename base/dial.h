@@ -5,7 +5,7 @@
  *
  * Proxies come from the environment (never for loopback), the trusted certificates from SSL_CERT_FILE and
  * SSL_CERT_DIR or the system.  No ALPN is offered; TLS 1.2 at least.  If one of connect_ip4 and connect_ip6 is a
- * literal, the host name is not looked up for the other family.  The process ignores SIGPIPE from the first
+ * literal, the host name is not looked up for the other family, unless it is one of IPv4 and no route leads there.  The process ignores SIGPIPE from the first
  * dialer on, unless it handles it.
  */
 #pragma once

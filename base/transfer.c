@@ -498,10 +498,34 @@ static bool has_proxy(void)
         return false;
 }
 
+static bool has_route(const char *literal, uint32_t mark)
+{
+        struct ip ip;
+        int fd = ip_parse(literal, &ip) == ERR_NONE && ip.family == IP_V4 ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+        if (fd < 0)
+                return false;
+        struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(9)};
+        memcpy(&sa.sin_addr, ip.b, sizeof(sa.sin_addr));
+        if (mark != 0)
+                (void)setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark));
+        bool yes = connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0;   /* of UDP: nothing is sent */
+        close(fd);
+        return yes;
+}
+
+/* On a network without IPv4 the server's IPv4 address is of no use, but its name may have one of IPv6 there: a DNS64 makes
+ * it, and a NAT64 leads to the same server. */
+static bool wants_nat64(const struct transfer *t, const struct transfer_target *to, const struct dial_opts *opts)
+{
+        struct ip ip;
+        return pick_family(opts->connect_ip4, IP_V4) == PICK_LITERAL && pick_family(opts->connect_ip6, IP_V6) == PICK_RESOLVE &&
+                ip_parse(to->host, &ip) != ERR_NONE && !has_route(opts->connect_ip4, t->mark);
+}
+
 /* Where to connect: see connect_ip4 and connect_ip6 in dial.h. */
 static bool set_addresses(struct transfer *t, const struct transfer_target *to, const struct dial_opts *opts)
 {
-        enum pick p4 = pick_family(opts->connect_ip4, IP_V4);
+        enum pick p4 = wants_nat64(t, to, opts) ? PICK_OFF : pick_family(opts->connect_ip4, IP_V4);
         enum pick p6 = pick_family(opts->connect_ip6, IP_V6);
         if (p4 == PICK_OFF && p6 == PICK_OFF) {
                 transfer_refuse(t, ERR_NOT_FOUND, "no address family to connect by");

@@ -1,6 +1,10 @@
 #include "base/fetch.h"
 
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <sys/ioctl.h>
 
 #include "tests/unit/tls_server.h"
 
@@ -377,6 +381,46 @@ static void test_flush_in_the_middle(void **state)
         site_stop(&w);
 }
 
+/* The last one: from then on this process has a network of its own, of loopback alone. */
+static bool leave_the_network(void)
+{
+        struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+        if (unshare(CLONE_NEWNET) != 0)
+                return false;
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        bool up = ioctl(fd, SIOCSIFFLAGS, &lo) == 0;
+        close(fd);
+        return up;
+}
+
+/* The map says IPv4, which leads nowhere here: the name's address of IPv6 is taken, as a DNS64 would make it. */
+static void test_no_route_by_ipv4(void **state)
+{
+        struct fixture *f = *state;
+        struct got g = {0};
+        struct server s = {.accepts = 1, .serve = serve_http};
+        struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+        socklen_t len = sizeof(at);
+        char url[64];
+        if (!leave_the_network())
+                skip();
+        s.fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(s.fd, (struct sockaddr *)&at, sizeof(at)), 0);
+        assert_int_equal(listen(s.fd, 4), 0);
+        assert_int_equal(getsockname(s.fd, (struct sockaddr *)&at, &len), 0);
+        s.port = ntohs(at.sin6_port);
+        answer = ANSWER("200 OK", "2", "ok");
+        assert_int_equal(pthread_create(&s.thread, NULL, server_main, &s), 0);
+        snprintf(url, sizeof(url), "http://localhost:%u/", s.port);
+        get(f, &g, url, &(struct dial_opts){.connect_ip4 = "192.0.2.1", .timeout_ms = 30000}, 64);
+        assert_int_equal(g.res.status, 200);
+        assert_int_equal(g.res.remote.ip.family, IP_V6);
+        server_stop(&s);
+        /* Where the map has no IPv6, it means it. */
+        get(f, &g, url, &(struct dial_opts){.connect_ip4 = "192.0.2.1", .connect_ip6 = "none", .timeout_ms = 30000}, 64);
+        assert_int_equal(g.res.err, ERR_IO);
+}
+
 int main(void)
 {
         static const char *const env[] = {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy",
@@ -393,6 +437,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_a_kept_connection_is_gone, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_pinned_ones_are_not_kept, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_flush_in_the_middle, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_route_by_ipv4, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
