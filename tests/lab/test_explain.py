@@ -110,6 +110,62 @@ def test_two_hard_nats(lab):
     assert "this host's NAT is hard" in text
 
 
+def test_ipv6_alone(lab):
+    """A host that has no IPv4: the relays are seen and reached by IPv6, and so is a peer."""
+    lab.servers(regions=2)
+    for name in ("alpha", "beta"):
+        lab.host(name, lab.router(), v4=False, v6=True)
+    alpha, beta = lab.hosts
+    control = lab.url
+    lab.url = "http://control.lab:8090"
+    lab.net.spawn(["/usr/bin/python3", "-c", FORWARD, control.split("/")[2].split(":")[0], "8090", "2001:db8:1::2"], "forward.log")
+    for host in lab.hosts:
+        host.sh("echo 2001:db8:1::2 control.lab >> /etc/hosts")
+        host.join()
+    report = netcheck(alpha)
+    assert report["UDP"] is True and report["IPv4"] is False and report["IPv6"] is True
+    assert report["IPv4CanSend"] is False and report["GlobalV4"] == "" and report["GlobalV6"].startswith("[2001:db8:11::")
+    assert set(report["RegionV6Latency"]) == {"900", "901"} and report["RegionV4Latency"] == {}
+    assert report["NAT"]["Text"] == "not known: no relay answered by IPv4"
+    alpha.wait_peer(beta, test=lambda p: p["Relay"])
+    assert alpha.ping(beta.ip) == 1
+    assert alpha.wait_direct(beta).startswith("[2001:db8:12::")
+
+
+def test_a_relay_behind_nat64(lab):
+    """The map names the relay by IPv4, and its name leads to an address of IPv6, as a DNS64 would make it."""
+    lab.servers(HostName="relay.lab", IPv6="")
+    host = lab.host("alpha", v4=False, v6=True)
+    lab.url = "http://control.lab:8090"
+    lab.net.spawn(["/usr/bin/python3", "-c", FORWARD, "203.0.113.2", "8090", "2001:db8:1::2"], "forward.log")
+    host.sh("echo 2001:db8:1::2 control.lab >> /etc/hosts; echo 2001:db8:1::3 relay.lab >> /etc/hosts")
+    host.join()
+    report = netcheck(host)
+    assert report["UDP"] is True and report["RegionV6Latency"].keys() == {"900"}
+    wait_for("the relay", lambda: lab.relay.call("clients"), 10)
+
+
+FORWARD = """
+import socket, sys, threading
+def copy(a, b):
+    try:
+        while data := a.recv(65536):
+            b.sendall(data)
+    except OSError:
+        pass
+    for s in (a, b):
+        try:
+            s.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+with socket.create_server((sys.argv[3], int(sys.argv[2])), family=socket.AF_INET6) as door:
+    while True:
+        a, _ = door.accept()
+        b = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+        for pair in ((a, b), (b, a)):
+            threading.Thread(target=copy, args=pair, daemon=True).start()
+"""
+
 PORTAL = """
 import http.server
 class Portal(http.server.BaseHTTPRequestHandler):
