@@ -64,7 +64,8 @@ struct dial_opts {
         unsigned timeout_ms;      /* for the connect, look-up and TLS included; 0 = 10 s */
         bool no_proxy;
         bool restless;            /* who will try again: 3 s for a TCP connect, and a stream whose other end has acknowledged
-                                   * nothing for 5 s, or taken nothing, is over.  The kernel's patience is minutes. */
+                                   * nothing for 5 s, or taken nothing, is over.  The kernel's patience is minutes.  An idle
+                                   * one sends nothing of its own: who has it watches for silence. */
 };
 
 enum stream_event {

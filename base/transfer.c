@@ -611,7 +611,7 @@ static bool set_common(struct transfer *t, const struct transfer_target *to, con
         }
         ok = ok && curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_socket_made) == CURLE_OK;
         ok = ok && curl_easy_setopt(e, CURLOPT_SOCKOPTDATA, t) == CURLE_OK;
-        ok = ok && curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK;
+        ok = ok && curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, opts->restless ? 0L : 1L) == CURLE_OK;
         ok = ok && curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 30L) == CURLE_OK;
         ok = ok && curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 15L) == CURLE_OK;
 #if LIBCURL_VERSION_NUM >= 0x075700
