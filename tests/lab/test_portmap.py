@@ -5,9 +5,13 @@
 Nobody gets in to alpha uninvited, and beta comes from a port that alpha cannot know: without a mapping they stay on the
 relay.  miniupnpd maps for public addresses only, so router1 has one that is none of the documentation's.
 """
+import contextlib
 import json
 import os
 import signal
+import socket
+import struct
+import threading
 import time
 
 import pytest
@@ -195,3 +199,135 @@ def test_switched_off(lab):
     wait_for("alpha is back", lambda: alpha.status()["BackendState"] == "Running")
     assert [report(alpha)[k] for k in FIELD.values()] == [False] * 3
     assert router.mappings() == []
+
+
+# ---- a router that lies ----
+
+class Liar:
+    """Answers on the router as `mode` says; counts who talks HTTP to it."""
+
+    def __init__(self, router, mode):
+        self.router, self.mode, self.here = router, mode, router.lan4 + "1"
+        self.there = router.lan4 + "200"       # another host of the same network
+        self.connections, self.elsewhere, self.end = 0, 0, threading.Event()
+        self.pxp = router.sock(bind=(self.here, 5351), timeout=0.1)
+        self.other = router.sock(bind=(self.there, 5351), timeout=0.1)
+        self.odd = router.sock(bind=(self.here, 5352), timeout=0.1)
+        self.ssdp = router.sock(bind=(self.here, 1900), timeout=0.1)
+        self.web, self.web_there = router.listen(self.here, 5000), router.listen(self.there, 5000)
+        for s in (self.web, self.web_there):
+            s.settimeout(0.1)
+        self.threads = [threading.Thread(target=self.loop, args=(step,)) for step in (
+            self.serve_pxp, self.serve_ssdp, self.serve_web, self.watch_elsewhere)]
+        for t in self.threads:
+            t.start()
+
+    def stop(self):
+        self.end.set()
+        for t in self.threads:
+            t.join()
+        for s in (self.pxp, self.other, self.odd, self.ssdp, self.web, self.web_there):
+            s.close()
+
+    def loop(self, step):
+        while not self.end.is_set():
+            with contextlib.suppress(OSError):
+                step()
+
+    def serve_pxp(self):
+        data, who = self.pxp.recvfrom(1500)
+        if self.mode in ("garbage XML", "huge bodies", "slow bodies", "another host's description", "endless heads"):
+            return
+        address = socket.inet_aton("198.51.100.77" if self.mode == "foreign address" else OUTSIDE)
+        life = {"infinite lease": 2**32 - 1, "no lease": 0, "one second": 1}.get(self.mode, 7200)
+        if data == b"\0\0":
+            reply = struct.pack(">BBHI", 0, 128, 0, 1000) + address
+        elif data[:2] == b"\0\1":
+            inner, outer = struct.unpack(">HH", data[4:8])
+            reply = struct.pack(">BBHIHHI", 0, 129, 0, 1000, inner, outer or inner, life)
+        else:
+            return
+        if self.mode == "noise":
+            for n in range(0, len(reply)):
+                self.pxp.sendto(reply[:n], who)
+            self.pxp.sendto(os.urandom(1400), who)
+        elif self.mode == "slow answers":
+            self.end.wait(1.6)
+            self.pxp.sendto(reply, who)
+        elif self.mode == "another source":
+            self.other.sendto(reply, who)
+            self.odd.sendto(reply, who)
+        else:
+            self.pxp.sendto(reply, who)
+
+    def serve_ssdp(self):
+        _, who = self.ssdp.recvfrom(1500)
+        host = self.there if self.mode == "another host's description" else self.here
+        self.ssdp.sendto((f"HTTP/1.1 200 OK\r\nST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\n"
+                          f"LOCATION: http://{host}:5000/d.xml\r\n\r\n").encode(), who)
+
+    def serve_web(self):
+        conn, _ = self.web.accept()
+        self.connections += 1
+        with conn:
+            conn.settimeout(2)
+            conn.recv(4096)
+            conn.sendall(b"HTTP/1.1 200 OK\r\n")
+            end = time.monotonic() + 3
+            if self.mode in ("huge bodies", "slow bodies"):
+                conn.sendall(b"\r\n")
+            while self.mode in ("huge bodies", "endless heads", "slow bodies") and time.monotonic() < end:
+                if self.mode == "endless heads":
+                    conn.sendall(b"X-More: " + b"x" * 60000 + b"\r\n")
+                elif self.mode == "huge bodies":
+                    conn.sendall(b"<a>" * 20000)
+                else:
+                    conn.sendall(b"<a>")
+                    time.sleep(0.2)
+            conn.sendall(b"Connection: close\r\n\r\n<root><device><service><<<&&&" + os.urandom(2000))
+
+    def watch_elsewhere(self):
+        self.web_there.accept()[0].close()
+        self.elsewhere += 1
+
+
+LIES = ["foreign address", "infinite lease", "no lease", "one second", "noise", "slow answers", "another source", "garbage XML",
+        "huge bodies", "slow bodies", "endless heads", "another host's description"]
+BY_UPNP = LIES[LIES.index("garbage XML"):]
+
+
+def private_kib(host):
+    rollup = host.sh(f"cat /proc/{host.daemon.pid}/smaps_rollup")
+    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_"))
+
+
+def test_a_lying_router_gives_nothing_and_harms_nothing(lab):
+    lab.servers()
+    alpha = lab.host("alpha", lab.router())
+    give_outside_address(lab, alpha.router)
+    alpha.router.sh(f"ip addr add {alpha.router.lan4}200/24 dev lan")
+    allowed = (OUTSIDE + ":41641", alpha.address + ":41641")
+    alpha.start("--port=41641")
+    alpha.up()
+    plain = private_kib(alpha)
+    for lie in LIES:
+        alpha.stop()
+        liar = Liar(alpha.router, lie)
+        try:
+            alpha.start("--port=41641")
+            wait_for(f"{lie}: alpha runs", lambda: alpha.status()["BackendState"] == "Running")
+            start = time.monotonic()
+            seen = report(alpha)
+            assert time.monotonic() - start < 10 * SLOW, lie
+            time.sleep(2)
+            assert set(alpha.status()["Self"]["Addrs"]) <= set(allowed), lie
+            if lie in BY_UPNP:
+                assert report(alpha)["UPnP"] is True, lie
+            else:
+                assert seen["PMP"] is (lie not in ("noise", "slow answers", "another source")), lie
+            assert liar.elsewhere == 0, lie
+            assert liar.connections > 0 or lie not in BY_UPNP, lie
+            print(f"{lie}: {liar.connections} connections, {private_kib(alpha) - plain:+} KiB")
+            assert private_kib(alpha) - plain < 8192 * SLOW, lie
+        finally:
+            liar.stop()
