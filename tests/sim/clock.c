@@ -27,7 +27,7 @@ static struct {
         unsigned rounds;
         struct loop *world;
         struct vfd *fd;
-        int fd_count, fd_cap;
+        int fd_count, fd_cap, fd_free;   /* none below fd_free is free */
 } k;
 
 struct host *host_running;
@@ -170,7 +170,7 @@ void clock_freeze(struct host *h, mono_t until)
 
 int vfd_new(void)
 {
-        int fd = 0;
+        int fd = k.fd_free;
         while (fd < k.fd_count && k.fd[fd].used)
                 fd++;
         if (fd == k.fd_cap) {
@@ -182,12 +182,14 @@ int vfd_new(void)
         if (fd == k.fd_count)
                 k.fd_count++;
         k.fd[fd] = (struct vfd){.used = true};
+        k.fd_free = fd + 1;
         return fd;
 }
 
 void vfd_free(int fd)
 {
         k.fd[fd] = (struct vfd){0};
+        k.fd_free = fd < k.fd_free ? fd : k.fd_free;
 }
 
 static bool wants(const struct vfd *v)
@@ -361,7 +363,7 @@ void clock_reset(void)
         if (k.len > 0)
                 trace_fail("%u timers are armed that nobody owns any more", k.len);
         k.len = 0;
-        k.fd_count = 0;
+        k.fd_count = k.fd_free = 0;
         k.now = (mono_t){NS_PER_SEC};
         k.next_seq = 0;
         k.rounds = 0;

@@ -128,7 +128,13 @@ void draw_world(struct rng *r, struct plan *ret)
                 f->from = mono_add_ms(clock_now(), rng_in(r, 8000, 12000));
         }
         mono_t settled = mono_add_ms(clock_now(), 15000);
+        if (rng_chance(r, 0.25)) {
+                ret->idle_from = settled;
+                ret->idle_until = settled = mono_add_ms(settled, rng_in(r, 95000, 240000));
+                flows_pause(ret->idle_from, ret->idle_until);
+        }
         int faults = rng_chance(r, 0.4) ? 0 : (int)rng_in(r, 1, 4);
-        ret->quiet_from = faults > 0 ? mono_add_ms(settled, rng_in(r, 8000, 60000)) : mono_add_ms(clock_now(), 12000);
+        ret->calm = faults == 0;
+        ret->quiet_from = mono_add_ms(settled, faults > 0 ? rng_in(r, 8000, 60000) : -3000);
         faults_draw(r, faults, settled, ret->quiet_from);
 }

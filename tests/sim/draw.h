@@ -1,11 +1,15 @@
 /* tests/sim/draw.h - makes the world that a seed stands for. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/mono.h"
 #include "tests/sim/rng.h"
 
 struct plan {
-        mono_t quiet_from;   /* nothing changes any more */
+        bool calm;                   /* nothing ever goes wrong */
+        mono_t idle_from, idle_until;   /* nobody sends; unset: no such time */
+        mono_t quiet_from;           /* nothing changes any more */
 };
 
 void draw_world(struct rng *rng, struct plan *ret);

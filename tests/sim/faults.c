@@ -17,10 +17,12 @@ enum {
         HANG_MS = 20000,        /* the same if dials hang instead of being refused ... */
         DEAF_MS = 65000,        /* ... and who does not send finds out only by the kernel's keepalive */
         RESTART_MS = 8000,
+        TOLD_MS = 7000,         /* the slowest hears from the server after 5 s */
+        SILENCE_MS = 16000,     /* who lost its sessions is found out by WireGuard's timer of silence */
         NAT_MS = 65000,         /* who only listens to a relay learns of it by the kernel's keepalive, after a minute */
 };
 
-enum fault_kind { NAT_REBOOT, PATH_CUT, UDP_BLOCK, RELAY_STOP, UNPLUG, MOVE, SLEEP, RESTART, CLOCK_STEP, FAULT_KINDS };
+enum fault_kind { NAT_REBOOT, PATH_CUT, UDP_BLOCK, RELAY_STOP, UNPLUG, MOVE, SLEEP, RESTART, CLOCK_STEP, CONTROL_DOWN, REMOVED, FAULT_KINDS };
 
 struct fault {
         struct timer timer;
@@ -49,6 +51,20 @@ void faults_done(void)
                 free(faults[i]);
         }
         count = 0;
+}
+
+/* Without the server nobody learns of new keys and homes. */
+static bool needs_server(enum fault_kind k)
+{
+        return k == RESTART || k == REMOVED || k == MOVE;
+}
+
+static bool have(enum fault_kind k)
+{
+        for (int i = 0; i < count; i++)
+                if (faults[i]->kind == k)
+                        return true;
+        return false;
 }
 
 static void excuse_ms(const struct node *n, int64_t ms)
@@ -183,12 +199,29 @@ static int64_t clock_step_fault(struct fault *f)
         return -1;
 }
 
+/* What changes meanwhile the nodes have to tell each other. */
+static int64_t control_fault(struct fault *f)
+{
+        trace_line("the server %s", f->step == 0 ? "cannot be reached" : "is back");
+        nodes_set_control(f->step > 0);
+        return f->step == 0 && f->loud ? f->lasts_ms : -1;
+}
+
+static int64_t removed(struct fault *f)
+{
+        trace_line("%-4s is %s", f->n->host->name, f->step == 0 ? "removed" : "a peer again");
+        node_set_removed(f->n, f->step == 0);
+        excuse_ms(f->n, (f->step == 0 ? f->lasts_ms : 0) + TOLD_MS + SILENCE_MS);
+        return f->step == 0 ? f->lasts_ms : -1;
+}
+
 static void on_fault(struct timer *t, mono_t now)
 {
         static int64_t (*const act[FAULT_KINDS])(struct fault *f) = {
                 [NAT_REBOOT] = nat_reboot,  [PATH_CUT] = path_cut, [UDP_BLOCK] = udp_block,
                 [RELAY_STOP] = relay_fault, [UNPLUG] = unplug,     [MOVE] = move,
                 [SLEEP] = sleep_fault,      [RESTART] = restart,   [CLOCK_STEP] = clock_step_fault,
+                [CONTROL_DOWN] = control_fault, [REMOVED] = removed,
         };
         struct fault *f = container_of(t, struct fault, timer);
         int64_t next_ms = act[f->kind](f);
@@ -208,7 +241,7 @@ static bool is_busy(const struct node *n)
 
 void faults_draw(struct rng *r, int wanted, mono_t from, mono_t until)
 {
-        static const int weights[FAULT_KINDS + 1] = {4, 4, 2, 3, 2, 3, 2, 3, 1, -1};
+        static const int weights[FAULT_KINDS + 1] = {4, 4, 2, 3, 2, 3, 2, 3, 1, 2, 1, -1};
         for (int i = 0; i < wanted && count < FAULTS_MAX; i++) {
                 struct fault *f = calloc(1, sizeof(*f));
                 if (f == NULL)
@@ -227,8 +260,10 @@ void faults_draw(struct rng *r, int wanted, mono_t from, mono_t until)
                 f->loud = rng_chance(r, 0.6);
                 f->v6 = rng_chance(r, 0.3);
                 f->v4 = !f->v6 || rng_chance(r, 0.8);
-                bool of_host = f->kind >= UNPLUG && f->kind != CLOCK_STEP;
-                if (of_host && is_busy(f->n)) {
+                bool of_host = f->kind >= UNPLUG && f->kind != CLOCK_STEP && f->kind != CONTROL_DOWN;
+                bool no = (needs_server(f->kind) && have(CONTROL_DOWN)) || (f->kind == CONTROL_DOWN && (have(RESTART) || have(REMOVED) ||
+                        have(MOVE) || have(CONTROL_DOWN)));
+                if (no || (of_host && is_busy(f->n))) {
                         free(f);
                         continue;
                 }
@@ -240,4 +275,12 @@ void faults_draw(struct rng *r, int wanted, mono_t from, mono_t until)
                 loop_timer_at(clock_world(), &f->timer, at);
                 faults[count++] = f;
         }
+}
+
+int64_t faults_settle_ms(void)
+{
+        for (int i = 0; i < count; i++)
+                if (faults[i]->kind == NAT_REBOOT || (faults[i]->kind == RELAY_STOP && !faults[i]->loud))
+                        return DEAF_MS;
+        return SILENCE_MS + TOLD_MS;
 }

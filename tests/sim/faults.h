@@ -10,4 +10,5 @@
 void faults_reset(void);
 /* So many of them between the two moments. */
 void faults_draw(struct rng *rng, int count, mono_t from, mono_t until);
+int64_t faults_settle_ms(void);   /* how long after the last of them all must be well */
 void faults_done(void);

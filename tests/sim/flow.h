@@ -16,6 +16,7 @@ struct flow {
         size_t bytes;             /* of an inner packet */
         bool answered;
         mono_t from, until;
+        mono_t first_direct;      /* a packet of data from a to b */
         struct timer timer;
         struct flow_packet *sent;
         size_t count, cap;
@@ -26,14 +27,17 @@ struct flow {
 struct flow_packet {
         mono_t at;
         mono_t got, back;         /* unset: not */
+        bool by_luck;             /* its path is one that was guessed, if it has any */
 };
 
 void flows_reset(void);
 void flows_done(void);
 struct flow *flow_add(struct node *a, struct node *b, int64_t gap_ms, size_t bytes, bool answered);
 void flow_run(struct flow *f, mono_t from, mono_t until);   /* until then it sends */
+void flows_pause(mono_t from, mono_t until);   /* nobody sends meanwhile */
 struct flow *flow_at(int i);
 int flow_count(void);
+uint64_t flows_probes(void);   /* disco and STUN of all nodes so far */
 /* Counts ways from here on. */
 void flows_watch(void);
 

@@ -1,9 +1,9 @@
 /* tests/sim/main.c - runs seeds, one world each, and tells which of them failed and how to see it again.
  *
- *      sim [-s SEED] [-n COUNT] [-j JOBS] [-v]
+ *      sim [-s SEED] [-n COUNT] [-j JOBS] [-x] [-v]
  *
- * Seeds SEED to SEED + COUNT - 1; each is run in a process of its worker, so that a crash costs one.  -v prints what
- * happens, and runs one seed. */
+ * Seeds SEED to SEED + COUNT - 1, shared out to JOBS processes.  -x ends each of these at its first failure, else it
+ * goes on to the tenth.  -v prints what happens, and runs one seed. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +21,7 @@ enum { FAILURES_MAX = 10, TWICE_EVERY = 50 };
 struct options {
         uint64_t seed, count;
         unsigned jobs;
+        unsigned failures;   /* enough to stop */
         bool verbose;
 };
 
@@ -54,7 +55,7 @@ static bool run_seed(uint64_t seed, bool verbose)
 static int work(const struct options *o, unsigned worker, int progress)
 {
         unsigned failures = 0;
-        for (uint64_t i = worker; i < o->count && failures < FAILURES_MAX; i += o->jobs) {
+        for (uint64_t i = worker; i < o->count && failures < o->failures; i += o->jobs) {
                 uint64_t seed = o->seed + i;
                 if (pwrite(progress, &seed, sizeof(seed), (off_t)(worker * sizeof(seed))) != sizeof(seed))
                         return 2;
@@ -98,7 +99,7 @@ static int run_all(const struct options *o)
 
 static int usage(void)
 {
-        fprintf(stderr, "usage: %s [-s SEED] [-n COUNT] [-j JOBS] [-v]\n", program);
+        fprintf(stderr, "usage: %s [-s SEED] [-n COUNT] [-j JOBS] [-x] [-v]\n", program);
         return 2;
 }
 
@@ -112,11 +113,11 @@ static bool number(const char *s, uint64_t *ret)
 
 int main(int argc, char **argv)
 {
-        struct options o = {.seed = 1};
+        struct options o = {.seed = 1, .failures = FAILURES_MAX};
         uint64_t jobs = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
         bool one = false;
         program = argv[0];
-        for (int c; (c = getopt(argc, argv, "s:n:j:v")) != -1;) {
+        for (int c; (c = getopt(argc, argv, "s:n:j:xv")) != -1;) {
                 bool good = true;
                 if (c == 's')
                         one = good = number(optarg, &o.seed);
@@ -124,6 +125,8 @@ int main(int argc, char **argv)
                         good = number(optarg, &o.count);
                 else if (c == 'j')
                         good = number(optarg, &jobs) && jobs > 0;
+                else if (c == 'x')
+                        o.failures = 1;
                 else if (c == 'v')
                         o.verbose = true;
                 else

@@ -73,6 +73,7 @@ struct site *site_top(struct site *s);   /* the one at the core */
 void net_cut(struct site *a, struct site *b, bool cut);
 bool net_is_cut(const struct site *a, const struct site *b);
 
+extern uint64_t net_count[WIRE_CLASSES];   /* datagrams that hosts sent so far */
 /* 0 or an errno. */
 int net_send(struct host *h, uint16_t port, struct addr dst, const void *data, size_t len);
 void net_send_from_server(struct addr src, struct addr dst, const void *data, size_t len);

@@ -19,6 +19,7 @@ void (*node_moves_home)(struct node *n);
 
 static struct node *nodes[NODES_MAX];
 static int count;
+static bool control_down;
 
 /* As the daemon has them for a small router; few packets, so that running out of them is met with. */
 static const struct sizes sizes = {.word = "sim", .packets = 256, .socket_bytes = 1 << 20, .service_bytes = 4096,
@@ -27,6 +28,7 @@ static const struct sizes sizes = {.word = "sim", .packets = 256, .socket_bytes 
 void nodes_reset(void)
 {
         count = 0;
+        control_down = false;
 }
 
 struct node *node_at(int index)
@@ -99,7 +101,7 @@ static void arm_hear(struct node *n)
 static void on_tell(struct timer *t, mono_t now)
 {
         struct node *n = container_of(t, struct node, tell);
-        if (!net_host_online(n->host)) {
+        if (control_down || !net_host_online(n->host)) {
                 loop_timer_at(clock_world(), t, mono_add_ms(now, OFFLINE_RETRY_MS));
                 return;
         }
@@ -117,7 +119,7 @@ static void on_tell(struct timer *t, mono_t now)
 static void on_hear(struct timer *t, mono_t now)
 {
         struct node *n = container_of(t, struct node, hear);
-        if (!net_host_online(n->host)) {
+        if (control_down || !net_host_online(n->host)) {
                 loop_timer_at(clock_world(), t, mono_add_ms(now, OFFLINE_RETRY_MS));
                 return;
         }
@@ -127,10 +129,27 @@ static void on_hear(struct timer *t, mono_t now)
                         continue;
                 if (!r->removed && !n->known.removed)
                         post_peer(n, nodes[i]);
-                else if (n->heard[i] != 0)
+                else
                         post(n, (struct dp_msg){.kind = DP_PEER_REMOVE, .slot = (uint32_t)i});
                 n->heard[i] = r->version;
         }
+}
+
+void nodes_set_control(bool up)
+{
+        control_down = !up;
+        for (int i = 0; i < count; i++)
+                if (nodes[i]->data != NULL)
+                        post(nodes[i], (struct dp_msg){.kind = DP_POLLING, .num = up});
+}
+
+void node_set_removed(struct node *n, bool removed)
+{
+        n->known.removed = removed;
+        n->known.version++;
+        memset(n->heard, 0, NODES_MAX * sizeof(n->heard[0]));
+        for (int i = 0; i < count; i++)
+                arm_hear(nodes[i]);
 }
 
 static void tell_soon(struct node *n)
@@ -141,8 +160,8 @@ static void tell_soon(struct node *n)
 
 bool node_knows(const struct node *n, const struct node *peer)
 {
-        return n->data != NULL && peer->data != NULL && peer->known.version > 0 && n->heard[peer->index] == peer->known.version &&
-                disco_public_eq(&peer->known.disco, &peer->mine.disco) && !timer_is_armed(&peer->tell) && peer->known.home != 0;
+        return n->data != NULL && peer->data != NULL && n->heard[peer->index] == peer->known.version &&
+                disco_public_eq(&peer->known.disco, &peer->mine.disco) && !peer->known.removed && !n->known.removed;
 }
 
 /* ---- from the data side ---- */
@@ -235,7 +254,7 @@ void node_start(struct node *n)
         post(n, (struct dp_msg){.kind = DP_SET_FILTER, .ptr = allow_all(n->ip)});
         post(n, (struct dp_msg){.kind = DP_SET_DERPMAP, .ptr = relay_map()});
         post(n, (struct dp_msg){.kind = DP_SET_UP, .num = 1});
-        post(n, (struct dp_msg){.kind = DP_POLLING, .num = 1});
+        post(n, (struct dp_msg){.kind = DP_POLLING, .num = !control_down});
         tell_soon(n);
         arm_hear(n);
 }

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fetch.h"
-#include "base/lookup.h"
 #include "tests/sim/trace.h"
 
 enum { WINDOW = 64 * 1024, RETRY_MS = 200, SERVER_PATIENCE_S = 60, CLIENT_PATIENCE_S = 900, KEEPALIVE_MS = 60000 };
@@ -51,10 +49,6 @@ struct tcp {
         struct timer dialing;
         int dial_step;
         struct half up, down;    /* to the server, to the client */
-};
-
-struct dialer {
-        struct loop *loop;
 };
 
 static struct tcp *all;
@@ -274,15 +268,23 @@ static void on_keepalive(struct timer *timer, mono_t now)
 {
         (void)now;
         struct tcp *t = container_of(timer, struct tcp, keepalive);
-        if (is_unmapped(t))
+        if (is_unmapped(t) || (t->orphan && t->server->up))
                 client_lost(t, ERR_IO);
+        else if (t->orphan)
+                loop_timer_in(clock_world(), timer, KEEPALIVE_MS);
+}
+
+static void arm_keepalive(struct tcp *t)
+{
+        if (!timer_is_armed(&t->keepalive))
+                loop_timer_in(clock_world(), &t->keepalive, rng_in(net_rng(), 1000, KEEPALIVE_MS));
 }
 
 void tcp_nat_restarted(void)
 {
         for (struct tcp *t = all; t != NULL; t = t->next)
-                if (is_unmapped(t) && !timer_is_armed(&t->keepalive))
-                        loop_timer_in(clock_world(), &t->keepalive, rng_in(net_rng(), 1000, KEEPALIVE_MS));
+                if (is_unmapped(t))
+                        arm_keepalive(t);
 }
 
 void tcp_send(struct tcp *t, const void *data, size_t len)
@@ -302,6 +304,7 @@ void tcp_abandon(struct tcp *t)
         t->conn = NULL;
         t->orphan = true;
         drop_half(&t->down);
+        arm_keepalive(t);
         reap(t);
 }
 
@@ -410,7 +413,7 @@ static void on_client(struct watch *w, unsigned events, mono_t now)
                 wake_client(s);
 }
 
-static struct tcp_server *server_named(const struct dial_opts *o)
+struct tcp_server *tcp_server_named(const struct dial_opts *o)
 {
         struct ip ip;
         const char *const field[] = {o->connect_ip4, o->connect_ip6, o->host};
@@ -422,7 +425,7 @@ static struct tcp_server *server_named(const struct dial_opts *o)
 
 struct stream *stream_dial(struct dialer *d, const struct dial_opts *o, stream_fn fn, void *arg)
 {
-        struct tcp_server *server = server_named(o);
+        struct tcp_server *server = tcp_server_named(o);
         struct stream *s = calloc(1, sizeof(*s));
         struct tcp *t = calloc(1, sizeof(*t));
         if (s == NULL || t == NULL || server == NULL)
@@ -540,107 +543,4 @@ enum stream_way stream_way(const struct stream *s)
 void stream_remember(const struct stream *s)
 {
         (void)s;
-}
-
-/* ---- base/fetch.h: how long an answer takes ---- */
-
-struct fetch {
-        struct timer timer;
-        struct tcp_server *server;
-        struct host *host;
-        struct addr remote;
-        int64_t rtt_ns;
-        fetch_fn fn;
-        void *arg;
-};
-
-static void on_fetched(struct timer *t, mono_t now)
-{
-        struct fetch *f = container_of(t, struct fetch, timer);
-        bool ok = f->server != NULL && f->server->up && net_host_online(f->host);
-        struct fetch_result r = {
-                .err = ok ? ERR_NONE : ERR_TIMEOUT,
-                .status = ok ? 200 : 0,
-                .body = "",
-                .connect_ns = 2 * f->rtt_ns,
-                .first_byte_ns = 3 * f->rtt_ns,
-                .error = ok ? NULL : "timed out",
-                .remote = f->remote,
-                .header = "",
-        };
-        f->fn(f, &r, f->arg, now);
-        free(f);
-}
-
-struct fetch *fetch_get(struct dialer *d, const char *url, const struct dial_opts *opts, size_t max_body, fetch_fn fn,
-        void *arg)
-{
-        (void)url;
-        (void)max_body;
-        struct fetch *f = calloc(1, sizeof(*f));
-        if (f == NULL)
-                return NULL;
-        f->server = server_named(opts);
-        f->remote.port = 443;
-        if (opts->connect_ip4 == NULL || ip_parse(opts->connect_ip4, &f->remote.ip) != ERR_NONE)
-                (void)!ip_parse(opts->connect_ip6 != NULL ? opts->connect_ip6 : "", &f->remote.ip);
-        f->host = host_running;
-        f->rtt_ns = 2 * net_delay_to_core(host_running) + NS_PER_MS;
-        f->fn = fn;
-        f->arg = arg;
-        timer_init(&f->timer, on_fetched);
-        bool ok = f->server != NULL && f->server->up && net_host_online(f->host);
-        loop_timer_at(d->loop, &f->timer, mono_add_ns(loop_now(d->loop), ok ? 3 * f->rtt_ns : opts->timeout_ms * NS_PER_MS));
-        return f;
-}
-
-/* There are no portals here, nor relays that say they serve port 80: nobody asks. */
-struct fetch *fetch_get_with(struct dialer *d, const char *url, const struct dial_opts *opts, const struct fetch_head *head,
-        size_t max_body, fetch_fn fn, void *arg)
-{
-        (void)head;
-        return fetch_get(d, url, opts, max_body, fn, arg);
-}
-
-void fetch_cancel(struct fetch *f)
-{
-        if (f == NULL)
-                return;
-        loop_timer_stop(&f->timer);
-        free(f);
-}
-
-/* ---- base/lookup.h: relays are named by their addresses, so nobody asks ---- */
-
-struct lookup {
-        lookup_fn fn;
-};
-
-struct lookup *lookup_new(struct loop *l, lookup_fn fn, void *arg)
-{
-        (void)l;
-        (void)arg;
-        struct lookup *k = calloc(1, sizeof(*k));
-        if (k != NULL)
-                k->fn = fn;
-        return k;
-}
-
-void lookup_free(struct lookup *k)
-{
-        free(k);
-}
-
-enum err lookup_start(struct lookup *k, uint32_t id, const char *host, enum ip_family f)
-{
-        (void)k;
-        (void)id;
-        (void)host;
-        (void)f;
-        return ERR_FULL;
-}
-
-void lookup_forget(struct lookup *k)
-{
-        (void)k;
 }

@@ -10,7 +10,7 @@
 #include "tests/sim/relay.h"
 #include "tests/sim/trace.h"
 
-enum { ROUNDS_MAX = 100000, SETTLE_MS = 25000, WATCH_MS = 8000 };
+enum { ROUNDS_MAX = 100000, WATCH_MS = 8000, ACTIVE_MS = 90000, DIRECT_MS = 3000 };
 
 static bool run_until(mono_t t)
 {
@@ -39,12 +39,39 @@ static void judge_path(const struct flow *f)
                 (unsigned long long)direct, (unsigned long long)relayed);
         if (can == ORACLE_NO && direct > 0)
                 trace_fail("%s and %s talk directly, which the oracle thinks impossible", a->name, b->name);
+        if (!node_knows(f->a, f->b) || !node_knows(f->b, f->a))
+                return;   /* the server could not tell them */
         if (can != ORACLE_YES || !is_lossless(a) || !is_lossless(b))
                 return;
         if (relayed > 0 || f->direct[0] == 0 || (both && f->direct[1] == 0))
                 trace_fail("%s and %s have a direct path, but in the end %llu and %llu packets went by relay, %llu and %llu directly",
                         a->name, b->name, (unsigned long long)f->relayed[0], (unsigned long long)f->relayed[1],
                         (unsigned long long)f->direct[0], (unsigned long long)f->direct[1]);
+}
+
+/* Where nothing goes wrong a direct path is there soon after the first packet. */
+static void judge_speed(const struct flow *f)
+{
+        const struct host *a = f->a->host, *b = f->b->host;
+        if (oracle_path(a, b) != ORACLE_YES || !is_lossless(a) || !is_lossless(b) || f->count == 0)
+                return;
+        int64_t took = mono_is_set(f->first_direct) ? mono_diff_ms(f->first_direct, f->from) : INT64_MAX;
+        trace_line("flow %d was direct after %lld ms", f->id, (long long)took);
+        if (took > DIRECT_MS + f->gap_ns / NS_PER_MS)
+                trace_fail("from %s to %s it took %lld ms to a direct path", a->name, b->name, (long long)took);
+}
+
+/* While nobody sends, nobody asks. */
+static bool run_idle(const struct plan *p)
+{
+        if (!mono_is_set(p->idle_from))
+                return true;
+        bool ok = run_until(mono_add_ms(p->idle_from, ACTIVE_MS));
+        uint64_t before = flows_probes();
+        ok = ok && run_until(mono_add_ms(p->idle_until, -1));
+        if (ok && flows_probes() > before)
+                trace_fail("%llu probes left while all was idle", (unsigned long long)(flows_probes() - before));
+        return ok;
 }
 
 struct run_result world_run(uint64_t seed, bool verbose)
@@ -61,20 +88,24 @@ struct run_result world_run(uint64_t seed, bool verbose)
         faults_reset();
 
         struct rng rng = rng_of(seed, 1);
-        struct plan plan;
+        struct plan plan = {.calm = true};
         draw_world(&rng, &plan);
+        int64_t settle_ms = faults_settle_ms();
         for (int i = 0; i < flow_count(); i++) {
                 struct flow *f = flow_at(i);
                 mono_t begin = f->from;
-                f->until = mono_add_ms(plan.quiet_from, SETTLE_MS + WATCH_MS - 1000);
+                f->until = mono_add_ms(plan.quiet_from, settle_ms + WATCH_MS - 1000);
                 flow_run(f, begin, f->until);
         }
-        bool ok = run_until(mono_add_ms(plan.quiet_from, SETTLE_MS));
+        bool ok = run_idle(&plan) && run_until(mono_add_ms(plan.quiet_from, settle_ms));
         flows_watch();
-        ok = ok && run_until(mono_add_ms(plan.quiet_from, SETTLE_MS + WATCH_MS));
+        ok = ok && run_until(mono_add_ms(plan.quiet_from, settle_ms + WATCH_MS));
         if (ok) {
-                for (int i = 0; i < flow_count(); i++)
+                for (int i = 0; i < flow_count(); i++) {
                         judge_path(flow_at(i));
+                        if (plan.calm)
+                                judge_speed(flow_at(i));
+                }
                 flows_judge();
         }
         r.nodes = node_count();
