@@ -85,3 +85,45 @@ def test_peer_restarts(lab):
     wait_both(alpha, beta)
     flow.stop()
     echo.stop()
+
+
+def test_narrow_range_of_ports(lab):
+    """The NAT has 1000 ports: STUN from the sockets shows it, and few guesses are enough."""
+    alpha, beta = joined(lab)
+    alpha.router.sh("nft flush chain inet lab translate; nft add rule inet lab translate meta nfproto ipv4 "
+                    "oifname wan meta l4proto udp masquerade to :40000-40999 random,fully-random; "
+                    "nft add rule inet lab translate meta nfproto ipv4 oifname wan masquerade")
+    flow = Flow(alpha, beta.ip)
+    wait_both(alpha, beta, ONE_SEARCH)
+    flow.stop()
+    low, high = map(int, re.search(r"ports (\d+)-(\d+)", alpha.log()).groups())
+    assert 39000 < low < high < 42000
+    assert counter(alpha, "hard_nat_guesses_total") <= 4 * 64
+
+
+def test_hard_nats_stay_on_the_relay(lab):
+    alpha, beta = joined(lab, "hard", "hard")
+    flow = Flow(alpha, beta.ip)
+    echo = Echo(beta)
+    time.sleep(6)
+    assert alpha.path(beta) == "" and beta.path(alpha) == ""
+    assert counter(alpha, "hard_nat_sockets_total") == counter(beta, "hard_nat_sockets_total") == 0
+    flow.stop()
+    echo.stop()
+    assert len(flow.answered) > 100
+
+
+def test_off(lab):
+    """Off on either side: nobody searches, and who is not asked is not bothered."""
+    alpha, beta = joined(lab, second_pref="off")
+    flow = Flow(alpha, beta.ip)
+    time.sleep(4)
+    assert alpha.path(beta) == "" and counter(alpha, "hard_nat_sockets_total") == 0
+    beta.tailscale("set", "--hard-nat=own")
+    alpha.tailscale("set", "--hard-nat=off")
+    time.sleep(2)
+    assert counter(alpha, "hard_nat_sockets_total") == 0
+    assert alpha.prefs()["HardNATSearch"] == "off"
+    alpha.tailscale("set", "--hard-nat=on")
+    wait_both(alpha, beta)
+    flow.stop()
