@@ -80,7 +80,7 @@ func cutDirect(a, b string) func(*test) {
 			stalls, backs = append(stalls, stall), append(backs, back)
 		}
 		t.figure("%s fetches from %s, %d cuts: longest stall, median (worst) %s s; direct again on both sides %s s after the end of the cut",
-			a, b, len(stalls), medianWorst(stalls), medianWorst(backs))
+			a, b, len(stalls), spread(stalls, "%.2f"), spread(backs, "%.2f"))
 		if a == "ours" && b == "ours" && slices.Max(stalls) > stallLimit.Seconds() {
 			t.fault("the transfer stood still for %.1f s", slices.Max(stalls))
 		}
@@ -138,16 +138,11 @@ func cutRelay(a, b string) func(*test) {
 				func() { from.at().router.shut(); to.at().router.shut() })
 		}
 		t.figure("%s fetches from %s while the relay is away, %d times: longest time without a byte, median (worst) %s s",
-			a, b, len(stalls), medianWorst(stalls))
+			a, b, len(stalls), spread(stalls, "%.2f"))
 		if slices.Max(stalls) > 1 {
 			t.fault("the transfer stood still for %.2f s while only the relay was away", slices.Max(stalls))
 		}
 	}
-}
-
-func medianWorst(v []float64) string {
-	v = slices.Sorted(slices.Values(v))
-	return fmt.Sprintf("%.2f (%.2f)", v[len(v)/2], v[len(v)-1])
 }
 
 // dropsOf says what our daemons among the two dropped, by their counters.
