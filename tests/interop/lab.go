@@ -117,6 +117,14 @@ func (l *lab) server(op string, args serverArgs, result any) {
 	l.t.helperErr(l.servers.call(op, args, result, 10*time.Second))
 }
 
+// relayDropped is how many packets the relay dropped so far, since it was
+// sent more than it keeps: of a lost packet it may be the cause.
+func (l *lab) relayDropped() int {
+	var n int
+	l.server("relay-dropped", serverArgs{}, &n)
+	return n
+}
+
 func (l *lab) nodes() []nodeSeen {
 	var out []nodeSeen
 	l.server("nodes", serverArgs{}, &out)

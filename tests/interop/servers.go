@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"expvar"
 	"fmt"
 	"io"
 	"log"
@@ -521,8 +522,36 @@ func (s *servers) do(op string, raw json.RawMessage) (any, error) {
 		return nil, s.switchControl(a.On)
 	case "relay":
 		return nil, s.switchRelay(a)
+	case "relay-dropped":
+		return relayDropped()
 	}
 	return nil, fmt.Errorf("unknown operation %q", op)
+}
+
+// relayDropped counts the packets that the relays of this process dropped: one
+// keeps 32 for each client, and a host without a free processor fills them.
+func relayDropped() (int, error) {
+	v, ok := expvar.Get("derp_packets_dropped").(interface {
+		WritePrometheus(w io.Writer, name string)
+	})
+	if !ok {
+		return 0, fmt.Errorf("the relay has no counter of what it drops")
+	}
+	var b strings.Builder
+	v.WritePrometheus(&b, "dropped")
+	total := 0
+	for line := range strings.Lines(b.String()) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] == "#" {
+			continue
+		}
+		n, err := strconv.Atoi(f[len(f)-1])
+		if err != nil {
+			return 0, fmt.Errorf("the relay's counter says %q", line)
+		}
+		total += n
+	}
+	return total, nil
 }
 
 func parseKey(text string) (k key.NodePublic, err error) {
