@@ -15,11 +15,10 @@ enum {
         MOVE_MS = 6000,         /* new addresses: sockets, relays and endpoints are made anew, and the others hear of it */
         RELAY_BACK_MS = 9000,
         HANG_MS = 20000,        /* the same if dials hang instead of being refused ... */
-        DEAF_MS = 65000,        /* ... and who does not send finds out only by the kernel's keepalive */
+        DEAF_MS = 125000,       /* ... and who does not send finds out only by the silence of the relay */
         RESTART_MS = 8000,
         TOLD_MS = 7000,         /* the slowest hears from the server after 5 s */
         SILENCE_MS = 16000,     /* who lost its sessions is found out by WireGuard's timer of silence */
-        NAT_MS = 65000,         /* who only listens to a relay learns of it by the kernel's keepalive, after a minute */
 };
 
 enum fault_kind { NAT_REBOOT, PATH_CUT, UDP_BLOCK, RELAY_STOP, UNPLUG, MOVE, SLEEP, RESTART, CLOCK_STEP, CONTROL_DOWN, REMOVED, FAULT_KINDS };
@@ -89,8 +88,7 @@ static int64_t nat_reboot(struct fault *f)
                 return -1;
         trace_line("the NAT of site %d starts anew%s", f->a->id, f->loud ? ", with another address" : "");
         net_restart_nat(f->a, f->loud);
-        tcp_nat_restarted();
-        excuse_site(f->a, NAT_MS);
+        excuse_site(f->a, DEAF_MS);
         return -1;
 }
 

@@ -9,7 +9,7 @@
 #include "tests/sim/relay.h"
 #include "tests/sim/trace.h"
 
-enum { EXCUSES_MAX = 512, HEAD = 20 + 8, BODY = 16, PORT = 7000, HOME_MOVE_MS = 3000 };
+enum { EXCUSES_MAX = 512, HEAD = 20 + 8, BODY = 16, PORT = 7000, HOME_MOVE_MS = 3000, SLOW = 5 };
 
 static struct flow *flows[FLOWS_MAX];
 static int count;
@@ -18,7 +18,7 @@ static struct {
         mono_t from, until;
 } excused[EXCUSES_MAX];
 static int excuses;
-static mono_t pause_from, pause_until;
+static mono_t pause_from, pause_until, slow_from, slow_until;
 static uint64_t relayed_probes;
 
 void excuse(const struct node *n, mono_t from, mono_t until)
@@ -76,7 +76,8 @@ static void on_send(struct timer *t, mono_t now)
                 trace_line("%-4s sends packet %zu of flow %d", f->a->host->name, f->count, f->id);
                 send_packet(f, false, (uint32_t)f->count++);
         }
-        mono_t next = mono_add_ns(now, f->gap_ns);
+        bool slow = now.ns >= slow_from.ns && now.ns < slow_until.ns;
+        mono_t next = mono_add_ns(now, f->gap_ns * (slow ? SLOW : 1));
         if (next.ns >= pause_from.ns && next.ns < pause_until.ns)
                 next = mono_add_ns(pause_until, f->gap_ns * f->id / FLOWS_MAX);
         if (next.ns <= f->until.ns)
@@ -143,6 +144,12 @@ void flows_pause(mono_t from, mono_t until)
         pause_until = until;
 }
 
+void flows_slow(mono_t from, mono_t until)
+{
+        slow_from = from;
+        slow_until = until;
+}
+
 void flows_watch(void)
 {
         for (int i = 0; i < count; i++) {
@@ -163,7 +170,7 @@ void flows_reset(void)
 {
         count = excuses = 0;
         relayed_probes = 0;
-        pause_from = pause_until = (mono_t){0};
+        pause_from = pause_until = slow_from = slow_until = (mono_t){0};
         vtun_got = got;
         net_seen = seen;
         relay_seen = seen_relayed;

@@ -35,6 +35,7 @@ void flows_done(void);
 struct flow *flow_add(struct node *a, struct node *b, int64_t gap_ms, size_t bytes, bool answered);
 void flow_run(struct flow *f, mono_t from, mono_t until);   /* until then it sends */
 void flows_pause(mono_t from, mono_t until);   /* nobody sends meanwhile */
+void flows_slow(mono_t from, mono_t until);    /* everybody sends seldom */
 struct flow *flow_at(int i);
 int flow_count(void);
 uint64_t flows_probes(void);   /* disco and STUN of all nodes so far */

@@ -61,12 +61,6 @@ static bool can_be_reached(const struct outside *x, const struct outside *y)
         return x->mapping == NAT_ANY && (x->filtering != NAT_PORT || y->mapping == NAT_ANY);
 }
 
-/* The one that is easy pings the outer ports that the hard one guesses: that may hit. */
-static bool can_be_guessed(const struct outside *hard, const struct outside *easy)
-{
-        return hard->mapping != NAT_ANY && easy->mapping == NAT_ANY;
-}
-
 static enum oracle_path between(const struct outside *x, const struct outside *y)
 {
         if (!x->reachable || !y->reachable)
@@ -76,7 +70,7 @@ static enum oracle_path between(const struct outside *x, const struct outside *y
                 return luck ? ORACLE_LUCK : ORACLE_YES;
         /* A hard NAT's ports are guessed, if the other side's is known, or does not matter to it. */
         luck |= x->mapping == NAT_ANY || y->mapping == NAT_ANY || x->filtering != NAT_PORT || y->filtering != NAT_PORT;
-        return luck || can_be_guessed(x, y) || can_be_guessed(y, x) ? ORACLE_LUCK : ORACLE_NO;
+        return luck ? ORACLE_LUCK : ORACLE_NO;
 }
 
 enum oracle_path oracle_path(const struct host *a, const struct host *b)

@@ -7,7 +7,7 @@
 
 #include "tests/sim/trace.h"
 
-enum { WINDOW = 64 * 1024, RETRY_MS = 200, SERVER_PATIENCE_S = 60, CLIENT_PATIENCE_S = 900, KEEPALIVE_MS = 60000 };
+enum { WINDOW = 64 * 1024, RETRY_MS = 200, SERVER_PATIENCE_S = 60, CLIENT_PATIENCE_S = 5 };
 
 struct chunk {
         struct chunk *next;
@@ -41,7 +41,6 @@ struct tcp {
         struct tcp *next;
         struct host *host;
         unsigned generation, nat_generation;
-        struct timer keepalive;  /* of the kernel, in as far as it finds out anything */
         struct tcp_server *server;
         struct stream *client;   /* NULL: closed */
         void *conn;              /* the server's; NULL: closed */
@@ -73,7 +72,6 @@ static void drop_half(struct half *h)
 static void free_tcp(struct tcp *t)
 {
         loop_timer_stop(&t->dialing);
-        loop_timer_stop(&t->keepalive);
         drop_half(&t->up);
         drop_half(&t->down);
         for (struct tcp **at = &all; *at != NULL; at = &(*at)->next) {
@@ -264,29 +262,6 @@ static void on_down(struct timer *timer, mono_t now)
         reap(t);
 }
 
-static void on_keepalive(struct timer *timer, mono_t now)
-{
-        (void)now;
-        struct tcp *t = container_of(timer, struct tcp, keepalive);
-        if (is_unmapped(t) || (t->orphan && t->server->up))
-                client_lost(t, ERR_IO);
-        else if (t->orphan)
-                loop_timer_in(clock_world(), timer, KEEPALIVE_MS);
-}
-
-static void arm_keepalive(struct tcp *t)
-{
-        if (!timer_is_armed(&t->keepalive))
-                loop_timer_in(clock_world(), &t->keepalive, rng_in(net_rng(), 1000, KEEPALIVE_MS));
-}
-
-void tcp_nat_restarted(void)
-{
-        for (struct tcp *t = all; t != NULL; t = t->next)
-                if (is_unmapped(t))
-                        arm_keepalive(t);
-}
-
 void tcp_send(struct tcp *t, const void *data, size_t len)
 {
         push(t, &t->down, data, len, false);
@@ -304,7 +279,6 @@ void tcp_abandon(struct tcp *t)
         t->conn = NULL;
         t->orphan = true;
         drop_half(&t->down);
-        arm_keepalive(t);
         reap(t);
 }
 
@@ -438,7 +412,6 @@ struct stream *stream_dial(struct dialer *d, const struct dial_opts *o, stream_f
         timer_init(&t->up.timer, on_up);
         timer_init(&t->down.timer, on_down);
         timer_init(&t->dialing, on_dialing);
-        timer_init(&t->keepalive, on_keepalive);
         *s = (struct stream){.tcp = t, .fn = fn, .arg = arg, .want_read = true};
         watch_init(&s->watch, on_client);
         timer_init(&s->give_up, on_give_up);

@@ -30,6 +30,5 @@ void tcp_send(struct tcp *t, const void *data, size_t len);
 size_t tcp_waiting(const struct tcp *t);    /* bytes to the client that are on their way */
 void tcp_close(struct tcp *t);              /* by the server; the client is told, if it can be */
 void tcp_abandon(struct tcp *t);            /* the server is gone without a word; what comes is answered by a reset once it is back */
-void tcp_nat_restarted(void);               /* some NAT was: see nat_generation */
 struct tcp_server *tcp_server_named(const struct dial_opts *o);   /* NULL: no server has that address */
 struct host *tcp_host(const struct tcp *t);

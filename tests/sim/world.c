@@ -91,6 +91,7 @@ struct run_result world_run(uint64_t seed, bool verbose)
         struct plan plan = {.calm = true};
         draw_world(&rng, &plan);
         int64_t settle_ms = faults_settle_ms();
+        flows_slow(mono_add_ms(plan.quiet_from, 5000), mono_add_ms(plan.quiet_from, settle_ms - 10000));
         for (int i = 0; i < flow_count(); i++) {
                 struct flow *f = flow_at(i);
                 mono_t begin = f->from;
