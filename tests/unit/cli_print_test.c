@@ -293,6 +293,8 @@ static void paths_variants(void **state)
         printed("db (100.64.0.4): by DERP(fra)\nCandidates: none\nHard NAT: tried 2 times, found a path 1 times; last 4.5s ago, "
                 "missed after 2.9s with 256 sockets and 1152 guesses\nHard NAT: not searched now, because it was tried lately\n");
         print_paths("{\"State\":7,\"Candidates\":[null,7],\"NotDirect\":[null],\"History\":[null],\"From\":3}", true);
+        assert_int_equal(fclose(out), 0);
+        free(text);
 }
 
 static void switch_finds_by_id_domain_name(void **state)
