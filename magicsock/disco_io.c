@@ -46,8 +46,8 @@ static void udp_ping(struct ms *ms, struct ms_slot *first, struct addr src, mono
         for (struct ms_slot *s = first; s; s = ms_slot_find(ms, next)) {
                 next = ms->known[s->slot].same_disco;
                 history_add(&s->history, HISTORY_PING_IN, src, 0, now);
-                ms_hn_ping(ms, s, src, now);
-                ms_peer_on_ping(&s->peer, src, &txid, reply, now, &ms->out);
+                if (ms_peer_on_ping(&s->peer, src, &txid, reply, now, &ms->out))
+                        ms_hn_ping(ms, s, src, now);
                 ms_settle(ms, s, now);
                 reply = false;
         }
@@ -60,9 +60,11 @@ static void udp_pong(struct ms *ms, struct ms_slot *first, struct addr src, mono
         uint32_t next;
         for (struct ms_slot *s = first; s; s = ms_slot_find(ms, next)) {
                 next = ms->known[s->slot].same_disco;
-                if (ms_hn_pong(ms, s, src, &txid, seen, now))
+                if (ms_hn_pong(ms, s, src, &txid, now))
                         return;
                 bool found = ms_peer_on_pong(&s->peer, &txid, false, 0, now, &ms->out);
+                if (found)
+                        ms_hn_seen(ms, s, src, seen, now);
                 ms_settle(ms, s, now);
                 if (found)
                         return;

@@ -209,12 +209,6 @@ static void run(struct ms *ms, mono_t now)
 
 /* ---- facts ---- */
 
-static bool is_public4(struct ip ip)
-{
-        return ip.family == IP_V4 && !ip_is_private(ip) && !ip_is_tailnet(ip) && !ip_is_loopback(ip) &&
-               !ip_is_link_local(ip);
-}
-
 static struct ip our_public4(const struct ms *ms)
 {
         for (size_t i = 0; i < ms->ep_count; i++)
@@ -231,15 +225,29 @@ static void add_targets(const struct ms_slot *s, enum path_origin from, struct h
                 bool has = false;
                 for (size_t j = 0; j < f->target_count; j++)
                         has = has || addr_eq(f->targets[j], p->addr);
-                if (!has && p->origin & from && is_public4(p->addr.ip) && !ip_eq(p->addr.ip, f->ours))
+                if (!has && p->origin & from && p->addr.ip.family == IP_V4 && ip_is_public(p->addr.ip) && !ip_eq(p->addr.ip, f->ours))
                         f->targets[f->target_count++] = p->addr;
         }
+}
+
+/* No NAT remembers a socket that was idle for so long.  It is kept all the same, as nothing else could use it, until all are
+ * taken. */
+static void free_idle_pin(struct ms *ms, mono_t now)
+{
+        struct ms_slot *idle = NULL;
+        for (size_t i = 0; i < ms->slot_cap && ms->hardnat->pins >= PINS_MAX; i++) {
+                struct ms_slot *s = ms->slots[i];
+                if (s && s->pin.udp && (!idle || s->peer.last_send.ns < idle->peer.last_send.ns))
+                        idle = s;
+        }
+        if (idle && mono_diff_ns(now, idle->peer.last_send) >= HN_UNPIN_NS)
+                unpin(ms, idle);
 }
 
 static struct hn_facts facts_of(const struct ms *ms, const struct ms_slot *s)
 {
         struct hn_facts f = {.ours = our_public4(ms), .has_stun = addr_is_set(ms->hardnat->stun[0])};
-        if (ms->no_udp || !sock_is_open(&ms->udp[0].sock) || ms->hardnat->pins >= PINS_MAX || !s->peer.has_disco)
+        if (ms->no_udp || !sock_is_open(&ms->udp[0].sock) || (ms->hardnat->pins >= PINS_MAX && !s->pin.udp) || !s->peer.has_disco)
                 return f;
         add_targets(s, PATH_FROM_CALL, &f);
         add_targets(s, PATH_FROM_MAP, &f);
@@ -274,6 +282,7 @@ static void on_timer(struct timer *t, mono_t now)
         if (ms_can_send(ms)) {
                 struct hn_peer *p = hn_due(&hn->m, now);
                 if (p) {
+                        free_idle_pin(ms, now);
                         struct hn_facts f = facts_of(ms, container_of(p, struct ms_slot, hardnat));
                         hn_start(&hn->m, p, &f, now, &hn->out);
                         if (hn->m.peer == p)
@@ -352,20 +361,23 @@ void ms_hn_ping(struct ms *ms, struct ms_slot *s, struct addr src, mono_t now)
         run(ms, now);
 }
 
-bool ms_hn_pong(struct ms *ms, struct ms_slot *s, struct addr src, const struct disco_txid *txid, struct addr seen,
-                mono_t now)
+bool ms_hn_pong(struct ms *ms, struct ms_slot *s, struct addr src, const struct disco_txid *txid, mono_t now)
 {
         bool was_try = is_tried(ms) && hn_on_pong(&ms->hardnat->m, &s->hardnat, ms->via->number - 1, src, txid, now,
                                                   &ms->hardnat->out);
         if (was_try)
                 run(ms, now);
-        if (!ms->via || s->pin.udp != ms->via)
-                return was_try;
+        return was_try;
+}
+
+void ms_hn_seen(struct ms *ms, struct ms_slot *s, struct addr src, struct addr seen, mono_t now)
+{
+        if (!ms->via || s->pin.udp != ms->via || !addr_eq(src, s->pin.to))
+                return;
         bool is_news = addr_is_set(s->pin.outside) && !addr_eq(s->pin.outside, seen);
         s->pin.outside = seen;
         if (is_news)
                 ms_send_call(ms, s, NULL, 0, now);
-        return was_try;
 }
 
 void ms_hn_stun(struct ms *ms, const struct pkt *p, mono_t now)
@@ -395,6 +407,7 @@ void ms_hn_forget(struct ms *ms, struct ms_slot *s, mono_t now)
 void ms_hn_restarted(struct ms *ms, struct ms_slot *s, mono_t now)
 {
         hn_on_restart(&ms->hardnat->m, &s->hardnat, now, &ms->hardnat->out);
+        set_takes_part(ms, s);
         run(ms, now);
 }
 

@@ -91,7 +91,7 @@ static int other_than_broken(struct ms *ms, const struct netcheck_report *r, mon
         int instead = is_shunned(ms, r->preferred, now) ? nearest_but(ms, r, r->preferred, now) : 0;
         int preferred = instead != 0 ? instead : r->preferred;
         int other = home != 0 && !derp_mgr_is_up(ms->derp, home) ? nearest_but(ms, r, home, now) : 0;
-        if (other == 0)
+        if (other == 0 || !ms->polling)   /* home stays while nobody can be told */
                 return preferred;
         if (!ms->home_doubted) {
                 derp_mgr_hurry(ms->derp, home, now);

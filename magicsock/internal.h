@@ -142,6 +142,7 @@ struct ms {
         mono_t shunned_until;
         mono_t last_traffic;
         mono_t rebound;               /* because of an error */
+        mono_t unasked_at;            /* the last ping that was looked at for it: unasked.c */
         struct endpoint_tracker tracker;
         struct ms_endpoint eps[MS_ENDPOINTS_MAX];
         size_t ep_count;
@@ -202,9 +203,10 @@ void ms_hn_say(struct ms *ms);
 void ms_hn_hello(struct ms *ms, struct ms_slot *s, bool has_hello, uint8_t hello, mono_t now);
 /* An authenticated ping of the peer came by the socket of a try, if ms->via is one. */
 void ms_hn_ping(struct ms *ms, struct ms_slot *s, struct addr src, mono_t now);
-/* A pong, which names `seen`.  True: it was for a ping of the try. */
-bool ms_hn_pong(struct ms *ms, struct ms_slot *s, struct addr src, const struct disco_txid *txid, struct addr seen,
-        mono_t now);
+/* True: it was for a ping of the try. */
+bool ms_hn_pong(struct ms *ms, struct ms_slot *s, struct addr src, const struct disco_txid *txid, mono_t now);
+/* A pong to a ping of the path machine's names `seen`. */
+void ms_hn_seen(struct ms *ms, struct ms_slot *s, struct addr src, struct addr seen, mono_t now);
 void ms_hn_stun(struct ms *ms, const struct pkt *p, mono_t now);    /* to the socket ms->via, one of a try */
 void ms_hn_sent_stun(struct ms *ms, struct addr to);                /* netcheck asked there */
 void ms_hn_report(struct ms *ms, const struct netcheck_report *r, mono_t now);

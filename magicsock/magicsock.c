@@ -398,12 +398,15 @@ void ms_set_active(struct ms *ms, bool active, mono_t now)
 void ms_set_keys(struct ms *ms, const struct key_private *node)
 {
         mono_t now = loop_now(ms->loop);
+        struct node_public before = ms->node_public;
         key_wipe(&ms->node_key);
         ms->node_public = (struct node_public){{0}};
         if (node && !key_private_is_zero(node)) {
                 ms->node_key = *node;
                 ms->node_public = key_node_public(node);
         }
+        if (memcmp(&before, &ms->node_public, sizeof(before)) != 0)
+                ms_hn_stop(ms, now);
         if (!ms->active)
                 return;
         derp_mgr_set_key(ms->derp, &ms->node_key, now);

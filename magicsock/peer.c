@@ -201,14 +201,14 @@ static bool may_pong(struct ms_peer *p, bool home, mono_t now)
         return false;
 }
 
-void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid *txid, bool reply,
+bool ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid *txid, bool reply,
                      mono_t now, struct ms_actions *out)
 {
         if (was_seen(p, txid) || !path_addr_usable(src))
-                return;
+                return false;
         knows_us(p);
         if (!may_pong(p, addr_eq(src, p->best.addr), now))
-                return;
+                return false;
         if (reply) {
                 struct ms_action *a = ms_action_add(out, MS_ACT_PONG);
                 a->addr = src;
@@ -218,6 +218,7 @@ void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid
         struct path *c = path_add(&p->paths, src, PATH_FROM_PING, p->best.addr, now);
         if (c)
                 ping_back(p, c, now, out);
+        return true;
 }
 
 void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txid *txid, mono_t now,

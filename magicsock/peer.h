@@ -149,8 +149,9 @@ struct ms_route ms_peer_on_send(struct ms_peer *p, mono_t now, struct ms_actions
 /* The same decision without the effects. */
 struct ms_route ms_peer_route(const struct ms_peer *p, mono_t now);
 
-/* A ping of the peer's, opened with its key.  reply: pong it (false if another slot of that key did). */
-void ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid *txid, bool reply, mono_t now,
+/* A ping of the peer's, opened with its key.  reply: pong it (false if another slot of that key did).  False: a
+ * repetition, or one too many. */
+bool ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid *txid, bool reply, mono_t now,
         struct ms_actions *out);
 void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txid *txid, mono_t now,
         struct ms_actions *out);

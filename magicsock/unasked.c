@@ -42,6 +42,9 @@ void ms_unasked_ping(struct ms *ms, struct addr src)
         const struct netcheck_report *r = netrun_last(ms->netrun);
         if (ms->via && ms->via->number)   /* not our port */
                 return;
-        if (r && !r->unasked_in && ms_unasked_proves(ms, r, src))
+        if (!r || r->unasked_in || (mono_is_set(ms->unasked_at) && mono_diff_ns(loop_now(ms->loop), ms->unasked_at) < NS_PER_SEC))
+                return;
+        ms->unasked_at = loop_now(ms->loop);   /* it looks at every peer */
+        if (ms_unasked_proves(ms, r, src))
                 netrun_on_unasked(ms->netrun, src.ip);
 }

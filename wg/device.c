@@ -403,7 +403,7 @@ mono_t wg_deadline(const struct wg *wg)
 static bool may_be_unknown(const struct wg_peer *p, mono_t now)
 {
         bool asks = mono_is_set(p->accepted_at) && mono_diff_ms(now, p->accepted_at) < OPEN_LIFE_MS;
-        return !asks && p->keys.current != NULL && replay_is_empty(&p->keys.current->replay);
+        return !asks && p->keys.current != NULL;
 }
 
 static void expire_peer(struct wg *wg, struct wg_peer *p, mono_t now, int64_t wall_ns)

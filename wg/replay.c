@@ -10,11 +10,6 @@ static uint64_t word_of(uint64_t counter)
         return counter / 64 % REPLAY_WORDS;
 }
 
-bool replay_is_empty(const struct replay *r)
-{
-        return r->highest == 0 && r->bits[0] == 0;
-}
-
 bool replay_peek(const struct replay *r, uint64_t counter)
 {
         if (counter >= REJECT_AFTER_MESSAGES)

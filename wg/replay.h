@@ -22,7 +22,6 @@ struct replay {   /* zero-initialised */
         uint64_t bits[REPLAY_WORDS];
 };
 
-bool replay_is_empty(const struct replay *r);   /* nothing was accepted yet */
 /* False: certainly refused by accept. */
 bool replay_peek(const struct replay *r, uint64_t counter);
 /* True once for each counter; only for packets whose tag verified. */

@@ -186,6 +186,16 @@ static void retire(struct keypairs *k, struct session *s, struct index_table *t)
         k->old[0] = s;
 }
 
+/* Those that open nothing any more. */
+static void drop_dead(struct keypairs *k, mono_t now, struct index_table *t)
+{
+        for (size_t i = 0; i < KEYPAIRS_OLD; i++)
+                if (k->old[i] != NULL && older_than(k->old[i], now, REJECT_AFTER_TIME_S))
+                        drop(&k->old[i], t);
+        if (k->before != NULL && older_than(k->before, now, REJECT_AFTER_TIME_S))
+                drop(&k->before, t);
+}
+
 void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct index_table *t)
 {
         drop(&k->before, t);
@@ -196,6 +206,7 @@ void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct 
         retire(k, k->next, t);   /* the peer, too, has started one and may be sending under it */
         k->next = NULL;
         k->current = s;
+        drop_dead(k, s->born, t);
 }
 
 void keypairs_offer(struct keypairs *k, struct session *s, struct index_table *t)
@@ -205,6 +216,7 @@ void keypairs_offer(struct keypairs *k, struct session *s, struct index_table *t
         drop(&k->before, t);
         k->before = k->next;
         k->next = s;
+        drop_dead(k, s->born, t);
 }
 
 /* The older of two offers may be followed by the newer. */

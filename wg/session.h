@@ -1,6 +1,7 @@
 /* wg/session.h - one pair of transport keys, and those that a peer may have at a time.
  *
- * A session is made from the keys of one handshake, lives 180 s and is wiped at the latest after 540.
+ * A session is made from the keys of one handshake, lives 180 s and is wiped when a newer one is made after that, at the
+ * latest 540 s after the peer's last handshake.
  * It seals and opens packets in place and counts them; it knows nothing of peers or addresses.
  * Source: WireGuard paper 5.4.6, 6.1, 6.2.
  */
