@@ -87,7 +87,7 @@ static void let_go(struct portmap *p, bool same_network)
                 l.net = p->net;
                 l.nonce = p->nonce;
         }
-        if (p->asking == PORTMAP_UPNP) {
+        if (p->asking == PORTMAP_UPNP || !same_network) {
                 p->upnp.step = UPNP_QUIET;
                 p->due &= ~(unsigned)DUE_UPNP;
         }
@@ -109,10 +109,6 @@ static void begin_pxp(struct portmap *p, enum portmap_way way, mono_t now)
         p->ask_end = mono_add_ms(now, LOOK_MS);
         p->due |= DUE_MAP;
         p->pmp_port = 0;
-        if (p->lease.way == PORTMAP_PCP)
-                p->nonce = p->lease.nonce;
-        else
-                p->random(&p->nonce, sizeof(p->nonce));
         if (way == PORTMAP_PMP && (!ip_is_set(p->pmp_outside) || p->lease.way == PORTMAP_PMP))
                 p->due |= DUE_PMP_ADDRESS;
 }
@@ -244,7 +240,8 @@ static void on_pmp_address(struct portmap *p, const struct pxp_reply *r, mono_t 
 static void on_pmp(struct portmap *p, const struct pxp_reply *r, mono_t now)
 {
         if (r->result != PXP_OK) {
-                if (p->asking == PORTMAP_PMP)
+                /* One that knows no PCP answers our PCP question that way, as if it were about the address. */
+                if (p->asking == PORTMAP_PMP && r->kind == PXP_PMP_MAP)
                         fail(p, true, now);
                 return;
         }
@@ -346,6 +343,24 @@ void portmap_on_answer(struct portmap *p, long status, const char *body, size_t 
 
 /* ---- where we are ---- */
 
+/* A router knows the owner of what it mapped by the nonce, so that one network has one: who asks again after an answer that
+ * was lost is given the same. */
+static void enter(struct portmap *p, const struct portmap_net *net, bool is_same)
+{
+        if (!is_same) {
+                struct portmap fresh = {
+                        .random = p->random, .upnp = p->upnp, .off = p->off, .old = p->old, .counts = p->counts,
+                        .due = p->due | (p->looking ? DUE_FOUND : 0u)};
+                *p = fresh;
+                p->random(&p->nonce, sizeof(p->nonce));
+        }
+        p->net = *net;
+        if (net->port == 0)
+                p->net = (struct portmap_net){0};
+        p->failures = 0;
+        p->not_before = p->retry = (mono_t){0};
+}
+
 void portmap_set_net(struct portmap *p, const struct portmap_net *net, mono_t now)
 {
         bool is_same = ip_eq(net->router, p->net.router) && ip_eq(net->self, p->net.self);
@@ -353,17 +368,7 @@ void portmap_set_net(struct portmap *p, const struct portmap_net *net, mono_t no
         if (is_same && net->port == p->net.port)
                 return;
         let_go(p, is_same);
-        if (!is_same) {
-                struct portmap fresh = {
-                        .random = p->random, .upnp = p->upnp, .off = p->off, .old = p->old, .counts = p->counts,
-                        .due = p->due | (p->looking ? DUE_FOUND : 0u)};
-                *p = fresh;
-        }
-        p->net = *net;
-        if (net->port == 0)
-                p->net = (struct portmap_net){0};
-        p->failures = 0;
-        p->not_before = p->retry = (mono_t){0};
+        enter(p, net, is_same);
 }
 
 void portmap_set_off(struct portmap *p, unsigned ways, mono_t now)
@@ -376,9 +381,12 @@ void portmap_set_off(struct portmap *p, unsigned ways, mono_t now)
 
 void portmap_stop(struct portmap *p, mono_t now)
 {
-        struct portmap_net nowhere = {0};
-        let_go(p, true);    /* before the network counts as another one */
-        portmap_set_net(p, &nowhere, now);
+        static const struct portmap_net nowhere;
+        (void)now;
+        if (!ip_is_set(p->net.router))
+                return;
+        let_go(p, true);
+        enter(p, &nowhere, false);
 }
 
 /* ---- looking ---- */
@@ -431,10 +439,12 @@ static void on_ask_end(struct portmap *p, mono_t now)
         enum portmap_way way = p->asking;
         bool may_turn = way != PORTMAP_UPNP && p->lease.way == PORTMAP_NONE && was_seen(p, PORTMAP_UPNP, now) &&
                         upnp_xml_ready() && p->upnp.step == UPNP_QUIET;
-        if (may_turn)
+        if (may_turn) {
+                give_back(p, &(struct portmap_lease){.way = way, .net = p->net, .nonce = p->nonce});
                 begin_ask(p, PORTMAP_UPNP, now);
-        else
+        } else {
                 fail(p, false, now);
+        }
 }
 
 static void tick(struct portmap *p, mono_t now)
@@ -543,6 +553,8 @@ static void perform(struct portmap *p, unsigned what, struct portmap_action *ret
                 break;
         case DUE_UPNP:
                 ret->kind = upnp_request(&p->upnp, &ret->fetch) ? PORTMAP_FETCH : PORTMAP_IDLE;
+                if (p->upnp.step == UPNP_MAP)
+                        p->wish = p->upnp.outer;   /* it may be mapped although no answer comes */
                 break;
         case DUE_FOUND:
                 ret->kind = PORTMAP_FOUND;

@@ -62,7 +62,7 @@ struct portmap {
         unsigned look_for;             /* ways asked in this look */
         mono_t look_again, look_end;
         mono_t hear_end;               /* UPnP is waited for until then; unset = no more */
-        mono_t looked;                 /* the last full one ended; unset = never */
+        mono_t looked;                 /* the last full one began; unset = never */
         mono_t seen[PORTMAP_WAYS];
         struct ip pmp_outside;         /* none: it has none, or has not said */
         struct upnp_url location;
@@ -94,7 +94,7 @@ void portmap_init(struct portmap *p, void (*random)(void *out, size_t n));
 void portmap_set_net(struct portmap *p, const struct portmap_net *net, mono_t now);
 void portmap_set_off(struct portmap *p, unsigned ways, mono_t now);
 /* Who is there?  Then a mapping is made if we have none.  fresh: also if nobody was, minutes ago.  True: a PORTMAP_FOUND
- * comes, within 250 ms; false: portmap_ways() is as good as it gets. */
+ * comes, within 250 ms; false: portmap_ways() is as good as it gets, although one may come if what we have is looked after. */
 bool portmap_look(struct portmap *p, bool fresh, mono_t now);
 /* Gives back what we have; asks nothing more until the next portmap_set_net(). */
 void portmap_stop(struct portmap *p, mono_t now);

@@ -206,6 +206,9 @@ void monitor_leave_out(struct monitor *m, const uint32_t *ports, size_t n)
         size_t at = 0;
         if (n > PORTS_MAX)
                 n = PORTS_MAX;
+        for (size_t i = 0; i < n; i++)
+                if (ports[i] == 0)   /* that is the kernel's own */
+                        return;
         code[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_pid));
         for (size_t i = 0; i < n; i++)   /* loads are in network order */
                 code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ntohl(ports[i]), (uint8_t)(n - i), 0);

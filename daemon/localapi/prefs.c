@@ -335,8 +335,6 @@ const char *prefs_check(const struct prefs *p)
                         prefix_str(prefix_masked(r), should));
                 return why;
         }
-        if (!is_hard_nat(p->hard_nat))
-                return "HardNATSearch must be \"on\", \"off\", or empty for peers that take part; use `tailscale set --hard-nat`";
         if (uses_exit_node(p) && advertises_exit_node(p))
                 return "a node cannot use an exit node and advertise itself as one at the same time; "
                        "unset one of the two";
@@ -345,6 +343,9 @@ const char *prefs_check(const struct prefs *p)
 
 const char *prefs_check_new(const struct prefs *before, const struct prefs *after)
 {
+        /* What a later program put there stays, and counts as empty. */
+        if (!is_hard_nat(after->hard_nat) && strcmp(after->hard_nat, before->hard_nat) != 0)
+                return "HardNATSearch must be \"on\", \"off\", or empty for peers that take part; use `tailscale set --hard-nat`";
         if (after->run_ssh && !before->run_ssh)
                 return "this daemon has no SSH server; leave --ssh off and use the host's own";
         if (after->run_web_client && !before->run_web_client)

@@ -357,6 +357,22 @@ static void test_silent_renewal(void **state)
         assert_int_equal(portmap_deadline(&t.p).ns, MONO_NEVER.ns);
 }
 
+/* It answers our question by PCP as one about its address, whose version it does not know. */
+static void test_pmp_alone(void **state)
+{
+        (void)state;
+        setup();
+        (void)portmap_look(&t.p, false, t.now);
+        pump();
+        say_pmp_address(outside);
+        say_hex("0080000100000400");
+        assert_int_equal(t.p.counts.failed, 0);
+        say_pmp_map(4242, 7200);
+        assert_mapping("203.0.113.9:4242");
+        say_hex("0080000100000400");
+        assert_mapping("203.0.113.9:4242");
+}
+
 static void test_refused(void **state)
 {
         (void)state;
@@ -887,6 +903,7 @@ int main(void)
                 cmocka_unit_test(test_pmp),
                 cmocka_unit_test(test_lost_datagrams_are_sent_again),
                 cmocka_unit_test(test_silent_renewal),
+                cmocka_unit_test(test_pmp_alone),
                 cmocka_unit_test(test_refused),
                 cmocka_unit_test(test_restart_of_the_router),
                 cmocka_unit_test(test_clock_of_the_router),
