@@ -198,13 +198,14 @@ static void drop_dead(struct keypairs *k, mono_t now, struct index_table *t)
 
 void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct index_table *t)
 {
-        drop(&k->before, t);
         if (is_overtaken(k->current, asked))
                 drop(&k->current, t);
         else
                 retire(k, k->current, t);
-        retire(k, k->next, t);   /* the peer, too, has started one and may be sending under it */
-        k->next = NULL;
+        /* The peer, too, has started some and may be sending under one. */
+        retire(k, k->before, t);
+        retire(k, k->next, t);
+        k->before = k->next = NULL;
         k->current = s;
         drop_dead(k, s->born, t);
 }

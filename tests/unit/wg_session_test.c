@@ -258,11 +258,13 @@ static void test_rotation(void **state)
         assert_ptr_equal(k.old[0], s7);
         assert_int_equal(t.count, 4);
 
-        struct session *s5 = numbered(&t), *s6 = numbered(&t);
+        struct session *s5 = numbered(&t), *s6 = numbered(&t), *s9 = numbered(&t);
+        keypairs_offer(&k, s9, &t);
         keypairs_offer(&k, s5, &t);
         keypairs_adopt(&k, s6, later, &t);      /* both sides had begun one */
         assert_ptr_equal(k.current, s6);
         assert_ptr_equal(k.old[0], s5);
+        assert_ptr_equal(keypairs_find(&k, s9->local_index), s9);   /* of two it may use either */
         assert_ptr_equal(keypairs_find(&k, s8->local_index), s8);   /* what was under way */
         assert_null(k.next);
         assert_int_equal(t.count, 4);
