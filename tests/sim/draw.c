@@ -133,8 +133,11 @@ void draw_world(struct rng *r, struct plan *ret)
                 ret->idle_until = settled = mono_add_ms(settled, rng_in(r, 95000, 240000));
                 flows_pause(ret->idle_from, ret->idle_until);
         }
-        int faults = rng_chance(r, 0.4) ? 0 : (int)rng_in(r, 1, 4);
-        ret->calm = faults == 0;
-        ret->quiet_from = mono_add_ms(settled, faults > 0 ? rng_in(r, 8000, 60000) : -3000);
+        bool strangers = rng_chance(r, 0.05);
+        int faults = strangers || rng_chance(r, 0.4) ? 0 : (int)rng_in(r, 1, 4);
+        ret->calm = faults == 0 && !strangers;
+        ret->quiet_from = mono_add_ms(settled, faults > 0 ? rng_in(r, 8000, 60000) : strangers ? 5000 : -3000);
+        if (strangers)
+                faults_draw_strangers(r, settled);
         faults_draw(r, faults, settled, ret->quiet_from);
 }

@@ -12,6 +12,7 @@
 enum {
         LEAVE_MS = 3000,
         MONITOR_MS = 1000,
+        SENDS_MS = 300,         /* who has noticed loses nothing any more of what it sends: it waits for the relay, or goes both ways */
         MOVE_MS = 6000,         /* new addresses: sockets, relays and endpoints are made anew, and the others hear of it */
         RELAY_BACK_MS = 9000,
         HANG_MS = 20000,        /* the same if dials hang instead of being refused ... */
@@ -68,7 +69,7 @@ static bool have(enum fault_kind k)
 
 static void excuse_ms(const struct node *n, int64_t ms)
 {
-        excuse(n, mono_add_ms(clock_now(), -1000), mono_add_ms(clock_now(), ms));
+        excuse(n, EXCUSE_ALL, mono_add_ms(clock_now(), -1000), mono_add_ms(clock_now(), ms));
 }
 
 /* Everybody who is behind this site. */
@@ -154,7 +155,9 @@ static int64_t move(struct fault *f)
         }
         trace_line("%-4s moves to site %d", f->n->host->name, f->to->id);
         net_move_host(f->n->host, f->to, f->v4, f->v6);
-        excuse_ms(f->n, f->noticed_ms + MOVE_MS + HANG_MS);
+        mono_t before = mono_add_ms(clock_now(), -1000);
+        excuse(f->n, EXCUSE_TO_IT, before, mono_add_ms(clock_now(), f->noticed_ms + MOVE_MS));
+        excuse(f->n, EXCUSE_SENT, before, mono_add_ms(clock_now(), f->noticed_ms + SENDS_MS));
         return f->noticed_ms;
 }
 
@@ -235,6 +238,26 @@ static bool is_busy(const struct node *n)
                 if (faults[i]->n == n && faults[i]->kind != CLOCK_STEP)
                         return true;
         return false;
+}
+
+static void add(struct fault f, mono_t at)
+{
+        struct fault *p = malloc(sizeof(*p));
+        if (p == NULL || count == FAULTS_MAX)
+                abort();
+        *p = f;
+        timer_init(&p->timer, on_fault);
+        loop_timer_at(clock_world(), &p->timer, at);
+        faults[count++] = p;
+}
+
+void faults_draw_strangers(struct rng *r, mono_t from)
+{
+        add((struct fault){.kind = CONTROL_DOWN}, from);
+        for (int i = 0; i < node_count(); i++) {
+                struct site *top = site_top(node_at(i)->host->site);
+                add((struct fault){.kind = NAT_REBOOT, .a = top, .loud = true}, mono_add_ms(from, rng_in(r, 500, 4000)));
+        }
 }
 
 void faults_draw(struct rng *r, int wanted, mono_t from, mono_t until)

@@ -15,27 +15,35 @@ static struct flow *flows[FLOWS_MAX];
 static int count;
 static struct {
         const struct node *node;
+        enum excuse what;
         mono_t from, until;
 } excused[EXCUSES_MAX];
 static int excuses;
 static mono_t pause_from, pause_until, slow_from, slow_until;
 static uint64_t relayed_probes;
 
-void excuse(const struct node *n, mono_t from, mono_t until)
+void excuse(const struct node *n, enum excuse what, mono_t from, mono_t until)
 {
         if (excuses == EXCUSES_MAX)
                 abort();
         excused[excuses].node = n;
+        excused[excuses].what = what;
         excused[excuses].from = from;
         excused[excuses++].until = until;
 }
 
-static bool is_excused(const struct node *n, mono_t at)
+static bool has_excuse(const struct node *n, enum excuse what, mono_t at)
 {
         for (int i = 0; i < excuses; i++)
-                if ((excused[i].node == NULL || excused[i].node == n) && at.ns >= excused[i].from.ns && at.ns <= excused[i].until.ns)
+                if ((excused[i].node == NULL || excused[i].node == n) && (excused[i].what & what) &&
+                        at.ns >= excused[i].from.ns && at.ns <= excused[i].until.ns)
                         return true;
         return false;
+}
+
+static bool is_excused(const struct node *from, const struct node *to, mono_t at)
+{
+        return has_excuse(from, EXCUSE_SENT, at) || has_excuse(to, EXCUSE_TO_IT, at);
 }
 
 /* ---- packets ---- */
@@ -161,7 +169,7 @@ void flows_watch(void)
 /* It says so before the new relay has let it in, and for that long the relay knows nobody of that name. */
 static void home_moved(struct node *n)
 {
-        excuse(n, clock_now(), mono_add_ms(clock_now(), HOME_MOVE_MS));
+        excuse(n, EXCUSE_TO_IT, clock_now(), mono_add_ms(clock_now(), HOME_MOVE_MS));
 }
 
 /* ---- the flows ---- */
@@ -224,9 +232,11 @@ void flows_judge(void)
                 size_t lost = 0, unanswered = 0, first = 0;
                 for (size_t k = 0; k < f->count; k++) {
                         const struct flow_packet *p = &f->sent[k];
-                        if (p->by_luck || is_excused(f->a, p->at) || is_excused(f->b, p->at))
-                                continue;
                         bool no = !mono_is_set(p->got), no_answer = f->answered && !no && !mono_is_set(p->back);
+                        no = no && !is_excused(f->a, f->b, p->at);
+                        no_answer = no_answer && !is_excused(f->b, f->a, p->got);
+                        if (p->by_luck)
+                                continue;
                         if (lost + unanswered == 0 && (no || no_answer))
                                 first = k;
                         lost += no;

@@ -42,7 +42,8 @@ uint64_t flows_probes(void);   /* disco and STUN of all nodes so far */
 /* Counts ways from here on. */
 void flows_watch(void);
 
-/* Until then losses of this node are nobody's fault; NULL: of any. */
-void excuse(const struct node *n, mono_t from, mono_t until);
+enum excuse { EXCUSE_SENT = 1, EXCUSE_TO_IT = 2, EXCUSE_ALL = 3 };
+/* Between these, losses of what this node sent, or of what was sent to it, are nobody's fault; NULL: of any node. */
+void excuse(const struct node *n, enum excuse what, mono_t from, mono_t until);
 /* After everything: faults are reported. */
 void flows_judge(void);
