@@ -10,6 +10,7 @@
  * told (its addresses changed, it slept) it is told MONITOR_MS later at most; a relay's clients come back in steps up to
  * RELAY_BACK_MS. */
 enum {
+        BEFORE_MS = 2000,       /* what waits for a handshake at that moment is lost, too */
         LEAVE_MS = 3000,
         MONITOR_MS = 1000,
         SENDS_MS = 300,         /* who has noticed loses nothing any more of what it sends: it waits for the relay, or goes both ways */
@@ -69,7 +70,7 @@ static bool have(enum fault_kind k)
 
 static void excuse_ms(const struct node *n, int64_t ms)
 {
-        excuse(n, EXCUSE_ALL, mono_add_ms(clock_now(), -1000), mono_add_ms(clock_now(), ms));
+        excuse(n, EXCUSE_ALL, mono_add_ms(clock_now(), -BEFORE_MS), mono_add_ms(clock_now(), ms));
 }
 
 /* Everybody who is behind this site. */
@@ -155,7 +156,7 @@ static int64_t move(struct fault *f)
         }
         trace_line("%-4s moves to site %d", f->n->host->name, f->to->id);
         net_move_host(f->n->host, f->to, f->v4, f->v6);
-        mono_t before = mono_add_ms(clock_now(), -1000);
+        mono_t before = mono_add_ms(clock_now(), -BEFORE_MS);
         excuse(f->n, EXCUSE_TO_IT, before, mono_add_ms(clock_now(), f->noticed_ms + MOVE_MS));
         excuse(f->n, EXCUSE_SENT, before, mono_add_ms(clock_now(), f->noticed_ms + SENDS_MS));
         return f->noticed_ms;

@@ -87,7 +87,9 @@ static int run_all(const struct options *o)
                         bad = 2;
                 } else if (!WIFEXITED(status) || WEXITSTATUS(status) > 1) {
                         (void)!pread(fileno(progress), &seed, sizeof(seed), (off_t)(w * sizeof(seed)));
-                        report(seed, "the process died");
+                        char why[64];
+                        snprintf(why, sizeof(why), "the process died (status %#x)", (unsigned)status);
+                        report(seed, why);
                         bad = 1;
                 } else if (WEXITSTATUS(status) == 1) {
                         bad = 1;

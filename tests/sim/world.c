@@ -61,6 +61,26 @@ static void judge_speed(const struct flow *f)
                 trace_fail("from %s to %s it took %lld ms to a direct path", a->name, b->name, (long long)took);
 }
 
+/* By relay two round trips, one of them WireGuard's; and connections to each other's relay, of five round trips at most.
+ * Where a trip is longer than WireGuard's first wait, there is a third handshake message to be waited for. */
+static int64_t first_answer_ms(const struct host *a, const struct host *b)
+{
+        int64_t to_a = net_delay_to_core(a), to_b = net_delay_to_core(b), jitter = a->link.jitter_ns + a->site->link.jitter_ns +
+                b->link.jitter_ns + b->site->link.jitter_ns;
+        return ((2 * 3 + 2 * 5) * (to_a + to_b) + 6 * jitter) / NS_PER_MS + 200;
+}
+
+static void judge_first(const struct flow *f)
+{
+        const struct host *a = f->a->host, *b = f->b->host;
+        if (!f->answered || f->count == 0 || !is_lossless(a) || !is_lossless(b))
+                return;
+        int64_t took = mono_is_set(f->sent[0].back) ? mono_diff_ms(f->sent[0].back, f->sent[0].at) : INT64_MAX;
+        trace_line("flow %d was answered after %lld of %lld ms", f->id, (long long)took, (long long)first_answer_ms(a, b));
+        if (took > first_answer_ms(a, b))
+                trace_fail("from %s to %s it took %lld ms to the first answer", a->name, b->name, (long long)took);
+}
+
 /* While nobody sends, nobody asks. */
 static bool run_idle(const struct plan *p)
 {
@@ -104,8 +124,10 @@ struct run_result world_run(uint64_t seed, bool verbose)
         if (ok) {
                 for (int i = 0; i < flow_count(); i++) {
                         judge_path(flow_at(i));
-                        if (plan.calm)
-                                judge_speed(flow_at(i));
+                        if (!plan.calm)
+                                continue;
+                        judge_speed(flow_at(i));
+                        judge_first(flow_at(i));
                 }
                 flows_judge();
         }
