@@ -8,6 +8,7 @@
 datagram that was sent after that.  Easy NATs: the flow is direct before.  Hard ones: it lives on the relay.
 """
 import os
+import re
 import signal
 import socket
 import struct
@@ -182,7 +183,8 @@ def test_suspend(lab, kind, asleep):
     back = back_after(flow, time.monotonic())
     if kind == "easy":
         alpha.wait_direct(beta)
-    assert f"the host slept for {asleep} s" in alpha.log()
+    slept = re.search(r"the host slept for (\d+) s", alpha.log())
+    assert slept and asleep - 1 <= int(slept[1]) <= asleep    # the clocks are not read in one moment
     finish(f"slept for {asleep} s", kind, echo, flow, back)
 
 
