@@ -112,7 +112,7 @@ def join(alpha, beta, env=None):
     beta.join()
     # Two of our own find a way through a hard NAT by themselves; here it is the mapping's turn.
     for host in (alpha, beta):
-        host.tailscale("set", "--hard-nat=off", check=False)
+        host.tailscale("set", "--hard-nat=off")
     alpha.wait_peer(beta, test=lambda p: p["Relay"])
     beta.wait_peer(alpha, test=lambda p: p["Relay"])
 
@@ -160,7 +160,7 @@ def test_direct_by_a_mapping(lab, way):
     # And it goes as it came.
     alpha.tailscale("down")
     wait_for("down gives it back", lambda: not router.mappings(), 5 * SLOW)
-    alpha.tailscale("up", f"--login-server={lab.url}", f"--hostname={alpha.name}", "--timeout=30s")
+    alpha.tailscale("up")
     wait_for("up asks for it again", router.mappings, 15 * SLOW)
     alpha.stop()
     assert router.mappings() == [], "the end of the daemon gives it back"
