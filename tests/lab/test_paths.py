@@ -215,13 +215,18 @@ def test_a_cut_of_the_relay_is_not_noticed_on_a_direct_path(lab, how):
 
 
 def test_switching_between_relay_and_direct_loses_nothing(lab):
-    """Without pings and pongs both leave the direct path, with them they take it again; 500 packets/s all the while."""
+    """Without pings and pongs both leave the direct path, with them they take it again; 500 packets/s all the while.
+    A relay that waits for a processor drops what is more than a few dozen packets, and says so."""
+    def dropped():
+        return sum(c.get("dropped", 0) for c in lab.relay.call("clients"))
+
     lab.servers()
     alpha, beta = joined(lab)
     echo = Echo(beta)
     alpha.ping(beta.ip, count=2, interval=0.2)
     alpha.wait_direct(beta)
     beta.wait_direct(alpha)
+    before = dropped()
     flow = Flow(alpha, beta.ip, period=0.002)
     switches = 0
     for _ in range(int(os.environ.get("LAB_SWITCHES", "20")) // 2):
@@ -237,9 +242,10 @@ def test_switching_between_relay_and_direct_loses_nothing(lab):
     lost = flow.stop().lost()
     echo.stop()
     came = [n for n, _ in echo.seen]
+    by_relay = dropped() - before
     print(f"{switches} switches, {len(flow.sent)} packets: {len(set(flow.sent) - set(came))} lost on the way there, "
-          f"{len(lost)} in all, {len(came) - len(set(came))} twice")
-    assert not lost and len(came) == len(set(came))
+          f"{len(lost)} in all, {len(came) - len(set(came))} twice; the relay dropped {by_relay}")
+    assert len(lost) <= by_relay and len(came) == len(set(came))
 
 
 def test_pings_through_the_tunnel(lab):
