@@ -211,6 +211,10 @@ bool mapper_look(struct mapper *m, uint16_t port, bool fresh, mono_t now)
                 net = (struct portmap_net){0};
         if (!ip_eq(net.self, m->p.net.self))
                 close_socket(m);
+        if (!ip_eq(net.router, m->p.net.router)) {
+                char text[IP_STR_MAX];
+                log_debug(1, "port mapping: the router is %s now", ip_is_set(net.router) ? ip_str(net.router, text) : "nobody");
+        }
         portmap_set_net(&m->p, &net, now);
         bool is_looking = portmap_look(&m->p, fresh, now);
         pump(m, now);

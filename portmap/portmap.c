@@ -8,7 +8,7 @@
 
 enum {
         LOOK_MS = 250,
-        HEAR_MS = 1500,               /* UPnP answers when it likes, within the second that we give it */
+        HEAR_MS = 4000,               /* UPnP answers when it likes: we allow a second, and routers are slow */
         LOAD_MS = 200,
         AGAIN_MS = 100,               /* a datagram is lost now and then */
         UPNP_MS = 10000,
@@ -296,7 +296,8 @@ static void on_ssdp(struct portmap *p, const struct ssdp_reply *r, mono_t now)
 
 void portmap_on_packet(struct portmap *p, struct addr from, const void *data, size_t len, mono_t now)
 {
-        if (!ip_is_set(p->net.router) || (!p->looking && p->asking == PORTMAP_NONE && !mono_is_set(p->hear_end)))
+        bool is_asked = p->looking || p->asking != PORTMAP_NONE;
+        if (!ip_is_set(p->net.router) || (!is_asked && !mono_is_set(p->hear_end)))
                 return;
         if (!ip_eq(from.ip, p->net.router)) {
                 p->counts.strangers++;
@@ -304,7 +305,7 @@ void portmap_on_packet(struct portmap *p, struct addr from, const void *data, si
         }
         struct pxp_reply pxp;
         struct ssdp_reply ssdp;
-        if (from.port == PXP_PORT && pxp_parse(data, len, &pxp) == ERR_NONE) {
+        if (from.port == PXP_PORT && is_asked && pxp_parse(data, len, &pxp) == ERR_NONE) {
                 check_epoch(p, pxp.epoch, now);
                 if (pxp.kind == PXP_PMP_ADDRESS || pxp.kind == PXP_PMP_MAP)
                         on_pmp(p, &pxp, now);
