@@ -282,12 +282,13 @@ static void test_overtaken(void **state)
         (void)state;
         struct session *theirs = numbered(&t), *s1 = numbered(&t), *s2 = numbered(&t), *s3 = numbered(&t);
         mono_t later = mono_add_ms(start, 1);
+        uint32_t gone = s1->local_index;
         keypairs_offer(&k, theirs, &t);
         keypairs_adopt(&k, s1, start, &t);
         keypairs_adopt(&k, s2, start, &t);
         assert_ptr_equal(k.current, s2);
         assert_ptr_equal(k.old[0], theirs);
-        assert_null(keypairs_find(&k, s1->local_index));
+        assert_null(keypairs_find(&k, gone));
         s2->next_counter = 1;   /* so the peer may use it */
         keypairs_adopt(&k, s3, start, &t);
         assert_ptr_equal(k.old[0], s2);
