@@ -82,12 +82,20 @@ static size_t add_service(const struct IGDdatas_service *s, struct ip router, co
         return ret->type != NULL && upnp_url_parse(s->controlurl, len, router, base, &ret->control) == ERR_NONE;
 }
 
+/* The library's parser goes on into what it never set where a tag is cut off. */
+static bool is_whole(const char *body, size_t len)
+{
+        while (len > 0 && (body[len - 1] == '\0' || strchr(" \t\r\n", body[len - 1]) != NULL))
+                len--;
+        return len > 0 && body[len - 1] == '>';
+}
+
 size_t upnp_xml_services(const char *body, size_t len, struct ip router, const struct upnp_url *desc,
                          struct upnp_service ret[UPNP_SERVICES_MAX])
 {
         struct IGDdatas d = {0};
         struct upnp_url base;
-        if (!upnp_xml_ready() || len > INT32_MAX)
+        if (!upnp_xml_ready() || len > INT32_MAX || !is_whole(body, len))
                 return 0;
         parse_description(body, (int)len, &d);
         if (upnp_url_parse(d.urlbase, strnlen(d.urlbase, sizeof(d.urlbase)), router, desc, &base) != ERR_NONE)
@@ -99,7 +107,7 @@ size_t upnp_xml_services(const char *body, size_t len, struct ip router, const s
 enum err upnp_xml_value(const char *body, size_t len, const char *name, char *ret, size_t cap)
 {
         struct NameValueParserData d = {0};
-        if (!upnp_xml_ready() || len > INT32_MAX)
+        if (!upnp_xml_ready() || len > INT32_MAX || !is_whole(body, len))
                 return ERR_NOT_FOUND;
         parse_values(body, (int)len, &d);
         const char *v = get_value(&d, name);
