@@ -40,7 +40,10 @@ struct data {
         bool relay_up[UINT16_MAX + 1];
         bool session_seen;                /* since we are up, by a handshake beyond so many */
         uint64_t handshakes_before;
-        uint32_t netchecks[NETCHECKS_MAX];
+        struct {
+                uint32_t id;
+                mono_t asked;
+        } netchecks[NETCHECKS_MAX];     /* the oldest first */
         size_t netcheck_count;
         struct dp_msg *spill;             /* what the ring had no room for, oldest first */
         size_t spill_count, spill_cap;
@@ -120,12 +123,16 @@ static void post_report(struct data *d, uint32_t id, const struct netcheck_repor
         post(d, (struct dp_msg){.kind = DP_REPORT, .id = id, .ptr = copy});
 }
 
-static void answer_netchecks(struct data *d, const struct netcheck_report *report)
+/* Those asked until then: what was seen before a question is no answer to it. */
+static void answer_netchecks(struct data *d, const struct netcheck_report *report, mono_t until)
 {
-        for (size_t i = 0; i < d->netcheck_count; i++)
-                post_report(d, d->netchecks[i], report);
-        d->netcheck_count = 0;
-        loop_timer_stop(&d->netcheck_timer);
+        size_t n = 0;
+        while (n < d->netcheck_count && d->netchecks[n].asked.ns <= until.ns)
+                post_report(d, d->netchecks[n++].id, report);
+        d->netcheck_count -= n;
+        memmove(d->netchecks, d->netchecks + n, d->netcheck_count * sizeof(d->netchecks[0]));
+        if (d->netcheck_count == 0)
+                loop_timer_stop(&d->netcheck_timer);
 }
 
 static void on_report(void *arg, const struct netcheck_report *report, mono_t now)
@@ -134,15 +141,14 @@ static void on_report(void *arg, const struct netcheck_report *report, mono_t no
         struct data *d = arg;
         post_report(d, 0, report);
         if (report->full)
-                answer_netchecks(d, report);
+                answer_netchecks(d, report, report->began);
 }
 
 static void on_netcheck_late(struct timer *t, mono_t now)
 {
-        (void)now;
         struct data *d = container_of(t, struct data, netcheck_timer);
         struct netcheck_report none = {0};
-        answer_netchecks(d, &none);
+        answer_netchecks(d, &none, now);
 }
 
 static const char *ping_error(enum err e)
@@ -386,7 +392,8 @@ static void netcheck(struct data *d, uint32_t id, mono_t now)
                 post_report(d, id, &none);
                 return;
         }
-        d->netchecks[d->netcheck_count++] = id;
+        d->netchecks[d->netcheck_count].id = id;
+        d->netchecks[d->netcheck_count++].asked = now;
         loop_timer_in(d->loop, &d->netcheck_timer, NETCHECK_PATIENCE_MS);
         ms_restun(d->dp.ms, true, now);
 }

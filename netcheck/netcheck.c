@@ -173,6 +173,7 @@ enum err nc_start(struct netcheck *nc, const struct nc_start_args *args, mono_t 
         nc->epoch++;
         nc->set_count = nc->sent_count = nc->lookup_count = nc->https_count = 0;
         memset(&nc->now_report, 0, sizeof(nc->now_report));
+        nc->now_report.began = now;
         nc->now_report.os_has_ipv6 = args->os_has_ipv6;
         nc->now_report.port4 = args->port4;
         nc->now_report.unasked_in = nc->unasked_in;

@@ -38,6 +38,7 @@ struct nc_portmap {
 
 struct netcheck_report {
         mono_t at;             /* Now: when it was finished; unset while it runs */
+        mono_t began;
         bool full;             /* all regions were asked */
         bool udp;
         bool ipv4, ipv6;

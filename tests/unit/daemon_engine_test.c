@@ -1,6 +1,7 @@
 /* The two threads together: a real engine on a TUN in memory, asked and told from this thread. */
 #include "tests/unit/check.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@ struct fixture {
         uint16_t port;
         int sessions, reports;
         size_t regions;         /* of the report asked for */
+        mono_t began;           /* it, too */
         char error[128];
         bool empty_report;
         int tuns_gone;
@@ -131,6 +133,7 @@ static void on_netcheck(void *arg, const struct netcheck_report *report)
         struct fixture *f = arg;
         f->netchecks++;
         f->regions = report->latency_count;
+        f->began = report->began;
         f->empty_report = !mono_is_set(report->at);
 }
 
@@ -354,6 +357,18 @@ static void a_netcheck_is_of_all_regions(void **state)
         engine_netcheck(f->engine, on_netcheck, f);
         answer_until(f, fd, &f->netchecks, 1);
         assert_int_equal(f->regions, REGIONS);
+        /* What was seen before a question is no answer to it. */
+        uint8_t old[STUN_REQUEST_LEN];
+        while (recv(fd, old, sizeof(old), MSG_DONTWAIT) > 0) {
+        }
+        engine_netcheck(f->engine, on_netcheck, f);
+        struct pollfd asks = {.fd = fd, .events = POLLIN};
+        assert_int_equal(poll(&asks, 1, 5000), 1);
+        usleep(20000);   /* its loop has another time by then */
+        mono_t asked = mono_add_ms(mono_now(), -10);
+        engine_netcheck(f->engine, on_netcheck, f);
+        answer_until(f, fd, &f->netchecks, 3);
+        assert_true(f->began.ns >= asked.ns);
         close(fd);
 }
 
