@@ -212,6 +212,25 @@ static void test_home_that_takes_nobody(void **state)
         assert_int_equal(ms_home(t.ms), 1);
 }
 
+/* Nobody could learn of another while control does not listen: it stays, and is not shunned later. */
+static void test_home_while_nobody_listens(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(3);
+        ms_set_map_polling(t.ms, true, now());
+        report(3, 1, now());
+        report(3, 1, now());
+        ms_set_map_polling(t.ms, false, now());
+        home_is_down_for_long(now());
+        report(3, 1, now());
+        assert_int_equal(ms_home(t.ms), 1);
+        assert_int_equal(t.ms->shunned, 0);
+        ms_set_map_polling(t.ms, true, now());
+        report(3, 1, now());
+        assert_int_equal(ms_home(t.ms), 2);
+}
+
 /* One that let us in is not doubted. */
 static void test_home_that_is_up_in_time(void **state)
 {
@@ -318,6 +337,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_no_home_where_none_is_wanted, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_map_without_the_home, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_home_that_takes_nobody, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_home_while_nobody_listens, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_home_that_is_up_in_time, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_reports_follow_each_other, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_names_are_looked_up, set_up, tear_down),

@@ -301,6 +301,37 @@ static void test_overtaken(void **state)
         index_done(&t);
 }
 
+/* What opens nothing any more is not kept because newer ones come. */
+static void test_dead_ones_go(void **state)
+{
+        struct index_table t = {0};
+        struct keypairs k = {0};
+        (void)state;
+        struct session *s[5];
+        uint32_t index[5];
+        static const int born_s[5] = {0, 100, 180, 181, 400};
+        for (size_t i = 0; i < 5; i++) {
+                s[i] = numbered(&t);
+                index[i] = s[i]->local_index;
+                s[i]->next_counter = 1;
+                s[i]->born = mono_add_ms(start, born_s[i] * INT64_C(1000));
+        }
+        keypairs_adopt(&k, s[0], start, &t);
+        keypairs_adopt(&k, s[1], s[1]->born, &t);
+        keypairs_adopt(&k, s[2], s[2]->born, &t);
+        assert_non_null(keypairs_find(&k, index[0]));   /* 180 s old, to the moment */
+        keypairs_offer(&k, s[3], &t);
+        assert_null(keypairs_find(&k, index[0]));
+        assert_non_null(keypairs_find(&k, index[1]));
+        keypairs_offer(&k, s[4], &t);
+        assert_null(keypairs_find(&k, index[1]));
+        assert_null(keypairs_find(&k, index[3]));       /* offered, and never used */
+        assert_ptr_equal(k.next, s[4]);
+        assert_int_equal(t.count, 2);                   /* s[2] is what there is to send with */
+        keypairs_clear(&k, &t);
+        index_done(&t);
+}
+
 static int setup(void **state)
 {
         (void)state;
@@ -326,6 +357,7 @@ int main(void)
                 cmocka_unit_test(test_twice_in_a_burst),
                 cmocka_unit_test(test_rotation),
                 cmocka_unit_test(test_overtaken),
+                cmocka_unit_test(test_dead_ones_go),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,0 +1,168 @@
+/* What reaches the search through a hard NAT of what peers send, and which sockets it keeps. */
+#include <stdlib.h>
+
+#include "tests/unit/magicsock_door.h"
+
+static const struct addr ELSEWHERE = {{IP_V4, {203, 0, 113, 10}}, 4000}, OUTSIDE = {{IP_V4, {198, 51, 100, 1}}, 5000};
+
+/* A socket that was found, which the peer at SRC is reached by. */
+static struct ms_udp *pinned(struct ms_slot *s)
+{
+        struct ms_udp *u = calloc(1, sizeof(*u));
+        assert_non_null(u);
+        u->ms = t.ms;
+        sock_init(&u->sock, IP_V4);
+        watch_init(&u->watch, ms_on_udp);
+        s->pin = (struct ms_pin){.udp = u, .to = SRC};
+        s->hardnat.status.pinned = true;
+        t.ms->hardnat->pins++;
+        return u;
+}
+
+static void pong_from(struct addr src, const struct disco_txid *txid, struct addr seen)
+{
+        uint8_t data[2048];
+        struct disco_msg m = {.type = DISCO_PONG};
+        m.pong.txid = *txid;
+        m.pong.seen = seen;
+        ms_disco_udp(t.ms, src, data, seal_msg(&m, data), loop_now(t.loop));
+}
+
+static struct disco_txid asked(struct ms_slot *s)
+{
+        const struct ping *g = pings_add(&s->peer.pings, (struct ping){.to = SRC, .sent = loop_now(t.loop)});
+        assert_non_null(g);
+        return g->txid;
+}
+
+/* Only the answer to a ping of ours, from where the peer is, says as what our socket is seen. */
+static void test_who_says_how_we_are_seen(void **state)
+{
+        (void)state;
+        struct ms_slot *s = ms_slot_find(t.ms, PEER);
+        static const struct disco_txid nobodys = {{1, 2, 3}};
+        struct ms_udp *u = pinned(s);
+        t.ms->via = u;
+        pong_from(SRC, &nobodys, OUTSIDE);
+        assert_false(addr_is_set(s->pin.outside));
+        struct disco_txid id = asked(s);
+        pong_from(ELSEWHERE, &id, OUTSIDE);
+        assert_false(addr_is_set(s->pin.outside));
+        id = asked(s);
+        t.ms->via = NULL;                    /* by another socket */
+        pong_from(SRC, &id, OUTSIDE);
+        assert_false(addr_is_set(s->pin.outside));
+        t.ms->via = u;
+        id = asked(s);
+        pong_from(SRC, &id, OUTSIDE);
+        assert_true(addr_eq(s->pin.outside, OUTSIDE));
+        pong_from(SRC, &id, ELSEWHERE);      /* a replay */
+        assert_true(addr_eq(s->pin.outside, OUTSIDE));
+        t.ms->via = NULL;
+}
+
+/* A try that guesses, with its first socket open. */
+static struct ms_udp *trying(struct ms_slot *s)
+{
+        struct ms_hardnat *hn = t.ms->hardnat;
+        struct ms_udp *u = calloc(1, sizeof(*u));
+        assert_non_null(u);
+        u->ms = t.ms;
+        u->number = 1;
+        sock_init(&u->sock, IP_V4);
+        watch_init(&u->watch, ms_on_udp);
+        hn->sockets[0] = u;
+        hn->m.peer = &s->hardnat;
+        hn->m.state = HN_GUESSING;
+        hn->m.opened = hn->m.want = 1;
+        hn->m.next = mono_add_ms(loop_now(t.loop), 1000);
+        return u;
+}
+
+static void test_a_replayed_ping_is_no_hit(void **state)
+{
+        (void)state;
+        struct hardnat *m = &t.ms->hardnat->m;
+        uint8_t data[2048];
+        struct disco_msg old = ping(1), fresh = ping(2);
+        size_t len = seal_msg(&old, data);
+        by_udp(data, len);
+        t.ms->via = trying(ms_slot_find(t.ms, PEER));
+        by_udp(data, len);
+        assert_int_equal(m->state, HN_GUESSING);
+        by_udp(data, seal_msg(&fresh, data));
+        assert_int_equal(m->state, HN_PROVING);
+        t.ms->via = NULL;
+}
+
+static void test_another_key_ends_it(void **state)
+{
+        (void)state;
+        struct hardnat *m = &t.ms->hardnat->m;
+        struct ms_slot *s = ms_slot_find(t.ms, PEER);
+        struct key_private same = t.ms->node_key, other;
+        pinned(s);
+        trying(s);
+        ms_set_keys(t.ms, &same);
+        assert_int_equal(m->state, HN_GUESSING);
+        assert_non_null(s->pin.udp);
+        key_generate(&other);
+        ms_set_keys(t.ms, &other);
+        assert_int_equal(m->state, HN_IDLE);
+        assert_null(s->pin.udp);
+        assert_null(t.ms->hardnat->sockets[0]);
+}
+
+/* Maybe another program: it has to say again that it takes part. */
+static void test_a_restarted_peer_has_said_nothing(void **state)
+{
+        (void)state;
+        struct ms_slot *s = ms_slot_find(t.ms, PEER);
+        ms_hn_hello(t.ms, s, true, HN_HELLO_EASY, loop_now(t.loop));
+        assert_true(s->peer.takes_part);
+        key_generate(&t.disco);
+        add_peer(PEER, &t.node);
+        assert_false(s->peer.takes_part);
+}
+
+/* When as many sockets are kept as may be, the next search takes that of who was silent longest. */
+static void test_idle_sockets_make_room(void **state)
+{
+        (void)state;
+        struct ms_hardnat *hn = t.ms->hardnat;
+        struct key_private other;
+        key_generate(&other);
+        add_peer(TWIN, &other);
+        struct ms_slot *old = ms_slot_find(t.ms, PEER), *s = ms_slot_find(t.ms, TWIN);
+        mono_t now = loop_now(t.loop);
+        pinned(old);
+        hn->pins += 63;
+        old->peer.last_send = now;
+        hn_set_nat(&hn->m, NC_TRUE);
+        ms_hn_hello(t.ms, s, true, HN_HELLO_EASY, now);
+        ms_hn_relayed(t.ms, s, now);
+        assert_true(s->hardnat.is_listed);
+        mono_t soon = mono_add_ms(now, 10000), late = mono_add_ms(now, 130000);
+        s->hardnat.last_send = s->hardnat.answered = soon;
+        assert_ptr_equal(hn_due(&hn->m, soon), &s->hardnat);
+        hn->timer.on_expire(&hn->timer, soon);
+        assert_non_null(old->pin.udp);
+        s->hardnat.last_send = s->hardnat.answered = late;
+        assert_ptr_equal(hn_due(&hn->m, late), &s->hardnat);
+        hn->timer.on_expire(&hn->timer, late);
+        assert_null(old->pin.udp);
+        assert_int_equal(hn->pins, 63);
+        hn->pins = 0;
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_who_says_how_we_are_seen, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_replayed_ping_is_no_hit, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_another_key_ends_it, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_restarted_peer_has_said_nothing, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_idle_sockets_make_room, set_up, tear_down),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
