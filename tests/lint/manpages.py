@@ -34,7 +34,8 @@ def tailscale(text):
     page, verbs, wrong = sections(text), flags.tailscale(), []
     shared = documented(page.get("SETTINGS", []))
     for verb, known in verbs.items():
-        title = verb or "DESCRIPTION"
+        # A subcommand may stand in the section of its command.
+        title = verb if verb in page else verb.split(" ")[0] or "DESCRIPTION"
         if title not in page:
             wrong.append(f"tailscale.8: no section {title}")
             continue
