@@ -204,6 +204,27 @@ bool json_has(const json_t *obj, const char *key)
         return v != NULL && !json_is_null(v);
 }
 
+static int by_text(const void *a, const void *b)
+{
+        return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+const char **json_keys(json_t *obj, size_t *ret_n)
+{
+        const char *key, **keys = calloc(json_object_size(obj) + 1, sizeof(*keys));
+        json_t *value;
+        size_t n = 0;
+        json_object_foreach(obj, key, value)
+        {
+                if (keys != NULL)
+                        keys[n++] = key;
+        }
+        if (n > 1)
+                qsort(keys, n, sizeof(*keys), by_text);
+        *ret_n = n;
+        return keys;
+}
+
 /* --- one element at a time --- */
 
 /* The walk is done twice: dry, to learn that the text is whole, then for real. */

@@ -23,6 +23,8 @@ bool json_bool(const json_t *obj, const char *key, bool dflt);
 json_t *json_arr(const json_t *obj, const char *key);   /* borrowed; NULL if not an array */
 json_t *json_obj(const json_t *obj, const char *key);   /* borrowed; NULL if not an object */
 bool json_has(const json_t *obj, const char *key);      /* present and not null */
+/* Its *ret_n keys, sorted; they live as long as they stay in it.  free() the array; NULL: no memory, *ret_n is 0. */
+const char **json_keys(json_t *obj, size_t *ret_n);
 
 /* Streaming: calls fn for each element of the arrays at the top-level members `keys` (ends with NULL) of
  * the object in text, parsed one at a time, in the order they stand; memory holds one element.  The rest of

@@ -44,6 +44,11 @@ static inline bool mono_reached(mono_t now, mono_t deadline)   /* now >= deadlin
 {
         return now.ns >= deadline.ns;
 }
+/* At least ns ago; true also of what never happened. */
+static inline bool mono_older(mono_t t, int64_t ns, mono_t now)
+{
+        return !mono_is_set(t) || mono_diff_ns(now, t) >= ns;
+}
 static inline mono_t mono_min(mono_t a, mono_t b)
 {
         return a.ns < b.ns ? a : b;

@@ -212,24 +212,12 @@ int status_print(const struct brief *b, const struct status_view *v, int64_t now
         return 0;
 }
 
-static int by_key(const void *a, const void *b)
-{
-        return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* The daemon shows peers in its own order; here they stand by key, as they do in the output of every other version. */
 static void sort_peers(json_t *status)
 {
-        json_t *peers = json_obj(status, "Peer"), *peer, *sorted = json_object();
-        const char *key, **keys = calloc(json_object_size(peers) + 1, sizeof(*keys));
-        size_t n = 0;
-        json_object_foreach(peers, key, peer)
-        {
-                if (keys != NULL)
-                        keys[n++] = key;
-        }
-        if (n > 1)
-                qsort(keys, n, sizeof(*keys), by_key);
+        json_t *peers = json_obj(status, "Peer"), *sorted = json_object();
+        size_t n;
+        const char **keys = json_keys(peers, &n);
         for (size_t i = 0; i < n; i++)
                 json_object_set(sorted, keys[i], json_object_get(peers, keys[i]));
         if (n > 0)

@@ -16,24 +16,12 @@ static json_t *node_json(const struct netmap *nm, const struct netmap_node *n)
         return o;
 }
 
-static int by_text(const void *a, const void *b)
-{
-        return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 static json_t *caps_json(const struct netmap_node *self)
 {
-        json_t *map = self->cap_map[0] != '\0' ? json_parse(self->cap_map, strlen(self->cap_map)) : NULL, *v;
+        json_t *map = self->cap_map[0] != '\0' ? json_parse(self->cap_map, strlen(self->cap_map)) : NULL;
         json_t *caps = json_array();
-        const char **names = calloc(json_object_size(map) + 1, sizeof(*names)), *key;
-        size_t n = 0;
-        json_object_foreach(map, key, v)
-        {
-                if (names != NULL)
-                        names[n++] = key;
-        }
-        if (n > 1)
-                qsort(names, n, sizeof(*names), by_text);
+        size_t n;
+        const char **names = json_keys(map, &n);
         for (size_t i = 0; i < n; i++)
                 json_array_append_new(caps, json_string(names[i]));
         free(names);
@@ -160,17 +148,6 @@ static void write_rest(struct jtext *j, const struct netmap *nm)
         jtext_open(j, '{');
 }
 
-static bool write_next_user(struct walk *w, const struct netmap *nm)
-{
-        const struct netmap_user *u = netmap_user_after(nm, w->last);
-        if (u == NULL)
-                return false;
-        struct status_user su = {u->id, u->login_name, u->display_name, u->profile_pic_url};
-        status_write_user(&w->text, &su);
-        w->last = u->id;
-        return true;
-}
-
 static bool write_next_peer(struct walk *w, const struct netmap *nm)
 {
         const struct netmap_node *n = netmap_peer_after(nm, w->last);
@@ -196,7 +173,7 @@ static bool next_piece(void *arg, struct buf *out)
                 write_rest(&w->text, nm);
                 w->last = INT64_MIN;
                 w->stage = WALK_USERS;
-        } else if (w->stage == WALK_USERS && !write_next_user(w, nm)) {
+        } else if (w->stage == WALK_USERS && !view_next_user(nm, &w->last, &w->text)) {
                 jtext_close(&w->text, '}');
                 jtext_close(&w->text, '}');
                 w->stage = WALK_DONE;

@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 
+#include "base/jsontext.h"
 #include "daemon/backend.h"
 #include "daemon/localapi/source.h"
 
@@ -18,6 +19,8 @@ struct lapi_source view_status(const struct backend *b, const struct engine_stat
 struct lapi_source view_netmap(const struct backend *b);
 /* An array of those of the peers with these ids that are there then. */
 struct lapi_source view_peers(const struct backend *b, const int64_t *ids, size_t n);
+/* Writes the user after *last, by ascending id, which *last becomes; false: there is none. */
+bool view_next_user(const struct netmap *nm, int64_t *last, struct jtext *out);
 /* Self or the peer that owns ip, or whose accepted routes contain it; NULL: none. */
 const struct netmap_node *view_node_for_ip(const struct backend *b, struct ip ip);
 /* WhoIs of a node, with what it may do at the services of our address dst (NULL: of its first address's family); new

@@ -193,14 +193,14 @@ static bool write_next_peer(struct walk *w)
         return true;
 }
 
-static bool write_next_user(struct walk *w)
+bool view_next_user(const struct netmap *nm, int64_t *last, struct jtext *out)
 {
-        const struct netmap_user *u = netmap_user_after(backend_netmap(w->b), w->last);
+        const struct netmap_user *u = netmap_user_after(nm, *last);
         if (u == NULL)
                 return false;
         struct status_user su = {u->id, u->login_name, u->display_name, u->profile_pic_url};
-        status_write_user(&w->text, &su);
-        w->last = u->id;
+        status_write_user(out, &su);
+        *last = u->id;
         return true;
 }
 
@@ -220,7 +220,7 @@ static bool next_piece(void *arg, struct buf *out)
                 status_write_users(&w->text);
                 w->last = INT64_MIN;
                 w->stage = WALK_USERS;
-        } else if (w->stage == WALK_USERS && !write_next_user(w)) {
+        } else if (w->stage == WALK_USERS && !view_next_user(backend_netmap(w->b), &w->last, &w->text)) {
                 status_write_end(&w->text, w->brief);
                 w->stage = WALK_DONE;
         }

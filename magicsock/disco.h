@@ -26,7 +26,6 @@ enum {
         DISCO_PING_LEN = 46,      /* inner, with the node key, without padding */
         DISCO_PONG_LEN = 32,
         DISCO_HELLO_LEN = 4,      /* behind either of them: "HN", 1, flags; others take it for padding, or ignore it */
-        DISCO_INNER_MAX = 2 + 18 * DISCO_CMM_MAX,   /* largest we send, but for padded pings */
 };
 extern const uint8_t disco_magic[DISCO_MAGIC_LEN];
 

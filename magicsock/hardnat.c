@@ -33,11 +33,6 @@ static mono_t later(mono_t a, mono_t b)
         return a.ns > b.ns ? a : b;
 }
 
-static bool is_older(mono_t t, int64_t ns, mono_t now)
-{
-        return !mono_is_set(t) || mono_diff_ns(now, t) >= ns;
-}
-
 void hn_init(struct hardnat *h)
 {
         memset(h, 0, sizeof(*h));
@@ -70,9 +65,9 @@ static void enlist(struct hardnat *h, struct hn_peer *p, mono_t now)
         h->last = p;
         p->is_listed = true;
         p->since = now;
-        if (is_older(p->asked, HN_ASK_AGAIN_NS, now))
+        if (mono_older(p->asked, HN_ASK_AGAIN_NS, now))
                 p->asks = 0;
-        if (mono_is_set(p->found_at) && is_older(p->found_at, HN_HELD_NS, now)) {
+        if (mono_is_set(p->found_at) && mono_older(p->found_at, HN_HELD_NS, now)) {
                 p->tries[0] = p->tries[1] = p->not_before = (mono_t){0};
                 p->misses = 0;
         }
@@ -115,7 +110,7 @@ static bool wants_part(const struct hardnat *h, const struct hn_peer *p)
 /* Nobody is searched for who may not be there any more; some of another kind never answer. */
 static bool knows_enough(const struct hardnat *h, const struct hn_peer *p, mono_t now)
 {
-        if (mono_is_set(p->answered) && !is_older(p->answered, HN_HELLO_OLD_NS, now))
+        if (mono_is_set(p->answered) && !mono_older(p->answered, HN_HELLO_OLD_NS, now))
                 return true;
         return h->pref == HN_PREF_ON && p->kind == HN_KIND_UNKNOWN && p->asks >= ASKS_SOON;
 }
@@ -172,7 +167,7 @@ static mono_t due_at(const struct hardnat *h, const struct hn_peer *p, mono_t no
 
 void hn_on_relayed(struct hardnat *h, struct hn_peer *p, mono_t now, struct hn_actions *out)
 {
-        if (is_older(p->last_send, HN_IDLE_NS, now))
+        if (mono_older(p->last_send, HN_IDLE_NS, now))
                 p->session = now;
         p->last_send = now;
         if (p->is_listed || !may_be_hard(h))
@@ -503,7 +498,7 @@ static mono_t unpin_at(const struct hn_peer *p)
 
 static void look_after(struct hardnat *h, struct hn_peer *p, mono_t now, struct hn_actions *out)
 {
-        if (is_older(p->last_send, HN_IDLE_NS, now) && h->peer != p) {
+        if (mono_older(p->last_send, HN_IDLE_NS, now) && h->peer != p) {
                 delist(h, p);
                 return;
         }

@@ -6,7 +6,8 @@
 /* Part of every search, however often; the others are changes. */
 static bool repeats(enum history_kind k)
 {
-        return k == HISTORY_CONFIG || k == HISTORY_GONE || k == HISTORY_UNREACHABLE || k == HISTORY_PINGED || k == HISTORY_CALL_OUT || k == HISTORY_CALL_IN || k == HISTORY_PING_IN;
+        return k == HISTORY_CONFIG || k == HISTORY_GONE || k == HISTORY_UNREACHABLE || k == HISTORY_PINGED ||
+               k == HISTORY_CALL_OUT || k == HISTORY_CALL_IN || k == HISTORY_PING_IN;
 }
 
 static uint16_t clip(int64_t v)
@@ -14,9 +15,10 @@ static uint16_t clip(int64_t v)
         return v < 0 ? 0 : v > UINT16_MAX ? UINT16_MAX : (uint16_t)v;
 }
 
-static struct history_entry *entry(struct history *h, size_t i)
+/* Of the i-th, the oldest first. */
+static size_t place(const struct history *h, size_t i)
 {
-        return &h->e[((size_t)h->next + HISTORY_MAX - h->count + i) % HISTORY_MAX];
+        return ((size_t)h->next + HISTORY_MAX - h->count + i) % HISTORY_MAX;
 }
 
 /* A path that loses packets goes from one to the other and back. */
@@ -29,7 +31,7 @@ static bool flaps(enum history_kind k)
 static struct history_entry *same(struct history *h, enum history_kind k, struct addr a)
 {
         for (size_t i = h->count; (repeats(k) || flaps(k)) && i-- > 0;) {
-                struct history_entry *e = entry(h, i);
+                struct history_entry *e = &h->e[place(h, i)];
                 enum history_kind found = (enum history_kind)e->kind;
                 if (found == k && addr_eq(e->addr, a))
                         return e;
@@ -58,7 +60,7 @@ void history_add(struct history *h, enum history_kind k, struct addr a, int64_t 
 
 const struct history_entry *history_at(const struct history *h, size_t i)
 {
-        return &h->e[((size_t)h->next + HISTORY_MAX - h->count + i) % HISTORY_MAX];
+        return &h->e[place(h, i)];
 }
 
 const char *history_word(enum history_kind k)

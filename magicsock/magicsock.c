@@ -440,7 +440,8 @@ static bool init_parts(struct ms *ms, const struct ms_opts *o)
         struct derp_mgr_opts derp_opts = {.cb = &derp_cb, .arg = ms, .plain = o->relay_plain};
         ms->derp = derp_mgr_new(ms->loop, ms->dialer, ms->pool, &derp_opts);
         ms->rx = sock_rx_new(o->room);
-        return ms->derp && ms->rx && ms_hn_init(ms) == ERR_NONE && ms_reach_init(ms) == ERR_NONE && (ms->no_udp || ms_open_sockets(ms) == ERR_NONE);
+        return ms->derp && ms->rx && ms_hn_init(ms) == ERR_NONE && ms_reach_init(ms) == ERR_NONE &&
+               (ms->no_udp || ms_open_sockets(ms) == ERR_NONE);
 }
 
 struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const struct ms_opts *o)

@@ -96,7 +96,7 @@ static void take_step(struct ms_peer *p, enum live_step step, mono_t now, struct
                 return;
         }
         ping_best(p, now, out);
-        if (step != LIVE_DOUBT || !is_older(p->doubted, DOUBT_GAP_NS, now))
+        if (step != LIVE_DOUBT || !mono_older(p->doubted, DOUBT_GAP_NS, now))
                 return;
         /* Another one may still work, or this one from another port of the peer's. */
         p->doubted = now;
@@ -183,7 +183,7 @@ static void ping_back(struct ms_peer *p, struct path *c, mono_t now, struct ms_a
 {
         if (ms_peer_is_direct(p, now) && mono_is_set(c->pinged))
                 return;
-        if (!is_older(c->ping_back, PING_BACK_GAP_NS, now) || !ms_bucket_take(&p->backs, PING_BACK_COST_NS, NS_PER_SEC, now))
+        if (!mono_older(c->ping_back, PING_BACK_GAP_NS, now) || !ms_bucket_take(&p->backs, PING_BACK_COST_NS, NS_PER_SEC, now))
                 return;
         c->ping_back = now;
         c->pinged = now;
@@ -342,7 +342,7 @@ void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t
                 return;
         /* The peer is there and its NAT is open: our call makes it ping again, past its own gate, and
          * now our NAT is open too. */
-        if (is_older(p->call_sent, SEARCH_CALL_GAP_NS, now) && p->paths.count > 0)
+        if (mono_older(p->call_sent, SEARCH_CALL_GAP_NS, now) && p->paths.count > 0)
                 ms_search_call(p, now, out);
         ms_search_burst(p, SEARCH_BURST_AFTER_CALL_NS, now);
 }
@@ -361,7 +361,7 @@ void ms_peer_on_heard(struct ms_peer *p, int region, mono_t now, struct ms_actio
                 take_step(p, live_on_elsewhere(&p->live, now), now, out);
         /* It talks to us by relay: no need to wait for something to send. */
         if (p->has_disco && !p->expired && !ms_peer_is_direct(p, now) &&
-            is_older(p->round_started, PATH_PING_GAP_NS, now)) {
+            mono_older(p->round_started, PATH_PING_GAP_NS, now)) {
                 ms_search_round(p, true, now, out);
                 ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
         }
@@ -392,7 +392,7 @@ void ms_peer_on_unreachable(struct ms_peer *p, struct addr a, mono_t now, struct
 void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         if (p->has_disco && !ms_peer_is_direct(p, now) && mono_is_set(p->call_sent) &&
-            !is_older(p->call_sent, PATH_PING_GAP_NS, now))
+            !mono_older(p->call_sent, PATH_PING_GAP_NS, now))
                 ms_search_call(p, now, out);
 }
 
@@ -455,7 +455,7 @@ enum err ms_peer_ping(struct ms_peer *p, uint64_t cookie, size_t wire_mtu, mono_
         arm_heartbeat(p, now);
         ms_search_knock(p, now);
         if (!ms_peer_is_direct(p, now) && p->paths.count > 0) {
-                if (is_older(p->call_sent, SEARCH_CALL_GAP_NS, now))
+                if (mono_older(p->call_sent, SEARCH_CALL_GAP_NS, now))
                         ms_search_call(p, now, out);
                 ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
         }
@@ -479,11 +479,11 @@ static void heartbeat(struct ms_peer *p, mono_t now, struct ms_actions *out)
         bool direct = ms_peer_is_direct(p, now);
         if (addr_is_set(p->best.addr) && !direct)
                 take_step(p, p->live.in_doubt ? LIVE_PING : live_resume(&p->live, now), now, out);
-        else if (direct && is_older(p->live.proven, MS_PEER_HEARTBEAT_NS / 2, now)) /* else traffic saw to it */
+        else if (direct && mono_older(p->live.proven, MS_PEER_HEARTBEAT_NS / 2, now)) /* else traffic saw to it */
                 take_step(p, LIVE_PING, now, out);
         bool is_worse = p->best.latency_ns > 2 * p->chosen_ns;
         bool wants_better = p->best.latency_ns > MS_PEER_GOOD_LATENCY_NS &&
-                            is_older(p->round_started, is_worse ? MS_PEER_WORSE_GAP_NS : MS_PEER_UPGRADE_NS, now);
+                            mono_older(p->round_started, is_worse ? MS_PEER_WORSE_GAP_NS : MS_PEER_UPGRADE_NS, now);
         if (!direct || wants_better || !mono_is_set(p->round_started)) {
                 p->chosen_ns = p->best.latency_ns;
                 ms_search_round(p, true, now, out);

@@ -86,7 +86,7 @@ static size_t ping_slice(struct ms_peer *p, mono_t now, struct ms_actions *out)
         p->quiet_until = mono_add_ns(now, PATH_PING_GAP_NS);
         for (size_t i = 0; i < p->paths.count; i++) {
                 struct path *c = &p->paths.p[i];
-                if (!is_older(c->pinged, PATH_PING_GAP_NS, now)) {
+                if (!mono_older(c->pinged, PATH_PING_GAP_NS, now)) {
                         p->quiet_until = mono_min(p->quiet_until, mono_add_ns(c->pinged, PATH_PING_GAP_NS));
                         continue;
                 }
@@ -105,7 +105,7 @@ static size_t ping_slice(struct ms_peer *p, mono_t now, struct ms_actions *out)
  * With them goes one more call, in case the first was lost. */
 void ms_search_burst(struct ms_peer *p, int64_t min_gap_ns, mono_t now)
 {
-        if (mono_is_set(p->burst_at) || !is_older(p->burst_started, min_gap_ns, now) ||
+        if (mono_is_set(p->burst_at) || !mono_older(p->burst_started, min_gap_ns, now) ||
             ms_peer_is_direct(p, now))
                 return;
         p->burst_started = now;
@@ -126,7 +126,7 @@ static void repeat_burst(struct ms_peer *p, mono_t now, struct ms_actions *out)
 void ms_search_knock(struct ms_peer *p, mono_t now)
 {
         if (p->knows_us || !p->has_disco || mono_is_set(p->knock_at) ||
-            !is_older(p->knock_started, KNOCK_AGAIN_NS, now))
+            !mono_older(p->knock_started, KNOCK_AGAIN_NS, now))
                 return;
         p->knock_started = now;
         p->knock_at = mono_add_ns(now, KNOCK_GAP_NS);
@@ -148,7 +148,7 @@ void ms_search_round(struct ms_peer *p, bool call, mono_t now, struct ms_actions
         p->round_started = now;
         path_prune(&p->paths, p->best.addr, now);
         size_t n = ping_slice(p, now, out);
-        if (call && p->paths.count > 0 && (n > 0 || is_older(p->call_sent, PATH_PING_GAP_NS, now)))
+        if (call && p->paths.count > 0 && (n > 0 || mono_older(p->call_sent, PATH_PING_GAP_NS, now)))
                 ms_search_call(p, now, out);
 }
 

@@ -20,12 +20,6 @@ static inline bool is_due(mono_t at, mono_t now)
         return mono_is_set(at) && mono_reached(now, at);
 }
 
-/* True also if it never happened. */
-static inline bool is_older(mono_t t, int64_t ns, mono_t now)
-{
-        return !mono_is_set(t) || mono_diff_ns(now, t) >= ns;
-}
-
 /* False: that would be more than most_ns / cost_ns at once, or one each cost_ns. */
 bool ms_bucket_take(struct ms_bucket *b, int64_t cost_ns, int64_t most_ns, mono_t now);
 int ms_search_relay(const struct ms_peer *p);   /* the region to reach it by; 0 = unknown */

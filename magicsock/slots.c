@@ -236,6 +236,15 @@ void ms_slots_done(struct ms *ms)
         keymap_done(&ms->by_disco);
 }
 
+/* Of the search through a hard NAT, for which there is no reason while the path is direct. */
+static void search_status(const struct ms *ms, const struct ms_slot *s, mono_t now, struct hn_status *ret)
+{
+        hn_peer_status(&ms->hardnat->m, &s->hardnat, now, ret);
+        ret->outside = s->pin.outside;
+        if (ms_peer_is_direct(&s->peer, now))
+                ret->why = HN_WHY_NOTHING;
+}
+
 bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *ret, mono_t now)
 {
         const struct ms_known *k = known(ms, slot);
@@ -253,12 +262,9 @@ bool ms_peer_status(const struct ms *ms, uint32_t slot, struct ms_peer_status *r
         ret->last_heard = s->heard;
         ret->tx_direct = s->tx_direct;
         ret->tx_relay = s->tx_relay;
-        hn_peer_status(&ms->hardnat->m, &s->hardnat, now, &ret->hard_nat);
-        ret->hard_nat.outside = s->pin.outside;
-        if (!ms_peer_is_direct(&s->peer, now))
-                return true;
-        ret->cur_addr = s->peer.best.addr;
-        ret->hard_nat.why = HN_WHY_NOTHING;
+        if (ms_peer_is_direct(&s->peer, now))
+                ret->cur_addr = s->peer.best.addr;
+        search_status(ms, s, now, &ret->hard_nat);
         return true;
 }
 
@@ -281,10 +287,7 @@ static void explain_awake(const struct ms *ms, const struct ms_slot *s, struct m
         x->tx_direct = s->tx_direct;
         x->tx_relay = s->tx_relay;
         x->history = s->history;
-        hn_peer_status(&ms->hardnat->m, &s->hardnat, x->now, &x->hard_nat);
-        x->hard_nat.outside = s->pin.outside;
-        if (x->route.kind == MS_ROUTE_DIRECT)
-                x->hard_nat.why = HN_WHY_NOTHING;
+        search_status(ms, s, x->now, &x->hard_nat);
         x->path_count = p->paths.count;
         for (size_t i = 0; i < p->paths.count; i++)
                 x->paths[i] = p->paths.p[i];

@@ -32,9 +32,8 @@ static bool is_relay(const struct derpmap *map, struct ip ip)
 
 bool ms_unasked_proves(const struct ms *ms, const struct netcheck_report *r, struct addr src)
 {
-        return r->translated == NC_TRUE && src.ip.family == IP_V4 && !ip_is_private(src.ip) && !ip_is_tailnet(src.ip) &&
-               !ip_is_link_local(src.ip) && !ip_eq(src.ip, r->global_v4.ip) && !may_be_asked(ms, src.ip) &&
-               !is_relay(ms->map, src.ip);
+        return r->translated == NC_TRUE && src.ip.family == IP_V4 && ip_is_public(src.ip) &&
+               !ip_eq(src.ip, r->global_v4.ip) && !may_be_asked(ms, src.ip) && !is_relay(ms->map, src.ip);
 }
 
 void ms_unasked_ping(struct ms *ms, struct addr src)
@@ -42,7 +41,7 @@ void ms_unasked_ping(struct ms *ms, struct addr src)
         const struct netcheck_report *r = netrun_last(ms->netrun);
         if (ms->via && ms->via->number)   /* not our port */
                 return;
-        if (!r || r->unasked_in || (mono_is_set(ms->unasked_at) && mono_diff_ns(loop_now(ms->loop), ms->unasked_at) < NS_PER_SEC))
+        if (!r || r->unasked_in || !mono_older(ms->unasked_at, NS_PER_SEC, loop_now(ms->loop)))
                 return;
         ms->unasked_at = loop_now(ms->loop);   /* it looks at every peer */
         if (ms_unasked_proves(ms, r, src))

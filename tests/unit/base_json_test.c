@@ -360,9 +360,26 @@ static void test_each_peak_is_one_element(void **state)
         assert_true(heap_peak > 1000 * many);
 }
 
+static void test_keys(void **state)
+{
+        (void)state;
+        size_t n = 7;
+        json_t *o = json_pack("{s:i, s:n, s:b, s:i}", "b", 1, "", "a", 1, "B", 2);
+        const char **keys = json_keys(o, &n);
+        static const char *const want[] = {"", "B", "a", "b"};
+        assert_int_equal(n, 4);
+        for (size_t i = 0; i < n; i++)
+                assert_string_equal(keys[i], want[i]);
+        free(keys);
+        free(json_keys(NULL, &n));
+        assert_int_equal(n, 0);
+        json_decref(o);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_keys),
                 cmocka_unit_test(test_parse_bounds),
                 cmocka_unit_test(test_parse_what_others_write),
                 cmocka_unit_test(test_getters_fall_back),
