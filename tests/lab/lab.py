@@ -507,6 +507,20 @@ for i in 1 2 3 4; do ip addr add {WAN4}$i/24 dev br0; ip -6 addr add {WAN6}$i/64
         """Two hosts, alpha and beta, each behind a router of its own."""
         return (self.host("alpha", self.router(first), **kw), self.host("beta", self.router(second), **kw))
 
+    @staticmethod
+    def met(alpha, beta):
+        """Until each knows of the other, and of its relay."""
+        alpha.wait_peer(beta, test=lambda p: p["Relay"])
+        beta.wait_peer(alpha, test=lambda p: p["Relay"])
+        return alpha, beta
+
+    def joined(self, first="easy", second="easy", **kw):
+        """A pair that is up and has met."""
+        alpha, beta = self.pair(first, second, **kw)
+        for host in (alpha, beta):
+            host.join()
+        return self.met(alpha, beta)
+
     def lan(self, gate, name="server", number=77):
         """A host on a network of its own behind `gate`, with no way out but what the test gives it."""
         space = Space(self, name)

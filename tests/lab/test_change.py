@@ -32,12 +32,7 @@ BOTH = pytest.mark.parametrize("kind", ["easy", "hard"])
 def pair(lab, request):
     kind = request.node.callspec.params.get("kind", "easy") if hasattr(request.node, "callspec") else "easy"
     lab.servers("--gather", "0.1")
-    alpha, beta = lab.pair(kind, kind)
-    for host in (alpha, beta):
-        host.join()
-    alpha.wait_peer(beta, test=lambda p: p["Relay"])
-    beta.wait_peer(alpha, test=lambda p: p["Relay"])
-    return alpha, beta
+    return lab.joined(kind, kind)
 
 
 def started(sender, receiver, kind):

@@ -17,15 +17,6 @@ def reasons(host, other):
     return [r["Why"] for r in paths(host, other)["NotDirect"]]
 
 
-def joined(lab, first="easy", second="easy", **kw):
-    alpha, beta = lab.pair(first, second, **kw)
-    alpha.join()
-    beta.join()
-    alpha.wait_peer(beta, test=lambda p: p["Relay"])
-    beta.wait_peer(alpha, test=lambda p: p["Relay"])
-    return alpha, beta
-
-
 def test_each_nat_has_its_name(lab):
     lab.servers(regions=2)
     easy, hard, shut = (lab.host(k, lab.router("hard" if k == "hard" else "easy")) for k in ("easy", "hard", "shut"))
@@ -59,7 +50,7 @@ def test_one_relay_cannot_tell_the_mapping(lab):
 
 def test_a_direct_path_and_its_history(lab):
     lab.servers()
-    alpha, beta = joined(lab)
+    alpha, beta = lab.joined()
     assert reasons(alpha, beta) == ["idle"]
     assert alpha.ping(beta.ip) == 1
     alpha.wait_direct(beta)
@@ -101,7 +92,7 @@ def test_udp_blocked_is_said_by_ping(lab):
 
 def test_two_hard_nats(lab):
     lab.servers(regions=2)
-    alpha, beta = joined(lab, "hard", "hard")
+    alpha, beta = lab.joined("hard", "hard")
     netcheck(alpha), netcheck(beta)
     assert alpha.ping(beta.ip, count=5, interval=1) >= 4
     why = reasons(alpha, beta)

@@ -22,9 +22,7 @@ def joined(lab, first="hard", second="easy", first_pref=None, second_pref=None):
     for host, pref in ((alpha, first_pref), (beta, second_pref)):
         host.start("--port=41641", "--verbose=1")
         host.up(*([f"--hard-nat={pref}"] if pref else []))
-    alpha.wait_peer(beta, test=lambda p: p["Relay"])
-    beta.wait_peer(alpha, test=lambda p: p["Relay"])
-    return alpha, beta
+    return lab.met(alpha, beta)
 
 
 def searches(host):

@@ -36,12 +36,7 @@ def dropped(way, reason):
 @pytest.fixture
 def pair(lab):
     lab.servers("--gather", "0.1")
-    alpha, beta = lab.pair(v6=True)
-    for host in (alpha, beta):
-        host.join()
-    alpha.wait_peer(beta, test=lambda p: p["Relay"])
-    beta.wait_peer(alpha, test=lambda p: p["Relay"])
-    return alpha, beta
+    return lab.joined(v6=True)
 
 
 class Raw:

@@ -23,15 +23,6 @@ def relayed(lab, kind="data"):
     return lab.relay.call("stats").get(kind, 0)
 
 
-def joined(lab, first="easy", second="easy", **kw):
-    alpha, beta = lab.pair(first, second, **kw)
-    alpha.join()
-    beta.join()
-    alpha.wait_peer(beta, test=lambda p: p["Relay"])
-    beta.wait_peer(alpha, test=lambda p: p["Relay"])
-    return alpha, beta
-
-
 def test_udp_blocked_runs_over_the_relay(lab):
     lab.servers()
     alpha, beta = lab.pair()
@@ -51,7 +42,7 @@ def test_udp_blocked_runs_over_the_relay(lab):
 
 def test_easy_nats_become_direct(lab):
     lab.servers()
-    alpha, beta = joined(lab)
+    alpha, beta = lab.joined()
     start = time.monotonic()
     assert alpha.ping(beta.ip) == 1
     done = alpha.tailscale("ping", "--c=10", "--timeout=2s", "beta")
@@ -70,7 +61,7 @@ def test_easy_nats_become_direct(lab):
 def test_direct_soon_after_the_first_packet(lab, role):
     """From the first packet to a direct path, three times; in between one side restarts, which forgets the path."""
     lab.servers()
-    alpha, beta = joined(lab)
+    alpha, beta = lab.joined()
     speaker, listener = (alpha, beta) if role == "first" else (beta, alpha)
     times = []
     for n in range(3):
@@ -96,7 +87,7 @@ def test_direct_soon_after_the_first_packet(lab, role):
 
 def test_hard_nats_stay_on_the_relay(lab):
     lab.servers()
-    alpha, beta = joined(lab, "hard", "hard")
+    alpha, beta = lab.joined("hard", "hard")
     assert alpha.ping(beta.ip, count=5, interval=0.5) == 5
     assert alpha.path(beta) == "" and beta.path(alpha) == ""
     seconds, same = send_file(beta, alpha, alpha.ip, 4)
@@ -147,7 +138,7 @@ def test_same_lan(lab):
 
 def test_direct_path_dies_and_comes_back(lab):
     lab.servers()
-    alpha, beta = joined(lab)
+    alpha, beta = lab.joined()
     echo = Echo(beta)
     flow = Flow(alpha, beta.ip)
     alpha.wait_direct(beta)
@@ -168,7 +159,7 @@ def test_direct_path_dies_and_comes_back(lab):
 def test_a_cut_of_the_direct_path_stalls_tcp_little(lab, sender):
     """alpha's router lets no UDP pass but that of the relays: the connection goes on by relay, and comes back."""
     lab.servers()
-    alpha, beta = joined(lab)
+    alpha, beta = lab.joined()
     source, sink = (alpha, beta) if sender == "alpha" else (beta, alpha)
     stream = Stream(source, sink, sink.ip)
     alpha.wait_direct(beta)
@@ -196,7 +187,7 @@ def test_a_cut_of_the_direct_path_stalls_tcp_little(lab, sender):
 @pytest.mark.parametrize("how", ["silent", "gone"])
 def test_a_cut_of_the_relay_is_not_noticed_on_a_direct_path(lab, how):
     lab.servers()
-    alpha, beta = joined(lab)
+    alpha, beta = lab.joined()
     stream = Stream(alpha, beta, beta.ip)
     alpha.wait_direct(beta)
     beta.wait_direct(alpha)
@@ -221,7 +212,7 @@ def test_switching_between_relay_and_direct_loses_nothing(lab):
         return sum(c.get("dropped", 0) for c in lab.relay.call("clients"))
 
     lab.servers()
-    alpha, beta = joined(lab)
+    alpha, beta = lab.joined()
     echo = Echo(beta)
     alpha.ping(beta.ip, count=2, interval=0.2)
     alpha.wait_direct(beta)
@@ -251,7 +242,7 @@ def test_switching_between_relay_and_direct_loses_nothing(lab):
 def test_pings_through_the_tunnel(lab):
     """The agent, the host and the PeerAPI answer; what nobody answers is given up, and says so."""
     lab.servers()
-    alpha, beta = joined(lab)
+    alpha, beta = lab.joined()
 
     def ping(*args, code=0):
         done = alpha.tailscale("ping", *args, check=False)
