@@ -269,6 +269,7 @@ static void peer_set(struct data *d, const struct dp_msg *m, mono_t now)
                 .key = p->key,
                 .disco = p->disco,
                 .home = p->home_region,
+                .plain = p->plain,
                 .endpoints = p->endpoints,
                 .endpoint_count = p->endpoint_count,
                 .expired = p->expired,

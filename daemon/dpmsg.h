@@ -67,6 +67,7 @@ struct dp_peer {
         struct node_public key;
         struct disco_public disco;
         int home_region;
+        bool plain;
         bool expired;
         size_t endpoint_count, allowed_count;
         struct addr *endpoints;      /* both point into the same block */

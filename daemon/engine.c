@@ -409,6 +409,7 @@ void engine_peer_set(struct engine *e, const struct engine_peer *p)
                 .key = p->key,
                 .disco = p->disco,
                 .home_region = p->home_region,
+                .plain = p->plain,
                 .expired = p->expired,
                 .endpoint_count = p->endpoint_count,
                 .allowed_count = p->allowed_count,

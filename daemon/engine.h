@@ -39,6 +39,7 @@ struct engine_peer {
         struct node_public key;
         struct disco_public disco;         /* zero: none yet */
         int home_region;                   /* 0: none */
+        bool plain;                        /* WireGuard and nothing else */
         bool expired;                      /* data refused, disco still answered */
         const struct addr *endpoints;
         size_t endpoint_count;

@@ -61,6 +61,7 @@ enum err netsync_peer(const struct netmap_node *n, const struct netsync_prefs *p
                 .key = n->key,
                 .disco = n->disco,
                 .home_region = n->home_derp,
+                .plain = n->wireguard_only,
                 .expired = n->expired,
                 .endpoints = n->endpoints,
                 .endpoint_count = n->endpoint_count,

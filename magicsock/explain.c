@@ -108,7 +108,7 @@ size_t ms_why(const struct ms_explain *x, enum ms_why ret[MS_WHY_MAX])
         struct list l = {.why = ret};
         if (x->expired)
                 add(&l, MS_WHY_EXPIRED);
-        else if (!x->has_disco)
+        else if (!x->has_disco && !x->plain)
                 add(&l, MS_WHY_NO_DISCO);
         if (l.n > 0 || x->route.kind == MS_ROUTE_DIRECT)
                 return l.n;

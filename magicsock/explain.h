@@ -19,6 +19,7 @@
 struct ms_explain {
         mono_t now;                  /* when it was filled */
         bool has_disco, expired;
+        bool plain;                  /* of plain WireGuard: magicsock/plain.h */
         bool awake;                  /* something was sent to it or heard of it; else the times are unset */
         bool active;                 /* sent to within 45 s */
         bool knows_us;               /* something of its own came */

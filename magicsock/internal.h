@@ -38,6 +38,7 @@ enum { MS_DISCO_MAX = 9000 };   /* largest datagram of a padded ping */
 /* What control says of a peer. */
 struct ms_known {
         bool used;
+        bool plain;
         bool expired;
         uint16_t ep_count;           /* 0 once it is awake: its paths have them */
         int home;                    /* 0 = unknown */

@@ -8,6 +8,7 @@
 #include "base/unset.h"
 #include "magicsock/classify.h"
 #include "magicsock/internal.h"
+#include "magicsock/plain.h"
 
 enum { UDP_ROUNDS = 8 };   /* system calls that receive, in one round of the loop */
 
@@ -114,6 +115,20 @@ static size_t send_direct(struct ms *ms, struct ms_slot *s, struct addr to, stru
         return sent;
 }
 
+/* No relay to fall back to, but maybe another address. */
+static enum err send_plain(struct ms *ms, struct ms_slot *s, struct pkt **pkts, size_t n, mono_t now)
+{
+        size_t sent = 0;
+        for (size_t i = 0; i <= s->peer.paths.count && sent < n; i++) {
+                if (i > 0 && !plain_next(&s->peer, now))
+                        break;
+                sent += send_direct(ms, s, s->peer.best.addr, pkts + sent, n - sent, now);
+        }
+        release_all(ms, pkts, n);
+        ms->drops[MS_DROP_NO_PATH] += n - sent;
+        return sent > 0 ? ERR_NONE : ERR_NOT_FOUND;
+}
+
 enum err ms_send(struct ms *ms, uint32_t slot, struct pkt **pkts, size_t n, mono_t now)
 {
         struct ms_slot *s = ms_slot_find(ms, slot);
@@ -129,6 +144,11 @@ enum err ms_send(struct ms *ms, uint32_t slot, struct pkt **pkts, size_t n, mono
 
         enum err e = ERR_NONE;
         size_t direct = 0;
+        if (s->peer.plain && r.kind == MS_ROUTE_DIRECT) {
+                e = send_plain(ms, s, pkts, n, now);
+                ms_settle(ms, s, now);
+                return e;
+        }
         if (r.kind == MS_ROUTE_DIRECT || r.kind == MS_ROUTE_BOTH)
                 direct = send_direct(ms, s, r.addr, pkts, n, now);
         if (r.kind == MS_ROUTE_NONE) {

@@ -120,6 +120,7 @@ struct ms_peer_config {
         int home;                         /* relay region; 0 = unknown */
         const struct addr *endpoints;     /* copied */
         size_t endpoint_count;
+        bool plain;                       /* of plain WireGuard: reachable at its endpoints alone */
         bool expired;                     /* its key: nothing is sent to it */
 };
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "magicsock/plain.h"
 #include "magicsock/search.h"
 
 #define PONG_COST_NS        (NS_PER_SEC / 50) /* 50 a second, see may_pong() */
@@ -137,7 +138,7 @@ void ms_peer_on_config(struct ms_peer *p, bool has_disco, bool expired, int home
 
 struct ms_route ms_peer_route(const struct ms_peer *p, mono_t now)
 {
-        struct ms_route r = {.addr = p->best.addr, .region = ms_search_relay(p)};
+        struct ms_route r = {.addr = p->best.addr, .region = p->plain ? 0 : ms_search_relay(p)};
         if (p->expired)
                 r.kind = MS_ROUTE_NONE;
         else if (!addr_is_set(p->best.addr))
@@ -151,6 +152,8 @@ struct ms_route ms_peer_route(const struct ms_peer *p, mono_t now)
 
 struct ms_route ms_peer_on_send(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
+        if (p->plain && !p->expired)
+                plain_on_send(p, now);
         struct ms_route r = ms_peer_route(p, now);
         if (p->expired)
                 return r;
@@ -349,6 +352,10 @@ void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t
 
 void ms_peer_on_proof(struct ms_peer *p, struct addr src, mono_t now)
 {
+        if (p->plain) {
+                plain_on_proof(p, src, now);
+                return;
+        }
         knows_us(p);
         if (addr_is_set(src) && addr_eq(src, p->best.addr))
                 live_on_heard(&p->live, now);
@@ -381,7 +388,7 @@ void ms_peer_on_ping_failed(struct ms_peer *p, const struct disco_txid *txid)
 
 void ms_peer_on_unreachable(struct ms_peer *p, struct addr a, mono_t now, struct ms_actions *out)
 {
-        if (!addr_eq(p->best.addr, a))
+        if (p->plain || !addr_eq(p->best.addr, a))
                 return;
         struct path *c = path_find(&p->paths, a);
         if (c)
@@ -420,7 +427,7 @@ void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)
         path_reset_gates(&p->paths);
         pings_done(&p->pings);
         p->learned = 0;
-        p->last_send = p->heartbeat_at = p->round_started = p->quiet_until = (mono_t){0};
+        p->unanswered = p->last_send = p->heartbeat_at = p->round_started = p->quiet_until = (mono_t){0};
         p->burst_started = p->call_sent = p->doubted = p->knock_started = (mono_t){0};
         ms_search_stop(p);
         p->knows_us = false;

@@ -79,6 +79,7 @@ struct ms_actions {
 struct ms_peer {
         /* What control says. */
         bool has_disco;
+        bool plain;              /* neither disco nor relay: magicsock/plain.h */
         bool expired;
         bool takes_part;         /* in searches through a hard NAT: the peer may name many addresses at once */
         int home;                /* relay region, 0 = unknown */
@@ -93,6 +94,7 @@ struct ms_peer {
         int64_t chosen_ns;       /* its latency when others were tried last */
         struct addr last_good;   /* the one before, if it was lost: looked for until it is back */
 
+        mono_t unanswered;       /* plain: the first that was sent since it spoke last; 0 = nothing */
         mono_t last_send;        /* by WireGuard or the CLI; drives heartbeats */
         mono_t heartbeat_at;     /* each *_at: MONO_NEVER or zero = not armed */
         mono_t round_started;    /* entered, even if it pinged nobody */

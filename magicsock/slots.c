@@ -63,6 +63,7 @@ static void set_disco(struct ms *ms, uint32_t slot, const struct disco_public *d
 static void configure(struct ms_slot *s, const struct ms_known *k, const struct addr *eps, size_t n, mono_t now)
 {
         history_add(&s->history, HISTORY_CONFIG, (struct addr){.port = 0}, (int64_t)n, now);
+        s->peer.plain = k->plain;
         ms_peer_on_config(&s->peer, !disco_public_is_zero(&k->disco), k->expired, k->home, eps, n, now);
 }
 
@@ -158,11 +159,13 @@ enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *
         }
         struct ms_known *k = &ms->known[slot];
         /* A disco key lives as long as its process: a new one means new sockets, and the path in use is dead. */
-        bool restarted = !disco_public_is_zero(&k->disco) && !disco_public_is_zero(&c->disco) &&
-                         !disco_public_eq(&k->disco, &c->disco);
-        set_disco(ms, slot, &c->disco);
+        struct disco_public disco = c->plain ? (struct disco_public){{0}} : c->disco;
+        bool restarted = !disco_public_is_zero(&k->disco) && !disco_public_is_zero(&disco) &&
+                         !disco_public_eq(&k->disco, &disco);
+        set_disco(ms, slot, &disco);
+        k->plain = c->plain;
         k->expired = c->expired;
-        k->home = c->home;
+        k->home = c->plain ? 0 : c->home;
         size_t n = c->endpoint_count < MS_PEER_ENDPOINTS_MAX ? c->endpoint_count : MS_PEER_ENDPOINTS_MAX;
         struct ms_slot *s = ms->slots[slot];
         if (!s) {
@@ -302,6 +305,7 @@ bool ms_explain(const struct ms *ms, uint32_t slot, struct ms_explain *ret, mono
         *ret = (struct ms_explain){
                 .now = now,
                 .has_disco = !disco_public_is_zero(&k->disco),
+                .plain = k->plain,
                 .expired = k->expired,
                 .home = k->home,
                 .udp4 = sock_is_open(&ms->udp[0].sock),

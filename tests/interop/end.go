@@ -44,6 +44,7 @@ const endPort = 7000
 // endArgs are the arguments of all operations of an end.
 type endArgs struct {
 	Addr     string // IP of the other end; of the own one to listen
+	Text     string // for the engine
 	Via      string // SOCKS5 server through which it is dialled; "": none
 	Size     int64
 	Seed     uint64

@@ -11,12 +11,15 @@ import (
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
+	"golang.zx2c4.com/wireguard/device"
 )
 
 // host is the helper in a host's namespace: an end over the kernel's stack
 // and an ICMP pinger.
 type host struct {
 	end
+
+	engine *device.Device // of a plain peer
 
 	pmu   sync.Mutex
 	pings map[int]*pinger
@@ -50,6 +53,10 @@ func hostMain() error {
 			return nil, err
 		}
 		switch op {
+		case "engine-start":
+			return nil, h.engineStart(a.Text)
+		case "engine-set":
+			return nil, h.engine.IpcSet(a.Text)
 		case "ping-start":
 			return h.pingStart(a)
 		case "ping-peek":

@@ -35,6 +35,7 @@ var tests = []namedTest{
 	{name: "server_restart", fn: serverRestart},
 	{name: "transfer_relay", fn: transferRelay},
 	{name: "transfer_direct", fn: transferDirect},
+	{name: "transfer_plain", fn: transferPlain},
 	{name: "userspace_tsnet", fn: userspaceTsnet},
 	{name: "hard_nat_ours", fn: hardNATOurs, parallel: true},
 	{name: "hard_nat_tsnet", fn: hardNATTsnet, parallel: true},
@@ -380,7 +381,6 @@ func transferDirect(t *test) { transfers(t, easyNAT) }
 
 // transfers moves 100 MiB (-mib) each way between our node and a tsnet node.
 func transfers(t *test, kind siteKind) {
-	size, patience := int64(t.runner.mib)<<20, max(60, time.Duration(t.runner.mib)/4)*time.Second
 	l := newLab(t)
 	a := l.addNode("alpha", kind)
 	a.up()
@@ -396,19 +396,31 @@ func transfers(t *test, kind siteKind) {
 		t.helperErr(err)
 		t.helperErr(a.helper.call("chat-stop", endArgs{ID: 1}, nil, 5*time.Second))
 	}
+	exchange(t, a, p, "tsnet", way, kind != udpBlocked) // each way once is enough for the slow one
+}
+
+// A speaker is a host with the service of an end.
+type speaker interface {
+	addr() string
+	service() *child
+}
+
+// exchange moves data between our node and another host, dialled by either and, with both, sent by either.
+func exchange(t *test, a *node, p speaker, other, way string, both bool) {
+	size, patience := int64(t.runner.mib)<<20, max(60, time.Duration(t.runner.mib)/4)*time.Second
 	for i, w := range []struct {
 		what     string
-		by       talker
-		with     talker
+		by       speaker
+		with     speaker
 		download bool
 	}{
 		{"ours dials and sends", a, p, false},
-		{"tsnet dials and sends", p, a, false},
+		{other + " dials and sends", p, a, false},
 		{"ours dials and fetches", a, p, true},
-		{"tsnet dials and fetches", p, a, true},
+		{other + " dials and fetches", p, a, true},
 	} {
-		if kind == udpBlocked && w.download {
-			continue // each way once is enough for the slow one
+		if !both && w.download {
+			continue
 		}
 		var res transferResult
 		err := w.by.service().call("transfer", endArgs{Addr: w.with.addr(), Size: size, Seed: uint64(i),
@@ -421,7 +433,7 @@ func transfers(t *test, kind siteKind) {
 		}
 		t.figure("%s %d MiB in %.1f s (%.0f Mbit/s), SHA-256 %.12s", w.what, t.runner.mib, res.Seconds,
 			float64(size)*8/1e6/res.Seconds, res.Sent)
-		if line := a.statusLine(p.ip); !strings.Contains(line, "active; "+way) {
+		if line := a.statusLine(p.addr()); !strings.Contains(line, "active; "+way) {
 			t.fatalf("%s: status says %q, want %q", w.what, line, way)
 		}
 	}
