@@ -19,10 +19,17 @@ struct vfd {
         struct watch *watch;
 };
 
+/* Its time of the world, and whom it belongs to. */
+struct entry {
+        int64_t key;
+        uint64_t seq;
+        struct timer *t;
+};
+
 static struct {
         mono_t now;
         uint64_t next_seq;
-        struct timer **heap;
+        struct entry *heap;
         uint32_t len, cap;
         unsigned rounds;
         struct loop *world;
@@ -57,6 +64,7 @@ mono_t loop_now(const struct loop *l)
 
 /* ---- the queue ---- */
 
+/* A host's clock is set before its loop is made. */
 static int64_t key(const struct timer *t)
 {
         const struct host *h = t->loop->host;
@@ -66,39 +74,38 @@ static int64_t key(const struct timer *t)
         return at < h->frozen_ns ? h->frozen_ns : at;
 }
 
-static bool before(const struct timer *a, const struct timer *b)
+static bool before(const struct entry *a, const struct entry *b)
 {
-        int64_t x = key(a), y = key(b);
-        return x != y ? x < y : a->seq < b->seq;
+        return a->key != b->key ? a->key < b->key : a->seq < b->seq;
 }
 
-static void place(uint32_t i, struct timer *t)
+static void place(uint32_t i, struct entry e)
 {
-        k.heap[i] = t;
-        t->index = i + 1;
+        k.heap[i] = e;
+        e.t->index = i + 1;
 }
 
 static void sift_down(uint32_t i)
 {
-        struct timer *t = k.heap[i];
+        struct entry e = k.heap[i];
         for (uint32_t c; (c = 2 * i + 1) < k.len; i = c) {
-                if (c + 1 < k.len && before(k.heap[c + 1], k.heap[c]))
+                if (c + 1 < k.len && before(&k.heap[c + 1], &k.heap[c]))
                         c++;
-                if (!before(k.heap[c], t))
+                if (!before(&k.heap[c], &e))
                         break;
                 place(i, k.heap[c]);
         }
-        place(i, t);
+        place(i, e);
 }
 
 static void sift(uint32_t i)
 {
-        struct timer *t = k.heap[i];
-        while (i > 0 && before(t, k.heap[(i - 1) / 2])) {
+        struct entry e = k.heap[i];
+        while (i > 0 && before(&e, &k.heap[(i - 1) / 2])) {
                 place(i, k.heap[(i - 1) / 2]);
                 i = (i - 1) / 2;
         }
-        place(i, t);
+        place(i, e);
         sift_down(i);
 }
 
@@ -117,8 +124,8 @@ void loop_timer_stop(struct timer *t)
         if (t->index == 0)
                 return;
         uint32_t i = t->index - 1;
-        struct timer *last = k.heap[--k.len];
-        if (last != t) {
+        struct entry last = k.heap[--k.len];
+        if (last.t != t) {
                 place(i, last);
                 sift(i);
         }
@@ -143,9 +150,9 @@ void loop_timer_at(struct loop *l, struct timer *t, mono_t at)
                                 abort();
                 }
                 t->loop = l;
-                place(k.len, t);
-                k.len++;
+                t->index = ++k.len;
         }
+        k.heap[t->index - 1] = (struct entry){key(t), t->seq, t};
         sift(t->index - 1);
 }
 
@@ -162,6 +169,8 @@ void clock_enter(struct host *h)
 void clock_freeze(struct host *h, mono_t until)
 {
         h->frozen_ns = until.ns;
+        for (uint32_t i = 0; i < k.len; i++)
+                k.heap[i].key = key(k.heap[i].t);
         for (uint32_t i = k.len / 2; i-- > 0;)
                 sift_down(i);
 }
@@ -320,8 +329,8 @@ static void run_round(struct loop *l)
         uint64_t first_new = k.next_seq;
         host_running = l->host;
         while (k.len > 0) {
-                struct timer *t = k.heap[0];
-                if (t->loop != l || key(t) > k.now.ns || t->seq >= first_new)
+                struct timer *t = k.heap[0].t;
+                if (t->loop != l || k.heap[0].key > k.now.ns || t->seq >= first_new)
                         break;
                 loop_timer_stop(t);
                 t->on_expire(t, loop_now(l));
@@ -333,17 +342,17 @@ static void run_round(struct loop *l)
 
 bool clock_step(mono_t until)
 {
-        if (k.len == 0 || key(k.heap[0]) > until.ns) {
+        if (k.len == 0 || k.heap[0].key > until.ns) {
                 k.now = until;
                 return false;
         }
-        int64_t at = key(k.heap[0]);
+        int64_t at = k.heap[0].key;
         k.rounds++;
         if (at > k.now.ns) {
                 k.now.ns = at;
                 k.rounds = 0;
         }
-        run_round(k.heap[0]->loop);
+        run_round(k.heap[0].t->loop);
         return true;
 }
 

@@ -1,9 +1,10 @@
 /* tests/sim/main.c - runs seeds, one world each, and tells which of them failed and how to see it again.
  *
- *      sim [-s SEED] [-n COUNT] [-j JOBS] [-x] [-v]
+ *      sim [-s SEED] [-n COUNT] [-j JOBS] [-x] [-p] [-v]
  *
  * Seeds SEED to SEED + COUNT - 1, shared out to JOBS processes.  -x ends each of these at its first failure, else it
- * goes on to the tenth.  -v prints what happens, and runs one seed. */
+ * goes on to the tenth.  -p prints what came of each seed: a change that should change nothing must leave it alone.
+ * -v prints what happens, and runs one seed. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ struct options {
         uint64_t seed, count;
         unsigned jobs;
         unsigned failures;   /* enough to stop */
-        bool verbose;
+        bool print, verbose;
 };
 
 static const char *program;
@@ -34,9 +35,12 @@ static void report(uint64_t seed, const char *why)
 }
 
 /* One in so many is run a second time: the same must happen. */
-static bool run_seed(uint64_t seed, bool verbose)
+static bool run_seed(uint64_t seed, bool print, bool verbose)
 {
         struct run_result r = world_run(seed, verbose);
+        if (print)
+                printf("seed %llu: %d nodes, %.0f s, hash %016llx\n", (unsigned long long)seed, r.nodes, r.seconds,
+                        (unsigned long long)r.hash);
         if (!r.ok) {
                 report(seed, r.why);
                 return false;
@@ -45,9 +49,6 @@ static bool run_seed(uint64_t seed, bool verbose)
                 report(seed, "the second run was another one");
                 return false;
         }
-        if (verbose)
-                printf("seed %llu: %d nodes, %.0f s, hash %016llx\n", (unsigned long long)seed, r.nodes, r.seconds,
-                        (unsigned long long)r.hash);
         return true;
 }
 
@@ -59,8 +60,9 @@ static int work(const struct options *o, unsigned worker, int progress)
                 uint64_t seed = o->seed + i;
                 if (pwrite(progress, &seed, sizeof(seed), (off_t)(worker * sizeof(seed))) != sizeof(seed))
                         return 2;
-                failures += !run_seed(seed, false);
+                failures += !run_seed(seed, o->print, false);
         }
+        fflush(stdout);
         return failures > 0;
 }
 
@@ -101,7 +103,7 @@ static int run_all(const struct options *o)
 
 static int usage(void)
 {
-        fprintf(stderr, "usage: %s [-s SEED] [-n COUNT] [-j JOBS] [-x] [-v]\n", program);
+        fprintf(stderr, "usage: %s [-s SEED] [-n COUNT] [-j JOBS] [-x] [-p] [-v]\n", program);
         return 2;
 }
 
@@ -119,7 +121,7 @@ int main(int argc, char **argv)
         uint64_t jobs = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
         bool one = false;
         program = argv[0];
-        for (int c; (c = getopt(argc, argv, "s:n:j:xv")) != -1;) {
+        for (int c; (c = getopt(argc, argv, "s:n:j:xpv")) != -1;) {
                 bool good = true;
                 if (c == 's')
                         one = good = number(optarg, &o.seed);
@@ -129,6 +131,8 @@ int main(int argc, char **argv)
                         good = number(optarg, &jobs) && jobs > 0;
                 else if (c == 'x')
                         o.failures = 1;
+                else if (c == 'p')
+                        o.print = true;
                 else if (c == 'v')
                         o.verbose = true;
                 else
@@ -145,7 +149,7 @@ int main(int argc, char **argv)
                 return 2;
         }
         if (o.verbose || (one && o.count == 0))
-                return run_seed(o.seed, o.verbose) ? 0 : 1;
+                return run_seed(o.seed, o.print || o.verbose, o.verbose) ? 0 : 1;
         if (o.count == 0)
                 o.count = 1000;
         struct timespec a, b;

@@ -10,24 +10,59 @@ void nat_init(struct nat *n, const struct nat_conf *c, struct rng rng)
         *n = (struct nat){.conf = *c, .rng = rng, .next = c->first};
 }
 
+static bool is_old(const struct nat *n, mono_t last, mono_t now)
+{
+        return mono_diff_ns(now, last) >= n->conf.timeout_ns;
+}
+
+/* ---- the table: by inner address, and by outer port ---- */
+
+static unsigned bucket_of(struct addr inner)
+{
+        return (unsigned)(inner.port ^ inner.ip.b[3] * 31 ^ inner.ip.b[7] * 17) % NAT_BUCKETS;
+}
+
+static void drop_mapping(struct nat *n, struct nat_mapping *m)
+{
+        struct nat_mapping **at = &n->table->by_inner[bucket_of(m->inner)];
+        while (*at != m)
+                at = &(*at)->next;
+        *at = m->next;
+        at = &n->table->by_port[m->port % NAT_BUCKETS];
+        while (*at != m)
+                at = &(*at)->next_by_port;
+        *at = m->next_by_port;
+        free(m->remote);
+        free(m);
+}
+
+static struct nat_mapping *add_mapping(struct nat *n, struct addr inner, struct addr dst, uint16_t port)
+{
+        struct nat_mapping *m = calloc(1, sizeof(*m));
+        if (n->table == NULL)
+                n->table = calloc(1, sizeof(*n->table));
+        if (m == NULL || n->table == NULL)
+                abort();
+        struct nat_mapping **first = &n->table->by_inner[bucket_of(inner)], **by_port = &n->table->by_port[port % NAT_BUCKETS];
+        *m = (struct nat_mapping){.next = *first, .next_by_port = *by_port, .inner = inner, .dst = dst, .port = port};
+        return *first = *by_port = m;
+}
+
 void nat_flush(struct nat *n)
 {
-        for (size_t i = 0; i < n->count; i++)
-                free(n->m[i].remote);
-        n->count = 0;
+        for (unsigned i = 0; n->table != NULL && i < NAT_BUCKETS; i++)
+                while (n->table->by_inner[i] != NULL)
+                        drop_mapping(n, n->table->by_inner[i]);
 }
 
 void nat_done(struct nat *n)
 {
         nat_flush(n);
-        free(n->m);
-        *n = (struct nat){.count = 0};
+        free(n->table);
+        n->table = NULL;
 }
 
-static bool is_old(const struct nat *n, mono_t last, mono_t now)
-{
-        return mono_diff_ns(now, last) >= n->conf.timeout_ns;
-}
+/* ---- packets ---- */
 
 static struct addr part_of(struct addr a, enum nat_by by)
 {
@@ -36,38 +71,35 @@ static struct addr part_of(struct addr a, enum nat_by by)
         return by == NAT_ADDRESS ? (struct addr){.ip = a.ip} : a;
 }
 
-static void drop_mapping(struct nat *n, size_t i)
-{
-        free(n->m[i].remote);
-        n->m[i] = n->m[--n->count];
-}
-
 static struct nat_mapping *find(struct nat *n, struct addr inner, struct addr dst, mono_t now)
 {
         struct addr key = part_of(dst, n->conf.mapping);
-        for (size_t i = 0; i < n->count;) {
-                struct nat_mapping *m = &n->m[i];
-                if (is_old(n, m->last, now)) {
-                        drop_mapping(n, i);
-                        continue;
-                }
-                if (m->inner.port == inner.port && addr_eq(m->inner, inner) && addr_eq(m->dst, key))
+        struct nat_mapping *next;
+        for (struct nat_mapping *m = n->table != NULL ? n->table->by_inner[bucket_of(inner)] : NULL; m != NULL; m = next) {
+                next = m->next;
+                if (is_old(n, m->last, now))
+                        drop_mapping(n, m);
+                else if (addr_eq(m->inner, inner) && addr_eq(m->dst, key))
                         return m;
-                i++;
         }
         return NULL;
 }
 
-/* A port may serve several destinations at once where mappings depend on them and it is to be preserved. */
-static bool is_free(const struct nat *n, uint16_t port, struct addr key)
+static struct nat_mapping *first_by_port(const struct nat *n, uint16_t port)
 {
-        for (size_t i = 0; i < n->count; i++)
-                if (n->m[i].port == port && (n->conf.ports != NAT_PRESERVE || addr_eq(n->m[i].dst, key)))
+        return n->table != NULL ? n->table->by_port[port % NAT_BUCKETS] : NULL;
+}
+
+/* A port may serve several destinations at once where mappings depend on them and it is to be preserved. */
+static bool is_free(const struct nat *n, uint16_t port, struct addr key, mono_t now)
+{
+        for (const struct nat_mapping *m = first_by_port(n, port); m != NULL; m = m->next_by_port)
+                if (m->port == port && !is_old(n, m->last, now) && (n->conf.ports != NAT_PRESERVE || addr_eq(m->dst, key)))
                         return false;
         return true;
 }
 
-static uint16_t choose_port(struct nat *n, struct addr inner, struct addr key)
+static uint16_t choose_port(struct nat *n, struct addr inner, struct addr key, mono_t now)
 {
         const struct nat_conf *c = &n->conf;
         uint16_t span = (uint16_t)(c->last - c->first);
@@ -75,7 +107,7 @@ static uint16_t choose_port(struct nat *n, struct addr inner, struct addr key)
                         : c->ports == NAT_NEXT ? n->next
                                                : (uint16_t)rng_in(&n->rng, c->first, c->last);
         for (unsigned tries = 0; tries <= span; tries++) {
-                if (is_free(n, port, key)) {
+                if (is_free(n, port, key, now)) {
                         n->next = port == c->last ? c->first : (uint16_t)(port + 1);
                         return port;
                 }
@@ -109,17 +141,10 @@ uint16_t nat_out(struct nat *n, struct addr inner, struct addr dst, mono_t now)
         struct nat_mapping *m = find(n, inner, dst, now);
         if (m == NULL) {
                 struct addr key = part_of(dst, n->conf.mapping);
-                uint16_t port = n->conf.translates ? choose_port(n, inner, key) : inner.port;
+                uint16_t port = n->conf.translates ? choose_port(n, inner, key, now) : inner.port;
                 if (port == 0)
                         return 0;
-                if (n->count == n->cap) {
-                        n->cap = n->cap ? n->cap * 2 : 16;
-                        n->m = realloc(n->m, n->cap * sizeof(n->m[0]));
-                        if (n->m == NULL)
-                                abort();
-                }
-                m = &n->m[n->count++];
-                *m = (struct nat_mapping){.inner = inner, .dst = key, .port = port};
+                m = add_mapping(n, inner, key, port);
         }
         m->last = now;
         note_remote(m, dst, n->conf.filtering, now);
@@ -142,8 +167,7 @@ bool nat_in(struct nat *n, struct addr src, struct addr to, mono_t now, struct a
         *ret_inner = to;
         if (!n->conf.translates && !n->conf.filters)
                 return true;
-        for (size_t i = 0; i < n->count; i++) {
-                struct nat_mapping *m = &n->m[i];
+        for (struct nat_mapping *m = first_by_port(n, to.port); m != NULL; m = m->next_by_port) {
                 bool is_for = n->conf.translates ? m->port == to.port : addr_eq(m->inner, to);
                 if (!is_for || is_old(n, m->last, now))
                         continue;

@@ -33,7 +33,10 @@ struct nat_remote {
         mono_t last;
 };
 
+enum { NAT_BUCKETS = 128 };
+
 struct nat_mapping {
+        struct nat_mapping *next, *next_by_port;
         struct addr inner, dst;   /* dst: as far as the mapping depends on it */
         uint16_t port;
         mono_t last;
@@ -41,12 +44,15 @@ struct nat_mapping {
         size_t remote_count, remote_cap;
 };
 
+struct nat_table {
+        struct nat_mapping *by_inner[NAT_BUCKETS], *by_port[NAT_BUCKETS];
+};
+
 struct nat {
         struct nat_conf conf;
         struct rng rng;
         uint16_t next;
-        struct nat_mapping *m;
-        size_t count, cap;
+        struct nat_table *table;   /* made for the first mapping */
 };
 
 void nat_init(struct nat *n, const struct nat_conf *c, struct rng rng);

@@ -12,6 +12,7 @@
 #include "tests/sim/nat.h"
 
 struct vsock;
+enum { SOCK_BUCKETS = 64 };
 
 struct link {
         int64_t delay_ns, jitter_ns;   /* one way */
@@ -44,7 +45,8 @@ struct host {
         unsigned nat_generation;   /* of what translates it: whoever sends on an older connection gets a reset */
         int64_t clock_offset, wall_offset;
         int64_t frozen_ns;      /* its code does not run before that time of the world */
-        struct vsock *socks;
+        struct vsock *socks[SOCK_BUCKETS];   /* by port */
+        unsigned sock_count;
         void *owner;
         uint64_t data_lost;     /* WireGuard messages that it sent and that the links lost by chance */
 };

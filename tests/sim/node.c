@@ -295,7 +295,7 @@ void node_stop(struct node *n)
         tun_close(n->tun);
         n->tun = NULL;
         trace_line("%-4s stops", n->host->name);
-        if (n->host->socks != NULL)
+        if (n->host->sock_count > 0)
                 trace_fail("%s ended and left a socket open", n->host->name);
 }
 

@@ -43,17 +43,22 @@ static void free_list(struct datagram **list)
         }
 }
 
-static struct vsock *find(const struct host *h, int fd)
+static struct vsock **bucket(struct host *h, uint16_t port)
 {
-        for (struct vsock *v = h->socks; v != NULL; v = v->next)
-                if (v->fd == fd)
+        return &h->socks[port % SOCK_BUCKETS];
+}
+
+static struct vsock *find(struct host *h, const struct sock *s)
+{
+        for (struct vsock *v = *bucket(h, s->port); v != NULL; v = v->next)
+                if (v->fd == s->fd)
                         return v;
         return NULL;
 }
 
-static struct vsock *by_port(const struct host *h, uint16_t port, enum ip_family f)
+static struct vsock *by_port(struct host *h, uint16_t port, enum ip_family f)
 {
-        for (struct vsock *v = h->socks; v != NULL; v = v->next)
+        for (struct vsock *v = *bucket(h, port); v != NULL; v = v->next)
                 if (v->port == port && v->family == f)
                         return v;
         return NULL;
@@ -114,9 +119,11 @@ enum err sock_open(struct sock *s, uint16_t port, uint32_t mark)
         struct vsock *v = calloc(1, sizeof(*v));
         if (v == NULL)
                 return ERR_IO;
-        *v = (struct vsock){.next = h->socks, .host = h, .fd = vfd_new(), .port = port, .family = s->family};
+        struct vsock **first = bucket(h, port);
+        *v = (struct vsock){.next = *first, .host = h, .fd = vfd_new(), .port = port, .family = s->family};
         v->last = &v->first;
-        h->socks = v;
+        *first = v;
+        h->sock_count++;
         s->fd = v->fd;
         s->port = port;
         return ERR_NONE;
@@ -127,7 +134,7 @@ void sock_close(struct sock *s)
         if (s->fd < 0)
                 return;
         struct host *h = host_running;
-        for (struct vsock **at = &h->socks; *at != NULL; at = &(*at)->next) {
+        for (struct vsock **at = bucket(h, s->port); *at != NULL; at = &(*at)->next) {
                 struct vsock *v = *at;
                 if (v->fd != s->fd)
                         continue;
@@ -135,6 +142,7 @@ void sock_close(struct sock *s)
                 free_list(&v->first);
                 vfd_free(v->fd);
                 free(v);
+                h->sock_count--;
                 break;
         }
         s->fd = -1;
@@ -176,7 +184,7 @@ void sock_rx_free(struct sock_rx *rx)
 
 bool sock_recv(struct sock *s, struct sock_rx *rx, bool keep)
 {
-        struct vsock *v = find(host_running, s->fd);
+        struct vsock *v = find(host_running, s);
         free_list(&rx->before);
         free_list(&rx->read);
         if (keep)
