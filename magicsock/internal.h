@@ -108,6 +108,7 @@ struct ms {
         uint32_t mark;
         bool no_udp;
 
+        bool has_key;
         struct key_private node_key;
         struct node_public node_public;
         struct key_private disco_key;

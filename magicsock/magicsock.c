@@ -19,7 +19,7 @@ _Static_assert((int)SOCK_VIEWS_MAX <= (int)MS_BATCH_MAX && (int)MS_RELAYED_MAX <
 
 bool ms_can_send(const struct ms *ms)
 {
-        return ms->active && !key_private_is_zero(&ms->node_key);
+        return ms->active && ms->has_key;
 }
 
 struct ms_udp *ms_udp_for(struct ms *ms, struct addr to)
@@ -421,7 +421,8 @@ void ms_set_keys(struct ms *ms, const struct key_private *node)
         struct node_public before = ms->node_public;
         key_wipe(&ms->node_key);
         ms->node_public = (struct node_public){{0}};
-        if (node && !key_private_is_zero(node)) {
+        ms->has_key = node && !key_private_is_zero(node);
+        if (ms->has_key) {
                 ms->node_key = *node;
                 ms->node_public = key_node_public(node);
         }
