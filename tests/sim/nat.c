@@ -15,16 +15,22 @@ static bool is_old(const struct nat *n, mono_t last, mono_t now)
         return mono_diff_ns(now, last) >= n->conf.timeout_ns;
 }
 
-/* ---- the table: by inner address, and by outer port ---- */
+/* ---- the table: by inner address and what of the outer one matters, and by outer port ---- */
 
-static unsigned bucket_of(struct addr inner)
+/* Addresses differ in what is in these bytes: see tests/sim/net.h. */
+static unsigned hash(struct addr a)
 {
-        return (unsigned)(inner.port ^ inner.ip.b[3] * 31 ^ inner.ip.b[7] * 17) % NAT_BUCKETS;
+        return (unsigned)a.port * 7 ^ a.ip.b[3] * 31U ^ a.ip.b[2] * 131U ^ a.ip.b[7] * 17U;
+}
+
+static unsigned bucket_of(struct addr inner, struct addr dst)
+{
+        return (hash(inner) + 3 * hash(dst)) % NAT_BUCKETS;
 }
 
 static void drop_mapping(struct nat *n, struct nat_mapping *m)
 {
-        struct nat_mapping **at = &n->table->by_inner[bucket_of(m->inner)];
+        struct nat_mapping **at = &n->table->by_flow[bucket_of(m->inner, m->dst)];
         while (*at != m)
                 at = &(*at)->next;
         *at = m->next;
@@ -43,7 +49,7 @@ static struct nat_mapping *add_mapping(struct nat *n, struct addr inner, struct 
                 n->table = calloc(1, sizeof(*n->table));
         if (m == NULL || n->table == NULL)
                 abort();
-        struct nat_mapping **first = &n->table->by_inner[bucket_of(inner)], **by_port = &n->table->by_port[port % NAT_BUCKETS];
+        struct nat_mapping **first = &n->table->by_flow[bucket_of(inner, dst)], **by_port = &n->table->by_port[port % NAT_BUCKETS];
         *m = (struct nat_mapping){.next = *first, .next_by_port = *by_port, .inner = inner, .dst = dst, .port = port};
         return *first = *by_port = m;
 }
@@ -51,8 +57,8 @@ static struct nat_mapping *add_mapping(struct nat *n, struct addr inner, struct 
 void nat_flush(struct nat *n)
 {
         for (unsigned i = 0; n->table != NULL && i < NAT_BUCKETS; i++)
-                while (n->table->by_inner[i] != NULL)
-                        drop_mapping(n, n->table->by_inner[i]);
+                while (n->table->by_flow[i] != NULL)
+                        drop_mapping(n, n->table->by_flow[i]);
 }
 
 void nat_done(struct nat *n)
@@ -75,7 +81,7 @@ static struct nat_mapping *find(struct nat *n, struct addr inner, struct addr ds
 {
         struct addr key = part_of(dst, n->conf.mapping);
         struct nat_mapping *next;
-        for (struct nat_mapping *m = n->table != NULL ? n->table->by_inner[bucket_of(inner)] : NULL; m != NULL; m = next) {
+        for (struct nat_mapping *m = n->table != NULL ? n->table->by_flow[bucket_of(inner, key)] : NULL; m != NULL; m = next) {
                 next = m->next;
                 if (is_old(n, m->last, now))
                         drop_mapping(n, m);
@@ -116,22 +122,37 @@ static uint16_t choose_port(struct nat *n, struct addr inner, struct addr key, m
         return 0;
 }
 
+/* Its place, or the one where it belongs. */
+static struct nat_remote *remote_at(const struct nat_mapping *m, struct addr key)
+{
+        size_t i = hash(key) & (m->remote_cap - 1);
+        while (mono_is_set(m->remote[i].last) && !addr_eq(m->remote[i].addr, key))
+                i = (i + 1) & (m->remote_cap - 1);
+        return &m->remote[i];
+}
+
+static void grow_remotes(struct nat_mapping *m)
+{
+        struct nat_mapping more = {.remote_cap = m->remote_cap ? m->remote_cap * 2 : 4};
+        more.remote = calloc(more.remote_cap, sizeof(more.remote[0]));
+        if (more.remote == NULL)
+                abort();
+        for (size_t i = 0; i < m->remote_cap; i++)
+                if (mono_is_set(m->remote[i].last))
+                        *remote_at(&more, m->remote[i].addr) = m->remote[i];
+        free(m->remote);
+        m->remote = more.remote;
+        m->remote_cap = more.remote_cap;
+}
+
 static void note_remote(struct nat_mapping *m, struct addr dst, enum nat_by by, mono_t now)
 {
+        if (2 * (m->remote_count + 1) > m->remote_cap)
+                grow_remotes(m);
         struct addr key = part_of(dst, by);
-        for (size_t i = 0; i < m->remote_count; i++) {
-                if (addr_eq(m->remote[i].addr, key)) {
-                        m->remote[i].last = now;
-                        return;
-                }
-        }
-        if (m->remote_count == m->remote_cap) {
-                m->remote_cap = m->remote_cap ? m->remote_cap * 2 : 4;
-                m->remote = realloc(m->remote, m->remote_cap * sizeof(m->remote[0]));
-                if (m->remote == NULL)
-                        abort();
-        }
-        m->remote[m->remote_count++] = (struct nat_remote){key, now};
+        struct nat_remote *r = remote_at(m, key);
+        m->remote_count += !mono_is_set(r->last);
+        *r = (struct nat_remote){key, now};
 }
 
 uint16_t nat_out(struct nat *n, struct addr inner, struct addr dst, mono_t now)
@@ -155,11 +176,8 @@ static bool lets_in(const struct nat *n, const struct nat_mapping *m, struct add
 {
         if (n->conf.filtering == NAT_ANY)
                 return true;
-        struct addr key = part_of(src, n->conf.filtering);
-        for (size_t i = 0; i < m->remote_count; i++)
-                if (addr_eq(m->remote[i].addr, key))
-                        return !is_old(n, m->remote[i].last, now);
-        return false;
+        const struct nat_remote *r = remote_at(m, part_of(src, n->conf.filtering));
+        return mono_is_set(r->last) && !is_old(n, r->last, now);
 }
 
 bool nat_in(struct nat *n, struct addr src, struct addr to, mono_t now, struct addr *ret_inner)

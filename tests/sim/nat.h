@@ -33,19 +33,19 @@ struct nat_remote {
         mono_t last;
 };
 
-enum { NAT_BUCKETS = 128 };
+enum { NAT_BUCKETS = 512 };
 
 struct nat_mapping {
         struct nat_mapping *next, *next_by_port;
         struct addr inner, dst;   /* dst: as far as the mapping depends on it */
         uint16_t port;
         mono_t last;
-        struct nat_remote *remote;
-        size_t remote_count, remote_cap;
+        struct nat_remote *remote;   /* hashed by address; those never sent to are unset */
+        size_t remote_count, remote_cap;   /* a power of two, at least twice as many */
 };
 
 struct nat_table {
-        struct nat_mapping *by_inner[NAT_BUCKETS], *by_port[NAT_BUCKETS];
+        struct nat_mapping *by_flow[NAT_BUCKETS], *by_port[NAT_BUCKETS];
 };
 
 struct nat {
