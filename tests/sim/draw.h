@@ -12,4 +12,7 @@ struct plan {
         mono_t quiet_from;           /* nothing changes any more */
 };
 
+/* A few nodes. */
 void draw_world(struct rng *rng, struct plan *ret);
+/* Hundreds of them, of which some talk. */
+void draw_crowd(struct rng *rng, struct plan *ret);

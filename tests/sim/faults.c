@@ -36,7 +36,7 @@ struct fault {
         int step;
 };
 
-enum { FAULTS_MAX = 64 };
+enum { FAULTS_MAX = 128, CROWD = 50 };
 static struct fault *faults[FAULTS_MAX];
 static int count;
 
@@ -261,6 +261,21 @@ void faults_draw_strangers(struct rng *r, mono_t from)
         }
 }
 
+void faults_draw_newcomer(struct rng *r, struct node *n, mono_t from, mono_t until)
+{
+        add((struct fault){.kind = RESTART, .n = n, .step = 1}, mono_add_ms(from, rng_in(r, 0, mono_diff_ms(until, from))));
+}
+
+/* In a crowd half of what goes wrong goes wrong where it is noticed. */
+static struct node *draw_victim(struct rng *r)
+{
+        if (node_count() >= CROWD && rng_chance(r, 0.5)) {
+                const struct flow *f = flow_at((int)rng_in(r, 0, flow_count() - 1));
+                return rng_chance(r, 0.5) ? f->a : f->b;
+        }
+        return node_at((int)rng_in(r, 0, node_count() - 1));
+}
+
 void faults_draw(struct rng *r, int wanted, mono_t from, mono_t until)
 {
         static const int weights[FAULT_KINDS + 1] = {4, 4, 2, 3, 2, 3, 2, 3, 1, 2, 1, -1};
@@ -271,9 +286,9 @@ void faults_draw(struct rng *r, int wanted, mono_t from, mono_t until)
                 int64_t span = mono_diff_ms(until, from);
                 mono_t at = mono_add_ms(from, rng_in(r, 0, span * 2 / 3));
                 f->kind = (enum fault_kind)rng_pick(r, weights);
-                f->n = node_at((int)rng_in(r, 0, node_count() - 1));
+                f->n = draw_victim(r);
                 f->a = f->n->host->site;
-                f->b = site_top(node_at((int)rng_in(r, 0, node_count() - 1))->host->site);
+                f->b = site_top(draw_victim(r)->host->site);
                 f->to = node_at((int)rng_in(r, 0, node_count() - 1))->host->site;
                 f->relay = relay_at(1 + (int)rng_in(r, 0, relay_count() - 1));
                 int64_t most = mono_diff_ms(until, at) - 3000;

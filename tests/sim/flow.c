@@ -9,7 +9,7 @@
 #include "tests/sim/relay.h"
 #include "tests/sim/trace.h"
 
-enum { EXCUSES_MAX = 512, HEAD = 20 + 8, BODY = 16, PORT = 7000, HOME_MOVE_MS = 3000, SLOW = 5 };
+enum { EXCUSES_MAX = 4096, HEAD = 20 + 8, BODY = 16, PORT = 7000, HOME_MOVE_MS = 3000, SLOW = 5 };
 
 static struct flow *flows[FLOWS_MAX];
 static int count;

@@ -220,6 +220,8 @@ struct node *node_add(struct host *h, int64_t tell_ms, int64_t hear_ms)
 
 void node_start(struct node *n)
 {
+        if (n->data != NULL)
+                abort();
         n->in = ring_new(DP_RING, sizeof(struct dp_msg));
         n->out = ring_new(DP_RING, sizeof(struct dp_msg));
         n->to_service = pktring_new(4096);

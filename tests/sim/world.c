@@ -10,7 +10,7 @@
 #include "tests/sim/relay.h"
 #include "tests/sim/trace.h"
 
-enum { ROUNDS_MAX = 100000, WATCH_MS = 8000, ACTIVE_MS = 90000, DIRECT_MS = 3000 };
+enum { ROUNDS_MAX = 100000, WATCH_MS = 8000, ACTIVE_MS = 90000, DIRECT_MS = 3000, CROWD_EVERY = 100 };
 
 static bool run_until(mono_t t)
 {
@@ -112,7 +112,11 @@ struct run_result world_run(uint64_t seed, bool verbose)
 
         struct rng rng = rng_of(seed, 1);
         struct plan plan = {.calm = true};
-        draw_world(&rng, &plan);
+        struct rng size = rng_of(seed, 4);
+        if (rng_in(&size, 1, CROWD_EVERY) == 1)
+                draw_crowd(&rng, &plan);
+        else
+                draw_world(&rng, &plan);
         int64_t settle_ms = faults_settle_ms();
         flows_slow(mono_add_ms(plan.quiet_from, 5000), mono_add_ms(plan.quiet_from, settle_ms - 10000));
         for (int i = 0; i < flow_count(); i++) {
