@@ -88,14 +88,26 @@ static void print_mappings(const json_t *r, FILE *out)
         fputs(checked ? "\n" : "not checked\n", out);
 }
 
+/* With the reason, or what follows. */
+static void print_found(const json_t *nat, const char *key, const char *found, FILE *out)
+{
+        char why_key[32];
+        snprintf(why_key, sizeof(why_key), "%sWhy", key);
+        const char *why = json_str(nat, why_key, NULL);
+        fprintf(out, "\t* %s: %s", key, found[0] != '\0' ? found : "not known");
+        if (why != NULL)
+                fprintf(out, " (%s)", why);
+        fputc('\n', out);
+}
+
 /* Only a daemon of ours says so. */
 static void print_nat(const json_t *nat, FILE *out)
 {
         if (nat == NULL)
                 return;
         fprintf(out, "\t* NAT: %s\n", json_str(nat, "Text", ""));
-        const char *filtering = json_str(nat, "Filtering", NULL);
-        fprintf(out, "\t* Filtering: %s\n", filtering != NULL ? filtering : "not known");
+        print_found(nat, "Filtering", json_str(nat, "Filtering", ""), out);
+        print_found(nat, "HairPinning", tri(nat, "HairPinning"), out);
 }
 
 void netcheck_print(const json_t *r, const json_t *map, bool verbose, FILE *out)

@@ -6,6 +6,7 @@
  *      hardnat_io.c  the sockets of the search through a hard NAT, and those it found
  *      counts.c      what was carried and what was dropped
  *      unasked.c     what a ping says of our NAT
+ *      second.c      the socket that stands for another host behind our NAT
  *      reach.c       who we are to others: netcheck, endpoints, changes of network
  *      home.c        the home relay
  */
@@ -117,6 +118,7 @@ struct ms {
         bool polling;
 
         struct ms_udp udp[2];         /* IPv4, IPv6 */
+        struct ms_udp second;         /* IPv4, open only while netcheck wants it */
         struct ms_hardnat *hardnat;
         struct ms_udp *via;           /* the socket whose datagram is being handled; NULL = none */
         struct addr via_src;          /* and its sender, set for disco */
@@ -191,6 +193,12 @@ bool ms_disco_send(struct ms *ms, struct ms_slot *s, struct ms_udp *from, struct
 /* ---- unasked.c ---- */
 void ms_unasked_ping(struct ms *ms, struct addr src);   /* a peer's, before its machine sees it */
 bool ms_unasked_proves(const struct ms *ms, const struct netcheck_report *r, struct addr src);
+
+/* ---- second.c ---- */
+void ms_second_init(struct ms *ms);
+/* Opens it if need be.  False: not sent. */
+bool ms_second_send(struct ms *ms, struct addr to, const void *data, size_t len);
+void ms_second_close(struct ms *ms);
 
 /* ---- hardnat_io.c ---- */
 ERR_CHECK enum err ms_hn_init(struct ms *ms);

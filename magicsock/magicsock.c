@@ -491,6 +491,7 @@ struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const
                         ms->udp[i].sock.buffer_bytes = o->socket_bytes;
                 watch_init(&ms->udp[i].watch, ms_on_udp);
         }
+        ms_second_init(ms);
         if (!init_parts(ms, o)) {
                 int error = errno;
                 ms_free(ms);

@@ -140,7 +140,7 @@ static void advance(struct netrun *n, mono_t now)
         for (;;) {
                 switch (nc_next(n->nc, now, &a)) {
                 case NC_SEND:
-                        nc_on_sent(n->nc, a.id, n->cb.send(n->arg, a.addr, a.data, sizeof(a.data)), now);
+                        nc_on_sent(n->nc, a.id, n->cb.send(n->arg, a.second, a.addr, a.data, sizeof(a.data)), now);
                         continue;
                 case NC_RESOLVE:
                         start_lookup(n, &a, now);
@@ -259,12 +259,21 @@ void netrun_on_unasked(struct netrun *n, struct ip from)
 
 void netrun_on_stun(struct netrun *n, const void *data, size_t len, mono_t now)
 {
-        if (!nc_running(n->nc) || !nc_on_stun(n->nc, data, len, now))
+        if (!nc_running(n->nc))
                 return;
-        n->cb.on_answer(n->arg, nc_report(n->nc), now);
+        if (nc_on_stun(n->nc, data, len, now))
+                n->cb.on_answer(n->arg, nc_report(n->nc), now);
         /* The callback may have cancelled it. */
         if (nc_running(n->nc))
                 advance(n, now);
+}
+
+void netrun_on_second(struct netrun *n, struct addr src, const void *data, size_t len, mono_t now)
+{
+        if (!nc_running(n->nc))
+                return;
+        nc_on_second(n->nc, src, data, len, now);
+        advance(n, now);
 }
 
 const struct netcheck_report *netrun_report(const struct netrun *n)

@@ -15,8 +15,8 @@
 struct netrun;
 
 struct netrun_callbacks {
-        /* Sends one STUN request; false: the kernel would not. */
-        bool (*send)(void *arg, struct addr to, const void *data, size_t len);
+        /* Sends one STUN request, if so from the second socket; false: the kernel would not. */
+        bool (*send)(void *arg, bool second, struct addr to, const void *data, size_t len);
         /* A STUN answer changed the running report. */
         void (*on_answer)(void *arg, const struct netcheck_report *so_far, mono_t now);
         /* Borrowed. */
@@ -41,6 +41,7 @@ void netrun_cancel(struct netrun *n);
 void netrun_forget(struct netrun *n);   /* another network: the next report is full */
 void netrun_on_unasked(struct netrun *n, struct ip from);   /* nc_on_unasked() */
 void netrun_on_stun(struct netrun *n, const void *data, size_t len, mono_t now);
+void netrun_on_second(struct netrun *n, struct addr src, const void *data, size_t len, mono_t now);   /* nc_on_second() */
 /* The running report, else the last; NULL: none. */
 const struct netcheck_report *netrun_report(const struct netrun *n);
 const struct netcheck_report *netrun_last(const struct netrun *n);   /* complete; NULL: none */

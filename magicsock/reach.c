@@ -73,9 +73,11 @@ static void on_publish_timer(struct timer *t, mono_t now)
 
 /* ---- reports ---- */
 
-static bool nc_send(void *arg, struct addr to, const void *data, size_t len)
+static bool nc_send(void *arg, bool second, struct addr to, const void *data, size_t len)
 {
         struct ms *ms = arg;
+        if (second)
+                return ms_second_send(ms, to, data, len);
         struct ms_udp *u = ms_udp_for(ms, to);
         ms_hn_sent_stun(ms, to);
         return u && (sock_send_bytes(&u->sock, to, data, len) || errno == EPERM || errno == EAGAIN);
@@ -108,6 +110,7 @@ static void nc_done(void *arg, const struct netcheck_report *r, mono_t now)
 {
         struct ms *ms = arg;
         loop_timer_stop(&ms->publish_timer);
+        ms_second_close(ms);
         ms_home_on_report(ms, r, now);
         update_endpoints(ms, r, now);
         ms_hn_report(ms, r, now);
@@ -247,6 +250,7 @@ void ms_reach_start(struct ms *ms, mono_t now)
 void ms_reach_stop(struct ms *ms)
 {
         netrun_cancel(ms->netrun);
+        ms_second_close(ms);
         loop_timer_stop(&ms->restun_timer);
         loop_timer_stop(&ms->publish_timer);
         ms_home_stop(ms);
@@ -328,6 +332,7 @@ void ms_reach_done(struct ms *ms)
         loop_timer_stop(&ms->restun_timer);
         loop_timer_stop(&ms->publish_timer);
         ms_home_stop(ms);
+        ms_second_close(ms);
         netrun_free(ms->netrun);
         mapper_free(ms->mapper);
         ms->netrun = NULL;

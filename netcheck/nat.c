@@ -41,7 +41,47 @@ const char *nc_nat_mapping(const struct netcheck_report *r)
 
 const char *nc_nat_filtering(const struct netcheck_report *r)
 {
-        return r->unasked_in ? "endpoint-independent" : NULL;
+        return r->unasked_in ? "endpoint-independent" : r->hairpin_filtered ? "address-dependent or stricter" : NULL;
+}
+
+/* Why nothing of a NAT can be seen; NULL: something can. */
+static const char *nothing_seen(const struct netcheck_report *r)
+{
+        if (!r->udp)
+                return "UDP is blocked, or no relay answers";
+        if (!addr_is_set(r->global_v4))
+                return "no relay answered by IPv4";
+        if (r->translated == NC_FALSE)
+                return "there is no NAT";
+        return r->translated == NC_UNKNOWN ? "the addresses of this host are not known" : NULL;
+}
+
+const char *nc_nat_filtering_why(const struct netcheck_report *r)
+{
+        const char *nothing = nothing_seen(r);
+        if (r->unasked_in)
+                return "a peer came in to which nothing had been sent";
+        if (r->hairpin_filtered)
+                return "what this host sent to its own public address came in only after it had sent back";
+        return nothing != NULL ? nothing : "no peer has come in unasked yet, and a relay never does";
+}
+
+enum nc_tri nc_nat_hairpin(const struct netcheck_report *r)
+{
+        return r->hairpin;
+}
+
+const char *nc_nat_hairpin_why(const struct netcheck_report *r)
+{
+        const char *nothing = nothing_seen(r);
+        if (r->hairpin == NC_TRUE)
+                return "others behind the same NAT are reached by its public address";
+        if (r->hairpin == NC_FALSE)
+                return "others behind the same NAT are reached in a common network, or by relay";
+        if (nothing != NULL)
+                return nothing;
+        return r->mapping_varies == NC_TRUE ? "behind a hard NAT nobody knows the public port that leads to a peer" :
+                                              "no relay answered a second socket of this host";
 }
 
 enum nc_tri nc_nat_port_kept(const struct netcheck_report *r)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "netcheck/hairpin.h"
 #include "netcheck/home.h"
 #include "netcheck/plan.h"
 
@@ -37,6 +38,7 @@ struct sent {
         struct stun_txid txid;
         uint16_t set;
         uint8_t v4[4];       /* of whom was asked; zero: IPv6 */
+        uint16_t port;
         mono_t at;
 };
 
@@ -72,6 +74,7 @@ struct netcheck {
         struct netcheck_report now_report, last_report;
         bool have_last;
         bool unasked_in;             /* on this network */
+        struct nc_hairpin hairpin;   /* with what was found out last */
         struct ip local[LOCAL_MAX];
         size_t local_count;
         struct nc_home home;
@@ -130,6 +133,50 @@ static void arm_captive(struct netcheck *nc)
 static mono_t captive_at(const struct netcheck *nc)
 {
         return mono_add_ns(nc->started, CAPTIVE_AFTER_NS);
+}
+
+static enum nc_tri is_translated(const struct netcheck *nc)
+{
+        if (!addr_is_set(nc->now_report.global_v4) || nc->local_count == 0)
+                return NC_UNKNOWN;
+        for (size_t i = 0; i < nc->local_count; i++)
+                if (ip_eq(nc->local[i], nc->now_report.global_v4.ip))
+                        return NC_FALSE;
+        return NC_TRUE;
+}
+
+/* Once for each network, and when all is asked for.  Of no use behind a hard NAT, where an address that a relay sees says
+ * nothing of the next one. */
+static void look_for_hairpin(struct netcheck *nc, struct addr relay, int64_t rtt_ns, mono_t now)
+{
+        struct nc_hairpin *h = &nc->hairpin;
+        const struct netcheck_report *r = &nc->now_report;
+        if (r->mapping_varies == NC_TRUE) {
+                nc_hairpin_stop(h);
+                return;
+        }
+        bool is_known = h->works != NC_UNKNOWN && ip_eq(h->outside.ip, r->global_v4.ip) && !nc->args.full;
+        if (nc->full && !is_known && r->v4_count == 1 && r->v4[0].seen == 1 && is_translated(nc) == NC_TRUE)
+                nc_hairpin_start(h, nc->random, relay, rtt_ns, r->global_v4, now);
+}
+
+static bool run_hairpin(struct netcheck *nc, mono_t now, struct nc_action *ret)
+{
+        struct nc_hairpin_send s;
+        if (!nc_hairpin_next(&nc->hairpin, now, &s))
+                return false;
+        ret->kind = NC_SEND;
+        ret->id = make_id(nc, 0xffffff);
+        ret->family = IP_V4;
+        ret->second = s.second;
+        ret->addr = s.to;
+        memcpy(ret->data, s.data, sizeof(ret->data));
+        return true;
+}
+
+static bool hairpin_ended(const struct netcheck *nc)
+{
+        return nc->hairpin.step == NC_HAIRPIN_OFF;
 }
 
 /* Nobody needs to wait for it. */
@@ -206,12 +253,14 @@ void nc_cancel(struct netcheck *nc)
 {
         nc->phase = PHASE_NONE;
         nc->args.map = NULL;
+        nc_hairpin_stop(&nc->hairpin);
 }
 
 void nc_forget(struct netcheck *nc)
 {
         nc->have_last = false;
         nc->unasked_in = false;
+        nc->hairpin = (struct nc_hairpin){0};
         nc_home_done(&nc->home);
 }
 
@@ -273,6 +322,7 @@ static void make_send(struct netcheck *nc, size_t set, struct addr to, mono_t no
         t->set = (uint16_t)set;
         t->at = now;
         memcpy(t->v4, to.ip.family == IP_V4 ? to.ip.b : (const uint8_t[4]){0}, sizeof(t->v4));
+        t->port = to.port;
         s->flying++;
         ret->kind = NC_SEND;
         ret->id = make_id(nc, nc->sent_count++);
@@ -414,7 +464,8 @@ static bool https_ended(const struct netcheck *nc)
 enum nc_action_kind nc_next(struct netcheck *nc, mono_t now, struct nc_action *ret)
 {
         memset(ret, 0, sizeof(*ret));
-        if ((nc->phase == PHASE_STUN || nc->phase == PHASE_HTTPS) && run_captive(nc, now, ret))
+        bool is_asking = nc->phase == PHASE_STUN || nc->phase == PHASE_HTTPS;
+        if (is_asking && (run_captive(nc, now, ret) || run_hairpin(nc, now, ret)))
                 return ret->kind;
         if (nc->phase == PHASE_STUN) {
                 if (run_lookups(nc, now, ret))
@@ -429,7 +480,7 @@ enum nc_action_kind nc_next(struct netcheck *nc, mono_t now, struct nc_action *r
                 for (size_t i = 0; i < nc->https_count; i++)
                         if (run_https(nc, i, now, ret))
                                 return ret->kind;
-                if ((https_ended(nc) && captive_ended(nc)) || mono_reached(now, mono_add_ns(nc->started, REPORT_NS)))
+                if ((https_ended(nc) && captive_ended(nc) && hairpin_ended(nc)) || mono_reached(now, mono_add_ns(nc->started, REPORT_NS)))
                         nc->phase = PHASE_DONE;
         }
         ret->kind = nc->phase == PHASE_DONE ? NC_DONE : NC_IDLE;
@@ -442,13 +493,15 @@ mono_t nc_deadline(const struct netcheck *nc)
         case PHASE_NONE:
                 return MONO_NEVER;
         case PHASE_HTTPS:
-                return nc->captive == CAPTIVE_ARMED ? captive_at(nc) : mono_add_ns(nc->started, REPORT_NS);
+                return mono_min(nc_hairpin_deadline(&nc->hairpin),
+                        nc->captive == CAPTIVE_ARMED ? captive_at(nc) : mono_add_ns(nc->started, REPORT_NS));
         case PHASE_DONE:
                 return nc->started;
         case PHASE_STUN:
                 break;
         }
         mono_t at = nc->captive == CAPTIVE_ARMED ? mono_min(nc->stun_until, captive_at(nc)) : nc->stun_until;
+        at = mono_min(at, nc_hairpin_deadline(&nc->hairpin));
         for (size_t i = 0; i < nc->set_count; i++) {
                 const struct set *s = &nc->sets[i];
                 if (!s->ended && s->next < s->plan.count)
@@ -509,7 +562,8 @@ bool nc_on_stun(struct netcheck *nc, const void *data, size_t len, mono_t now)
 {
         struct stun_txid txid;
         struct addr seen;
-        if (nc->phase == PHASE_NONE || stun_parse_response(data, len, &txid, &seen) != ERR_NONE)
+        if (nc->phase == PHASE_NONE || nc_hairpin_on_first(&nc->hairpin, data, len) ||
+                stun_parse_response(data, len, &txid, &seen) != ERR_NONE)
                 return false;
         for (size_t i = 0; i < nc->sent_count; i++) {
                 struct sent *t = &nc->sent[i];
@@ -518,12 +572,21 @@ bool nc_on_stun(struct netcheck *nc, const void *data, size_t len, mono_t now)
                 struct set *s = &nc->sets[t->set];
                 t->set = UINT16_MAX;   /* a repeated answer is not a second one */
                 s->ended = true;
-                nc_report_stun(&nc->now_report, set_region(nc, s)->id, ip_v4(t->v4[0], t->v4[1], t->v4[2], t->v4[3]), seen,
-                               mono_diff_ns(now, t->at));
+                struct addr server = {ip_v4(t->v4[0], t->v4[1], t->v4[2], t->v4[3]), t->port};
+                int64_t rtt = mono_diff_ns(now, t->at);
+                nc_report_stun(&nc->now_report, set_region(nc, s)->id, server.ip, seen, rtt);
+                if (seen.ip.family == IP_V4)
+                        look_for_hairpin(nc, server, rtt, now);
                 check_enough(nc, now);
                 return true;
         }
         return false;
+}
+
+void nc_on_second(struct netcheck *nc, struct addr src, const void *data, size_t len, mono_t now)
+{
+        if (nc->phase != PHASE_NONE)
+                (void)nc_hairpin_on_second(&nc->hairpin, src, data, len, now);
 }
 
 void nc_on_resolved(struct netcheck *nc, uint32_t id, struct ip ip, mono_t now)
@@ -572,14 +635,16 @@ void nc_on_captive(struct netcheck *nc, uint32_t id, long status, const char *re
         nc->now_report.captive = portal ? NC_TRUE : NC_FALSE;
 }
 
-static enum nc_tri is_translated(const struct netcheck *nc)
+static void note_hairpin(struct netcheck *nc)
 {
-        if (!addr_is_set(nc->now_report.global_v4) || nc->local_count == 0)
-                return NC_UNKNOWN;
-        for (size_t i = 0; i < nc->local_count; i++)
-                if (ip_eq(nc->local[i], nc->now_report.global_v4.ip))
-                        return NC_FALSE;
-        return NC_TRUE;
+        const struct nc_hairpin *h = &nc->hairpin;
+        struct netcheck_report *r = &nc->now_report;
+        if (r->translated != NC_TRUE || r->mapping_varies == NC_TRUE || !ip_eq(h->outside.ip, r->global_v4.ip))
+                return;
+        r->hairpin = h->works;
+        r->hairpin_filtered = h->filtered;
+        if (h->same_mapping)   /* the second socket is another destination than the relay was */
+                r->mapping_varies = NC_FALSE;
 }
 
 void nc_set_portmap(struct netcheck *nc, const struct nc_portmap *found)
@@ -597,6 +662,7 @@ const struct netcheck_report *nc_finish(struct netcheck *nc, mono_t home_heard, 
         struct netcheck_report *r = &nc->now_report;
         r->at = now;
         r->translated = is_translated(nc);
+        note_hairpin(nc);
         r->preferred = nc_home_choose(&nc->home, &(struct nc_home_args){
                 .map = nc->args.map,
                 .report = r,

@@ -39,6 +39,7 @@ enum nc_action_kind {
 struct nc_action {
         enum nc_action_kind kind;
         uint32_t id;                      /* hand it back with the answer */
+        bool second;                      /* NC_SEND: from the second socket, which is needed only while a report runs */
         int region;
         enum ip_family family;            /* NC_SEND, NC_RESOLVE */
         struct addr addr;                 /* NC_SEND */
@@ -84,6 +85,8 @@ mono_t nc_deadline(const struct netcheck *nc);   /* MONO_NEVER: none running */
 void nc_on_sent(struct netcheck *nc, uint32_t id, bool ok, mono_t now);
 /* A datagram for which stun_is_response() holds.  True: it answered one of ours. */
 bool nc_on_stun(struct netcheck *nc, const void *data, size_t len, mono_t now);
+/* What came in to the second socket; see hairpin.h. */
+void nc_on_second(struct netcheck *nc, struct addr src, const void *data, size_t len, mono_t now);
 /* ip none: there is no such address. */
 void nc_on_resolved(struct netcheck *nc, uint32_t id, struct ip ip, mono_t now);
 /* status 0: failed.  rtt_ns: of the request alone (fetch: first_byte_ns - connect_ns). */

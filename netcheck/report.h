@@ -50,6 +50,8 @@ struct netcheck_report {
         bool have_portmap;            /* HavePortMap: the router gave us a port */
         enum nc_tri translated;       /* by a NAT: others see global_v4, which is no address of this host */
         bool unasked_in;              /* a peer got through to which nothing had been sent: see nat.h */
+        enum nc_tri hairpin;          /* the NAT leads back to us what we send to our own outside address */
+        bool hairpin_filtered;        /* but only from where we had sent to */
         uint16_t port4;               /* our own, that global_v4 stands for; 0 = unknown */
         int preferred;                /* PreferredDERP; 0 = unknown */
         size_t latency_count;         /* regions with any latency */

@@ -110,6 +110,18 @@ static enum err parse_attrs(struct rd r, const uint8_t mask[16], struct addr *re
         return addr_is_set(*ret) ? ERR_NONE : ERR_FORMAT;
 }
 
+enum err stun_parse_request(const void *data, size_t len, struct stun_txid *ret_txid)
+{
+        if (!stun_is(data, len))
+                return ERR_FORMAT;
+        struct rd r = rd_init(data, len);
+        if (rd_be16(&r) != BINDING_REQUEST)
+                return ERR_FORMAT;
+        rd_skip(&r, 6);
+        rd_copy(&r, ret_txid->b, STUN_TXID_LEN);
+        return rd_ok(&r) ? ERR_NONE : ERR_FORMAT;
+}
+
 enum err stun_parse_response(const void *data, size_t len, struct stun_txid *ret_txid, struct addr *ret_addr)
 {
         struct addr found = {0};

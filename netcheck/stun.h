@@ -24,6 +24,8 @@ bool stun_is(const void *data, size_t len);
 bool stun_is_response(const void *data, size_t len);
 
 void stun_request(const struct stun_txid *txid, uint8_t out[STUN_REQUEST_LEN]);
+/* ERR_FORMAT: not a binding request.  Its attributes are not looked at. */
+ERR_CHECK enum err stun_parse_request(const void *data, size_t len, struct stun_txid *ret_txid);
 /* ERR_FORMAT: not a success response, damaged, or without an address.  IPv4-mapped comes out as IPv4. */
 ERR_CHECK enum err stun_parse_response(const void *data, size_t len, struct stun_txid *ret_txid,
         struct addr *ret_addr);

@@ -1,4 +1,4 @@
-/* STUN answers: an accepted one is STUN, has an address, and survives bytes added behind it. */
+/* STUN answers: an accepted one is STUN, has an address, and survives bytes added behind it; a request is none. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,10 +18,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         struct stun_txid id, id2;
         struct addr addr, addr2;
+        bool is_request = stun_parse_request(data, size, &id) == ERR_NONE;
+        must(!is_request || stun_is(data, size));
         if (stun_parse_response(data, size, &id, &addr) != ERR_NONE)
                 return 0;
         must(stun_is_response(data, size));
-        must(addr_is_set(addr));
+        must(addr_is_set(addr) && !is_request);
         uint8_t *longer = calloc(1, size + 7);
         must(longer != NULL);
         memcpy(longer, data, size);

@@ -38,6 +38,60 @@ def test_each_nat_has_its_name(lab):
     assert "\t* UDP: false\n" in text and "UDP is blocked" in text and "Nearest DERP: Lab" in text
 
 
+def hairpin(router, filtered=False):
+    """Leads back what hosts behind it send to its public address, which has the ports they have.  filtered: only where the
+    receiver has sent to the sender's public address."""
+    heard = "udp dport . udp sport @sent" if filtered else "meta l4proto udp"
+    router.sh(f"""
+[ ! -e /proc/sys/net/bridge ] || sysctl -qw net.bridge.bridge-nf-call-iptables=0     # the bridge would send it on by itself
+nft -f - <<'END'
+table inet hairpin {{
+        map owner {{
+                type inet_service : ipv4_addr
+                flags dynamic,timeout
+                timeout 5m
+        }}
+        set sent {{
+                type inet_service . inet_service
+                flags dynamic,timeout
+                timeout 5m
+        }}
+        chain learn {{
+                type filter hook prerouting priority mangle
+                iifname "lan" meta nfproto ipv4 meta l4proto udp update @owner {{ udp sport : ip saddr }}
+                iifname "lan" meta nfproto ipv4 ip daddr {router.wan4} meta l4proto udp update @sent {{ udp sport . udp dport }}
+        }}
+        chain back {{
+                type nat hook prerouting priority dstnat
+                iifname "lan" ip daddr {router.wan4} {heard} dnat ip to udp dport map @owner
+        }}
+        chain outwards {{
+                type nat hook postrouting priority srcnat - 1
+                iifname "lan" oifname "lan" ct status dnat snat ip to {router.wan4}
+        }}
+}}
+END
+""")
+
+
+def test_hairpin_and_its_filter(lab):
+    lab.servers()
+    plain, open_, shut = (lab.host(n, lab.router()) for n in ("plain", "open", "shut"))
+    hairpin(open_.router)
+    hairpin(shut.router, filtered=True)
+    for host in (plain, open_, shut):
+        host.join()
+    nat = netcheck(plain)["NAT"]
+    assert nat["HairPinning"] is False and nat["Filtering"] is None and "by relay" in nat["HairPinningWhy"]
+    assert "\t* HairPinning: false (others behind the same NAT are reached in a common network, or by relay)\n" in \
+        plain.tailscale("netcheck").stdout
+    report = netcheck(open_)
+    assert report["NAT"]["HairPinning"] is True and report["NAT"]["Filtering"] is None
+    assert report["MappingVariesByDestIP"] is False     # one relay, and the other end of the hairpin
+    nat = netcheck(shut)["NAT"]
+    assert nat["HairPinning"] is True and nat["Filtering"] == "address-dependent or stricter"
+
+
 def test_one_relay_cannot_tell_the_mapping(lab):
     lab.servers()
     for kind, said in (("easy", "(port kept, so probably easy)"), ("hard", "(port changed)")):

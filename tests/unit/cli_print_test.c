@@ -245,12 +245,14 @@ static void netcheck_variants(void **state)
         printed("\nReport:\n\t* Time: 2026-08-03 10:11:12.5Z\n\t* UDP: true\n\t* IPv4: yes, 203.0.113.9:1\n"
                 "\t* IPv6: no, unavailable in OS\n\t* MappingVariesByDestIP: true\n\t* PortMapping: not checked\n"
                 "\t* Nearest DERP: unknown (no response to latency probes)\n");
-        json_object_set_new(r, "NAT", json_pack("{s:s, s:n}", "Text", "easy: words", "Filtering"));
+        json_object_set_new(r, "NAT", json_pack("{s:s, s:n, s:b, s:s}", "Text", "easy: words", "Filtering", "HairPinning", 0,
+                "HairPinningWhy", "the reason"));
         begin();
         netcheck_print(r, map, false, out);
         printed("\nReport:\n\t* Time: 2026-08-03 10:11:12.5Z\n\t* UDP: true\n\t* IPv4: yes, 203.0.113.9:1\n"
                 "\t* IPv6: no, unavailable in OS\n\t* MappingVariesByDestIP: true\n\t* PortMapping: not checked\n"
-                "\t* NAT: easy: words\n\t* Filtering: not known\n\t* Nearest DERP: unknown (no response to latency probes)\n");
+                "\t* NAT: easy: words\n\t* Filtering: not known\n\t* HairPinning: false (the reason)\n"
+                "\t* Nearest DERP: unknown (no response to latency probes)\n");
         json_decref(r);
         json_decref(map);
 }

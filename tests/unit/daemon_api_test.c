@@ -483,6 +483,9 @@ static void a_netcheck_report_is_shown_whole(void **state)
         assert_string_equal(json_str(nat, "Kind", ""), "easy");
         assert_string_equal(json_str(nat, "Mapping", ""), "endpoint-independent");
         assert_true(json_is_null(json_object_get(nat, "Filtering")) && json_is_null(json_object_get(nat, "PortKept")));
+        assert_true(json_is_null(json_object_get(nat, "HairPinning")));
+        assert_non_null(strstr(json_str(nat, "FilteringWhy", ""), "addresses of this host"));
+        assert_string_equal(json_str(nat, "HairPinningWhy", ""), json_str(nat, "FilteringWhy", "x"));
         assert_non_null(strstr(json_str(nat, "Text", ""), "direct paths to most peers"));
         json_decref(j);
 }

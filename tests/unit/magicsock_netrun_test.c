@@ -36,9 +36,10 @@ static mono_t now(void)
         return loop_now(t.loop);
 }
 
-static bool on_send(void *arg, struct addr to, const void *data, size_t len)
+static bool on_send(void *arg, bool second, struct addr to, const void *data, size_t len)
 {
         assert_ptr_equal(arg, &t);
+        assert_false(second);
         assert_int_equal(len, STUN_REQUEST_LEN);
         assert_true(stun_is(data, len));
         assert_true(t.sent_count < SENT_MAX);

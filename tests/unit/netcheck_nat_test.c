@@ -62,8 +62,38 @@ static void filtering_is_known_when_somebody_came_unasked(void **state)
         (void)state;
         struct netcheck_report r = {.udp = true};
         assert_null(nc_nat_filtering(&r));
+        r.hairpin_filtered = true;
+        assert_string_equal(nc_nat_filtering(&r), "address-dependent or stricter");
+        assert_non_null(strstr(nc_nat_filtering_why(&r), "only after it had sent back"));
         r.unasked_in = true;
         assert_string_equal(nc_nat_filtering(&r), "endpoint-independent");
+        assert_non_null(strstr(nc_nat_filtering_why(&r), "a peer came in"));
+}
+
+/* Why filtering is not known, and why hairpinning is not, or what it means. */
+static void each_gap_has_its_reason(void **state)
+{
+        (void)state;
+        const struct addr v4 = {ip_v4(203, 0, 113, 9), 7};
+        const struct {
+                struct netcheck_report r;
+                const char *filtering, *hairpin;
+        } gaps[] = {
+                {{.udp = false}, "UDP is blocked", "UDP is blocked"},
+                {{.udp = true}, "no relay answered by IPv4", "no relay answered by IPv4"},
+                {{.udp = true, .global_v4 = v4}, "addresses of this host", "addresses of this host"},
+                {{.udp = true, .global_v4 = v4, .translated = NC_FALSE}, "there is no NAT", "there is no NAT"},
+                {{.udp = true, .global_v4 = v4, .translated = NC_TRUE}, "no peer has come in unasked yet", "a second socket"},
+                {{.udp = true, .global_v4 = v4, .translated = NC_TRUE, .mapping_varies = NC_TRUE}, "no peer has", "behind a hard NAT"},
+                {{.udp = true, .global_v4 = v4, .translated = NC_TRUE, .hairpin = NC_TRUE}, "no peer has", "by its public address"},
+                {{.udp = true, .global_v4 = v4, .translated = NC_TRUE, .hairpin = NC_FALSE}, "no peer has", "or by relay"},
+        };
+        for (size_t i = 0; i < sizeof(gaps) / sizeof(gaps[0]); i++) {
+                assert_null(nc_nat_filtering(&gaps[i].r));
+                assert_non_null(strstr(nc_nat_filtering_why(&gaps[i].r), gaps[i].filtering));
+                assert_non_null(strstr(nc_nat_hairpin_why(&gaps[i].r), gaps[i].hairpin));
+                assert_int_equal(nc_nat_hairpin(&gaps[i].r), gaps[i].r.hairpin);
+        }
 }
 
 int main(void)
@@ -71,6 +101,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_report_in_words),
                 cmocka_unit_test(filtering_is_known_when_somebody_came_unasked),
+                cmocka_unit_test(each_gap_has_its_reason),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

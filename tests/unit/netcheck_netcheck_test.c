@@ -209,13 +209,20 @@ static void test_captive_is_not_asked_for(void **state)
         }
 }
 
+/* Whatever is sent to our own outside address leads nowhere. */
 static const struct netcheck_report *report_seen_at(const char *seen)
 {
+        struct nc_action a;
         assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
         struct nc_action v4 = next_send("192.0.2.10:3478");
         wait_ms(20);
         assert_true(answer(&v4, seen));
-        (void)next(NC_DONE);
+        while (nc_next(nc, now, &a) != NC_DONE) {
+                if (a.kind == NC_IDLE)
+                        wait_ms(10);
+                else
+                        assert_true(a.second);
+        }
         return nc_finish(nc, (mono_t){0}, now);
 }
 
@@ -242,6 +249,111 @@ static void test_translated_and_unasked(void **state)
         assert_true(report_seen_at("203.0.113.9:41641")->unasked_in);
         nc_forget(nc);
         assert_false(report_seen_at("203.0.113.9:41641")->unasked_in);
+}
+
+static struct nc_action next_hairpin(bool second, const char *to)
+{
+        char text[ADDR_STR_MAX];
+        struct nc_action a = next(NC_SEND);
+        assert_true(a.second == second && a.family == IP_V4);
+        assert_string_equal(addr_str(a.addr, text), to);
+        nc_on_sent(nc, a.id, true, now);
+        return a;
+}
+
+static void second_gets(const struct nc_action *a, const char *seen)
+{
+        uint8_t msg[STUN_ANSWER_MAX];
+        struct addr addr;
+        assert_int_equal(addr_parse(seen, &addr), ERR_NONE);
+        nc_on_second(nc, a->addr, msg, stun_answer(a->data, addr, msg), now);
+}
+
+/* A second socket asks where it is, and is sent to from the first. */
+static struct nc_action until_sent_to_second(void)
+{
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        struct nc_action v4 = next_send("192.0.2.10:3478");
+        wait_ms(20);
+        assert_true(answer(&v4, "203.0.113.9:41641"));
+        struct nc_action ask = next_hairpin(true, "192.0.2.10:3478");
+        (void)next(NC_IDLE);
+        assert_int_equal(mono_diff_ms(nc_deadline(nc), now), 100);
+        wait_ms(20);
+        second_gets(&ask, "203.0.113.9:7000");
+        return next_hairpin(false, "203.0.113.9:7000");
+}
+
+/* What goes round by our own outside address: known once for a network, with one relay alone, and asked again when all is. */
+static void test_hairpin(void **state)
+{
+        (void)state;
+        const struct ip own[] = {ip_v4(192, 168, 1, 2)};
+        const struct addr outside = {ip_v4(203, 0, 113, 9), 41641};
+        args.have_v6 = false;
+        args.local = own;
+        args.local_count = 1;
+        struct nc_action there = until_sent_to_second();
+        assert_int_equal(nc_report(nc)->hairpin, NC_UNKNOWN);
+        nc_on_second(nc, outside, there.data, sizeof(there.data), now);
+        (void)next(NC_DONE);
+        const struct netcheck_report *r = nc_finish(nc, (mono_t){0}, now);
+        assert_true(r->hairpin == NC_TRUE && !r->hairpin_filtered);
+        assert_int_equal(r->mapping_varies, NC_FALSE);   /* a relay and the second socket saw the same */
+
+        wait_ms(20000);   /* nothing new is to be learned */
+        r = report_seen_at("203.0.113.9:41641");
+        assert_true(r->hairpin == NC_TRUE && r->mapping_varies == NC_FALSE);
+
+        args.full = true;
+        (void)until_sent_to_second();
+        wait_ms(30);
+        (void)next_hairpin(false, "203.0.113.9:7000");
+        wait_ms(60);
+        struct nc_action back = next_hairpin(true, "203.0.113.9:41641");
+        assert_false(nc_on_stun(nc, back.data, sizeof(back.data), now));
+        (void)next(NC_DONE);
+        r = nc_finish(nc, (mono_t){0}, now);
+        assert_true(r->hairpin == NC_TRUE && r->hairpin_filtered && r->mapping_varies == NC_UNKNOWN);
+
+        args.full = false;
+        wait_ms(20000);
+        assert_int_equal(report_seen_at("198.51.100.1:41641")->hairpin, NC_UNKNOWN);   /* another NAT */
+        nc_forget(nc);
+        r = report_seen_at("203.0.113.9:41641");
+        assert_int_equal(r->hairpin, NC_UNKNOWN);   /* the second socket had no answer */
+}
+
+/* Behind a hard NAT there is nothing to look at; and whose report is dropped waits for nothing. */
+static void test_hairpin_is_not_asked_for(void **state)
+{
+        (void)state;
+        const struct ip own[] = {ip_v4(192, 168, 1, 2)};
+        args.have_v6 = false;
+        args.local = own;
+        args.local_count = 1;
+        map.region_count = 2;
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        struct nc_action a = next_send("192.0.2.10:3478"), b = next_send("192.0.2.11:3478");
+        assert_true(answer(&a, "203.0.113.9:1"));
+        (void)next_hairpin(true, "192.0.2.10:3478");
+        assert_true(answer(&b, "203.0.113.9:2"));
+        (void)next(NC_DONE);
+        assert_int_equal(nc_finish(nc, (mono_t){0}, now)->hairpin, NC_UNKNOWN);
+
+        nc_forget(nc);
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        a = next_send("192.0.2.10:3478");
+        assert_true(answer(&a, "203.0.113.9:1"));
+        nc_cancel(nc);
+        assert_int_equal(nc_deadline(nc).ns, MONO_NEVER.ns);
+        (void)next(NC_IDLE);
+        args.local_count = 0;   /* nobody can say that it is a NAT */
+        map.region_count = 1;
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        a = next_send("192.0.2.10:3478");
+        assert_true(answer(&a, "203.0.113.9:1"));
+        (void)next(NC_DONE);
 }
 
 /* The kernel has no route: tried again, as that may pass, but not waited for after the last try. */
@@ -445,6 +557,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_captive, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_captive_is_not_asked_for, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_translated_and_unasked, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_hairpin, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_hairpin_is_not_asked_for, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_absent_family_costs_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refused_by_the_kernel, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_names_are_looked_up, setup, teardown),

@@ -158,6 +158,26 @@ static void test_is_stun(void **state)
         assert_false(stun_is(msg, 20));
 }
 
+static void test_request_is_recognised(void **state)
+{
+        (void)state;
+        struct stun_txid id, got;
+        uint8_t msg[STUN_REQUEST_LEN];
+        memset(id.b, 7, sizeof(id.b));
+        stun_request(&id, msg);
+        assert_true(stun_is_response(msg, sizeof(msg)));   /* a shared socket shows it to netcheck */
+        assert_int_equal(stun_parse_request(msg, sizeof(msg), &got), ERR_NONE);
+        assert_memory_equal(&got, &id, sizeof(id));
+        for (size_t n = 0; n < 20; n++)
+                assert_int_equal(stun_parse_request(msg, n, &got), ERR_FORMAT);
+        assert_int_equal(stun_parse_request(msg, 20, &got), ERR_NONE);
+        msg[0] = 1;
+        assert_int_equal(stun_parse_request(msg, sizeof(msg), &got), ERR_FORMAT);
+        msg[0] = 0;
+        msg[4] = 0;
+        assert_int_equal(stun_parse_request(msg, sizeof(msg), &got), ERR_FORMAT);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -166,6 +186,7 @@ int main(void)
                 cmocka_unit_test(test_every_truncation),
                 cmocka_unit_test(test_damaged_refused),
                 cmocka_unit_test(test_is_stun),
+                cmocka_unit_test(test_request_is_recognised),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
