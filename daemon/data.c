@@ -582,6 +582,8 @@ struct data *data_new(const struct engine_opts *opts, const struct data_rings *r
                 .room = d->dp.room->in,
                 .socket_bytes = sizes->socket_bytes,
                 .portmap = opts->portmap,
+                .statics = opts->statics,
+                .static_count = opts->static_count,
                 .cb = &ms_cb,
                 .arg = d,
         };

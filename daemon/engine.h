@@ -102,6 +102,8 @@ struct engine_opts {
         const struct sizes *sizes;         /* NULL: normal; for ever */
         unsigned offloads;                 /* that may be used: daemon/offload.h */
         unsigned portmap;                  /* ways to a port of the router that may be used: PORTMAP_BITs */
+        const struct addr *statics;        /* endpoints by the administrator, up to MS_STATIC_MAX; copied */
+        size_t static_count;
         unsigned threads;                  /* that help the data thread to seal and open: 0 to AEAD_CREW_MAX */
         int64_t stamp_floor_ns;            /* wall clock: stamps of handshakes are later; 0 = any */
 };

@@ -38,6 +38,7 @@
 #include "daemon/sdnotify.h"
 #include "daemon/servers.h"
 #include "daemon/stamps.h"
+#include "daemon/statics.h"
 #include "daemon/state_file.h"
 #include "tun/device.h"
 
@@ -322,6 +323,7 @@ static const char *open_back(struct daemon *d)
         stamps_start(&d->stamps, d->loop, d->state, wall_now_ns());
         struct utsname kernel = {.release = ""};
         (void)uname(&kernel);
+        struct addr statics[MS_STATIC_MAX];
         struct engine_opts eo = {
                 .tun = d->tun,
                 .tun_name = d->opt.userspace ? NULL : tun_name(d->tun),
@@ -330,6 +332,8 @@ static const char *open_back(struct daemon *d)
                 .sizes = d->opt.memory,
                 .offloads = offload_by_env(env_of) & offload_by_kernel(kernel.release),
                 .portmap = PORTMAP_ALL & ~portoff_by_env(env_of),
+                .statics = statics,
+                .static_count = statics_by_env(env_of, statics),
                 .threads = options_threads(&d->opt, processors()),
                 .stamp_floor_ns = d->stamps.floor_ns,
         };

@@ -102,6 +102,9 @@ size_t endpoints_build(struct endpoint_tracker *t, const struct endpoints_input 
         for (size_t i = 0; i < fresh; i++)
                 tracker_saw(t, ret[i], now);
 
+        for (size_t i = 0; i < in->static_count; i++)
+                add(&l, in->statics[i], MS_ENDPOINT_CONFIG);
+
         bool have_public = l.n > 0;
         for (size_t i = 0; i < in->local_count; i++) {
                 struct ip ip = in->local[i];

@@ -27,6 +27,7 @@ enum {
         MS_TRACKED_MAX = 48,
         MS_TRACKED_PER_IP = 6,
         MS_LOCAL_MAX = 32,
+        MS_STATIC_MAX = 8,
 };
 
 struct ms_endpoint {
@@ -54,6 +55,8 @@ struct endpoints_input {
         const struct ip *local;          /* interface addresses, filtered and sorted */
         size_t local_count;
         uint16_t port4, port6;           /* where we listen; 0 = that family is off */
+        const struct addr *statics;      /* by the administrator: what comes there is forwarded to us */
+        size_t static_count;
 };
 
 /* Fills ret[MS_ENDPOINTS_MAX] and returns how many; remembers what was seen in t. */

@@ -125,6 +125,8 @@ struct ms {
         struct derp_mgr *derp;
         struct netrun *netrun;
         struct mapper *mapper;
+        struct addr statics[MS_STATIC_MAX];
+        size_t static_count;
         unsigned portmap;             /* PORTMAP_BITs that the administrator leaves on */
         const struct derpmap *map;    /* borrowed */
 

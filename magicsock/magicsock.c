@@ -479,6 +479,8 @@ struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const
         ms->mark = o->mark;
         ms->no_udp = o->no_udp;
         ms->portmap = o->portmap;
+        for (; ms->static_count < o->static_count && ms->static_count < MS_STATIC_MAX; ms->static_count++)
+                ms->statics[ms->static_count] = o->statics[ms->static_count];
         if (o->tun_name)
                 (void)str_copy(ms->tun_name, sizeof(ms->tun_name), o->tun_name);
         key_generate(&ms->disco_key);

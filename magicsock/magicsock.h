@@ -87,6 +87,8 @@ struct ms_opts {
         int socket_bytes;         /* what the kernel may hold for a UDP socket, each way; 0 = much */
         bool no_udp;              /* no UDP at all: relay only */
         unsigned portmap;         /* PORTMAP_BITs: ways to a port of the router that may be used; 0 = it is not asked */
+        const struct addr *statics;   /* endpoints besides those that are found; copied, up to MS_STATIC_MAX */
+        size_t static_count;
         bool relay_plain;         /* relays speak plain HTTP: for tests */
         uint8_t *room;            /* SOCK_ROOM bytes, lent, in use from when a socket is read to the last on_wg of it; may be
                                    * NULL without UDP */

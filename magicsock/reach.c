@@ -48,6 +48,8 @@ static void update_endpoints(struct ms *ms, const struct netcheck_report *r, mon
                 .local_count = local.count,
                 .port4 = port,
                 .port6 = ms->udp[1].sock.port,
+                .statics = ms->statics,
+                .static_count = ms->static_count,
         };
         /* What the router says of its own address counts if others see us there; it may have a NAT before it. */
         const struct addr *mapped = mapper_mapping(ms->mapper);

@@ -65,6 +65,35 @@ static void test_order_types_and_duplicates(void **state)
         check_list(e, endpoints_build(&t, &in, t0, e), easy, 4);
 }
 
+/* Behind what was found and before what is only local; never out of sight, however much STUN sees. */
+static void test_statics(void **state)
+{
+        (void)state;
+        struct endpoint_tracker t = {.count = 0};
+        struct addr stun = addr("203.0.113.1:5"), statics[] = {addr("198.51.100.7:41641"), stun, addr("[2001:db8::7]:4")};
+        struct ip local[] = {ip("10.0.0.5"), ip("127.0.0.1")};
+        struct endpoints_input in = {.stun4 = &stun, .stun4_count = 1, .local = local, .local_count = 2, .port4 = 41641,
+                .statics = statics, .static_count = 3};
+        struct ms_endpoint e[MS_ENDPOINTS_MAX];
+        const struct ms_endpoint want[] = {{stun, MS_ENDPOINT_STUN}, {statics[0], MS_ENDPOINT_CONFIG},
+                {statics[2], MS_ENDPOINT_CONFIG}, {addr("10.0.0.5:41641"), MS_ENDPOINT_LOCAL}};
+        check_list(e, endpoints_build(&t, &in, t0, e), want, 4);
+        in.stun4_count = in.static_count = 0;
+        assert_int_equal(endpoints_build(&t, &in, t0, e), 2);   /* not remembered: stun and 10.0.0.5 */
+        in.static_count = 3;
+        in.local_count = 1;
+        for (uint16_t i = 0; i < MS_TRACKED_MAX; i++) {
+                struct addr a = {ip_v4(203, 0, 113, (uint8_t)(10 + i)), 7};
+                in.stun4 = &a;
+                in.stun4_count = 1;
+                (void)endpoints_build(&t, &in, t0, e);
+        }
+        size_t n = endpoints_build(&t, &in, t0, e), found = 0;
+        for (size_t i = 0; i < n; i++)
+                found += e[i].type == MS_ENDPOINT_CONFIG;
+        assert_int_equal(found, 3);
+}
+
 static void test_what_was_seen_is_remembered(void **state)
 {
         (void)state;
@@ -198,6 +227,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_order_types_and_duplicates),
+                cmocka_unit_test(test_statics),
                 cmocka_unit_test(test_what_was_seen_is_remembered),
                 cmocka_unit_test(test_a_port_of_the_router),
                 cmocka_unit_test(test_loopback_only_if_nothing_else),
