@@ -31,11 +31,9 @@ static void test_values(void **state)
                 struct addr a[MS_STATIC_MAX];
                 char text[400] = "", one[ADDR_STR_MAX];
                 value = rows[i].value;
-                size_t n = statics_by_env(env, a);
-                for (size_t k = 0; k < n; k++) {
-                        strcat(text, " ");
-                        strcat(text, addr_str(a[k], one));
-                }
+                size_t n = statics_by_env(env, a), at = 0;
+                for (size_t k = 0; k < n; k++)
+                        at += (size_t)snprintf(text + at, sizeof(text) - at, " %s", addr_str(a[k], one));
                 assert_string_equal(text, rows[i].want);
         }
 }
