@@ -37,6 +37,7 @@ type end struct {
 	flows   map[int]*flow     // that it sends
 	tallies map[uint64]*tally // of those that it echoes
 	gauges  map[int]*gauge
+	relay   *relayClient
 }
 
 const endPort = 7000
@@ -98,6 +99,13 @@ func (e *end) do(op string, a endArgs) (any, error) {
 		return e.flowTally(uint64(a.ID)), nil
 	case "stream":
 		return e.stream(a)
+	case "relay-join":
+		return e.relayJoin(a)
+	case "relay-trip":
+		return e.relayTrip(a)
+	case "relay-leave":
+		e.relayLeave()
+		return nil, nil
 	case "gauge-start":
 		return nil, e.gaugeStart(a)
 	case "gauge":

@@ -170,6 +170,7 @@ type gridRun struct {
 	from, to   float64 // until each side sent directly; 0: it never did
 	first      float64 // until the first reply
 	trip       float64 // median round trip
+	relayTrip  float64 // of bare clients of the relay, just before
 	sent, lost int
 }
 
@@ -216,6 +217,7 @@ func gridOnce(t *test, row gridRow, p placed, from, to talker) gridRun {
 	if row.want == relayed {
 		limit = 3 * time.Second
 	}
+	relayTrip := relayTrip(t, from, to)
 	before := t.lab.relayDropped()
 	fl := startFlow(t, from, to, 20*time.Millisecond, 0)
 	f, o := awaitBoth(from, to, limit)
@@ -224,7 +226,7 @@ func gridOnce(t *test, row gridRow, p placed, from, to talker) gridRun {
 	if res.First == 0 {
 		t.fatalf("none of %d packets was answered, %d came there", res.Sent, got.Got)
 	}
-	run := gridRun{sent: res.Sent, lost: res.Lost, first: res.First, trip: res.Trip}
+	run := gridRun{sent: res.Sent, lost: res.Lost, first: res.First, trip: res.Trip, relayTrip: relayTrip}
 	if run.lost > t.lab.relayDropped()-before {
 		t.fault("lost %d of %d packets, %d on the way there; after the first:%s; dropped: %s", run.lost, run.sent,
 			run.sent-got.Got, res.gaps(), dropsOf(from, to))
@@ -391,15 +393,18 @@ func (g gridLine) cells() []string {
 	}
 	return []string{strings.SplitN(g.row.name, "_", 2)[0], g.row.what, g.pair, out,
 		g.middle("%.0f", 1000, func(r gridRun) float64 { return r.trip }),
+		g.middle("%.0f", 1000, func(r gridRun) float64 { return r.relayTrip }),
 		g.middle("%.0f", 1000, func(r gridRun) float64 { return r.first }),
+		g.middle("%.2f", 1, func(r gridRun) float64 { return r.first / r.relayTrip }),
 		g.middle("%.2f", 1, func(r gridRun) float64 { return r.from }),
 		g.middle("%.2f", 1, func(r gridRun) float64 { return r.to }), bound, fmt.Sprintf("%d of %d", lost, sent)}
 }
 
 func (g gridLine) String() string {
 	c := g.cells()
-	return fmt.Sprintf("%s; %s: %s; round trip %s ms, first reply %s ms; seconds to direct, first speaker %s, other %s; lost %s",
-		c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[9])
+	return fmt.Sprintf("%s; %s: %s; round trip %s ms, over the relay %s ms; first reply %s ms, that is %s relay round trips; "+
+		"seconds to direct, first speaker %s, other %s; lost %s",
+		c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9], c[11])
 }
 
 // writeGrid appends the table of the cells that ran to a file.
@@ -408,9 +413,9 @@ func (r *runner) writeGrid(path string) error {
 		return nil
 	}
 	var b strings.Builder
-	b.WriteString("| row | first speaker, other | who | outcome | round trip, ms: median (worst) | first reply, ms " +
-		"| s to direct, first speaker | other | bound | packets lost |\n")
-	b.WriteString(strings.Repeat("| --- ", 10) + "|\n")
+	b.WriteString("| row | first speaker, other | who | outcome | round trip, ms: median (worst) | over the relay, ms " +
+		"| first reply, ms | in relay round trips | s to direct, first speaker | other | bound | packets lost |\n")
+	b.WriteString(strings.Repeat("| --- ", 12) + "|\n")
 	slices.SortStableFunc(r.grid, func(a, b gridLine) int { return rowIndex(a.row) - rowIndex(b.row) })
 	for _, g := range r.grid {
 		b.WriteString("| " + strings.Join(g.cells(), " | ") + " |\n")
