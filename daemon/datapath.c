@@ -332,6 +332,7 @@ bool datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source 
         dp->in.udp = offloads & TUN_UDP_GRO;
         uint32_t heard = WG_NO_PEER;
         struct addr heard_from = {.port = 0};
+        uint64_t handshakes = dp->handshakes;
         for (size_t i = 0; i < n; i++) {
                 struct pkt *p = in[i].p;
                 if (in[i].verdict >= WG_HANDSHAKE && (p->peer != heard || !addr_eq(srcs[i].addr, heard_from))) {
@@ -346,6 +347,8 @@ bool datapath_in(struct datapath *dp, struct pkt **pkts, const struct ms_source 
                         pkt_release(dp->pool, p);
         }
         deliver(dp, may_keep ? gro_ready(&dp->in, fresh) : dp->in.count);
+        if (dp->handshakes != handshakes)
+                send_queued(dp, now);   /* the peer waits for it */
         return dp->in.count > 0;
 }
 

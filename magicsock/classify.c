@@ -1,6 +1,5 @@
 #include "magicsock/classify.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "base/reader.h"
@@ -13,6 +12,7 @@ enum {
         GENEVE_WIREGUARD = 0x7a12,
         DISCO_SHAPE_MIN = 38,
         WIREGUARD_MIN = 32,
+        WIREGUARD_DATA = 4,   /* type, in the first byte */
 };
 
 static bool is_disco(const uint8_t *b, size_t len)
@@ -46,4 +46,9 @@ enum ms_class ms_classify(const uint8_t *data, size_t len)
         if (is_geneve(data, len))
                 return MS_CLASS_GENEVE;
         return ms_classify_relayed(data, len);
+}
+
+bool ms_is_handshake(const uint8_t *data, size_t len)
+{
+        return len >= WIREGUARD_MIN && data[0] < WIREGUARD_DATA;
 }

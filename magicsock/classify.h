@@ -1,6 +1,7 @@
 /* magicsock/classify.h - tells by its first bytes what a datagram is.  Pure; never reads past len. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,3 +17,5 @@ enum ms_class {
 enum ms_class ms_classify(const uint8_t *data, size_t len);
 /* From a relay: STUN and Geneve mean nothing there. */
 enum ms_class ms_classify_relayed(const uint8_t *data, size_t len);
+/* Of MS_CLASS_WIREGUARD: a message of a handshake, whose sender waits for the answer. */
+bool ms_is_handshake(const uint8_t *data, size_t len);

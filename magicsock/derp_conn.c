@@ -630,6 +630,13 @@ enum err derp_conn_send(struct derp_conn *c, const struct node_public *dst, stru
         return e;
 }
 
+void derp_conn_hasten(struct derp_conn *c, mono_t now)
+{
+        c->busy++;
+        flush(c, now);
+        leave(c);
+}
+
 void derp_conn_redial(struct derp_conn *c, mono_t now)
 {
         c->busy++;

@@ -82,6 +82,7 @@ struct derp_conn *derp_conn_new(struct derp_mgr *m, int region, mono_t now);
 void derp_conn_free(struct derp_conn *c);
 /* Takes pkt over.  ERR_FULL: no packet left in the pool to keep it in. */
 enum err derp_conn_send(struct derp_conn *c, const struct node_public *dst, struct pkt *pkt, mono_t now);
+void derp_conn_hasten(struct derp_conn *c, mono_t now);
 /* Closes the stream and dials anew at once. */
 void derp_conn_redial(struct derp_conn *c, mono_t now);
 /* The host's network may be another one: a sign of life within 1 s, or redial.  At once if it is not up, if the way to the

@@ -248,9 +248,11 @@ enum err derp_mgr_send(struct derp_mgr *m, int region, const struct node_public 
         return derp_conn_send(c, dst, pkt, now);
 }
 
-bool derp_mgr_has_conn(const struct derp_mgr *m, int region)
+void derp_mgr_hasten(struct derp_mgr *m, int region, mono_t now)
 {
-        return find(m, region) != NULL;
+        struct derp_conn *c = find(m, region);
+        if (c != NULL)
+                derp_conn_hasten(c, now);
 }
 
 bool derp_mgr_is_up(const struct derp_mgr *m, int region)

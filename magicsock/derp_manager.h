@@ -89,8 +89,9 @@ void derp_mgr_hurry(struct derp_mgr *m, int region, mono_t now);
 enum err derp_mgr_send(struct derp_mgr *m, int region, const struct node_public *dst, struct pkt *pkt,
         mono_t now);
 
-/* A connection to the region exists, up or on its way: sending there costs no dial. */
-bool derp_mgr_has_conn(const struct derp_mgr *m, int region);
+/* What waits for the region leaves now, as far as the pace allows, and not at the end of the round. */
+void derp_mgr_hasten(struct derp_mgr *m, int region, mono_t now);
+
 bool derp_mgr_is_up(const struct derp_mgr *m, int region);
 /* conn of on_recv is still the live connection of the region. */
 bool derp_mgr_conn_alive(const struct derp_mgr *m, int region, uint32_t conn);

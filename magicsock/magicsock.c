@@ -161,6 +161,8 @@ enum err ms_send(struct ms *ms, uint32_t slot, struct pkt **pkts, size_t n, mono
                         e = send_relay(ms, s, pkts + direct, n - direct, now);
         } else {
                 e = send_relay(ms, s, pkts, n, now);
+                if (ms->out.count > 0)   /* what is said of the path takes longer than the packets: after them */
+                        derp_mgr_hasten(ms->derp, ms_relay_for(ms, s), now);
         }
         if (r.kind == MS_ROUTE_RELAY || r.kind == MS_ROUTE_BOTH)
                 ms_hn_relayed(ms, s, now);
@@ -296,7 +298,8 @@ static void on_relay_recv(void *arg, int region, uint32_t conn, const struct nod
                           mono_t now)
 {
         struct ms *ms = arg;
-        struct ms_slot *s = ms_slot_find(ms, keymap_get(&ms->by_key, src->b));
+        uint32_t slot = keymap_get(&ms->by_key, src->b);
+        struct ms_slot *s = ms_slot_find(ms, slot);
         enum ms_class c = ms_classify_relayed(pkt_cdata(p), p->len);
         if (!s || !ms_can_send(ms) || c == MS_CLASS_JUNK) {
                 ms->drops[!s                   ? MS_DROP_RELAY_STRANGER
@@ -319,6 +322,13 @@ static void on_relay_recv(void *arg, int region, uint32_t conn, const struct nod
         struct ms_relayed *r = &ms->relayed;
         r->srcs[r->count] = (struct ms_source){.region = (uint16_t)region, .slot = s->slot, .key = *src};
         r->pkts[r->count++] = p;
+        if (ms_is_handshake(pkt_cdata(p), p->len)) {   /* the answer goes before all that follows from it */
+                on_relay_pause(ms, now);
+                derp_mgr_hasten(ms->derp, region, now);
+                s = ms_slot_find(ms, slot);
+                if (!s)
+                        return;
+        }
         /* It speaks to us, and by relay: start looking for something better.  A callback may remove it on the way. */
         ms_peer_on_heard(&s->peer, region, now, &ms->out);
         ms_settle(ms, s, now);

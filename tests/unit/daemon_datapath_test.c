@@ -96,18 +96,31 @@ static struct pkt *initiation(void)
         return out.p;
 }
 
-/* Gives the other side a message of ours and us what it answers, from that address. */
-static void answer(struct pkt *p, struct addr from, enum wg_out_kind kind)
+/* Gives wg a message. */
+static void give(struct wg *wg, struct pkt *p, struct addr from)
 {
-        struct wg_source src = {.addr = {.ip = ip_v4(192, 0, 2, 1), .port = 1}};
+        struct wg_source src = {.addr = from};
         struct wg_in in = {.p = p, .src = &src};
-        struct ms_source back = {.addr = from, .slot = MS_SLOT_NONE};
-        struct wg_out out;
-        wg_open(w.peer, &in, 1, w.now);
+        wg_open(wg, &in, 1, w.now);
         pkt_release(w.pool, p);
+}
+
+/* What the other side answers to a message of ours. */
+static struct pkt *answer_to(struct pkt *p, enum wg_out_kind kind)
+{
+        struct wg_out out;
+        give(w.peer, p, (struct addr){.ip = ip_v4(192, 0, 2, 1), .port = 1});
         assert_true(wg_next_out(w.peer, &out));
         assert_int_equal(out.kind, kind);
-        (void)datapath_in(&w.dp, &out.p, &back, 1, false, w.now);
+        return out.p;
+}
+
+/* ... and it comes to us from that address. */
+static void answer(struct pkt *p, struct addr from, enum wg_out_kind kind)
+{
+        struct ms_source back = {.addr = from, .slot = MS_SLOT_NONE};
+        p = answer_to(p, kind);
+        (void)datapath_in(&w.dp, &p, &back, 1, false, w.now);
 }
 
 static bool peer_was_heard(void)
@@ -122,6 +135,7 @@ static bool peer_was_heard(void)
 static void test_cookie_reply_is_not_the_peer(void **state)
 {
         struct addr stranger = {.ip = ip_v4(198, 51, 100, 66), .port = 666};
+        struct wg_out none;
         (void)state;
         wg_note_load(w.peer, w.now);
         answer(initiation(), stranger, WG_OUT_COOKIE);
@@ -132,6 +146,7 @@ static void test_cookie_reply_is_not_the_peer(void **state)
         w.now = mono_add_ms(w.now, 300);   /* the next try, which has the cookie */
         answer(initiation(), stranger, WG_OUT_RESPONSE);
         assert_int_equal(w.dp.handshakes, 1);
+        assert_false(wg_next_out(w.dp.wg, &none));   /* what it brought about has left with it */
         assert_true(peer_was_heard());
 }
 
@@ -142,13 +157,10 @@ static const struct addr PEER = {.ip = {.family = IP_V4, .b = {198, 51, 100, 2}}
 /* A session that both sides may send in. */
 static void connect_both(void)
 {
-        struct wg_source src = {.addr = PEER};
         struct wg_out out;
-        answer(initiation(), PEER, WG_OUT_RESPONSE);
+        give(w.dp.wg, answer_to(initiation(), WG_OUT_RESPONSE), PEER);
         assert_true(wg_next_out(w.dp.wg, &out));
-        struct wg_in in = {.p = out.p, .src = &src};
-        wg_open(w.peer, &in, 1, w.now);
-        pkt_release(w.pool, out.p);
+        give(w.peer, out.p, PEER);
 }
 
 static void peer_sends(struct test_packet t)

@@ -69,8 +69,20 @@ static void test_table(void **state)
         }
 }
 
+static void test_handshake(void **state)
+{
+        (void)state;
+        static const uint8_t initiation[148] = {1}, response[92] = {2}, cookie[64] = {3}, data[32] = {4};
+        assert_true(ms_is_handshake(initiation, sizeof(initiation)));
+        assert_true(ms_is_handshake(response, sizeof(response)));
+        assert_true(ms_is_handshake(cookie, sizeof(cookie)));
+        assert_false(ms_is_handshake(data, sizeof(data)));
+        for (size_t n = 0; n < 32; n++)
+                assert_false(ms_is_handshake(cookie, n));
+}
+
 int main(void)
 {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(test_table)};
+        const struct CMUnitTest tests[] = {cmocka_unit_test(test_table), cmocka_unit_test(test_handshake)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

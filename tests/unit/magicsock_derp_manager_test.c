@@ -1,3 +1,5 @@
+#include <poll.h>
+
 #include "magicsock/derp_manager.h"
 
 #include "magicsock/derp_conn.h"
@@ -136,6 +138,15 @@ static void run_ms(int ms)
                 loop_once(l, 5);
 }
 
+/* Up or on its way. */
+static bool has_conn(const struct derp_mgr *m, int region)
+{
+        for (const struct derp_conn *c = m->conns; c != NULL; c = c->next)
+                if (c->region == region)
+                        return true;
+        return false;
+}
+
 static enum err send_len(struct side *from, int region, const struct side *to, size_t n)
 {
         struct pkt *p = pkt_get(pool);
@@ -180,14 +191,30 @@ static void test_on_demand(void **state)
         (void)state;
         derp_mgr_set_home(b.m, 2, loop_now(l));
         UNTIL(derp_mgr_is_up(b.m, 2));
-        assert_false(derp_mgr_has_conn(a.m, 2));
+        assert_false(has_conn(a.m, 2));
         assert_int_equal(send_len(&a, 2, &b, 5), ERR_NONE);
-        assert_true(derp_mgr_has_conn(a.m, 2));
+        assert_true(has_conn(a.m, 2));
         UNTIL(b.received == 1);
         assert_int_equal(a.gone, 0);
         struct side nobody = {.pub = {{7}}};
         assert_int_equal(send_len(&a, 2, &nobody, 5), ERR_NONE);
         UNTIL(a.gone == 1);
+}
+
+/* What is hastened leaves within the call; the rest of the round does not matter. */
+static void test_hastened(void **state)
+{
+        (void)state;
+        both_home(1);
+        struct pollfd in = {.fd = srv_find(&servers[0], &a.pub)->fd, .events = POLLIN};
+        UNTIL(poll(&in, 1, 0) == 0);
+        assert_int_equal(send_len(&a, 1, &b, 5), ERR_NONE);
+        assert_int_equal(poll(&in, 1, 0), 0);
+        derp_mgr_hasten(a.m, 1, loop_now(l));
+        derp_mgr_hasten(a.m, 2, loop_now(l));   /* to which there is no connection */
+        assert_int_equal(poll(&in, 1, 100), 1);
+        UNTIL(b.received == 1);
+        assert_int_equal(b.last_len, 5);
 }
 
 static void test_refused_sends(void **state)
@@ -314,12 +341,12 @@ static void test_map_changes(void **state)
         changed_regions[1].nodes = &moved;
         derp_mgr_set_map(a.m, &changed, loop_now(l));
         assert_true(derp_mgr_is_up(a.m, 1));
-        assert_false(derp_mgr_has_conn(a.m, 2));
-        assert_false(derp_mgr_has_conn(a.m, 3));
+        assert_false(has_conn(a.m, 2));
+        assert_false(has_conn(a.m, 3));
         assert_int_equal(derp_mgr_home(a.m), 1);
         changed.region_count = 0;
         derp_mgr_set_map(a.m, &changed, loop_now(l));
-        assert_false(derp_mgr_has_conn(a.m, 1));
+        assert_false(has_conn(a.m, 1));
         assert_int_equal(derp_mgr_home(a.m), 0);
         assert_int_equal(servers[0].accepted, before);
         changed.region_count = 2;
@@ -338,7 +365,7 @@ static void test_key_changes(void **state)
         assert_non_null(srv_find(&servers[0], &a.pub));
         UNTIL(srv_find(&servers[0], &old) == NULL);
         derp_mgr_set_key(a.m, NULL, loop_now(l));
-        assert_false(derp_mgr_has_conn(a.m, 1));
+        assert_false(has_conn(a.m, 1));
         a.key = other;
         derp_mgr_set_key(a.m, &other, loop_now(l));
         UNTIL(derp_mgr_is_up(a.m, 1));
@@ -418,7 +445,7 @@ static void test_closed_from_its_own_callback(void **state)
         UNTIL(a.received == 1);
         run_ms(30);
         assert_int_equal(a.received, 1);
-        assert_false(derp_mgr_has_conn(a.m, 1));
+        assert_false(has_conn(a.m, 1));
 }
 
 /* Time passes by hand here: only the timers' own functions are called with it. */
@@ -437,9 +464,9 @@ static void test_idle_close(void **state)
         assert_int_equal(send_len(&a, 2, &b, 5), ERR_NONE);
         UNTIL(derp_mgr_is_up(a.m, 2));
         pass(&a.m->sweep, mono_add_ms(start, 59000));
-        assert_true(derp_mgr_has_conn(a.m, 2));
+        assert_true(has_conn(a.m, 2));
         pass(&a.m->sweep, mono_add_ms(start, 75000));
-        assert_false(derp_mgr_has_conn(a.m, 2));
+        assert_false(has_conn(a.m, 2));
         assert_true(derp_mgr_is_up(a.m, 1));   /* home stays */
         assert_false(timer_is_armed(&a.m->sweep));
 }
@@ -481,7 +508,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
-                T(test_packets_both_ways), T(test_on_demand), T(test_refused_sends), T(test_queue_drops_the_oldest),
+                T(test_packets_both_ways), T(test_on_demand), T(test_hastened), T(test_refused_sends), T(test_queue_drops_the_oldest),
                 T(test_queues_leave_the_pool),
                 T(test_restart), T(test_refused_then_let_in),
                 T(test_home_moves), T(test_map_changes), T(test_key_changes),
