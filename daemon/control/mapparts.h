@@ -23,7 +23,7 @@ struct mapsession {
 struct message {
         const struct mapsession *s;
         size_t at;                /* the committed peer that the next of a full list is likely to be */
-        uint64_t text_hash;       /* of the node that comes next */
+        struct jview_room room;   /* of the node that is read */
         struct node_list full;    /* Peers */
         struct node_list changed; /* PeersChanged */
         struct netmap_user **users;

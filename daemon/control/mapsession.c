@@ -73,6 +73,7 @@ static void message_done(struct message *m)
         node_list_done(&m->changed);
         users_free(m->users, m->user_count);
         free(m->self);
+        jview_done(&m->room);
         json_decref(m->rest);
 }
 
@@ -103,32 +104,39 @@ static uint64_t text_hash(const struct mapsession *s, const char *text, size_t l
 
 /* A server that sends its whole list again mostly says of each peer what it said before, in the same order: what it
  * says in the same words need not be read again. */
+static bool is_told_again(const struct message *m, uint64_t hash)
+{
+        const struct peerset *peers = &m->s->peers;
+        return m->at < peers->count && peers->at[m->at]->text_hash == hash;
+}
+
+static enum err take_node(struct message *m, bool of_all, const char *text, size_t len)
+{
+        const struct peerset *peers = &m->s->peers;
+        struct node_list *list = of_all ? &m->full : &m->changed;
+        struct netmap_node *n;
+        uint64_t hash = text_hash(m->s, text, len);
+        if (of_all && is_told_again(m, hash))
+                return node_list_add(list, peers->at[m->at++]);
+        enum err e = netmap_node_read(&m->room, text, len, false, &n);
+        if (e != ERR_NONE)
+                return e;
+        n->text_hash = hash;
+        m->at = peerset_index(peers, n->id);
+        m->at += m->at < peers->count && peers->at[m->at]->id == n->id;
+        return node_list_add(list, n);
+}
+
 static enum err see_element(void *arg, const char *key, const char *text, size_t len, bool *ret_taken)
 {
-        struct message *m = arg;
-        const struct peerset *peers = &m->s->peers;
-        if (key[0] == 'U')
-                return ERR_NONE;
-        m->text_hash = text_hash(m->s, text, len);
-        if (strcmp(key, "Peers") != 0 || m->at >= peers->count || peers->at[m->at]->text_hash != m->text_hash)
-                return ERR_NONE;
-        *ret_taken = true;
-        return node_list_add(&m->full, peers->at[m->at++]);
+        *ret_taken = strcmp(key, "UserProfiles") != 0;
+        return *ret_taken ? take_node(arg, strcmp(key, "Peers") == 0, text, len) : ERR_NONE;
 }
 
 static enum err take_element(void *arg, const char *key, json_t *element)
 {
-        struct message *m = arg;
-        struct netmap_node *n;
-        if (strcmp(key, "UserProfiles") == 0)
-                return take_user(m, element);
-        enum err e = netmap_node_from_json(element, false, &n);
-        if (e != ERR_NONE)
-                return e;
-        n->text_hash = m->text_hash;
-        m->at = peerset_index(&m->s->peers, n->id);
-        m->at += m->at < m->s->peers.count && m->s->peers.at[m->at]->id == n->id;
-        return node_list_add(strcmp(key, "Peers") == 0 ? &m->full : &m->changed, n);
+        (void)key;
+        return take_user(arg, element);
 }
 
 static enum err message_decode(struct message *m, const char *text, size_t len)

@@ -17,6 +17,7 @@
 #include "base/addr.h"
 #include "base/derpmap.h"
 #include "base/err.h"
+#include "base/jview.h"
 #include "base/key.h"
 
 enum netmap_opt { NETMAP_UNKNOWN = 0, NETMAP_NO, NETMAP_YES }; /* an optional bool */
@@ -188,8 +189,10 @@ const struct netmap_node *netmap_by_ip(const struct netmap *m, struct ip ip);
 /* Is the capability present (even with null or no values)? */
 bool netmap_node_has_cap(const struct netmap_node *n, const char *cap);
 
-/* One Node object, cleaned up as the merge rules say (legacy DERP, absent AllowedIPs; of self also the deprecated
- * list of capabilities).  *ret is one block, freed with free().  ERR_FORMAT: no ID or no valid key. */
+/* The text of one Node object, cleaned up as the merge rules say (legacy DERP, absent AllowedIPs; of self also the
+ * deprecated list of capabilities).  *ret is one block, freed with free().  ERR_FORMAT: no JSON, no ID or no valid key. */
+ERR_CHECK enum err netmap_node_read(struct jview_room *room, const char *text, size_t len, bool self,
+                                    struct netmap_node **ret);
 ERR_CHECK enum err netmap_node_from_json(const json_t *obj, bool self, struct netmap_node **ret);
 struct netmap_node *netmap_node_copy(const struct netmap_node *n);
 /* What differs between two states of a peer: bits above, 0 = identical. */

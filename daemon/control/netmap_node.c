@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/jview.h"
 #include "base/timetext.h"
 
 /* Bytes of the strings' texts and of the array of pointers to them. */
@@ -97,17 +98,18 @@ struct scratch {
 };
 
 /* At most max elements of an array count; what is beyond is dropped. */
-static size_t array_room(const json_t *obj, const char *key, size_t max)
+static size_t array_room(const struct jview *obj, const char *key, size_t max)
 {
-        size_t n = json_array_size(json_arr(obj, key));
+        const struct jview *arr = jview_arr(obj, key);
+        size_t n = arr != NULL ? arr->span - 1 : 0;    /* none of them is less than one value */
         return n < max ? n : max;
 }
 
 /* NULL: out of memory.  Widest alignment first. */
-static void *scratch_init(struct scratch *s, const json_t *obj)
+static void *scratch_init(struct scratch *s, const struct jview *obj)
 {
         size_t tags = array_room(obj, "Tags", NETMAP_STRINGS_MAX);
-        size_t ssh_keys = array_room(json_obj(obj, "Hostinfo"), "sshHostKeys", NETMAP_STRINGS_MAX);
+        size_t ssh_keys = array_room(jview_obj(obj, "Hostinfo"), "sshHostKeys", NETMAP_STRINGS_MAX);
         size_t endpoints = array_room(obj, "Endpoints", NETMAP_ENDPOINTS_MAX);
         size_t addresses = array_room(obj, "Addresses", NETMAP_PREFIXES_MAX);
         size_t allowed = array_room(obj, "AllowedIPs", NETMAP_PREFIXES_MAX);
@@ -126,127 +128,121 @@ static void *scratch_init(struct scratch *s, const json_t *obj)
         return block;
 }
 
-static uint32_t read_prefixes(const json_t *obj, const char *key, struct prefix *out)
+static uint32_t read_prefixes(const struct jview *obj, const char *key, struct prefix *out)
 {
         uint32_t n = 0;
-        size_t i;
-        json_t *v;
-        json_array_foreach(json_arr(obj, key), i, v)
-        {
-                const char *s = json_string_value(v);
+        const struct jview *arr = jview_arr(obj, key);
+        size_t i = 0;
+        for (const struct jview *v = jview_first(arr); v != NULL; v = jview_next(arr, v), i++) {
+                const char *s = jview_text(v);
                 if (i < NETMAP_PREFIXES_MAX && s != NULL && prefix_parse(s, &out[n]) == ERR_NONE)
                         n++;
         }
         return n;
 }
 
-static uint32_t read_endpoints(const json_t *obj, struct addr *out)
+static uint32_t read_endpoints(const struct jview *obj, struct addr *out)
 {
         uint32_t n = 0;
-        size_t i;
-        json_t *v;
-        json_array_foreach(json_arr(obj, "Endpoints"), i, v)
-        {
-                const char *s = json_string_value(v);
+        const struct jview *arr = jview_arr(obj, "Endpoints");
+        size_t i = 0;
+        for (const struct jview *v = jview_first(arr); v != NULL; v = jview_next(arr, v), i++) {
+                const char *s = jview_text(v);
                 if (i < NETMAP_ENDPOINTS_MAX && s != NULL && addr_parse(s, &out[n]) == ERR_NONE)
                         n++;
         }
         return n;
 }
 
-static uint32_t read_strings(const json_t *obj, const char *key, const char **out)
+static uint32_t read_strings(const struct jview *obj, const char *key, const char **out)
 {
         uint32_t n = 0;
-        size_t i;
-        json_t *v;
-        json_array_foreach(json_arr(obj, key), i, v)
-        {
-                const char *s = json_string_value(v);
+        const struct jview *arr = jview_arr(obj, key);
+        size_t i = 0;
+        for (const struct jview *v = jview_first(arr); v != NULL; v = jview_next(arr, v), i++) {
+                const char *s = jview_text(v);
                 if (i < NETMAP_STRINGS_MAX && s != NULL)
                         out[n++] = s;
         }
         return n;
 }
 
-static int64_t read_time(const json_t *obj, const char *key)
+static int64_t read_time(const struct jview *obj, const char *key)
 {
         int64_t ns = 0;
-        if (time_parse(json_str(obj, key, ""), &ns) != ERR_NONE)
+        if (time_parse(jview_str(obj, key, ""), &ns) != ERR_NONE)
                 return 0;
         return ns;
 }
 
-static enum netmap_opt read_opt(const json_t *obj, const char *key)
+static enum netmap_opt read_opt(const struct jview *obj, const char *key)
 {
-        if (!json_has(obj, key))
+        if (!jview_has(obj, key))
                 return NETMAP_UNKNOWN;
-        return json_bool(obj, key, false) ? NETMAP_YES : NETMAP_NO;
+        return jview_bool(obj, key, false) ? NETMAP_YES : NETMAP_NO;
 }
 
-static struct ip read_ip(const json_t *obj, const char *key)
+static struct ip read_ip(const struct jview *obj, const char *key)
 {
         struct ip ip = {0};
-        if (ip_parse(json_str(obj, key, ""), &ip) != ERR_NONE)
+        if (ip_parse(jview_str(obj, key, ""), &ip) != ERR_NONE)
                 return (struct ip){0};
         return ip;
 }
 
 /* HomeDERP, or its legacy twin "127.3.3.40:N". */
-static int read_home(const json_t *obj)
+static int read_home(const struct jview *obj)
 {
         struct addr legacy;
-        int64_t home = json_int(obj, "HomeDERP", 0);
-        if (home == 0 && addr_parse(json_str(obj, "DERP", ""), &legacy) == ERR_NONE &&
+        int64_t home = jview_int(obj, "HomeDERP", 0);
+        if (home == 0 && addr_parse(jview_str(obj, "DERP", ""), &legacy) == ERR_NONE &&
             ip_eq(legacy.ip, ip_v4(127, 3, 3, 40)))
                 home = legacy.port;
         return home > 0 && home <= UINT16_MAX ? (int)home : 0;
 }
 
-/* The object's text, sorted, or NULL when there is none (or no memory: shown as none). */
-static char *object_text(const json_t *obj)
+static json_t *tree_of(const struct jview *obj)
 {
-        if (obj == NULL || json_object_size(obj) == 0)
-                return NULL;
-        return json_dumps(obj, JSON_COMPACT | JSON_SORT_KEYS);
+        return obj != NULL ? json_parse(obj->text, obj->len) : NULL;
 }
 
-static char *read_caps(const json_t *obj, bool self)
+/* Consumes obj.  Its text, sorted, or NULL when there is none (or no memory: shown as none). */
+static char *object_text(json_t *obj)
 {
-        if (!self)
-                return object_text(json_obj(obj, "CapMap"));
-        json_t *caps = json_copy(json_obj(obj, "CapMap"));
-        if (caps == NULL)
-                caps = json_object();
-        size_t i;
-        json_t *v;
-        json_array_foreach(json_arr(obj, "Capabilities"), i, v)
-        {
-                const char *name = json_string_value(v);
-                if (name != NULL && json_object_get(caps, name) == NULL)
-                        (void)json_object_set_new(caps, name, json_null());
-        }
-        char *text = object_text(caps);
-        json_decref(caps);
+        char *text = json_object_size(obj) > 0 ? json_dumps(obj, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+        json_decref(obj);
         return text;
 }
 
-static void read_hostinfo(const json_t *obj, struct netmap_node *n, struct scratch *s)
+static char *read_caps(const struct jview *obj, bool self)
 {
-        const json_t *host = json_obj(obj, "Hostinfo");
-        n->hostname = json_str(host, "Hostname", "");
-        n->os = json_str(host, "OS", "");
-        n->os_version = json_str(host, "OSVersion", "");
-        n->sharee = json_bool(host, "ShareeNode", false);
+        json_t *caps = tree_of(jview_obj(obj, "CapMap"));
+        const struct jview *more = self ? jview_arr(obj, "Capabilities") : NULL;
+        if (caps == NULL)
+                caps = json_object();
+        for (const struct jview *v = jview_first(more); v != NULL; v = jview_next(more, v)) {
+                const char *name = jview_text(v);
+                if (name != NULL && json_object_get(caps, name) == NULL)
+                        (void)json_object_set_new(caps, name, json_null());
+        }
+        return object_text(caps);
+}
+
+static void read_hostinfo(const struct jview *obj, struct netmap_node *n, struct scratch *s)
+{
+        const struct jview *host = jview_obj(obj, "Hostinfo");
+        n->hostname = jview_str(host, "Hostname", "");
+        n->os = jview_str(host, "OS", "");
+        n->os_version = jview_str(host, "OSVersion", "");
+        n->sharee = jview_bool(host, "ShareeNode", false);
         n->ssh_key_count = read_strings(host, "sshHostKeys", s->ssh_keys);
         n->ssh_keys = s->ssh_keys;
-        s->location = object_text(json_obj(host, "Location"));
+        s->location = object_text(tree_of(jview_obj(host, "Location")));
         n->location = s->location != NULL ? s->location : "";
-        size_t i;
-        json_t *v;
-        json_array_foreach(json_arr(host, "Services"), i, v)
-        {
-                const char *proto = json_str(v, "Proto", "");
-                int64_t port = json_int(v, "Port", 0);
+        const struct jview *services = jview_arr(host, "Services");
+        for (const struct jview *v = jview_first(services); v != NULL; v = jview_next(services, v)) {
+                const char *proto = jview_str(v, "Proto", "");
+                int64_t port = jview_int(v, "Port", 0);
                 if (port <= 0 || port > UINT16_MAX)
                         continue;
                 if (strcmp(proto, "peerapi4") == 0)
@@ -258,7 +254,7 @@ static void read_hostinfo(const json_t *obj, struct netmap_node *n, struct scrat
         }
 }
 
-static void read_addresses(const json_t *obj, struct netmap_node *n, struct scratch *s)
+static void read_addresses(const struct jview *obj, struct netmap_node *n, struct scratch *s)
 {
         n->address_count = read_prefixes(obj, "Addresses", s->addresses);
         n->addresses = s->addresses;
@@ -267,7 +263,7 @@ static void read_addresses(const json_t *obj, struct netmap_node *n, struct scra
         n->endpoint_count = read_endpoints(obj, s->endpoints);
         n->endpoints = s->endpoints;
         /* Absent means the addresses; an empty array means nothing at all. */
-        if (!json_has(obj, "AllowedIPs") || n->unsigned_peerapi_only) {
+        if (!jview_has(obj, "AllowedIPs") || n->unsigned_peerapi_only) {
                 n->allowed_count = n->address_count;
                 n->allowed = s->addresses;
         } else {
@@ -276,37 +272,37 @@ static void read_addresses(const json_t *obj, struct netmap_node *n, struct scra
         }
 }
 
-static void read_scalars(const json_t *obj, struct netmap_node *n)
+static void read_scalars(const struct jview *obj, struct netmap_node *n)
 {
-        n->user = json_int(obj, "User", 0);
-        n->sharer = json_int(obj, "Sharer", 0);
+        n->user = jview_int(obj, "User", 0);
+        n->sharer = jview_int(obj, "Sharer", 0);
         n->created_ns = read_time(obj, "Created");
         n->last_seen_ns = read_time(obj, "LastSeen");
         n->key_expiry_ns = read_time(obj, "KeyExpiry");
         n->home_derp = read_home(obj);
-        int64_t cap = json_int(obj, "Cap", 0);
+        int64_t cap = jview_int(obj, "Cap", 0);
         n->cap = cap > 0 && cap <= INT32_MAX ? (int)cap : 0;
         n->online = read_opt(obj, "Online");
-        n->expired = json_bool(obj, "Expired", false);
-        n->machine_authorized = json_bool(obj, "MachineAuthorized", false);
-        n->wireguard_only = json_bool(obj, "IsWireGuardOnly", false);
-        n->jailed = json_bool(obj, "IsJailed", false);
-        n->unsigned_peerapi_only = json_bool(obj, "UnsignedPeerAPIOnly", false);
+        n->expired = jview_bool(obj, "Expired", false);
+        n->machine_authorized = jview_bool(obj, "MachineAuthorized", false);
+        n->wireguard_only = jview_bool(obj, "IsWireGuardOnly", false);
+        n->jailed = jview_bool(obj, "IsJailed", false);
+        n->unsigned_peerapi_only = jview_bool(obj, "UnsignedPeerAPIOnly", false);
         n->masq_v4 = read_ip(obj, "SelfNodeV4MasqAddrForThisPeer");
         n->masq_v6 = read_ip(obj, "SelfNodeV6MasqAddrForThisPeer");
-        n->stable_id = json_str(obj, "StableID", "");
-        n->name = json_str(obj, "Name", "");
+        n->stable_id = jview_str(obj, "StableID", "");
+        n->name = jview_str(obj, "Name", "");
 }
 
-static enum err node_read(const json_t *obj, bool self, struct scratch *s, struct netmap_node **ret)
+static enum err node_read(const struct jview *obj, bool self, struct scratch *s, struct netmap_node **ret)
 {
-        struct netmap_node n = {.id = json_int(obj, "ID", 0)};
-        if (n.id <= 0 || node_public_parse(json_str(obj, "Key", ""), &n.key) != ERR_NONE)
+        struct netmap_node n = {.id = jview_int(obj, "ID", 0)};
+        if (n.id <= 0 || node_public_parse(jview_str(obj, "Key", ""), &n.key) != ERR_NONE)
                 return ERR_FORMAT;
         /* A missing or odd machine or disco key makes a node without that, not a bad node. */
-        if (machine_public_parse(json_str(obj, "Machine", ""), &n.machine) != ERR_NONE)
+        if (machine_public_parse(jview_str(obj, "Machine", ""), &n.machine) != ERR_NONE)
                 memset(&n.machine, 0, sizeof(n.machine));
-        if (disco_public_parse(json_str(obj, "DiscoKey", ""), &n.disco) != ERR_NONE)
+        if (disco_public_parse(jview_str(obj, "DiscoKey", ""), &n.disco) != ERR_NONE)
                 memset(&n.disco, 0, sizeof(n.disco));
         read_scalars(obj, &n);
         read_addresses(obj, &n, s);
@@ -324,14 +320,30 @@ static enum err node_read(const json_t *obj, bool self, struct scratch *s, struc
         return ERR_NONE;
 }
 
-enum err netmap_node_from_json(const json_t *obj, bool self, struct netmap_node **ret)
+enum err netmap_node_read(struct jview_room *room, const char *text, size_t len, bool self, struct netmap_node **ret)
 {
+        const struct jview *obj;
         struct scratch s;
+        enum err e = jview_read(room, text, len, &obj);
+        if (e != ERR_NONE)
+                return e;
         void *block = scratch_init(&s, obj);
         if (block == NULL)
                 return ERR_FULL;
-        enum err e = node_read(obj, self, &s, ret);
+        e = node_read(obj, self, &s, ret);
         free(block);
+        return e;
+}
+
+enum err netmap_node_from_json(const json_t *obj, bool self, struct netmap_node **ret)
+{
+        struct jview_room room = {0};
+        char *text = json_dumps(obj, JSON_COMPACT);
+        if (text == NULL)
+                return ERR_FULL;
+        enum err e = netmap_node_read(&room, text, strlen(text), self, ret);
+        jview_done(&room);
+        free(text);
         return e;
 }
 
