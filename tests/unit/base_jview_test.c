@@ -117,9 +117,8 @@ static void test_room_is_kept(void **state)
         struct jview_room room = {0};
         const struct jview *v;
         char many[4096] = "[0";
-        for (size_t n = 2; n < sizeof(many) - 3; n += 2)
-                memcpy(many + n, ",0", 2);
-        strcat(many, "]");
+        for (size_t n = 2; n < sizeof(many) - 2; n += 2)
+                memcpy(many + n, n < sizeof(many) - 4 ? ",0" : "]", 2);
         assert_int_equal(jview_read(&room, many, strlen(many), &v), ERR_NONE);
         assert_int_equal(v->span, room.count);
         const struct jview *at = room.at;
