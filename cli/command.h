@@ -75,6 +75,10 @@ json_t *paths_get(struct cli *c, const char *ip);
 /* whole: with times and history.  All text in it is clean. */
 void paths_print(const json_t *paths, bool whole, FILE *out);
 
+/* ---- cli/portmap.c ---- */
+
+int debug_portmap(struct cli *c, const struct command *self, int argc, char **argv);
+
 /* ---- cli/switch.c, the parts without a daemon; list is an array of LoginProfile ---- */
 
 /* The id of the profile with that id, domain, name or display name; NULL: none. */

@@ -127,7 +127,7 @@ static int subcommand_error(const char *word)
                 text_print(stderr, "tailscale debug: unknown subcommand: %s; there is:", word);
         for (size_t i = 0; i < SHOWS; i++)
                 text_print(stderr, "%s %s", i > 0 ? "," : "", shows[i].word);
-        fputs(", paths, via\n", stderr);
+        fputs(", paths, portmap, via\n", stderr);
         return 1;
 }
 
@@ -145,6 +145,8 @@ int cmd_debug(struct cli *c, const struct command *self, int argc, char **argv)
         }
         if (rest < argc && strcmp(argv[rest], "paths") == 0)
                 return debug_paths(c, self, argc - rest, argv + rest);
+        if (rest < argc && strcmp(argv[rest], "portmap") == 0)
+                return debug_portmap(c, self, argc - rest, argv + rest);
         if (rest < argc && strcmp(argv[rest], "via") == 0) {
                 if (!command_flags(self, NULL, 0, argc - rest, argv + rest, &after, &code))
                         return code;

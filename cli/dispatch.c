@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/crypto.h"
+#include "base/duration.h"
 #include "cli/command.h"
 #include "cli/text.h"
 

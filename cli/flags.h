@@ -43,9 +43,3 @@ const char *flags_shown(const char *word);   /* for messages: a word that is no 
 struct flag *flags_find(struct flag *flags, size_t n, const char *name);   /* NULL: no such flag */
 bool flags_given(const struct flag *flags, size_t n, const char *name);
 bool flags_any_given(const struct flag *flags, size_t n);
-
-/* Go's durations: "300ms", "1.5h", "1m30s", "0". */
-ERR_CHECK enum err duration_parse(const char *s, int64_t *ret_ns);
-enum { DURATION_STR_MAX = 40 };
-const char *duration_str(int64_t ns, char out[DURATION_STR_MAX]);
-int64_t duration_round(int64_t ns, int64_t to);   /* half away from zero, as Go's Round */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/duration.h"
 #include "base/json.h"
 #include "base/mono.h"
 #include "cli/command.h"

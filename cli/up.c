@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/crypto.h"
+#include "base/duration.h"
 #include "base/json.h"
 #include "base/mono.h"
 #include "cli/command.h"

@@ -12,6 +12,7 @@
 #include "daemon/api_metrics.h"
 #include "daemon/api_paths.h"
 #include "daemon/api_ping.h"
+#include "daemon/api_portmap.h"
 #include "daemon/exitchoice.h"
 #include "daemon/localapi/status.h"
 #include "daemon/view.h"
@@ -511,6 +512,7 @@ const struct lapi_endpoint api_endpoints[] = {
         {"derpmap", LAPI_GET, 400, LAPI_OPEN, 0, h_derpmap},
         {"debug", LAPI_POST, 405, LAPI_WRITE, 0, h_debug},
         {"debug-paths", LAPI_GET, 405, LAPI_READ, 0, api_debug_paths},
+        {"debug-portmap", 0, 405, LAPI_WRITE, 0, api_debug_portmap},
         {"dns-config", LAPI_GET, 405, LAPI_READ, 0, api_dns_config},
         {"dns-osconfig", LAPI_GET, 405, LAPI_WRITE, 0, api_dns_osconfig},
         {"dns-query", LAPI_GET, 405, LAPI_WRITE, 0, api_dns_query},

@@ -9,6 +9,9 @@ struct api {
         struct notify *notify;
         struct profiles *profiles;
         struct dialer *inside;   /* its connections go through the tunnel; NULL: there are none */
+        struct loop *loop;
+        struct dialer *dialer;   /* past the tunnel */
+        uint32_t mark;           /* of sockets past the tunnel; 0 = none */
 };
 
 extern const struct lapi_endpoint api_endpoints[];

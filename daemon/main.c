@@ -341,7 +341,7 @@ static const char *open_back(struct daemon *d)
         if (d->engine == NULL)
                 return strerror(errno);
         backend_net_reach_by(d->backend, d->inside);
-        d->api = (struct api){d->backend, d->notify, d->profiles, d->inside};
+        d->api = (struct api){d->backend, d->notify, d->profiles, d->inside, d->loop, d->dialer, eo.mark};
         backend_run(d->backend, d->engine);
         if (!d->opt.userspace) {
                 d->osdns = osdns_open(d->loop, tun_name(d->tun), &osdns_cb, d);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,6 +12,7 @@
 #include "base/fetch.h"
 #include "base/log.h"
 #include "portmap/gateway.h"
+#include "portmap/trace.h"
 
 enum {
         READS_A_ROUND = 32,     /* whoever sends us more waits */
@@ -33,6 +35,39 @@ struct mapper {
 };
 
 static void pump(struct mapper *m, mono_t now);
+
+/* ---- in words ---- */
+
+static void trace_action(struct mapper *m, const struct portmap_action *a)
+{
+        char line[PORTMAP_TRACE_MAX];
+        if (m->cb.on_trace == NULL)
+                return;
+        m->cb.on_trace(m->arg, portmap_trace_action(a, line));
+        if (m->cb.trace_bodies && a->kind == PORTMAP_FETCH && a->fetch.body[0] != '\0')
+                m->cb.on_trace(m->arg, a->fetch.body);
+}
+
+static void trace_answer(struct mapper *m, const struct fetch_result *res)
+{
+        char line[PORTMAP_TRACE_MAX];
+        if (m->cb.on_trace == NULL)
+                return;
+        if (res->err != ERR_NONE)
+                snprintf(line, sizeof(line), "<- UPnP: no answer: %s", res->error != NULL ? res->error : err_str(res->err));
+        else
+                snprintf(line, sizeof(line), "<- UPnP: HTTP status %ld, %zu bytes", res->status, res->body_len);
+        m->cb.on_trace(m->arg, line);
+        if (m->cb.trace_bodies && res->err == ERR_NONE)
+                m->cb.on_trace(m->arg, res->body);
+}
+
+static void trace_packet(struct mapper *m, struct addr from, const void *data, size_t len)
+{
+        char line[PORTMAP_TRACE_MAX];
+        if (m->cb.on_trace != NULL)
+                m->cb.on_trace(m->arg, portmap_trace_packet(m->p.net.router, from, data, len, line));
+}
 
 /* ---- datagrams ---- */
 
@@ -88,8 +123,11 @@ static void on_readable(struct watch *w, unsigned events, mono_t now)
                 ssize_t n = recvfrom(m->fd, data, sizeof(data), MSG_TRUNC, (struct sockaddr *)&from, &from_len);
                 if (n < 0)
                         break;
-                if ((size_t)n <= sizeof(data))
-                        portmap_on_packet(&m->p, addr_from_sockaddr((const struct sockaddr *)&from), data, (size_t)n, now);
+                if ((size_t)n > sizeof(data))
+                        continue;
+                struct addr src = addr_from_sockaddr((const struct sockaddr *)&from);
+                trace_packet(m, src, data, (size_t)n);
+                portmap_on_packet(&m->p, src, data, (size_t)n, now);
         }
         if (portmap_ways(&m->p, now) & PORTMAP_BIT(PORTMAP_UPNP))
                 upnp_xml_load();
@@ -105,6 +143,7 @@ static void on_fetched(struct fetch *f, const struct fetch_result *res, void *ar
         m->fetch = NULL;
         bool ok = res->err == ERR_NONE;
         log_debug(1, "port mapping: the router answered with %ld %s", ok ? res->status : 0, ok ? "" : res->error);
+        trace_answer(m, res);
         portmap_on_answer(&m->p, ok ? res->status : 0, ok ? res->body : "", ok ? res->body_len : 0, now);
         pump(m, now);
 }
@@ -142,6 +181,8 @@ static void pump(struct mapper *m, mono_t now)
         struct portmap_action a;
         bool found = false, changed = false;
         for (enum portmap_kind k; (k = portmap_next(&m->p, now, &a)) != PORTMAP_IDLE;) {
+                if (k == PORTMAP_SEND || k == PORTMAP_FETCH)
+                        trace_action(m, &a);
                 if (k == PORTMAP_SEND)
                         send_datagram(m, &a);
                 else if (k == PORTMAP_FETCH)
@@ -209,13 +250,18 @@ bool mapper_look(struct mapper *m, uint16_t port, bool fresh, mono_t now)
         struct portmap_net net = {.port = port};
         if ((m->p.off & PORTMAP_ALL) == PORTMAP_ALL || !gateway_find(m->mark, &net.router, &net.self))
                 net = (struct portmap_net){0};
-        if (!ip_eq(net.self, m->p.net.self))
+        return mapper_look_in(m, &net, fresh, now);
+}
+
+bool mapper_look_in(struct mapper *m, const struct portmap_net *net, bool fresh, mono_t now)
+{
+        if (!ip_eq(net->self, m->p.net.self))
                 close_socket(m);
-        if (!ip_eq(net.router, m->p.net.router)) {
+        if (!ip_eq(net->router, m->p.net.router)) {
                 char text[IP_STR_MAX];
-                log_debug(1, "port mapping: the router is %s now", ip_is_set(net.router) ? ip_str(net.router, text) : "nobody");
+                log_debug(1, "port mapping: the router is %s now", ip_is_set(net->router) ? ip_str(net->router, text) : "nobody");
         }
-        portmap_set_net(&m->p, &net, now);
+        portmap_set_net(&m->p, net, now);
         bool is_looking = portmap_look(&m->p, fresh, now);
         pump(m, now);
         return is_looking;

@@ -20,6 +20,9 @@ struct mapper_callbacks {
         void (*on_found)(void *arg, mono_t now);
         /* Another mapping, or none: mapper_mapping(). */
         void (*on_changed)(void *arg, mono_t now);
+        /* NULL: nobody wants to know.  What is said to the router and by it, a line at a time. */
+        void (*on_trace)(void *arg, const char *line);
+        bool trace_bodies;   /* also those of HTTP, as they are */
 };
 
 /* d: its sockets carry the mark, too.  NULL: out of memory. */
@@ -29,6 +32,8 @@ void mapper_free(struct mapper *m);   /* NULL is fine; gives nothing back */
 void mapper_set_off(struct mapper *m, unsigned ways, mono_t now);
 /* Who is our router, and what does it offer for this port?  True: on_found comes soon; see portmap_look(). */
 bool mapper_look(struct mapper *m, uint16_t port, bool fresh, mono_t now);
+/* The same with a network that is not asked for. */
+bool mapper_look_in(struct mapper *m, const struct portmap_net *net, bool fresh, mono_t now);
 /* Gives back what we have; mapper_is_quiet() when that is done. */
 void mapper_stop(struct mapper *m, mono_t now);
 bool mapper_is_quiet(const struct mapper *m);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "portmap/pxp.h"
+#include "portmap/trace.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -16,6 +17,10 @@ static void must(bool held)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         struct pxp_reply r;
+        char words[PORTMAP_TRACE_MAX];
+        portmap_trace_packet(ip_v4(192, 168, 1, 1), (struct addr){ip_v4(192, 168, 1, 1), PXP_PORT}, data, size, words);
+        for (const char *p = words; *p != '\0'; p++)
+                must(*p >= ' ' && *p <= '~');
         if (pxp_parse(data, size, &r) != ERR_NONE)
                 return 0;
         must(size >= 8 && size <= PXP_REPLY_MAX);

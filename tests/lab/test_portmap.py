@@ -184,6 +184,38 @@ def test_router_restarts(lab, way):
     beta.wait_direct(alpha, 15 * SLOW)
 
 
+def debug(host, *flags):
+    return host.tailscale("debug", "portmap", *flags).stdout
+
+
+@pytest.mark.parametrize("way", ["NAT-PMP", "PCP", "UPnP"])
+def test_the_talk_is_shown_and_the_port_given_back(lab, way):
+    lab.servers()
+    alpha = lab.host("alpha", lab.router())
+    give_outside_address(lab, alpha.router)
+    router = Mapper(lab, alpha.router)
+    only(alpha.router, way)
+    alpha.start("--port=41641", env={"TS_DISABLE_PORTMAPPER": "1"})     # the command asks for itself
+    text = debug(alpha, "--log-http")
+    lan = alpha.router.lan4
+    assert text.startswith(f"gw={lan}1; self={alpha.address}\n")
+    assert "Probe: {%s}\n" % " ".join(f"{k}:{str(k == FIELD[way]).lower()}" for k in ("PCP", "PMP", "UPnP")) in text
+    assert f"\nmapping: {OUTSIDE}:" in text and f" ({way}), for 7" in text
+    if way == "UPnP":
+        assert "UPnP: a router of version " in text and "UPnP: GET http://" in text and "#Add" in text
+        assert "<serviceType>" in text and "DeletePortMapping" in text and "HTTP status 200" in text
+    else:
+        assert f" s -> {lan}1:5351 {way}: lead " in text and f" s <- {lan}1:5351 {way}: outside port " in text
+        assert f"{way}: give back what leads to UDP port " in text
+    wait_for("it is given back", lambda: router.mappings() == [], 5 * SLOW)
+    other = {"NAT-PMP": "pcp", "PCP": "pmp", "UPnP": "pmp"}[way]
+    assert "\nno portmapping services available\n" in debug(alpha, f"--type={other}")
+    assert "\nmapping: " in debug(alpha, f"--type={FIELD[way].lower()}", f"--gateway-addr={lan}1", f"--self-addr={alpha.address}")
+    assert "<serviceType>" not in debug(alpha)
+    alpha.sh("ip route del default")
+    assert debug(alpha).startswith("no gateway or self IP: ")
+
+
 def test_switched_off(lab):
     """By the environment, all of it or UPnP alone."""
     alpha, beta = pair(lab)

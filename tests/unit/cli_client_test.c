@@ -264,7 +264,7 @@ static void commands_ask_and_say(void **state)
                 {"debug prefs", 0, "{\n\t\"ControlURL\": \"http://h\"\n}\n", "", "GET prefs\n"},
                 {"debug derp-map", 0, "{\n\t\"Regions\": null\n}\n", "", "GET derpmap\n"},
                 {"debug netmap", 1, "", "error 400 Bad Request: no netmap\n", "POST debug?action=current-netmap\n"},
-                {"debug", 1, "", "missing subcommand; there is: netmap, prefs, derp-map, metrics, restun, rebind, paths, via\n", ""},
+                {"debug", 1, "", "missing subcommand; there is: netmap, prefs, derp-map, metrics, restun, rebind, paths, portmap, via\n", ""},
                 {"debug restun", 0, "", "", "POST debug?action=restun\n"},
                 {"debug rebind", 0, "", "", "POST debug?action=rebind\n"},
                 {"debug via 7 10.1.1.0/24", 0, "fd7a:115c:a1e0:b1a:0:7:a01:100/120\n", "", ""},

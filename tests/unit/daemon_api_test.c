@@ -4,6 +4,7 @@
 #include "daemon/api_paths.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -25,7 +26,7 @@ static int setup(void **state)
                 .cap_version = 138};
         const char *why = "";
         world_open(&w);
-        api = (struct api){w.b, w.notify, w.profiles};
+        api = (struct api){.backend = w.b, .notify = w.notify, .profiles = w.profiles, .loop = w.loop};
         snprintf(path, sizeof(path), "/tmp/api-test-%d-%d.sock", (int)getpid(), number++);
         return lapi_server_new(w.loop, path, &ops, &api, &server, &why) == ERR_NONE ? 0 : -1;
 }
@@ -319,6 +320,94 @@ static void pings_are_answered_later_or_not_at_all(void **state)
         expect("GET", "status?peers=false", "", 200, "Running");
 }
 
+/* A router that speaks NAT-PMP, on an address of the loopback. */
+struct router {
+        struct watch watch;
+        int fd;
+        unsigned maps, released;
+};
+
+static void on_router(struct watch *x, unsigned events, mono_t now)
+{
+        (void)events;
+        (void)now;
+        struct router *r = container_of(x, struct router, watch);
+        struct sockaddr_in from;
+        socklen_t len = sizeof(from);
+        uint8_t ask[64], reply[16] = {0, 0x80, 0, 0, 0, 0, 0, 9, 203, 0, 113, 9};
+        ssize_t n = recvfrom(r->fd, ask, sizeof(ask), 0, (struct sockaddr *)&from, &len);
+        if (n < 2 || ask[0] != 0)
+                return;
+        if (ask[1] == 1) {
+                static const uint8_t lease[] = {0, 0, 0x1c, 0x20};
+                bool is_release = memcmp(ask + 8, "\0\0\0\0", 4) == 0;
+                r->released += is_release;
+                r->maps += !is_release;
+                reply[1] = 0x81;
+                memcpy(reply + 8, ask + 4, 2);
+                memcpy(reply + 10, "\x13\x88", 2);
+                memcpy(reply + 12, is_release ? ask + 8 : lease, 4);
+        }
+        (void)sendto(r->fd, reply, ask[1] == 1 ? 16 : 12, 0, (struct sockaddr *)&from, len);
+}
+
+static void router_open(struct router *r)
+{
+        struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(5351), .sin_addr.s_addr = htonl(0x7f050333)};
+        *r = (struct router){.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+        assert_int_equal(bind(r->fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+        watch_init(&r->watch, on_router);
+        assert_int_equal(loop_watch(w.loop, &r->watch, r->fd, LOOP_READ), ERR_NONE);
+}
+
+static void router_close(struct router *r)
+{
+        loop_unwatch(&r->watch);
+        close(r->fd);
+}
+
+static void a_port_of_the_router_is_asked_for(void **state)
+{
+        (void)state;
+        static const char where[] = "debug-portmap?duration=20s&type=pmp&gateway_and_self=127.5.3.51%2F127.0.0.1";
+        struct router router;
+        expect("GET", "debug-portmap", "", 400, "invalid 'duration' parameter: want 2m at most, such as 5s");
+        expect("GET", "debug-portmap?duration=3m", "", 400, "invalid 'duration'");
+        expect("GET", "debug-portmap?duration=0s", "", 400, "invalid 'duration'");
+        expect("GET", "debug-portmap?duration=1s&type=x", "", 400, "unknown portmap debug type");
+        static const char *const pairs[] = {"x", "127.0.0.1", "127.0.0.1/", "/127.0.0.1", "::1/127.0.0.1", "127.0.0.1/::1", "127.0.0.1/1.1"};
+        for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+                char what[96];
+                snprintf(what, sizeof(what), "debug-portmap?duration=1s&gateway_and_self=%s", pairs[i]);
+                expect("GET", what, "", 400, "invalid 'gateway_and_self' parameter: want two IPv4 addresses");
+        }
+        router_open(&router);
+        struct answer a = {0};
+        int fd = say("GET", where, "");
+        hear(fd, &a, 2000);
+        close(fd);
+        assert_int_equal(a.status, 200);
+        assert_ptr_equal(strstr(a.body, "gw=127.5.3.51; self=127.0.0.1\n"), a.body);
+        assert_non_null(strstr(a.body, "\nProbe: {PCP:false PMP:true UPnP:false}\nmapping: 203.0.113.9:5000 (NAT-PMP), for 7200 s; it is "
+                                       "given back now\n"));
+        assert_true(router.maps == 1 && router.released == 1);
+        /* The client leaves in the middle of it: what was asked for by then is given back. */
+        a = (struct answer){0};
+        fd = say("GET", where, "");
+        while (router.maps < 2)
+                hear(fd, &a, 1);
+        close(fd);
+        for (int i = 0; i < 2000 && router.released < 2; i++)
+                loop_once(w.loop, 1);
+        assert_int_equal(router.released, 2);
+        router_close(&router);
+        a = (struct answer){0};
+        fd = say("GET", where, "");
+        hear(fd, &a, 2000);
+        close(fd);
+        assert_non_null(strstr(a.body, "\nno portmapping services available\n"));
+}
+
 static void pings_through_the_tunnel(void **state)
 {
         (void)state;
@@ -606,7 +695,7 @@ int main(void)
                 return 1;
         const struct CMUnitTest tests[] = {
                 TEST(logged_out_answers), TEST(a_running_node), TEST(the_map_has_every_member), TEST(pings_are_answered_later_or_not_at_all), TEST(pings_through_the_tunnel),
-                TEST(paths_to_a_peer_are_shown),
+                TEST(paths_to_a_peer_are_shown), TEST(a_port_of_the_router_is_asked_for),
                 TEST(status_joins_map_and_engine), TEST(a_netcheck_report_is_shown_whole),
                 TEST(each_watcher_hears_what_it_asked_for), cmocka_unit_test(masks),
         };
