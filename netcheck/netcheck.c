@@ -1,92 +1,25 @@
-#include "netcheck/netcheck.h"
+#include "netcheck/internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "netcheck/hairpin.h"
-#include "netcheck/home.h"
-#include "netcheck/plan.h"
+enum { ENOUGH_REGIONS = 3 };
 
-/* A probe makes at most one lookup and one request. */
-enum { ENOUGH_REGIONS = 3, PROBES_MAX = NC_SETS_MAX * NC_TRIES_MAX, FETCHES_MAX = 16, LOCAL_MAX = 32 };
-
-static const int64_t REPORT_NS = 5 * NS_PER_SEC;
 static const int64_t STUN_NS = 3 * NS_PER_SEC;
 static const int64_t FULL_EVERY_NS = 300 * NS_PER_SEC;
 /* When every region has answered in one family, this much longer for the other one. */
 static const int64_t OTHER_FAMILY_NS = 250 * NS_PER_MS;
 
-/* No answer by UDP for that long: a portal may be in the way. */
-static const int64_t CAPTIVE_AFTER_NS = 200 * NS_PER_MS;
-enum { CAPTIVE_TIMEOUT_MS = 3000 };
-
-enum captive_state { CAPTIVE_NOT, CAPTIVE_ARMED, CAPTIVE_ASKED };
-
-enum phase { PHASE_NONE, PHASE_STUN, PHASE_HTTPS, PHASE_DONE };
-
-struct set {
-        struct nc_set plan;
-        uint8_t next;        /* probe to run next */
-        uint8_t resolving;   /* names asked for and not answered */
-        uint8_t flying;      /* sent and not refused by the kernel */
-        bool ended;          /* answered, needless, or hopeless */
-};
-
-/* A request that is out; found again by its random txid, or by its index as the action's id. */
-struct sent {
-        struct stun_txid txid;
-        uint16_t set;
-        uint8_t v4[4];       /* of whom was asked; zero: IPv6 */
-        uint16_t port;
-        mono_t at;
-};
-
-struct lookup {
-        uint16_t set;
-        uint8_t node;        /* index in the region */
-        bool answered;
-        struct ip ip;        /* once answered: to be sent to */
-        uint16_t port;
-};
-
-struct https {
-        uint16_t region_index;
-        uint8_t node;        /* being asked */
-        bool asked, ended;
-};
-
-struct netcheck {
-        void (*random)(void *out, size_t n);
-        enum phase phase;
-        uint32_t epoch;      /* of the report: late answers to an older one carry another */
-        struct nc_start_args args;
-        mono_t started, stun_until, last_full;
-        bool full, enough;
-        size_t set_count, sent_count, lookup_count, https_count;
-        struct set sets[NC_SETS_MAX];
-        struct sent *sent;           /* [PROBES_MAX] */
-        struct lookup *lookups;      /* [PROBES_MAX] */
-        struct https https[FETCHES_MAX];
-        enum captive_state captive;
-        struct nc_captive page;
-        struct nc_plan plan;
-        struct netcheck_report now_report, last_report;
-        bool have_last;
-        bool unasked_in;             /* on this network */
-        struct nc_hairpin hairpin;   /* with what was found out last */
-        struct ip local[LOCAL_MAX];
-        size_t local_count;
-        struct nc_home home;
-};
+/* And this much longer for the home relay: unmeasured it would stay home for as long as it is heard, however slow. */
+static const int64_t HOME_NS = NS_PER_SEC;
 
 /* ids: 8 bits of epoch above 24 bits of index, so that an answer that comes too late is told apart. */
-static uint32_t make_id(const struct netcheck *nc, size_t index)
+uint32_t nc_make_id(const struct netcheck *nc, size_t index)
 {
         return (nc->epoch & 0xff) << 24 | (uint32_t)index;
 }
 
-static bool take_id(const struct netcheck *nc, uint32_t id, size_t count, size_t *ret)
+bool nc_take_id(const struct netcheck *nc, uint32_t id, size_t count, size_t *ret)
 {
         size_t index = id & 0xffffff;
         if (nc->phase == PHASE_NONE || id >> 24 != (nc->epoch & 0xff) || index >= count)
@@ -120,21 +53,6 @@ void nc_free(struct netcheck *nc)
         free(nc);
 }
 
-/* Asked for on full reports alone, and only if UDP is silent. */
-static void arm_captive(struct netcheck *nc)
-{
-        const struct nc_start_args *a = &nc->args;
-        uint16_t nonce;
-        nc->random(&nonce, sizeof(nonce));
-        nc->captive = nc->full && nc_captive_pick(a->map, a->home, a->have_v4, a->have_v6, nonce, &nc->page) ? CAPTIVE_ARMED
-                                                                                                          : CAPTIVE_NOT;
-}
-
-static mono_t captive_at(const struct netcheck *nc)
-{
-        return mono_add_ns(nc->started, CAPTIVE_AFTER_NS);
-}
-
 static enum nc_tri is_translated(const struct netcheck *nc)
 {
         if (!addr_is_set(nc->now_report.global_v4) || nc->local_count == 0)
@@ -166,7 +84,7 @@ static bool run_hairpin(struct netcheck *nc, mono_t now, struct nc_action *ret)
         if (!nc_hairpin_next(&nc->hairpin, now, &s))
                 return false;
         ret->kind = NC_SEND;
-        ret->id = make_id(nc, 0xffffff);
+        ret->id = nc_make_id(nc, 0xffffff);
         ret->family = IP_V4;
         ret->second = s.second;
         ret->addr = s.to;
@@ -177,26 +95,6 @@ static bool run_hairpin(struct netcheck *nc, mono_t now, struct nc_action *ret)
 static bool hairpin_ended(const struct netcheck *nc)
 {
         return nc->hairpin.step == NC_HAIRPIN_OFF;
-}
-
-/* Nobody needs to wait for it. */
-static bool captive_ended(const struct netcheck *nc)
-{
-        return nc->captive == CAPTIVE_NOT || (nc->captive == CAPTIVE_ARMED && nc->now_report.udp);
-}
-
-static bool run_captive(struct netcheck *nc, mono_t now, struct nc_action *ret)
-{
-        if (nc->captive != CAPTIVE_ARMED || !mono_reached(now, captive_at(nc)))
-                return false;
-        nc->captive = nc->now_report.udp ? CAPTIVE_NOT : CAPTIVE_ASKED;
-        if (nc->captive == CAPTIVE_NOT)
-                return false;
-        ret->kind = NC_CAPTIVE;
-        ret->id = make_id(nc, 0);
-        ret->captive = &nc->page;
-        ret->timeout_ms = CAPTIVE_TIMEOUT_MS;
-        return true;
 }
 
 static bool want_full(const struct netcheck *nc, const struct nc_start_args *args, mono_t now)
@@ -239,7 +137,7 @@ enum err nc_start(struct netcheck *nc, const struct nc_start_args *args, mono_t 
                 });
         for (; nc->set_count < nc->plan.count; nc->set_count++)
                 nc->sets[nc->set_count] = (struct set){.plan = nc->plan.sets[nc->set_count]};
-        arm_captive(nc);
+        nc_arm_captive(nc);
         nc->phase = PHASE_STUN;
         return ERR_NONE;
 }
@@ -325,7 +223,7 @@ static void make_send(struct netcheck *nc, size_t set, struct addr to, mono_t no
         t->port = to.port;
         s->flying++;
         ret->kind = NC_SEND;
-        ret->id = make_id(nc, nc->sent_count++);
+        ret->id = nc_make_id(nc, nc->sent_count++);
         ret->region = set_region(nc, s)->id;
         ret->family = (enum ip_family)s->plan.family;
         ret->addr = to;
@@ -339,7 +237,7 @@ static void make_resolve(struct netcheck *nc, size_t set, uint8_t node, const ch
         nc->lookups[nc->lookup_count] = (struct lookup){.set = (uint16_t)set, .node = node, .port = port};
         s->resolving++;
         ret->kind = NC_RESOLVE;
-        ret->id = make_id(nc, nc->lookup_count++);
+        ret->id = nc_make_id(nc, nc->lookup_count++);
         ret->region = set_region(nc, s)->id;
         ret->family = (enum ip_family)s->plan.family;
         ret->host = host;
@@ -400,72 +298,11 @@ static bool all_ended(const struct netcheck *nc)
         return true;
 }
 
-static bool needs_https(const struct netcheck *nc, const struct derp_region *r)
-{
-        if (r->avoid || r->no_measure_no_home || nc_report_latency(&nc->now_report, r->id) != NULL)
-                return false;
-        for (size_t i = 0; i < r->node_count; i++)
-                if (!r->nodes[i].stun_only)
-                        return true;
-        return false;
-}
-
-static void enter_https(struct netcheck *nc)
-{
-        nc->phase = PHASE_HTTPS;
-        if (nc->now_report.udp)
-                return;
-        for (size_t i = 0; i < nc->args.map->region_count && nc->https_count < FETCHES_MAX; i++)
-                if (needs_https(nc, &nc->args.map->regions[i]))
-                        nc->https[nc->https_count++] = (struct https){.region_index = (uint16_t)i};
-}
-
-static void make_url(const struct derp_node *n, char *out, size_t cap)
-{
-        const char *open = strchr(n->hostname, ':') != NULL ? "[" : "";
-        const char *close = open[0] != '\0' ? "]" : "";
-        if (n->derp_port == 443)
-                snprintf(out, cap, "https://%s%s%s/derp/latency-check", open, n->hostname, close);
-        else
-                snprintf(out, cap, "https://%s%s%s:%u/derp/latency-check", open, n->hostname, close, n->derp_port);
-}
-
-static bool run_https(struct netcheck *nc, size_t i, mono_t now, struct nc_action *ret)
-{
-        struct https *h = &nc->https[i];
-        const struct derp_region *r = &nc->args.map->regions[h->region_index];
-        if (h->ended || h->asked)
-                return false;
-        while (h->node < r->node_count && r->nodes[h->node].stun_only)
-                h->node++;
-        if (h->node >= r->node_count) {
-                h->ended = true;
-                return false;
-        }
-        h->asked = true;
-        ret->kind = NC_FETCH;
-        ret->id = make_id(nc, i);
-        ret->region = r->id;
-        ret->node = &r->nodes[h->node];
-        make_url(ret->node, ret->url, sizeof(ret->url));
-        int64_t left = mono_diff_ms(mono_add_ns(nc->started, REPORT_NS), now);
-        ret->timeout_ms = left > 1 ? (unsigned)left : 1;
-        return true;
-}
-
-static bool https_ended(const struct netcheck *nc)
-{
-        for (size_t i = 0; i < nc->https_count; i++)
-                if (!nc->https[i].ended)
-                        return false;
-        return true;
-}
-
 enum nc_action_kind nc_next(struct netcheck *nc, mono_t now, struct nc_action *ret)
 {
         memset(ret, 0, sizeof(*ret));
         bool is_asking = nc->phase == PHASE_STUN || nc->phase == PHASE_HTTPS;
-        if (is_asking && (run_captive(nc, now, ret) || run_hairpin(nc, now, ret)))
+        if (is_asking && (nc_run_captive(nc, now, ret) || run_hairpin(nc, now, ret)))
                 return ret->kind;
         if (nc->phase == PHASE_STUN) {
                 if (run_lookups(nc, now, ret))
@@ -474,13 +311,13 @@ enum nc_action_kind nc_next(struct netcheck *nc, mono_t now, struct nc_action *r
                         if (run_set(nc, i, now, ret))
                                 return ret->kind;
                 if (mono_reached(now, nc->stun_until) || all_ended(nc))
-                        enter_https(nc);
+                        nc_enter_https(nc);
         }
         if (nc->phase == PHASE_HTTPS) {
                 for (size_t i = 0; i < nc->https_count; i++)
-                        if (run_https(nc, i, now, ret))
+                        if (nc_run_https(nc, i, now, ret))
                                 return ret->kind;
-                if ((https_ended(nc) && captive_ended(nc) && hairpin_ended(nc)) || mono_reached(now, mono_add_ns(nc->started, REPORT_NS)))
+                if ((nc_https_ended(nc) && nc_captive_ended(nc) && hairpin_ended(nc)) || mono_reached(now, mono_add_ns(nc->started, NC_REPORT_NS)))
                         nc->phase = PHASE_DONE;
         }
         ret->kind = nc->phase == PHASE_DONE ? NC_DONE : NC_IDLE;
@@ -494,13 +331,13 @@ mono_t nc_deadline(const struct netcheck *nc)
                 return MONO_NEVER;
         case PHASE_HTTPS:
                 return mono_min(nc_hairpin_deadline(&nc->hairpin),
-                        nc->captive == CAPTIVE_ARMED ? captive_at(nc) : mono_add_ns(nc->started, REPORT_NS));
+                        nc->captive == CAPTIVE_ARMED ? nc_captive_at(nc) : mono_add_ns(nc->started, NC_REPORT_NS));
         case PHASE_DONE:
                 return nc->started;
         case PHASE_STUN:
                 break;
         }
-        mono_t at = nc->captive == CAPTIVE_ARMED ? mono_min(nc->stun_until, captive_at(nc)) : nc->stun_until;
+        mono_t at = nc->captive == CAPTIVE_ARMED ? mono_min(nc->stun_until, nc_captive_at(nc)) : nc->stun_until;
         at = mono_min(at, nc_hairpin_deadline(&nc->hairpin));
         for (size_t i = 0; i < nc->set_count; i++) {
                 const struct set *s = &nc->sets[i];
@@ -513,7 +350,7 @@ mono_t nc_deadline(const struct netcheck *nc)
 void nc_on_sent(struct netcheck *nc, uint32_t id, bool ok, mono_t now)
 {
         size_t i;
-        if (!take_id(nc, id, nc->sent_count, &i))
+        if (!nc_take_id(nc, id, nc->sent_count, &i))
                 return;
         struct sent *t = &nc->sent[i];
         struct set *s = &nc->sets[t->set];
@@ -539,6 +376,14 @@ static bool every_region_answered(const struct netcheck *nc)
         return true;
 }
 
+static bool home_is_awaited(const struct netcheck *nc)
+{
+        for (size_t i = 0; i < nc->set_count; i++)
+                if (!nc->sets[i].ended && set_region(nc, &nc->sets[i])->id == nc->args.home)
+                        return nc_report_latency(&nc->now_report, nc->args.home) == NULL;
+        return false;
+}
+
 /* Enough is known: the rest gets as long as the slowest answer took, twice that on a full report. */
 static void check_enough(struct netcheck *nc, mono_t now)
 {
@@ -552,10 +397,11 @@ static void check_enough(struct netcheck *nc, mono_t now)
                 grace += OTHER_FAMILY_NS;
         else if (r->latency_count < ENOUGH_REGIONS)
                 return;
-        if (nc->enough)
-                return;
+        if (!nc->enough)
+                nc->enough_at = mono_add_ns(now, grace);
         nc->enough = true;
-        nc->stun_until = mono_min(nc->stun_until, mono_add_ns(now, grace));
+        mono_t end = home_is_awaited(nc) ? mono_add_ns(nc->enough_at, HOME_NS) : nc->enough_at;
+        nc->stun_until = mono_min(nc->stun_until, end);
 }
 
 bool nc_on_stun(struct netcheck *nc, const void *data, size_t len, mono_t now)
@@ -593,7 +439,7 @@ void nc_on_resolved(struct netcheck *nc, uint32_t id, struct ip ip, mono_t now)
 {
         size_t i;
         (void)now;
-        if (!take_id(nc, id, nc->lookup_count, &i) || nc->lookups[i].answered)
+        if (!nc_take_id(nc, id, nc->lookup_count, &i) || nc->lookups[i].answered)
                 return;
         struct lookup *l = &nc->lookups[i];
         struct set *s = &nc->sets[l->set];
@@ -607,32 +453,6 @@ void nc_on_resolved(struct netcheck *nc, uint32_t id, struct ip ip, mono_t now)
         while (s->next < s->plan.count && s->plan.probes[s->next].node == l->node)
                 s->next++;
         end_if_hopeless(s);
-}
-
-void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family f, int64_t rtt_ns, mono_t now)
-{
-        size_t i;
-        (void)now;
-        if (nc->phase != PHASE_HTTPS || !take_id(nc, id, nc->https_count, &i) || !nc->https[i].asked)
-                return;
-        struct https *h = &nc->https[i];
-        h->asked = false;
-        if (status < 200 || status > 299) {
-                h->node++;
-                return;
-        }
-        h->ended = true;
-        nc_report_https(&nc->now_report, nc->args.map->regions[h->region_index].id, f, rtt_ns);
-}
-
-void nc_on_captive(struct netcheck *nc, uint32_t id, long status, const char *response)
-{
-        size_t i;
-        if (!take_id(nc, id, 1, &i) || nc->captive != CAPTIVE_ASKED)
-                return;
-        nc->captive = CAPTIVE_NOT;
-        bool portal = status != 0 && nc_captive_is_portal(&nc->page, status, response);
-        nc->now_report.captive = portal ? NC_TRUE : NC_FALSE;
 }
 
 static void note_hairpin(struct netcheck *nc)

@@ -20,6 +20,7 @@ static struct {
         struct derp_region regions[3];
         struct derpmap map;
         unsigned reports, published;
+        mono_t reported;
         size_t endpoints;
 } t;
 
@@ -29,6 +30,7 @@ static void on_report(void *arg, const struct netcheck_report *r, mono_t now)
         (void)now;
         assert_ptr_equal(arg, &t);
         t.reports++;
+        t.reported = loop_now(t.loop);
 }
 
 static void on_endpoints(void *arg, const struct ms_endpoint *eps, size_t n, mono_t now)
@@ -260,6 +262,66 @@ static void test_reports_follow_each_other(void **state)
         until(&t.reports, 2);
 }
 
+static void add_peer(void)
+{
+        struct ms_peer_config c = {.home = 1};
+        crypto_random(&c.key, sizeof(c.key));
+        assert_int_equal(ms_peer_set(t.ms, 0, &c, now()), ERR_NONE);
+}
+
+/* One more report, with the last traffic so long ago; how long after it the next one is due, -1: none is. */
+static int64_t next_after(int64_t idle_ms)
+{
+        unsigned n = t.reports;
+        t.ms->last_traffic = mono_add_ms(now(), -idle_ms);
+        ms_restun(t.ms, false, now());
+        until(&t.reports, n + 1);
+        return timer_is_armed(&t.ms->restun_timer) ? mono_diff_ms(t.ms->restun_timer.at, t.reported) : -1;
+}
+
+/* While there is traffic 20 to 26 s lie between two looks at the network, never the same; none is made for nobody. */
+static void test_cadence(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(1);
+        until(&t.reports, 1);
+        assert_int_equal(next_after(0), -1);   /* no peers, no need */
+        add_peer();
+        int64_t least = 30000, most = 0;
+        for (int i = 0; i < 60; i++) {
+                int64_t ms = next_after(i * 700);
+                assert_in_range(ms, 20000, 25999);
+                least = ms < least ? ms : least;
+                most = ms > most ? ms : most;
+        }
+        assert_true(most - least > 1000);
+        assert_int_equal(next_after(46000), -1);
+        assert_int_equal(next_after(600000), -1);
+        /* Traffic wakes it, and more of it does not put it off. */
+        ms_reach_traffic(t.ms, now());
+        mono_t due = t.ms->restun_timer.at;
+        assert_in_range(mono_diff_ms(due, now()), 20000, 25999);
+        ms_reach_traffic(t.ms, mono_add_ms(now(), 5000));
+        assert_int_equal(t.ms->restun_timer.at.ns, due.ns);
+}
+
+/* A peer is about to be told our endpoints: older than 27 s, they are looked up first. */
+static void test_fresh_for_a_call(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(1);
+        until(&t.reports, 1);
+        mono_t built = t.ms->eps_at;
+        ms_reach_check_fresh(t.ms, mono_add_ms(built, 26999));
+        assert_false(timer_is_armed(&t.ms->restun_timer));
+        mono_t late = mono_add_ms(built, 27000);
+        ms_reach_check_fresh(t.ms, late);
+        assert_true(timer_is_armed(&t.ms->restun_timer));
+        assert_int_equal(t.ms->restun_timer.at.ns, late.ns);
+}
+
 /* A relay that the map names without an address: STUN finds it by its name. */
 static void test_names_are_looked_up(void **state)
 {
@@ -340,6 +402,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_home_while_nobody_listens, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_home_that_is_up_in_time, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_reports_follow_each_other, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_cadence, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_fresh_for_a_call, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_names_are_looked_up, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_endpoints_and_changes, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_dead_socket, set_up, tear_down),

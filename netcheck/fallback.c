@@ -1,0 +1,131 @@
+/* What is asked while UDP is silent. */
+#include "netcheck/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* No answer by UDP for that long: a portal may be in the way. */
+static const int64_t CAPTIVE_AFTER_NS = 200 * NS_PER_MS;
+enum { CAPTIVE_TIMEOUT_MS = 3000 };
+
+/* Asked for on full reports alone, and only if UDP is silent. */
+void nc_arm_captive(struct netcheck *nc)
+{
+        const struct nc_start_args *a = &nc->args;
+        uint16_t nonce;
+        nc->random(&nonce, sizeof(nonce));
+        nc->captive = nc->full && nc_captive_pick(a->map, a->home, a->have_v4, a->have_v6, nonce, &nc->page) ? CAPTIVE_ARMED
+                                                                                                          : CAPTIVE_NOT;
+}
+
+mono_t nc_captive_at(const struct netcheck *nc)
+{
+        return mono_add_ns(nc->started, CAPTIVE_AFTER_NS);
+}
+
+/* Nobody needs to wait for it. */
+bool nc_captive_ended(const struct netcheck *nc)
+{
+        return nc->captive == CAPTIVE_NOT || (nc->captive == CAPTIVE_ARMED && nc->now_report.udp);
+}
+
+bool nc_run_captive(struct netcheck *nc, mono_t now, struct nc_action *ret)
+{
+        if (nc->captive != CAPTIVE_ARMED || !mono_reached(now, nc_captive_at(nc)))
+                return false;
+        nc->captive = nc->now_report.udp ? CAPTIVE_NOT : CAPTIVE_ASKED;
+        if (nc->captive == CAPTIVE_NOT)
+                return false;
+        ret->kind = NC_CAPTIVE;
+        ret->id = nc_make_id(nc, 0);
+        ret->captive = &nc->page;
+        ret->timeout_ms = CAPTIVE_TIMEOUT_MS;
+        return true;
+}
+
+static bool needs_https(const struct netcheck *nc, const struct derp_region *r)
+{
+        if (r->avoid || r->no_measure_no_home || nc_report_latency(&nc->now_report, r->id) != NULL)
+                return false;
+        for (size_t i = 0; i < r->node_count; i++)
+                if (!r->nodes[i].stun_only)
+                        return true;
+        return false;
+}
+
+void nc_enter_https(struct netcheck *nc)
+{
+        nc->phase = PHASE_HTTPS;
+        if (nc->now_report.udp)
+                return;
+        for (size_t i = 0; i < nc->args.map->region_count && nc->https_count < FETCHES_MAX; i++)
+                if (needs_https(nc, &nc->args.map->regions[i]))
+                        nc->https[nc->https_count++] = (struct https){.region_index = (uint16_t)i};
+}
+
+static void make_url(const struct derp_node *n, char *out, size_t cap)
+{
+        const char *open = strchr(n->hostname, ':') != NULL ? "[" : "";
+        const char *close = open[0] != '\0' ? "]" : "";
+        if (n->derp_port == 443)
+                snprintf(out, cap, "https://%s%s%s/derp/latency-check", open, n->hostname, close);
+        else
+                snprintf(out, cap, "https://%s%s%s:%u/derp/latency-check", open, n->hostname, close, n->derp_port);
+}
+
+bool nc_run_https(struct netcheck *nc, size_t i, mono_t now, struct nc_action *ret)
+{
+        struct https *h = &nc->https[i];
+        const struct derp_region *r = &nc->args.map->regions[h->region_index];
+        if (h->ended || h->asked)
+                return false;
+        while (h->node < r->node_count && r->nodes[h->node].stun_only)
+                h->node++;
+        if (h->node >= r->node_count) {
+                h->ended = true;
+                return false;
+        }
+        h->asked = true;
+        ret->kind = NC_FETCH;
+        ret->id = nc_make_id(nc, i);
+        ret->region = r->id;
+        ret->node = &r->nodes[h->node];
+        make_url(ret->node, ret->url, sizeof(ret->url));
+        int64_t left = mono_diff_ms(mono_add_ns(nc->started, NC_REPORT_NS), now);
+        ret->timeout_ms = left > 1 ? (unsigned)left : 1;
+        return true;
+}
+
+bool nc_https_ended(const struct netcheck *nc)
+{
+        for (size_t i = 0; i < nc->https_count; i++)
+                if (!nc->https[i].ended)
+                        return false;
+        return true;
+}
+
+void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family f, int64_t rtt_ns, mono_t now)
+{
+        size_t i;
+        (void)now;
+        if (nc->phase != PHASE_HTTPS || !nc_take_id(nc, id, nc->https_count, &i) || !nc->https[i].asked)
+                return;
+        struct https *h = &nc->https[i];
+        h->asked = false;
+        if (status < 200 || status > 299) {
+                h->node++;
+                return;
+        }
+        h->ended = true;
+        nc_report_https(&nc->now_report, nc->args.map->regions[h->region_index].id, f, rtt_ns);
+}
+
+void nc_on_captive(struct netcheck *nc, uint32_t id, long status, const char *response)
+{
+        size_t i;
+        if (!nc_take_id(nc, id, 1, &i) || nc->captive != CAPTIVE_ASKED)
+                return;
+        nc->captive = CAPTIVE_NOT;
+        bool portal = status != 0 && nc_captive_is_portal(&nc->page, status, response);
+        nc->now_report.captive = portal ? NC_TRUE : NC_FALSE;
+}
