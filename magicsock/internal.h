@@ -1,6 +1,7 @@
 /* magicsock/internal.h - what the files behind magicsock.h share.  Nobody else includes it.
  *
  *      magicsock.c   the packet's walk out and in, and the whole
+ *      renew.c       the sockets, and new ones in their place
  *      slots.c       the table of peers
  *      disco_io.c    disco in, and the actions of the path machines out
  *      hardnat_io.c  the sockets of the search through a hard NAT, and those it found
@@ -119,6 +120,8 @@ struct ms {
 
         struct ms_udp udp[2];         /* IPv4, IPv6 */
         struct ms_udp second;         /* IPv4, open only while netcheck wants it */
+        struct ms_udp retired[2];     /* those before the last rebind, read for a moment longer */
+        struct timer retired_timer;
         struct ms_hardnat *hardnat;
         struct ms_udp *via;           /* the socket whose datagram is being handled; NULL = none */
         struct addr via_src;          /* and its sender, set for disco */
@@ -176,6 +179,11 @@ struct ms_udp *ms_udp_for(struct ms *ms, struct addr to);           /* NULL: no 
 void ms_on_udp(struct watch *w, unsigned events, mono_t now);       /* a socket is ready to read */
 /* The region to reach the peer by now; 0 = none. */
 int ms_relay_for(struct ms *ms, struct ms_slot *s);
+
+/* ---- renew.c ---- */
+void ms_sockets_init(struct ms *ms, int buffer_bytes);   /* 0: as large as can be */
+void ms_sockets_done(struct ms *ms);
+/* Anew, if there are some; on an error, with errno, those stay. */
 ERR_CHECK enum err ms_open_sockets(struct ms *ms);
 
 /* ---- disco_io.c ---- */

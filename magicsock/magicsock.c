@@ -389,21 +389,6 @@ static void on_relay_state(void *arg, int region, enum derp_state st, const char
 
 /* ---- the whole ---- */
 
-enum err ms_open_sockets(struct ms *ms)
-{
-        struct sock *v4 = &ms->udp[0].sock, *v6 = &ms->udp[1].sock;
-        const uint16_t ports[] = {ms->want_port, v4->port, 0};
-        loop_unwatch(&ms->udp[0].watch);
-        loop_unwatch(&ms->udp[1].watch);
-        /* 0 = any must come last, or the port we have would never be tried. */
-        size_t skip = ms->want_port == 0 ? 1 : 0;
-        enum err e = sock_open_both(v4, v6, ports + skip, sizeof(ports) / sizeof(ports[0]) - skip, ms->mark);
-        for (int i = 0; i < 2 && e == ERR_NONE; i++)
-                if (sock_is_open(&ms->udp[i].sock))
-                        e = loop_watch(ms->loop, &ms->udp[i].watch, ms->udp[i].sock.fd, LOOP_READ);
-        return e;
-}
-
 void ms_set_active(struct ms *ms, bool active, mono_t now)
 {
         if (ms->active == active)
@@ -496,13 +481,7 @@ struct ms *ms_new(struct loop *l, struct pkt_pool *pool, struct dialer *d, const
         key_generate(&ms->disco_key);
         ms->disco_public = key_disco_public(&ms->disco_key);
         ms_slots_init(ms);
-        for (int i = 0; i < 2; i++) {
-                ms->udp[i].ms = ms;
-                sock_init(&ms->udp[i].sock, i == 0 ? IP_V4 : IP_V6);
-                if (o->socket_bytes > 0)
-                        ms->udp[i].sock.buffer_bytes = o->socket_bytes;
-                watch_init(&ms->udp[i].watch, ms_on_udp);
-        }
+        ms_sockets_init(ms, o->socket_bytes);
         ms_second_init(ms);
         if (!init_parts(ms, o)) {
                 int error = errno;
@@ -519,10 +498,7 @@ void ms_free(struct ms *ms)
                 return;
         ms_reach_done(ms);
         derp_mgr_free(ms->derp);
-        for (int i = 0; i < 2; i++) {
-                loop_unwatch(&ms->udp[i].watch);
-                sock_close(&ms->udp[i].sock);
-        }
+        ms_sockets_done(ms);
         ms_hn_done(ms);
         ms_slots_done(ms);
         sock_rx_free(ms->rx);

@@ -271,10 +271,17 @@ static void reset_paths(struct ms *ms, mono_t now)
         }
 }
 
+static void renew_sockets(struct ms *ms)
+{
+        if (ms_open_sockets(ms) != ERR_NONE)
+                log_warn("new UDP sockets: %s; %s", strerror(errno), sock_is_open(&ms->udp[0].sock)
+                         ? "those of before go on" : "only relays can be used");
+}
+
 void ms_rebind(struct ms *ms, mono_t now)
 {
-        if (!ms->no_udp && ms_open_sockets(ms) != ERR_NONE)
-                log_warn("UDP socket: %s; only relays can be used", strerror(errno));
+        if (!ms->no_udp)
+                renew_sockets(ms);
         derp_mgr_check(ms->derp, false, now);
         ms_reach_stop(ms);
         netrun_forget(ms->netrun);
@@ -291,8 +298,7 @@ void ms_reach_socket_error(struct ms *ms, mono_t now)
                 return;
         ms->rebound = now;
         log_info("UDP sockets are opened anew");
-        if (ms_open_sockets(ms) != ERR_NONE)
-                log_warn("UDP socket: %s; only relays can be used", strerror(errno));
+        renew_sockets(ms);
 }
 
 void ms_set_derp_map(struct ms *ms, const struct derpmap *map, mono_t now)

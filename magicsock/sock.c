@@ -52,6 +52,14 @@ static void set_buffers(int fd, int want)
                 (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &want, sizeof(want));
 }
 
+/* Of sockets with one port and no address, the one bound last receives. */
+static void set_sharing(int fd, bool on)
+{
+        int value = on;
+        if (fd >= 0)
+                (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &value, sizeof(value));
+}
+
 static bool set_options(int fd, enum ip_family f, uint32_t mark)
 {
         int on = 1;
@@ -116,6 +124,7 @@ enum err sock_open(struct sock *s, uint16_t port, uint32_t mark)
         if (fd < 0)
                 return ERR_IO;
         set_buffers(fd, s->buffer_bytes);
+        set_sharing(fd, port != 0 && port == s->shares);
         if (!set_options(fd, s->family, mark) || bind_wildcard(fd, s->family, port) != 0) {
                 int error = errno;
                 close(fd);
@@ -157,6 +166,20 @@ enum err sock_open_both(struct sock *v4, struct sock *v6, const uint16_t *ports,
                         log_warn("UDP port %u: %s; trying another", ports[i], strerror(errno));
         }
         return ERR_IO;
+}
+
+void sock_begin_renewal(struct sock *fresh, struct sock *old)
+{
+        *fresh = (struct sock){
+                .fd = -1, .family = old->family, .buffer_bytes = old->buffer_bytes, .wanted = old->wanted, .shares = old->port};
+        set_sharing(old->fd, true);
+}
+
+void sock_end_renewal(struct sock *fresh, struct sock *old)
+{
+        fresh->shares = 0;
+        set_sharing(fresh->fd, false);
+        set_sharing(old->fd, false);
 }
 
 /* ---- in ---- */

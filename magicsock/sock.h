@@ -30,6 +30,7 @@ struct sock {
         int buffer_bytes;    /* wanted of the kernel, each way; SOCK_BUFFER_BYTES at first */
         unsigned wanted;     /* offloads */
         unsigned offloads;   /* that are on */
+        uint16_t shares;     /* during a renewal: this port with the socket that it takes over from; 0 = none */
 };
 
 void sock_init(struct sock *s, enum ip_family f);
@@ -44,6 +45,10 @@ void sock_close(struct sock *s);
 /* Both on the first port of `ports` (0 = any) that is free.  IPv6 may fail, IPv4 may not: ERR_IO, both closed. */
 ERR_CHECK enum err sock_open_both(struct sock *v4, struct sock *v6, const uint16_t *ports, size_t n,
         uint32_t mark);
+/* fresh, closed and with all that is wanted of `old`, may then be opened on the same port beside it; what comes from then
+ * on comes to fresh, and `old` has what it had.  Ends at once, or others could join in. */
+void sock_begin_renewal(struct sock *fresh, struct sock *old);
+void sock_end_renewal(struct sock *fresh, struct sock *old);
 
 enum {
         SOCK_VIEWS_MAX = 64,           /* datagrams handed out at once */

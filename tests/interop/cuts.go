@@ -198,7 +198,7 @@ var (
 		back: func(t *test, from *node, to talker) {
 			t.lab.must(run("", "ip", "-n", from.ns, "route", "del", "unreachable", to.at().outside))
 		}}
-	byRebind = switcher{what: "new sockets",
+	byRebind = switcher{what: "new sockets", lossless: true,
 		away: func(t *test, from *node, to talker) { from.cliOK("debug", "rebind") }}
 	byCut = switcher{what: "the path is cut",
 		away: func(t *test, from *node, to talker) { from.router.shut(cutPeers) },

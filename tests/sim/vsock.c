@@ -23,6 +23,7 @@ struct vsock {
         int fd;
         uint16_t port;
         enum ip_family family;
+        bool shared;                     /* during a renewal */
         struct datagram *first, **last;
         size_t count;
 };
@@ -62,6 +63,12 @@ static struct vsock *by_port(struct host *h, uint16_t port, enum ip_family f)
                 if (v->port == port && v->family == f)
                         return v;
         return NULL;
+}
+
+static bool is_taken(const struct host *h, const struct sock *s, uint16_t port)
+{
+        const struct vsock *v = by_port(h, port, s->family);
+        return v != NULL && !(v->shared && port == s->shares);
 }
 
 bool vsock_deliver(struct host *h, struct addr src, struct addr dst, const uint8_t *data, size_t len)
@@ -105,14 +112,14 @@ enum err sock_open(struct sock *s, uint16_t port, uint32_t mark)
 {
         (void)mark;
         struct host *h = host_running;
-        while (port == 0 || (by_port(h, port, s->family) != NULL && s->port == 0)) {
+        while (port == 0 || (is_taken(h, s, port) && s->port == 0)) {
                 uint16_t p = (uint16_t)rng_in(net_rng(), 32768, 60999);
                 if (by_port(h, p, s->family) == NULL) {
                         port = p;
                         break;
                 }
         }
-        if (by_port(h, port, s->family) != NULL) {
+        if (is_taken(h, s, port)) {
                 errno = EADDRINUSE;
                 return ERR_IO;
         }
@@ -154,16 +161,35 @@ enum err sock_open_both(struct sock *v4, struct sock *v6, const uint16_t *ports,
         sock_close(v6);
         for (size_t i = 0; i < n; i++) {
                 v4->port = 0;
-                if (ports[i] != 0 && by_port(host_running, ports[i], IP_V4) != NULL)
+                if (ports[i] != 0 && is_taken(host_running, v4, ports[i]))
                         continue;
                 if (sock_open(v4, ports[i], mark) != ERR_NONE)
                         continue;
-                if (by_port(host_running, v4->port, IP_V6) == NULL)
+                if (!is_taken(host_running, v6, v4->port))
                         (void)!sock_open(v6, v4->port, mark);
                 return ERR_NONE;
         }
         errno = EADDRINUSE;
         return ERR_IO;
+}
+
+void sock_begin_renewal(struct sock *fresh, struct sock *old)
+{
+        struct vsock *v = find(host_running, old->fd);
+        *fresh = *old;
+        fresh->fd = -1;
+        fresh->shares = old->port;
+        fresh->port = 0;
+        if (v != NULL)
+                v->shared = true;
+}
+
+void sock_end_renewal(struct sock *fresh, struct sock *old)
+{
+        struct vsock *v = find(host_running, old->fd);
+        fresh->shares = 0;
+        if (v != NULL)
+                v->shared = false;
 }
 
 struct sock_rx *sock_rx_new(uint8_t *room)

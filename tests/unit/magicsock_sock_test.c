@@ -81,6 +81,75 @@ static void test_one_port(void **state)
 
 static uint8_t room[SOCK_ROOM];
 
+static size_t waiting(struct sock *s)
+{
+        struct sock_rx *rx = sock_rx_new(room);
+        struct pkt *got[SOCK_VIEWS_MAX];
+        size_t all = 0;
+        while (sock_recv(s, rx, false))
+                for (size_t n; (n = sock_rx_next(rx, got)) > 0;)
+                        all += n;
+        sock_rx_free(rx);
+        return all;
+}
+
+/* One socket takes over from another: what came before stays with the old one, what comes later comes to the new one, and
+ * nobody else gets the port, whatever he asks for. */
+static void test_renewal(void **state)
+{
+        (void)state;
+        struct sock from, fresh4, fresh6;
+        int on = 1, shared, other = socket(AF_INET, SOCK_DGRAM, 0);
+        socklen_t len = sizeof(shared);
+        const uint16_t port = v4.port, ports[] = {v4.port, 0};
+        struct addr to = {ip_v4(127, 0, 0, 1), port};
+        struct sockaddr_storage ss;
+        sock_init(&from, IP_V4);
+        assert_int_equal(sock_open(&from, 0, 0), ERR_NONE);
+        assert_true(sock_send_bytes(&from, to, "1", 1));
+        assert_true(sock_send_bytes(&from, to, "22", 2));
+
+        sock_want_buffers(&v4, 100000);
+        sock_begin_renewal(&fresh4, &v4);
+        sock_begin_renewal(&fresh6, &v6);
+        assert_int_equal(fresh4.buffer_bytes, 100000);
+        assert_int_equal(sock_open_both(&fresh4, &fresh6, ports, 2, 0), ERR_NONE);
+        sock_end_renewal(&fresh4, &v4);
+        sock_end_renewal(&fresh6, &v6);
+        assert_int_equal(fresh4.port, port);
+        assert_true(!sock_is_open(&v6) || fresh6.port == port);
+        for (int i = 0; i < 3; i++)
+                assert_true(sock_send_bytes(&from, to, "333", 3));
+        assert_int_equal(waiting(&v4), 2);
+        assert_int_equal(waiting(&fresh4), 3);
+
+        assert_int_equal(setsockopt(other, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+        assert_int_equal(bind(other, (struct sockaddr *)&ss, addr_to_sockaddr(to, &ss)), -1);
+        assert_int_equal(getsockopt(fresh4.fd, SOL_SOCKET, SO_REUSEADDR, &shared, &len), 0);
+        assert_int_equal(shared, 0);
+        close(other);
+        sock_close(&from);
+        sock_close(&fresh4);
+        sock_close(&fresh6);
+}
+
+/* A port that is not ours to share is left to whoever has it, even if he would share it. */
+static void test_renewal_shares_with_nobody_else(void **state)
+{
+        (void)state;
+        int on = 1, other = socket(AF_INET, SOCK_DGRAM, 0);
+        struct sockaddr_in sa = {.sin_family = AF_INET};
+        socklen_t len = sizeof(sa);
+        struct sock fresh;
+        assert_int_equal(setsockopt(other, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+        assert_int_equal(bind(other, (struct sockaddr *)&sa, len), 0);
+        assert_int_equal(getsockname(other, (struct sockaddr *)&sa, &len), 0);
+        sock_begin_renewal(&fresh, &v4);
+        assert_int_equal(sock_open(&fresh, ntohs(sa.sin_port), 0), ERR_IO);
+        sock_end_renewal(&fresh, &v4);
+        close(other);
+}
+
 static void test_what_the_kernel_may_hold(void **state)
 {
         (void)state;
@@ -326,6 +395,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_one_port, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_renewal, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_renewal_shares_with_nobody_else, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_what_the_kernel_may_hold, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_batches, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_refused_trains, set_up, tear_down),
