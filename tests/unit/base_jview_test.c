@@ -178,7 +178,7 @@ static size_t damage(char *text, size_t len, uint32_t *seed)
 static void test_damaged_maps(void **state)
 {
         (void)state;
-        enum { FAULTS = 3, ROUNDS = 1500 };
+        enum { FAULTS = 3, ROUNDS = 500 };
         uint32_t seed = 1;
         for (size_t i = 0; i < sizeof(recorded) / sizeof(recorded[0]); i++) {
                 size_t len;
