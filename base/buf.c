@@ -26,8 +26,26 @@ bool buf_ok(const struct buf *b)
         return !b->failed;
 }
 
-/* Room for n more bytes and the NUL.  Moves by hand rather than with realloc(), which would leave
- * a copy of a secret behind in freed memory. */
+/* By hand rather than with realloc(), which would leave a copy of a secret behind in freed memory. */
+static bool buf_move(struct buf *b, size_t cap)
+{
+        char *grown = malloc(cap);
+        if (grown == NULL) {
+                b->failed = true;
+                return false;
+        }
+        if (b->data != NULL) {
+                memcpy(grown, b->data, b->len);
+                crypto_wipe(b->data, b->cap);
+                free(b->data);
+        }
+        grown[b->len] = '\0';
+        b->data = grown;
+        b->cap = cap;
+        return true;
+}
+
+/* Room for n more bytes and the NUL. */
 static bool buf_reserve(struct buf *b, size_t n)
 {
         if (b->failed || n > b->max - b->len || b->max == SIZE_MAX) {
@@ -40,19 +58,13 @@ static bool buf_reserve(struct buf *b, size_t n)
         size_t cap = b->cap > 0 ? b->cap : BUF_FIRST;
         while (cap < need)
                 cap = cap > SIZE_MAX / 2 ? need : cap * 2;
-        char *grown = malloc(cap);
-        if (grown == NULL) {
-                b->failed = true;
-                return false;
-        }
-        if (b->data != NULL) {
-                memcpy(grown, b->data, b->len);
-                crypto_wipe(b->data, b->cap);
-                free(b->data);
-        }
-        b->data = grown;
-        b->cap = cap;
-        return true;
+        return buf_move(b, cap);
+}
+
+void buf_expect(struct buf *b, size_t n)
+{
+        if (!b->failed && n <= b->max - b->len && b->max != SIZE_MAX && b->len + n >= b->cap)
+                (void)buf_move(b, b->len + n + 1);
 }
 
 void buf_add(struct buf *b, const void *data, size_t n)

@@ -21,6 +21,7 @@ struct buf {
 void buf_init(struct buf *b, size_t max);
 void buf_done(struct buf *b);            /* frees; wipes first, as it may have held a secret */
 bool buf_ok(const struct buf *b);
+void buf_expect(struct buf *b, size_t n);   /* as many are to come: room for them at once, and no more; not if beyond max */
 void buf_add(struct buf *b, const void *data, size_t n);
 void buf_puts(struct buf *b, const char *s);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

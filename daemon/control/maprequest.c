@@ -9,6 +9,8 @@
 
 #include "base/reader.h"
 
+enum { PACKED_MAX = 32 };   /* maps shrink by less: of random keys there is more in them than of anything else */
+
 static void set_endpoints(json_t *o, const struct map_request *rq)
 {
         json_t *addrs = json_array();
@@ -66,7 +68,14 @@ void map_frames_done(struct map_frames *f)
 }
 
 #ifdef HAVE_ZSTD
-/* The size in a frame's header is a claim: the output grows as data comes, up to the bound. */
+/* The size in a frame's header is a claim: where it is beyond what maps are packed to, the output grows as data comes. */
+static void expect_claimed(struct buf *out, const uint8_t *data, size_t len)
+{
+        unsigned long long claimed = ZSTD_getFrameContentSize(data, len);   /* unknown and wrong are very large */
+        if (claimed <= (unsigned long long)len * PACKED_MAX)
+                buf_expect(out, claimed);
+}
+
 static enum err inflate_frame(const uint8_t *data, size_t len, struct buf *out)
 {
         ZSTD_DCtx *z = ZSTD_createDCtx();
@@ -75,6 +84,7 @@ static enum err inflate_frame(const uint8_t *data, size_t len, struct buf *out)
         if (z == NULL)
                 return ERR_FULL;
         (void)ZSTD_DCtx_setParameter(z, ZSTD_d_windowLogMax, 26);
+        expect_claimed(out, data, len);
         do {
                 uint8_t chunk[4096];
                 ZSTD_outBuffer to = {.dst = chunk, .size = sizeof(chunk)};

@@ -43,6 +43,36 @@ static void test_max_is_hard_and_sticky(void **state)
         buf_done(&b);
 }
 
+static void test_expect(void **state)
+{
+        (void)state;
+        struct buf b;
+        buf_init(&b, 100);
+        buf_puts(&b, "ab");
+        buf_expect(&b, 80);
+        const char *at = b.data;
+        assert_int_equal(b.cap, 83);
+        assert_string_equal(b.data, "ab");
+        for (int i = 0; i < 80; i++)
+                buf_add(&b, "x", 1);
+        assert_ptr_equal(b.data, at);
+        buf_expect(&b, 19);    /* beyond max: nothing, and no fault */
+        assert_ptr_equal(b.data, at);
+        buf_expect(&b, 0);
+        buf_expect(&b, SIZE_MAX);
+        assert_int_equal(b.cap, 83);
+        buf_expect(&b, 18);
+        assert_int_equal(b.cap, 101);
+        assert_int_equal(b.len, 82);
+        assert_true(buf_ok(&b));
+        buf_done(&b);
+        buf_init(&b, 10);
+        buf_expect(&b, 4);
+        buf_puts(&b, "");
+        assert_string_equal(b.data, "");
+        buf_done(&b);
+}
+
 static void test_printf_past_max(void **state)
 {
         (void)state;
@@ -126,6 +156,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_grows_and_terminates),
                 cmocka_unit_test(test_max_is_hard_and_sticky),
+                cmocka_unit_test(test_expect),
                 cmocka_unit_test(test_printf_past_max),
                 cmocka_unit_test(test_consume),
                 cmocka_unit_test(test_take),
