@@ -45,21 +45,27 @@ static bool take_char(struct scan *s, char c)
 /* From the opening quote to behind the closing one. */
 static bool skip_string(struct scan *s)
 {
-        for (s->at++; s->at < s->end; s->at++) {
-                if (*s->at == '"') {
-                        s->at++;
+        const char *end = s->end;
+        for (const char *p = s->at + 1; p < end; p++) {
+                if (*p == '"') {
+                        s->at = p + 1;
                         return true;
                 }
-                if (*s->at == '\\' && ++s->at == s->end)
+                if (*p == '\\' && ++p == end)
                         return false;
         }
         return false;
 }
 
+static bool ends_scalar(char c)
+{
+        return is_space(c) || c == ',' || c == '}' || c == ']' || c == ':' || c == '{' || c == '[' || c == '"' || c == '\0';
+}
+
 static bool skip_scalar(struct scan *s)
 {
         const char *start = s->at;
-        while (s->at < s->end && !is_space(*s->at) && strchr(",:[]{}\"", *s->at) == NULL)
+        while (s->at < s->end && !ends_scalar(*s->at))
                 s->at++;
         return s->at > start;
 }

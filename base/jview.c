@@ -132,6 +132,17 @@ static bool read_wide(struct read *r)
         return n > 0;
 }
 
+static void read_plain(struct read *r)
+{
+        const uint8_t *at = r->at, *end = r->end;
+        while (at < end && *at >= ' ' && *at < 0x80 && *at != '"' && *at != '\\')
+                at++;
+        size_t n = (size_t)(at - r->at);
+        memcpy(r->out, r->at, n);
+        r->out += n;
+        r->at = at;
+}
+
 static bool read_character(struct read *r)
 {
         if (*r->at >= 0x80)
@@ -145,8 +156,7 @@ static bool read_string(struct read *r)
         if (!take(r, '"') || !add(r, JVIEW_STRING))
                 return false;
         while (!take(r, '"')) {
-                while (r->at < r->end && *r->at >= ' ' && *r->at < 0x80 && *r->at != '"' && *r->at != '\\')
-                        *r->out++ = (char)*r->at++;
+                read_plain(r);
                 if (r->at == r->end || (*r->at != '"' && !read_character(r)))
                         return false;
         }

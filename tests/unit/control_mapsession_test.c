@@ -566,6 +566,31 @@ static void test_a_clock_out_of_all_reason(void **state)
         }
 }
 
+/* However the server writes them, they are kept as the library writes them. */
+static void test_capabilities_are_kept_in_one_form(void **state)
+{
+        (void)state;
+        static const char *const texts[] = {"{}", "{ }", "{\"a\":null}", "{\"a\":null,\"b\":[]}", "{\"b\":[],\"a\":null}",
+                "{\"a\": null}", "{\"a\":[\"x\",true,false,null,{\"c\":[],\"d\":{}}]}", "{\"a\":[{\"d\":1,\"c\":2}]}",
+                "{\"a\":[{\"d\":null,\"c\":null}]}", "{\"a\":[\"\\u0041\"]}", "{\"\\u0061\":null}", "{\"a\":[1,-0,1.50,1e2]}",
+                "{\"a\":null,\"a\":[]}", "{\"a\":[{\"b\":null,\"b\":[]}]}", "{\"a\":[ ]}", "{\"a\":[\"\\/\",\"\xc3\xa9\"]}", "{\"\":null}",
+                "{\"ab\":null,\"b\":null,\"\xc3\xa9\":null}", "{\"b\":null,\"ab\":null}", "{\"a\":{\"\\ud83d\\ude00\":null}}"};
+        struct jview_room room = {0};
+        for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+                char node[512];
+                struct netmap_node *n;
+                snprintf(node, sizeof(node), "{\"ID\":2,\"Key\":\"nodekey:%064d\",\"CapMap\":%s}", 1, texts[i]);
+                assert_int_equal(netmap_node_read(&room, node, strlen(node), false, &n), ERR_NONE);
+                json_t *tree = json_parse(texts[i], strlen(texts[i]));
+                char *want = json_dumps(tree, JSON_COMPACT | JSON_SORT_KEYS);
+                assert_string_equal(n->cap_map, json_object_size(tree) > 0 ? want : "");
+                free(want);
+                json_decref(tree);
+                free(n);
+        }
+        jview_done(&room);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -585,6 +610,7 @@ int main(void)
                 cmocka_unit_test(test_expiry_after_the_clock_was_set),
                 cmocka_unit_test(test_expiry),
                 cmocka_unit_test(test_a_clock_out_of_all_reason),
+                cmocka_unit_test(test_capabilities_are_kept_in_one_form),
                 cmocka_unit_test(test_capabilities),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
