@@ -65,7 +65,7 @@ static struct vsock *by_port(struct host *h, uint16_t port, enum ip_family f)
         return NULL;
 }
 
-static bool is_taken(const struct host *h, const struct sock *s, uint16_t port)
+static bool is_taken(struct host *h, const struct sock *s, uint16_t port)
 {
         const struct vsock *v = by_port(h, port, s->family);
         return v != NULL && !(v->shared && port == s->shares);
@@ -175,7 +175,7 @@ enum err sock_open_both(struct sock *v4, struct sock *v6, const uint16_t *ports,
 
 void sock_begin_renewal(struct sock *fresh, struct sock *old)
 {
-        struct vsock *v = find(host_running, old->fd);
+        struct vsock *v = find(host_running, old);
         *fresh = *old;
         fresh->fd = -1;
         fresh->shares = old->port;
@@ -186,7 +186,7 @@ void sock_begin_renewal(struct sock *fresh, struct sock *old)
 
 void sock_end_renewal(struct sock *fresh, struct sock *old)
 {
-        struct vsock *v = find(host_running, old->fd);
+        struct vsock *v = find(host_running, old);
         fresh->shares = 0;
         if (v != NULL)
                 v->shared = false;
