@@ -197,7 +197,7 @@ static void on_report(void *arg, const struct netcheck_report *r)
                 .working_ipv6 = r->ipv6 ? TRI_TRUE : TRI_FALSE,
                 .os_has_ipv6 = r->os_has_ipv6 ? TRI_TRUE : TRI_FALSE,
                 .working_udp = r->udp ? TRI_TRUE : TRI_FALSE,
-                .working_icmp4 = TRI_UNSET,
+                .working_icmp4 = r->icmp4 ? TRI_TRUE : TRI_FALSE,
                 .firewall_mode = b->o.firewall != NULL ? "nft-forced" : NULL,
                 .have_port_map = r->have_portmap,
                 .upnp = tri_of(r->upnp),

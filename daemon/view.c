@@ -123,7 +123,7 @@ json_t *view_netcheck(const struct netcheck_report *r)
         json_object_set_new(o, "IPv6CanSend", json_boolean(r->ipv6_can_send));
         json_object_set_new(o, "IPv4CanSend", json_boolean(r->ipv4_can_send));
         json_object_set_new(o, "OSHasIPv6", json_boolean(r->os_has_ipv6));
-        json_object_set_new(o, "ICMPv4", json_false());
+        json_object_set_new(o, "ICMPv4", json_boolean(r->icmp4));
         json_object_set_new(o, "MappingVariesByDestIP", tri_json(r->mapping_varies));
         json_object_set_new(o, "UPnP", tri_json(r->upnp));
         json_object_set_new(o, "PMP", tri_json(r->pmp));

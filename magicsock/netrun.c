@@ -8,6 +8,7 @@
 #include "base/fetch.h"
 #include "base/log.h"
 #include "base/lookup.h"
+#include "magicsock/echo.h"
 
 enum { FETCH_BODY_MAX = 4096 };
 
@@ -27,6 +28,7 @@ struct netrun {
         void *arg;
         struct netcheck *nc;
         struct lookup *lookup;
+        struct echo *echo;
         struct fetching *fetches;
         struct nc_portmap portmap;
         bool is_held;
@@ -127,6 +129,7 @@ static void finish(struct netrun *n, mono_t now)
 {
         cancel_fetches(n);
         lookup_forget(n->lookup);
+        echo_forget(n->echo);
         nc_set_portmap(n->nc, &n->portmap);
         const struct netcheck_report *r = nc_finish(n->nc, n->cb.home_heard(n->arg), now);
         char line[512];
@@ -149,6 +152,10 @@ static void advance(struct netrun *n, mono_t now)
                 case NC_CAPTIVE:
                         start_fetch(n, &a, now);
                         continue;
+                case NC_PING:
+                        if (!echo_ask(n->echo, a.id, a.addr.ip, a.node->name, now))
+                                nc_on_pinged(n->nc, a.id, 0);
+                        continue;
                 case NC_DONE:
                         /* Its callback may start the next one, which arms the timer itself. */
                         loop_timer_stop(&n->timer);
@@ -161,6 +168,14 @@ static void advance(struct netrun *n, mono_t now)
                 break;
         }
         loop_timer_at(n->loop, &n->timer, nc_deadline(n->nc));
+}
+
+static void on_echo(void *arg, uint32_t id, int64_t rtt_ns, mono_t now)
+{
+        struct netrun *n = arg;
+        nc_on_pinged(n->nc, id, rtt_ns);
+        if (nc_running(n->nc))
+                advance(n, now);
 }
 
 static void on_timer(struct timer *t, mono_t now)
@@ -177,7 +192,7 @@ static void on_resolved(void *arg, uint32_t id, struct ip ip, mono_t now)
         advance(n, now);
 }
 
-struct netrun *netrun_new(struct loop *l, struct dialer *d, const struct netrun_callbacks *cb, void *arg)
+struct netrun *netrun_new(struct loop *l, struct dialer *d, uint32_t mark, const struct netrun_callbacks *cb, void *arg)
 {
         struct netrun *n = calloc(1, sizeof(*n));
         if (!n)
@@ -189,7 +204,8 @@ struct netrun *netrun_new(struct loop *l, struct dialer *d, const struct netrun_
         timer_init(&n->timer, on_timer);
         n->nc = nc_new(crypto_random);
         n->lookup = lookup_new(l, on_resolved, n);
-        if (!n->nc || !n->lookup) {
+        n->echo = echo_new(l, mark, on_echo, n);
+        if (!n->nc || !n->lookup || !n->echo) {
                 netrun_free(n);
                 return NULL;
         }
@@ -203,6 +219,7 @@ void netrun_free(struct netrun *n)
         loop_timer_stop(&n->timer);
         cancel_fetches(n);
         lookup_free(n->lookup);
+        echo_free(n->echo);
         nc_free(n->nc);
         free(n);
 }
@@ -244,6 +261,7 @@ void netrun_cancel(struct netrun *n)
         loop_timer_stop(&n->timer);
         cancel_fetches(n);
         lookup_forget(n->lookup);
+        echo_forget(n->echo);
         nc_cancel(n->nc);
 }
 

@@ -25,8 +25,8 @@ struct netrun_callbacks {
         mono_t (*home_heard)(void *arg);
 };
 
-/* cb is copied, all members must be set.  NULL: out of memory or descriptors. */
-struct netrun *netrun_new(struct loop *l, struct dialer *d, const struct netrun_callbacks *cb, void *arg);
+/* mark: of the socket for echoes, 0 = none.  cb is copied, all members must be set.  NULL: out of memory or descriptors. */
+struct netrun *netrun_new(struct loop *l, struct dialer *d, uint32_t mark, const struct netrun_callbacks *cb, void *arg);
 void netrun_free(struct netrun *n);   /* NULL is fine */
 
 /* ERR_STATE: one is running; ERR_NOT_FOUND: no map.  The map must live until the report is done or cancelled. */

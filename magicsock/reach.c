@@ -327,7 +327,7 @@ enum err ms_reach_init(struct ms *ms)
         timer_init(&ms->restun_timer, on_restun_timer);
         timer_init(&ms->publish_timer, on_publish_timer);
         ms_home_init(ms);
-        ms->netrun = netrun_new(ms->loop, ms->dialer, &cb, ms);
+        ms->netrun = netrun_new(ms->loop, ms->dialer, ms->mark, &cb, ms);
         ms->mapper = mapper_new(ms->loop, ms->dialer, ms->mark, &mapper_cb, ms);
         if (!ms->netrun || !ms->mapper)
                 return ERR_IO;

@@ -8,6 +8,9 @@
 static const int64_t CAPTIVE_AFTER_NS = 200 * NS_PER_MS;
 enum { CAPTIVE_TIMEOUT_MS = 3000 };
 
+/* For the echoes of all regions together. */
+static const int64_t PINGS_NS = NS_PER_SEC;
+
 /* Asked for on full reports alone, and only if UDP is silent. */
 void nc_arm_captive(struct netcheck *nc)
 {
@@ -53,9 +56,10 @@ static bool needs_https(const struct netcheck *nc, const struct derp_region *r)
         return false;
 }
 
-void nc_enter_https(struct netcheck *nc)
+void nc_enter_https(struct netcheck *nc, mono_t now)
 {
         nc->phase = PHASE_HTTPS;
+        nc->fallback_at = now;
         if (nc->now_report.udp)
                 return;
         for (size_t i = 0; i < nc->args.map->region_count && nc->https_count < FETCHES_MAX; i++)
@@ -102,6 +106,60 @@ bool nc_https_ended(const struct netcheck *nc)
                 if (!nc->https[i].ended)
                         return false;
         return true;
+}
+
+/* The first node, as the reference does; false: it has no IPv4 address without a name, or no UDP at all. */
+static bool echo_target(const struct netcheck *nc, const struct derp_region *r, struct ip *ret)
+{
+        const struct derp_node *n = &r->nodes[0];
+        const char *const fields[] = {n->stun_test_ip, n->ipv4, n->hostname};
+        if (nc->args.no_udp || !nc->args.have_v4 || n->stun_port == 0)
+                return false;
+        for (size_t i = 0; i < 3; i++)
+                if (ip_parse(fields[i], ret) == ERR_NONE && ret->family == IP_V4)
+                        return true;
+        return false;
+}
+
+bool nc_run_ping(struct netcheck *nc, size_t i, struct nc_action *ret)
+{
+        struct https *h = &nc->https[i];
+        const struct derp_region *r = &nc->args.map->regions[h->region_index];
+        struct ip ip;
+        if (h->pinged)
+                return false;
+        h->pinged = true;
+        h->ping_ended = !echo_target(nc, r, &ip);
+        if (h->ping_ended)
+                return false;
+        ret->kind = NC_PING;
+        ret->id = nc_make_id(nc, i);
+        ret->region = r->id;
+        ret->family = IP_V4;
+        ret->addr.ip = ip;
+        ret->node = &r->nodes[0];
+        return true;
+}
+
+/* Who answers by HTTPS needs no echo. */
+mono_t nc_pings_until(const struct netcheck *nc)
+{
+        for (size_t i = 0; i < nc->https_count; i++) {
+                int region = nc->args.map->regions[nc->https[i].region_index].id;
+                if (nc->https[i].pinged && !nc->https[i].ping_ended && nc_report_latency(&nc->now_report, region) == NULL)
+                        return mono_add_ns(nc->fallback_at, PINGS_NS);
+        }
+        return (mono_t){0};
+}
+
+void nc_on_pinged(struct netcheck *nc, uint32_t id, int64_t rtt_ns)
+{
+        size_t i;
+        if (nc->phase != PHASE_HTTPS || !nc_take_id(nc, id, nc->https_count, &i) || nc->https[i].ping_ended)
+                return;
+        nc->https[i].ping_ended = true;
+        if (rtt_ns > 0)
+                nc_report_icmp(&nc->now_report, nc->args.map->regions[nc->https[i].region_index].id, rtt_ns);
 }
 
 void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family f, int64_t rtt_ns, mono_t now)

@@ -1,7 +1,7 @@
 /* netcheck/internal.h - what the files behind netcheck.h share.  Nobody else includes it.
  *
  *      netcheck.c   the report and its probes by STUN
- *      fallback.c   what is asked while UDP is silent: HTTPS, and whether a portal is in the way
+ *      fallback.c   what is asked while UDP is silent: HTTPS, ICMP echo, and whether a portal is in the way
  */
 #pragma once
 
@@ -47,6 +47,7 @@ struct https {
         uint16_t region_index;
         uint8_t node;        /* being asked */
         bool asked, ended;
+        bool pinged, ping_ended;
 };
 
 struct netcheck {
@@ -56,6 +57,7 @@ struct netcheck {
         struct nc_start_args args;
         mono_t started, stun_until, enough_at, last_full;
         bool full, enough;
+        mono_t fallback_at;
         size_t set_count, sent_count, lookup_count, https_count;
         struct set sets[NC_SETS_MAX];
         struct sent *sent;           /* [PROBES_MAX] */
@@ -82,6 +84,8 @@ void nc_arm_captive(struct netcheck *nc);
 mono_t nc_captive_at(const struct netcheck *nc);
 bool nc_run_captive(struct netcheck *nc, mono_t now, struct nc_action *ret);
 bool nc_captive_ended(const struct netcheck *nc);
-void nc_enter_https(struct netcheck *nc);
+void nc_enter_https(struct netcheck *nc, mono_t now);
 bool nc_run_https(struct netcheck *nc, size_t i, mono_t now, struct nc_action *ret);
 bool nc_https_ended(const struct netcheck *nc);
+bool nc_run_ping(struct netcheck *nc, size_t i, struct nc_action *ret);
+mono_t nc_pings_until(const struct netcheck *nc);   /* unset: none is waited for */

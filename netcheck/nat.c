@@ -7,7 +7,7 @@
 enum nc_nat_kind nc_nat_kind(const struct netcheck_report *r)
 {
         if (!r->udp)
-                return r->latency_count > 0 ? NC_NAT_BLOCKED : NC_NAT_UNKNOWN;
+                return r->https ? NC_NAT_BLOCKED : NC_NAT_UNKNOWN;
         if (r->translated == NC_FALSE)
                 return NC_NAT_NONE;
         if (r->mapping_varies == NC_UNKNOWN)
@@ -131,6 +131,8 @@ static void say_unknown(struct words *w, const struct netcheck_report *r)
 {
         if (r->captive == NC_TRUE)
                 say(w, "not known: a captive portal is in the way; open a web page to log in to this network");
+        else if (!r->udp && r->icmp4)
+                say(w, "not known: relays answer a ping, but neither UDP nor HTTPS gets through to them: let both out");
         else if (!r->udp)
                 say(w, "not known: no relay answers, by UDP or by HTTPS; is this host connected?");
         else if (!addr_is_set(r->global_v4))

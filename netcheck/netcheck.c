@@ -311,17 +311,26 @@ enum nc_action_kind nc_next(struct netcheck *nc, mono_t now, struct nc_action *r
                         if (run_set(nc, i, now, ret))
                                 return ret->kind;
                 if (mono_reached(now, nc->stun_until) || all_ended(nc))
-                        nc_enter_https(nc);
+                        nc_enter_https(nc, now);
         }
         if (nc->phase == PHASE_HTTPS) {
                 for (size_t i = 0; i < nc->https_count; i++)
-                        if (nc_run_https(nc, i, now, ret))
+                        if (nc_run_https(nc, i, now, ret) || nc_run_ping(nc, i, ret))
                                 return ret->kind;
-                if ((nc_https_ended(nc) && nc_captive_ended(nc) && hairpin_ended(nc)) || mono_reached(now, mono_add_ns(nc->started, NC_REPORT_NS)))
+                bool pings_ended = mono_reached(now, nc_pings_until(nc));
+                if ((nc_https_ended(nc) && pings_ended && nc_captive_ended(nc) && hairpin_ended(nc)) || mono_reached(now, mono_add_ns(nc->started, NC_REPORT_NS)))
                         nc->phase = PHASE_DONE;
         }
         ret->kind = nc->phase == PHASE_DONE ? NC_DONE : NC_IDLE;
         return ret->kind;
+}
+
+static mono_t https_deadline(const struct netcheck *nc)
+{
+        mono_t at = mono_min(mono_add_ns(nc->started, NC_REPORT_NS), nc_hairpin_deadline(&nc->hairpin));
+        if (mono_is_set(nc_pings_until(nc)))
+                at = mono_min(at, nc_pings_until(nc));
+        return nc->captive == CAPTIVE_ARMED ? mono_min(at, nc_captive_at(nc)) : at;
 }
 
 mono_t nc_deadline(const struct netcheck *nc)
@@ -330,8 +339,7 @@ mono_t nc_deadline(const struct netcheck *nc)
         case PHASE_NONE:
                 return MONO_NEVER;
         case PHASE_HTTPS:
-                return mono_min(nc_hairpin_deadline(&nc->hairpin),
-                        nc->captive == CAPTIVE_ARMED ? nc_captive_at(nc) : mono_add_ns(nc->started, NC_REPORT_NS));
+                return https_deadline(nc);
         case PHASE_DONE:
                 return nc->started;
         case PHASE_STUN:

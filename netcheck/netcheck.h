@@ -32,6 +32,7 @@ enum nc_action_kind {
         NC_SEND,      /* send data[40] to addr; then nc_on_sent() */
         NC_RESOLVE,   /* look host up in family; then nc_on_resolved(), in any order, also much later */
         NC_FETCH,     /* GET url as of node; then nc_on_fetched() */
+        NC_PING,      /* ICMP echo to addr.ip with the node's name in it; then nc_on_pinged(), if there is an answer */
         NC_CAPTIVE,   /* GET url with captive->challenge, by no proxy; then nc_on_captive() */
         NC_DONE,      /* the report is complete: call nc_finish().  Returned until that is done */
 };
@@ -42,10 +43,10 @@ struct nc_action {
         bool second;                      /* NC_SEND: from the second socket, which is needed only while a report runs */
         int region;
         enum ip_family family;            /* NC_SEND, NC_RESOLVE */
-        struct addr addr;                 /* NC_SEND */
+        struct addr addr;                 /* NC_SEND, NC_PING */
         uint8_t data[STUN_REQUEST_LEN];   /* NC_SEND */
         const char *host;                 /* NC_RESOLVE: borrowed from the map */
-        const struct derp_node *node;     /* NC_FETCH: certificate rules and addresses; borrowed from the map */
+        const struct derp_node *node;     /* NC_FETCH, NC_PING: certificate rules and addresses; borrowed from the map */
         char url[320];                    /* NC_FETCH: https://host[:port]/derp/latency-check */
         const struct nc_captive *captive; /* NC_CAPTIVE: borrowed until the report is finished */
         unsigned timeout_ms;              /* NC_FETCH, NC_RESOLVE, NC_CAPTIVE */
@@ -92,6 +93,8 @@ void nc_on_resolved(struct netcheck *nc, uint32_t id, struct ip ip, mono_t now);
 /* status 0: failed.  rtt_ns: of the request alone (fetch: first_byte_ns - connect_ns). */
 void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family f, int64_t rtt_ns, mono_t now);
 
+/* rtt_ns 0: the kernel will not ask. */
+void nc_on_pinged(struct netcheck *nc, uint32_t id, int64_t rtt_ns);
 /* status 0: nothing answered.  response: the header X-Tailscale-Response, "" without. */
 void nc_on_captive(struct netcheck *nc, uint32_t id, long status, const char *response);
 

@@ -78,10 +78,19 @@ void nc_report_https(struct netcheck_report *r, int region, enum ip_family f, in
         struct nc_latency *l = latency_slot(r, region);
         if (l != NULL)
                 lower(&l->any_ns, rtt_ns > 0 ? rtt_ns : 1);
+        r->https = true;
         if (f == IP_V4)
                 r->ipv4 = true;
         else if (f == IP_V6)
                 r->ipv6 = true;
+}
+
+void nc_report_icmp(struct netcheck_report *r, int region, int64_t rtt_ns)
+{
+        struct nc_latency *l = latency_slot(r, region);
+        if (l != NULL)
+                lower(&l->any_ns, rtt_ns);
+        r->ipv4 = r->icmp4 = true;
 }
 
 const struct nc_latency *nc_report_latency(const struct netcheck_report *r, int region)
@@ -137,6 +146,8 @@ const char *nc_report_line(const struct netcheck_report *r, char *out, size_t ca
         append(out, cap, &at, " v6=%s", yes(r->ipv6));
         if (!r->ipv6)
                 append(out, cap, &at, " v6os=%s", yes(r->os_has_ipv6));
+        if (r->icmp4)
+                append(out, cap, &at, " icmpv4=true");
         append(out, cap, &at, " mapvarydest=%s portmap=%s", tri(r->mapping_varies),
                 r->upnp == NC_UNKNOWN && r->pmp == NC_UNKNOWN && r->pcp == NC_UNKNOWN ? "?" : "");
         if (r->upnp == NC_TRUE)

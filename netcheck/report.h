@@ -44,6 +44,8 @@ struct netcheck_report {
         bool ipv4, ipv6;
         bool ipv4_can_send, ipv6_can_send;
         bool os_has_ipv6;
+        bool icmp4;            /* ICMPv4: a relay answered an echo, while UDP is silent */
+        bool https;            /* a relay answered by HTTPS, while UDP is silent */
         enum nc_tri mapping_varies;   /* MappingVariesByDestIP: a hard NAT */
         enum nc_tri upnp, pmp, pcp;
         enum nc_tri captive;          /* CaptivePortal: a portal answers in place of the relays; see captive.h */
@@ -69,6 +71,8 @@ struct netcheck_report {
 void nc_report_stun(struct netcheck_report *r, int region, struct ip server, struct addr seen, int64_t rtt_ns);
 /* An HTTPS answer from a server reached over family f. */
 void nc_report_https(struct netcheck_report *r, int region, enum ip_family f, int64_t rtt_ns);
+/* An ICMP echo came back from the region's relay. */
+void nc_report_icmp(struct netcheck_report *r, int region, int64_t rtt_ns);
 /* NULL: nothing measured. */
 const struct nc_latency *nc_report_latency(const struct netcheck_report *r, int region);
 /* Our public endpoints worth telling: global_v4/6 first, then others seen more than once.  Returns how

@@ -34,6 +34,8 @@ def test_each_nat_has_its_name(lab):
     assert "\t* NAT: easy (mapping endpoint-independent, port kept): direct paths to most peers\n" in \
         easy.tailscale("netcheck").stdout
     assert "turn on UPnP, NAT-PMP or PCP in the router" in hard.tailscale("netcheck").stdout
+    report = netcheck(shut)
+    assert report["ICMPv4"] is True and report["RegionV4Latency"] == {} and len(report["RegionLatency"]) == 2
     text = shut.tailscale("netcheck").stdout
     assert "\t* UDP: false\n" in text and "UDP is blocked" in text and "Nearest DERP: Lab" in text
 

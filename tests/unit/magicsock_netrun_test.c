@@ -98,7 +98,7 @@ static int set_up(void **state)
         t.args = (struct nc_start_args){.map = &t.map, .have_v4 = true};
         t.loop = loop_new();
         t.dialer = dialer_new(t.loop);
-        t.n = netrun_new(t.loop, t.dialer, &cb, &t);
+        t.n = netrun_new(t.loop, t.dialer, 0, &cb, &t);
         assert_non_null(t.n);
         return 0;
 }

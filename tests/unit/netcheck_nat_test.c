@@ -11,8 +11,9 @@ static const struct row {
         enum nc_tri kept;
 } rows[] = {
         {{.udp = false}, 0, NC_NAT_UNKNOWN, NULL, "not known: no relay answers, by UDP or by HTTPS", NC_UNKNOWN},
-        {{.latency_count = 1}, 0, NC_NAT_BLOCKED, NULL, "UDP is blocked: all peers only by relay", NC_UNKNOWN},
-        {{.latency_count = 1, .captive = NC_TRUE}, 0, NC_NAT_BLOCKED, NULL, "a captive portal is in the way", NC_UNKNOWN},
+        {{.latency_count = 1, .https = true}, 0, NC_NAT_BLOCKED, NULL, "UDP is blocked: all peers only by relay", NC_UNKNOWN},
+        {{.latency_count = 1, .icmp4 = true}, 0, NC_NAT_UNKNOWN, NULL, "relays answer a ping, but neither UDP nor HTTPS", NC_UNKNOWN},
+        {{.latency_count = 1, .https = true, .captive = NC_TRUE}, 0, NC_NAT_BLOCKED, NULL, "a captive portal is in the way", NC_UNKNOWN},
         {{.captive = NC_TRUE}, 0, NC_NAT_UNKNOWN, NULL, "not known: a captive portal is in the way", NC_UNKNOWN},
         {{.udp = true, .ipv6 = true}, 0, NC_NAT_UNKNOWN, NULL, "not known: no relay answered by IPv4", NC_UNKNOWN},
         {{.udp = true, .translated = NC_FALSE, .mapping_varies = NC_FALSE}, 41641, NC_NAT_NONE, NULL,

@@ -458,6 +458,9 @@ static void test_https_when_udp_is_blocked(void **state)
         assert_string_equal(f.url, "https://r10.example/derp/latency-check");
         assert_ptr_equal(f.node, &nodes[0][0]);
         assert_int_equal(f.timeout_ms, 2000);
+        struct nc_action ping = next(NC_PING);
+        assert_true(ip_eq(ping.addr.ip, ip_v4(192, 0, 2, 10)) && ping.region == 10 && ping.node == &nodes[0][0]);
+        nc_on_pinged(nc, ping.id, 0);   /* the kernel will not */
         (void)next(NC_IDLE);
         nc_on_fetched(nc, f.id, 0, IP_NONE, 0, now);
         f = next(NC_FETCH);
@@ -471,6 +474,85 @@ static void test_https_when_udp_is_blocked(void **state)
         assert_int_equal(r->preferred, 10);
         assert_int_equal(r->latency[0].any_ns, 33 * NS_PER_MS);
         assert_int_equal(r->latency[0].v4_ns, 0);
+}
+
+/* UDP is silent: the echo's request, after the page's. */
+static struct nc_action until_ping(struct nc_action *ret_fetch)
+{
+        struct nc_action a;
+        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+        while (nc_next(nc, now, &a) != NC_FETCH) {
+                if (a.kind == NC_SEND)
+                        nc_on_sent(nc, a.id, true, now);
+                else
+                        now = nc_deadline(nc);
+        }
+        *ret_fetch = a;
+        return next(NC_PING);
+}
+
+/* Only pings get through: how far the relay is is known, and that it is of no use. */
+static void test_ping_when_nothing_else_gets_through(void **state)
+{
+        (void)state;
+        struct nc_action f;
+        args.have_v6 = false;
+        struct nc_action ping = until_ping(&f);
+        (void)next(NC_IDLE);
+        nc_on_fetched(nc, f.id, 0, IP_NONE, 0, now);
+        (void)next(NC_IDLE);
+        assert_int_equal(mono_diff_ms(nc_deadline(nc), now), 1000);
+        wait_ms(20);
+        nc_on_pinged(nc, ping.id + 1, 5);   /* another's */
+        nc_on_pinged(nc, ping.id, 20 * NS_PER_MS);
+        nc_on_pinged(nc, ping.id, 1);       /* said twice */
+        (void)next(NC_DONE);
+        const struct netcheck_report *r = nc_finish(nc, (mono_t){0}, now);
+        assert_true(!r->udp && r->ipv4 && r->icmp4 && !r->https);
+        assert_int_equal(r->latency[0].any_ns, 20 * NS_PER_MS);
+        assert_int_equal(r->latency[0].v4_ns, 0);
+        assert_int_equal(r->preferred, 10);
+        nc_on_pinged(nc, ping.id, 1);       /* too late */
+        assert_int_equal(nc_report(nc)->latency[0].any_ns, 20 * NS_PER_MS);
+
+        /* Without an answer it is waited for for a second; where the page is there, not at all. */
+        nc_forget(nc);
+        (void)until_ping(&f);
+        nc_on_fetched(nc, f.id, 0, IP_NONE, 0, now);
+        (void)next(NC_IDLE);
+        wait_ms(1000);
+        (void)next(NC_DONE);
+        assert_false(nc_finish(nc, (mono_t){0}, now)->icmp4);
+        nc_forget(nc);
+        (void)until_ping(&f);
+        nc_on_fetched(nc, f.id, 200, IP_V4, 5 * NS_PER_MS, now);
+        (void)next(NC_DONE);
+        r = nc_finish(nc, (mono_t){0}, now);
+        assert_true(r->https && !r->icmp4);
+}
+
+/* A relay without STUN or without an IPv4 address is not pinged, nor is any where UDP is not wanted. */
+static void test_who_is_not_pinged(void **state)
+{
+        (void)state;
+        for (int i = 0; i < 3; i++) {
+                struct nc_action a;
+                args.no_udp = i == 0;
+                nodes[0][0].stun_port = i == 1 ? 0 : 3478;
+                if (i == 2)
+                        nodes[0][0].ipv4[0] = '\0';
+                assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
+                for (int k = 0; k < 60; k++) {
+                        while (nc_next(nc, now, &a) != NC_IDLE && a.kind != NC_DONE) {
+                                assert_int_not_equal(a.kind, NC_PING);
+                                if (a.kind == NC_RESOLVE)
+                                        nc_on_resolved(nc, a.id, (struct ip){0}, now);
+                        }
+                        wait_ms(100);
+                }
+                assert_false(nc_finish(nc, (mono_t){0}, now)->icmp4);
+                nc_forget(nc);
+        }
 }
 
 static void test_nothing_answers(void **state)
@@ -558,6 +640,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_captive_is_not_asked_for, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_translated_and_unasked, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_hairpin, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_ping_when_nothing_else_gets_through, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_who_is_not_pinged, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_hairpin_is_not_asked_for, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_absent_family_costs_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refused_by_the_kernel, setup, teardown),
