@@ -12,7 +12,8 @@ enum {
         GENEVE_WIREGUARD = 0x7a12,
         DISCO_SHAPE_MIN = 38,
         WIREGUARD_MIN = 32,
-        WIREGUARD_DATA = 4,   /* type, in the first byte */
+        WIREGUARD_INITIATION = 1,   /* types, in the first byte */
+        WIREGUARD_DATA = 4,
 };
 
 static bool is_disco(const uint8_t *b, size_t len)
@@ -51,4 +52,9 @@ enum ms_class ms_classify(const uint8_t *data, size_t len)
 bool ms_is_handshake(const uint8_t *data, size_t len)
 {
         return len >= WIREGUARD_MIN && data[0] < WIREGUARD_DATA;
+}
+
+bool ms_is_initiation(const uint8_t *data, size_t len)
+{
+        return len >= WIREGUARD_MIN && data[0] == WIREGUARD_INITIATION;
 }

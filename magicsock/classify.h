@@ -19,3 +19,4 @@ enum ms_class ms_classify(const uint8_t *data, size_t len);
 enum ms_class ms_classify_relayed(const uint8_t *data, size_t len);
 /* Of MS_CLASS_WIREGUARD: a message of a handshake, whose sender waits for the answer. */
 bool ms_is_handshake(const uint8_t *data, size_t len);
+bool ms_is_initiation(const uint8_t *data, size_t len);   /* its first message */

@@ -135,22 +135,6 @@ static void conn_fail(struct derp_conn *c, const char *why, mono_t now)
         report(c, DERP_STATE_DOWN, text, was_up, now);
 }
 
-static void release_first(struct derp_conn *c)
-{
-        pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));
-        c->mgr->queued--;
-}
-
-/* Whose queue gives way when all together hold too much: never that of a relay which takes what it gets. */
-static struct derp_conn *fullest(const struct derp_mgr *m)
-{
-        struct derp_conn *most = m->conns;
-        for (struct derp_conn *c = m->conns; c != NULL; c = c->next)
-                if (c->queue.count > most->queue.count)
-                        most = c;
-        return most;
-}
-
 static void count_put(struct derp_mgr *m, enum derp_put put)
 {
         switch (put) {
@@ -182,7 +166,7 @@ static void move_queue(struct derp_conn *c, mono_t now)
                 if (put == DERP_PUT_FULL)
                         return;
                 count_put(c->mgr, put);
-                release_first(c);
+                derp_wait_drop(c);
         }
 }
 
@@ -583,33 +567,10 @@ void derp_conn_free(struct derp_conn *c)
         loop_timer_stop(&c->kick);
         loop_timer_stop(&c->look);
         for (; c->queue.head != NULL; c->mgr->stats.dropped_queue++)
-                release_first(c);
+                derp_wait_drop(c);
         c->dead = true;
         if (c->busy == 0)
                 free(c);
-}
-
-static enum err enqueue(struct derp_conn *c, const struct node_public *dst, struct pkt *pkt)
-{
-        struct derp_mgr *m = c->mgr;
-        size_t len = pkt->len;
-        pkt = pkt_keep(m->pool, pkt);
-        uint8_t *head = pkt != NULL ? pkt_push(pkt, DERP_SEND_HEAD_LEN) : NULL;
-        if (head == NULL) {
-                pkt_release(m->pool, pkt);
-                return ERR_FULL;
-        }
-        derp_send_head(head, dst, len);
-        if (c->queue.count >= DERP_MGR_QUEUE_MAX) {
-                release_first(c);
-                m->stats.dropped_queue++;
-        } else if (m->queued >= m->queue_limit) {
-                release_first(fullest(m));
-                m->stats.dropped_queue++;
-        }
-        pkt_queue_push(&c->queue, pkt);
-        m->queued++;
-        return ERR_NONE;
 }
 
 enum err derp_conn_send(struct derp_conn *c, const struct node_public *dst, struct pkt *pkt, mono_t now)
@@ -623,7 +584,7 @@ enum err derp_conn_send(struct derp_conn *c, const struct node_public *dst, stru
                 count_put(m, derp_client_put(&c->client, head, pkt_cdata(pkt), pkt->len, now));
                 pkt_release(m->pool, pkt);
         } else {
-                e = enqueue(c, dst, pkt);
+                e = derp_wait_put(c, dst, pkt);
         }
         if (c->state >= CONN_LOGIN && !timer_is_armed(&c->kick))
                 loop_timer_at(m->loop, &c->kick, pace_ready(&c->pace, now) ? now : c->pace.next);

@@ -76,6 +76,12 @@ struct derp_mgr {
         struct derp_mgr_stats stats;
 };
 
+/* ---- derp_wait.c: c->queue ---- */
+/* Takes pkt over.  ERR_FULL: no packet left in the pool to keep it in.  The oldest goes if too much waits. */
+enum err derp_wait_put(struct derp_conn *c, const struct node_public *dst, struct pkt *pkt);
+void derp_wait_drop(struct derp_conn *c);   /* the first; not empty */
+
+/* ---- derp_conn.c ---- */
 /* At rest: derp_conn_redial() dials.  NULL: out of memory. */
 struct derp_conn *derp_conn_new(struct derp_mgr *m, int region, mono_t now);
 /* Drops what is queued; says nothing to anyone. */

@@ -155,9 +155,7 @@ def cut_connections(host):
         assert struct.unpack_from("=IHHIIi", s.recv(4096))[5] == 0
 
 
-@BOTH
-@pytest.mark.parametrize("asleep", [600, 30])
-def test_suspend(lab, kind, asleep):
+def suspend(lab, kind, asleep, lost=None):
     """Laptop closed: the process stands still, its clocks jump, its connections and sessions are of the past."""
     clock = os.path.join(lab.dir, "slept")
     with open(clock, "wb") as f:
@@ -173,6 +171,8 @@ def test_suspend(lab, kind, asleep):
     with open(clock, "wb") as f:
         f.write(struct.pack("=q", asleep * 10**9))
     cut_connections(alpha)
+    if lost:
+        alpha.router.sh(f"nft add rule inet lab shut 'tcp {lost} 443 tcp flags & syn == syn limit rate 1/day burst 1 packets drop'")
     time.sleep(8)
     alpha.daemon.send_signal(signal.SIGCONT)
     back = back_after(flow, time.monotonic())
@@ -180,7 +180,19 @@ def test_suspend(lab, kind, asleep):
         alpha.wait_direct(beta)
     slept = re.search(r"the host slept for (\d+) s", alpha.log())
     assert slept and asleep - 1 <= int(slept[1]) <= asleep    # the clocks are not read in one moment
-    finish(f"slept for {asleep} s", kind, echo, flow, back)
+    finish(f"slept for {asleep} s" + (", the first SYN lost" if lost else ""), kind, echo, flow, back)
+
+
+@BOTH
+@pytest.mark.parametrize("asleep", [600, 30])
+def test_suspend(lab, kind, asleep):
+    suspend(lab, kind, asleep)
+
+
+@pytest.mark.parametrize("lost", ["dport", "sport"])
+def test_suspend_and_the_first_packet_to_the_relay_is_lost(lab, lost):
+    """The kernel repeats it after a second; the handshakes that were begun meanwhile must not be in each other's way."""
+    suspend(lab, "hard", 600, lost)
 
 
 @BOTH

@@ -79,6 +79,10 @@ static void test_handshake(void **state)
         assert_false(ms_is_handshake(data, sizeof(data)));
         for (size_t n = 0; n < 32; n++)
                 assert_false(ms_is_handshake(cookie, n));
+        assert_true(ms_is_initiation(initiation, sizeof(initiation)));
+        assert_false(ms_is_initiation(response, sizeof(response)));
+        for (size_t n = 0; n < 32; n++)
+                assert_false(ms_is_initiation(initiation, n));
 }
 
 int main(void)

@@ -16,6 +16,7 @@ struct side {
         unsigned received, gone, ups, downs, lost, unhealthy;
         uint32_t conn;
         size_t last_len;
+        uint8_t initiation;      /* number of the last one */
         uint8_t last[PKT_DATA_MAX];
         char detail[128];
         bool close_on_recv;   /* log out from inside the callback */
@@ -41,6 +42,8 @@ static void on_recv(void *arg, int region, uint32_t conn, const struct node_publ
         s->conn = conn;
         s->last_len = pkt->len;
         memcpy(s->last, pkt_cdata(pkt), pkt->len);
+        if (pkt->len == 148)
+                s->initiation = s->last[4];
         assert_true(pkt->view);
         if (s->echo != NULL && s->received < ECHOES_MAX)
                 srv_frame(s->echo, DERP_RECV_PACKET, b.pub.b, KEY_LEN, "again", 5);
@@ -249,7 +252,37 @@ static void test_queue_drops_the_oldest(void **state)
         assert_int_equal(st.sent, DERP_MGR_QUEUE_MAX);
 }
 
-/* A relay that restarts is back within seconds; the old connection's routes are void. */
+static void send_initiation(const struct node_public *to, uint8_t number)
+{
+        struct pkt *p = pkt_get(pool);
+        uint8_t *d = pkt_put(p, 148);
+        memset(d, 0, 148);
+        d[0] = 1;
+        d[4] = number;
+        assert_int_equal(derp_mgr_send(a.m, 1, to, p, loop_now(l)), ERR_NONE);
+}
+
+/* Of initiations to one peer the newest waits; all else keeps its place. */
+static void test_one_initiation_waits(void **state)
+{
+        (void)state;
+        struct node_public other = {{7}};
+        derp_mgr_set_home(b.m, 1, loop_now(l));
+        UNTIL(derp_mgr_is_up(b.m, 1));
+        for (uint8_t i = 1; i <= 3; i++) {
+                send_initiation(&b.pub, i);
+                send_initiation(&other, i);
+                assert_int_equal(send_len(&a, 1, &b, i), ERR_NONE);
+        }
+        assert_int_equal(pkt_pool_free_count(pool), POOL - 5);
+        UNTIL(b.received == 4);
+        run_ms(50);
+        assert_int_equal(b.received, 4);
+        assert_int_equal(b.last_len, 3);
+        assert_int_equal(b.initiation, 3);
+        assert_int_equal(a.gone, 1);
+}
+
 /* Relays that cannot be reached hold what is sent to them, but not so much that nothing else has a packet. */
 static void test_queues_leave_the_pool(void **state)
 {
@@ -273,6 +306,7 @@ static void test_queues_leave_the_pool(void **state)
         }
 }
 
+/* A relay that restarts is back within seconds; the old connection's routes are void. */
 static void test_restart(void **state)
 {
         (void)state;
@@ -509,7 +543,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
                 T(test_packets_both_ways), T(test_on_demand), T(test_hastened), T(test_refused_sends), T(test_queue_drops_the_oldest),
-                T(test_queues_leave_the_pool),
+                T(test_one_initiation_waits), T(test_queues_leave_the_pool),
                 T(test_restart), T(test_refused_then_let_in),
                 T(test_home_moves), T(test_map_changes), T(test_key_changes),
                 T(test_check),
