@@ -97,7 +97,7 @@ struct wg {
         size_t peer_count;
         uint32_t *by_key;         /* open addressing of slot numbers */
         size_t by_key_cap;
-        uint8_t by_key_seed[32];
+        uint8_t by_key_seed[SHORT_HASH_KEY_LEN];
         struct trie *allowed;
         uint32_t allowed_epoch;
         struct index_table index;

@@ -110,9 +110,7 @@ struct wg_peer *peer_at(const struct wg *wg, uint32_t slot)
 /* Where key is in by_key, or the free place where its search ends. */
 static size_t key_place(const struct wg *wg, const struct node_public *key)
 {
-        uint8_t hash[16];
-        blake2s_mac16(hash, wg->by_key_seed, sizeof(wg->by_key_seed), key->b, KEY_LEN);
-        size_t i = load_le32(hash) & (wg->by_key_cap - 1);
+        size_t i = (size_t)crypto_short_hash(wg->by_key_seed, key->b, KEY_LEN) & (wg->by_key_cap - 1);
         while (wg->by_key[i] != WG_NO_PEER && !node_public_eq(&wg->known[wg->by_key[i]].pub, key))
                 i = (i + 1) & (wg->by_key_cap - 1);
         return i;
