@@ -12,8 +12,8 @@
 enum {
         ATTEMPT_MS = 10000,      /* name, TCP, TLS, HTTP and the relay's greeting */
         NODE_MS = 2000,          /* TCP and TLS of a node while there is another to try */
-        SILENCE_MS = 120000,     /* two keepalives missed */
-        KEEPALIVE_MS = 70000,    /* a relay sends one every 60 to 65 s */
+        SILENT_MS = 67000,       /* a relay sends a keepalive every 60 to 65 s: one is late, and we ask */
+        KEEPALIVE_MS = 70000,    /* one was missed */
         ANSWER_MS = 1000,        /* to a ping; a new connection is faster than a TCP that waits to repeat itself */
         STEADY_MS = 10000,       /* up for so long: the next failure starts from the shortest backoff */
         BACKOFF_MAX_MS = 5000,
@@ -54,9 +54,7 @@ static void arm_timer(struct derp_conn *c)
                 at = c->give_up_at;
                 break;
         case CONN_UP:
-                at = mono_add_ms(c->heard, SILENCE_MS);
-                if (mono_is_set(c->answer_by))
-                        at = mono_min(at, c->answer_by);
+                at = mono_is_set(c->answer_by) ? c->answer_by : mono_add_ms(c->heard, SILENT_MS);
                 if (mono_is_set(c->health_due))
                         at = mono_min(at, c->health_due);
                 if (mono_is_set(c->leave_at))
@@ -516,6 +514,17 @@ static void dial(struct derp_conn *c, mono_t now)
                 conn_fail(c, "the region has no relay to connect to", now);
 }
 
+/* Whoever listens alone would not notice otherwise that its router, or the relay's host, has started anew. */
+static void ask(struct derp_conn *c, mono_t now)
+{
+        uint8_t data[DERP_PING_LEN];
+        crypto_random(data, sizeof(data));
+        c->answer_by = mono_add_ms(now, ANSWER_MS);
+        arm_timer(c);
+        derp_client_ping(&c->client, data);
+        loop_timer_at(c->mgr->loop, &c->kick, now);
+}
+
 static void on_timer(struct timer *t, mono_t now)
 {
         struct derp_conn *c = container_of(t, struct derp_conn, timer);
@@ -533,8 +542,8 @@ static void on_timer(struct timer *t, mono_t now)
         case CONN_UP:
                 if (mono_is_set(c->answer_by) && mono_reached(now, c->answer_by))
                         conn_fail(c, "the relay is out of reach", now);
-                else if (mono_reached(now, mono_add_ms(c->heard, SILENCE_MS)))
-                        conn_fail(c, "the relay went silent", now);
+                else if (!mono_is_set(c->answer_by) && mono_reached(now, mono_add_ms(c->heard, SILENT_MS)))
+                        ask(c, now);
                 else if (mono_is_set(c->health_due) && mono_reached(now, c->health_due))
                         report_health(c, now);
                 else if (mono_is_set(c->leave_at) && mono_reached(now, c->leave_at))
@@ -623,12 +632,7 @@ void derp_conn_check(struct derp_conn *c, mono_t now)
         if (way == STREAM_WAY_OTHER || is_stale(c, now)) {   /* an attempt under way may be by the network that was */
                 derp_conn_redial(c, now);
         } else if (!mono_is_set(c->answer_by)) {
-                uint8_t data[DERP_PING_LEN];
-                crypto_random(data, sizeof(data));
-                c->answer_by = mono_add_ms(now, ANSWER_MS);
-                arm_timer(c);
-                derp_client_ping(&c->client, data);
-                loop_timer_at(c->mgr->loop, &c->kick, now);
+                ask(c, now);
         }
 }
 

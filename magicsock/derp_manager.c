@@ -197,6 +197,9 @@ void derp_mgr_set_home(struct derp_mgr *m, int region, mono_t now)
                 region = 0;
         if (region == m->home)
                 return;
+        struct derp_conn *old = find(m, m->home);
+        if (old != NULL)
+                old->last_send = now;   /* who has not heard of the other yet sends here */
         m->home = region;
         for (struct derp_conn *c = m->conns; c != NULL; c = c->next)
                 derp_conn_set_home(c, c->region == region, now);

@@ -3,7 +3,8 @@
  * Data thread, on the loop given to derp_mgr_new(); every callback runs there and may call back in, except
  * derp_mgr_free().  A connection is opened by set_home() or by the first send to its region; it reconnects
  * with jittered backoff (n * n * 10 ms up to 5 s, times 0.5 to 1.5); one that is not home is closed when
- * nothing was sent on it for 60 s (looked at every 15 s).  120 s without a byte end a connection.
+ * nothing was sent on it for 60 s, nor was it home (looked at every 15 s).  After 67 s without a byte the relay is asked,
+ * and then it has 1 s.
  *
  * Learned routes (a peer was heard on region R, so answer there) live with the caller, in its peer: store
  * region and conn of on_recv, use them while derp_mgr_conn_alive() says so, and drop them on on_peer_gone.

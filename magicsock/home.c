@@ -125,6 +125,33 @@ void ms_home_on_up(struct ms *ms, int region)
         loop_timer_stop(&ms->home_down_timer);
 }
 
+/* ---- what others are told ---- */
+
+/* Before a new home has let us in nobody finds us there, and they do where we were until then, as long as that is up. */
+static int home_to_tell(const struct ms *ms)
+{
+        int home = derp_mgr_home(ms->derp), told = ms->home_told;
+        bool is_found = home != told && told != 0 && derp_mgr_is_up(ms->derp, told);
+        return home != 0 && is_found && !derp_mgr_is_up(ms->derp, home) ? told : home;
+}
+
+void ms_home_tell(struct ms *ms, mono_t now)
+{
+        const struct netcheck_report *last = netrun_last(ms->netrun);
+        if (!last)
+                return;
+        struct netcheck_report told = *last;
+        told.preferred = ms->home_told = home_to_tell(ms);
+        if (ms->cb.on_report)
+                ms->cb.on_report(ms->arg, &told, now);
+}
+
+void ms_home_on_state(struct ms *ms, mono_t now)
+{
+        if (ms_can_send(ms) && ms->home_told != 0 && home_to_tell(ms) != ms->home_told)
+                ms_home_tell(ms, now);
+}
+
 /* ---- the rest of magicsock ---- */
 
 void ms_home_on_report(struct ms *ms, const struct netcheck_report *r, mono_t now)

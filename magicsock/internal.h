@@ -147,8 +147,10 @@ struct ms {
         uint32_t home_seed;           /* the same arbitrary home for the life of the process */
         struct timer home_down_timer;
         bool home_doubted;            /* it was not up for a while, although others answer */
+        int home_told;                /* where others find us, as far as we told; 0 = nowhere yet */
         int shunned;                  /* a region that was home and took no connection; 0 = none */
         mono_t shunned_until;
+        struct addr seen4, seen6;     /* as which STUN saw us last; none = not since the network changed */
         mono_t last_traffic;
         mono_t rebound;               /* because of an error */
         mono_t unasked_at;            /* the last ping that was looked at for it: unasked.c */
@@ -243,6 +245,8 @@ void ms_home_choose(struct ms *ms, int preferred, bool settle, mono_t now);
 void ms_home_on_report(struct ms *ms, const struct netcheck_report *r, mono_t now);
 void ms_home_start_waiting(struct ms *ms);   /* without a home: for answers, but not long */
 void ms_home_on_up(struct ms *ms, int region);   /* a relay let us in */
+void ms_home_tell(struct ms *ms, mono_t now);    /* the last report, with the home that others should know */
+void ms_home_on_state(struct ms *ms, mono_t now);   /* a relay's connection is up, or no more */
 mono_t ms_home_heard(void *arg);             /* of struct netrun_callbacks */
 
 /* ---- reach.c ---- */

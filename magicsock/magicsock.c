@@ -381,6 +381,7 @@ static void on_relay_state(void *arg, int region, enum derp_state st, const char
         struct ms *ms = arg;
         if (st == DERP_STATE_UP)
                 ms_home_on_up(ms, region);
+        ms_home_on_state(ms, now);
         if (lost && ms_can_send(ms) && ms->map)
                 loop_timer_at(ms->loop, &ms->restun_timer, now);
         if (ms->cb.on_relay_state)

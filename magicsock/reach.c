@@ -108,11 +108,30 @@ static void arm_periodic(struct ms *ms)
                       RESTUN_MIN_MS + (int64_t)crypto_random_below(RESTUN_MAX_MS - RESTUN_MIN_MS));
 }
 
+static bool is_another(struct addr before, struct addr now, bool ports_vary)
+{
+        return addr_is_set(before) && addr_is_set(now) &&
+               (!ip_eq(before.ip, now.ip) || (before.port != now.port && !ports_vary));
+}
+
+/* A router that has started anew, or another one, knows nothing of our connections to relays either. */
+static void note_seen(struct ms *ms, const struct netcheck_report *r, mono_t now)
+{
+        bool vary = r->mapping_varies == NC_TRUE;
+        if (is_another(ms->seen4, r->global_v4, vary) || is_another(ms->seen6, r->global_v6, vary))
+                derp_mgr_check(ms->derp, false, now);
+        if (addr_is_set(r->global_v4))
+                ms->seen4 = r->global_v4;
+        if (addr_is_set(r->global_v6))
+                ms->seen6 = r->global_v6;
+}
+
 static void nc_done(void *arg, const struct netcheck_report *r, mono_t now)
 {
         struct ms *ms = arg;
         loop_timer_stop(&ms->publish_timer);
         ms_second_close(ms);
+        note_seen(ms, r, now);
         ms_home_on_report(ms, r, now);
         update_endpoints(ms, r, now);
         ms_hn_report(ms, r, now);
@@ -122,11 +141,7 @@ static void nc_done(void *arg, const struct netcheck_report *r, mono_t now)
                 ms->restun_again = false;
                 loop_timer_at(ms->loop, &ms->restun_timer, now);
         }
-        if (!ms->cb.on_report)
-                return;
-        struct netcheck_report told = *r;
-        told.preferred = ms_home(ms);   /* what peers are told is where we are */
-        ms->cb.on_report(ms->arg, &told, now);
+        ms_home_tell(ms, now);
 }
 
 static void note_portmap(struct ms *ms, mono_t now)
@@ -286,6 +301,7 @@ void ms_rebind(struct ms *ms, mono_t now)
         ms_reach_stop(ms);
         netrun_forget(ms->netrun);
         ms->tracker.count = 0;   /* what STUN saw in the network that was */
+        ms->seen4 = ms->seen6 = (struct addr){.port = 0};
         ms_hn_stop(ms, now);
         reset_paths(ms, now);
         ms_restun(ms, true, now);

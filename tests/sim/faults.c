@@ -16,8 +16,11 @@ enum {
         SENDS_MS = 300,         /* who has noticed loses nothing any more of what it sends: it waits for the relay, or goes both ways */
         MOVE_MS = 6000,         /* new addresses: sockets, relays and endpoints are made anew, and the others hear of it */
         RELAY_BACK_MS = 9000,
-        HANG_MS = 20000,        /* the same if dials hang instead of being refused ... */
-        DEAF_MS = 125000,       /* ... and who does not send finds out only by the silence of the relay */
+        HANG_MS = 20000,        /* the same if dials hang instead of being refused: one of them 10 s, and 7.5 s until the next */
+        DEAF_MS = 71000,        /* who does not send finds out when the relay's keepalive, one in 65 s, is late; asks; and dials */
+        STUCK_MS = 6000,        /* who does, when nothing it sent was acknowledged */
+        OTHER_HOME_MS = 20000,  /* home is out of reach and another relay is not: 3 s of doubt, a look at all relays, and the
+                                 * others hear of it */
         RESTART_MS = 8000,
         TOLD_MS = 7000,         /* the slowest hears from the server after 5 s */
         SILENCE_MS = 16000,     /* who lost its sessions is found out by WireGuard's timer of silence */
@@ -60,26 +63,31 @@ static bool needs_server(enum fault_kind k)
         return k == RESTART || k == REMOVED || k == MOVE;
 }
 
-static bool have(enum fault_kind k)
+static int how_many(enum fault_kind k)
 {
+        int n = 0;
         for (int i = 0; i < count; i++)
-                if (faults[i]->kind == k)
-                        return true;
-        return false;
+                n += faults[i]->kind == k;
+        return n;
 }
 
-static void excuse_ms(const struct node *n, int64_t ms)
+static bool have(enum fault_kind k)
 {
-        excuse(n, EXCUSE_ALL, mono_add_ms(clock_now(), -BEFORE_MS), mono_add_ms(clock_now(), ms));
+        return how_many(k) > 0;
+}
+
+static void excuse_ms(const struct node *n, enum excuse what, int64_t ms)
+{
+        excuse(n, what, mono_add_ms(clock_now(), -BEFORE_MS), mono_add_ms(clock_now(), ms));
 }
 
 /* Everybody who is behind this site. */
-static void excuse_site(const struct site *s, int64_t ms)
+static void excuse_site(const struct site *s, enum excuse what, int64_t ms)
 {
         for (int i = 0; i < node_count(); i++)
                 for (const struct site *at = node_at(i)->host->site; at != NULL; at = at->up)
                         if (at == s)
-                                excuse_ms(node_at(i), ms);
+                                excuse_ms(node_at(i), what, ms);
 }
 
 /* ---- each has a beginning, and most an end: step 0, 1, ... ; returns when the next step is due, -1: never ---- */
@@ -90,7 +98,8 @@ static int64_t nat_reboot(struct fault *f)
                 return -1;
         trace_line("the NAT of site %d starts anew%s", f->a->id, f->loud ? ", with another address" : "");
         net_restart_nat(f->a, f->loud);
-        excuse_site(f->a, DEAF_MS);
+        excuse_site(f->a, EXCUSE_SENT, LEAVE_MS);
+        excuse_site(f->a, EXCUSE_TO_IT, DEAF_MS);
         return -1;
 }
 
@@ -100,8 +109,8 @@ static int64_t path_cut(struct fault *f)
         trace_line("between site %d and site %d direct paths are %s", f->a->id, f->b->id, cut ? "cut" : "whole again");
         net_cut(f->a, f->b, cut);
         if (cut) {
-                excuse_site(f->a, LEAVE_MS);
-                excuse_site(f->b, LEAVE_MS);
+                excuse_site(f->a, EXCUSE_ALL, LEAVE_MS);
+                excuse_site(f->b, EXCUSE_ALL, LEAVE_MS);
         }
         return cut ? f->lasts_ms : -1;
 }
@@ -111,18 +120,27 @@ static int64_t udp_block(struct fault *f)
         f->a->udp_blocked = f->step == 0;
         trace_line("site %d %s UDP", f->a->id, f->a->udp_blocked ? "blocks" : "lets through");
         if (f->step == 0)
-                excuse_site(f->a, LEAVE_MS);
+                excuse_site(f->a, EXCUSE_ALL, LEAVE_MS);
         return f->step == 0 ? f->lasts_ms : -1;
 }
 
+/* Nobody can be reached at a home that is gone.  While others are there home is soon one of these, if the server can tell. */
 static int64_t relay_fault(struct fault *f)
 {
-        if (f->step == 0)
-                relay_stop(f->relay, f->loud);
-        else
+        if (f->step > 0) {
                 relay_start(f->relay);
-        excuse_ms(NULL, (f->step == 0 ? f->lasts_ms : 0) + (f->loud ? RELAY_BACK_MS : DEAF_MS));
-        return f->step == 0 ? f->lasts_ms : -1;
+                return -1;
+        }
+        relay_stop(f->relay, f->loud);
+        excuse_ms(NULL, EXCUSE_ALL, f->loud ? LEAVE_MS : STUCK_MS);
+        int64_t noticed = f->loud ? 0 : DEAF_MS, back = f->lasts_ms + (f->loud ? RELAY_BACK_MS : HANG_MS);
+        int64_t gone = back > noticed ? back : noticed;
+        if (relay_count() > 1 && how_many(RELAY_STOP) == 1 && how_many(CONTROL_DOWN) == 0 && gone > noticed + OTHER_HOME_MS)
+                gone = noticed + OTHER_HOME_MS;
+        for (int i = 0; i < node_count(); i++)
+                if (node_at(i)->mine.home == f->relay->region || node_at(i)->known.home == f->relay->region)
+                        excuse_ms(node_at(i), EXCUSE_TO_IT, gone);
+        return f->lasts_ms;
 }
 
 /* The monitor of the host sees what changed, a little later. */
@@ -133,7 +151,7 @@ static int64_t unplug(struct fault *f)
         case 0:
                 trace_line("%-4s has no network", h->name);
                 h->unplugged = true;
-                excuse_ms(f->n, f->lasts_ms + f->noticed_ms + MOVE_MS + HANG_MS);
+                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + MOVE_MS + HANG_MS);
                 return f->noticed_ms;
         case 1:
                 node_link_changed(f->n);
@@ -170,7 +188,7 @@ static int64_t sleep_fault(struct fault *f)
                 trace_line("%-4s sleeps", h->name);
                 h->asleep = true;
                 clock_freeze(h, mono_add_ms(clock_now(), f->lasts_ms));
-                excuse_ms(f->n, f->lasts_ms + f->noticed_ms + MOVE_MS + HANG_MS);
+                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + MOVE_MS + HANG_MS);
                 return f->lasts_ms;
         case 1:
                 trace_line("%-4s wakes up", h->name);
@@ -186,7 +204,7 @@ static int64_t sleep_fault(struct fault *f)
 static int64_t restart(struct fault *f)
 {
         if (f->step == 0) {
-                excuse_ms(f->n, f->lasts_ms + RESTART_MS + f->n->tell_ms + RELAY_BACK_MS);
+                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + RESTART_MS + f->n->tell_ms + RELAY_BACK_MS);
                 node_stop(f->n);
                 return f->lasts_ms;
         }
@@ -213,7 +231,7 @@ static int64_t removed(struct fault *f)
 {
         trace_line("%-4s is %s", f->n->host->name, f->step == 0 ? "removed" : "a peer again");
         node_set_removed(f->n, f->step == 0);
-        excuse_ms(f->n, (f->step == 0 ? f->lasts_ms : 0) + TOLD_MS + SILENCE_MS);
+        excuse_ms(f->n, EXCUSE_ALL, (f->step == 0 ? f->lasts_ms : 0) + TOLD_MS + SILENCE_MS);
         return f->step == 0 ? f->lasts_ms : -1;
 }
 

@@ -9,7 +9,7 @@
 #include "tests/sim/relay.h"
 #include "tests/sim/trace.h"
 
-enum { EXCUSES_MAX = 4096, HEAD = 20 + 8, BODY = 16, PORT = 7000, HOME_MOVE_MS = 3000, SLOW = 5 };
+enum { EXCUSES_MAX = 4096, HEAD = 20 + 8, BODY = 16, PORT = 7000, SLOW = 5 };
 
 static struct flow *flows[FLOWS_MAX];
 static int count;
@@ -166,12 +166,6 @@ void flows_watch(void)
         }
 }
 
-/* It says so before the new relay has let it in, and for that long the relay knows nobody of that name. */
-static void home_moved(struct node *n)
-{
-        excuse(n, EXCUSE_TO_IT, clock_now(), mono_add_ms(clock_now(), HOME_MOVE_MS));
-}
-
 /* ---- the flows ---- */
 
 void flows_reset(void)
@@ -182,7 +176,6 @@ void flows_reset(void)
         vtun_got = got;
         net_seen = seen;
         relay_seen = seen_relayed;
-        node_moves_home = home_moved;
 }
 
 void flows_done(void)

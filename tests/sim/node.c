@@ -15,8 +15,6 @@
 
 enum { OFFLINE_RETRY_MS = 300 };
 
-void (*node_moves_home)(struct node *n);
-
 static struct node *nodes[NODES_MAX];
 static int count;
 static bool control_down;
@@ -177,8 +175,6 @@ static void on_message(struct node *n, const struct dp_msg *m)
         } else if (m->kind == DP_REPORT) {
                 const struct netcheck_report *r = m->ptr;
                 if (r->preferred != 0 && r->preferred != n->mine.home) {
-                        if (n->mine.home != 0)
-                                node_moves_home(n);
                         n->mine.home = r->preferred;
                         tell_soon(n);
                 }

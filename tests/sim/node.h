@@ -58,6 +58,4 @@ void node_link_changed(struct node *n);       /* the monitor saw it */
 /* The server has it no more, or again; the others hear of it in time. */
 void node_set_removed(struct node *n, bool removed);
 void nodes_set_control(bool up);              /* the server of all can be reached */
-/* To be set: it says that another relay is its home now. */
-extern void (*node_moves_home)(struct node *n);
 bool node_knows(const struct node *n, const struct node *peer);   /* it was told of the peer's present process */
