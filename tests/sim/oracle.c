@@ -7,6 +7,7 @@ struct outside {
         bool reachable;            /* UDP passes at all */
         enum nat_by mapping, filtering;
         bool by_chance;            /* of how the port comes out, or is hit by somebody who does not know it */
+        bool foretold;             /* each port follows from the one before */
 };
 
 static enum nat_by stricter(enum nat_by a, enum nat_by b)
@@ -34,6 +35,7 @@ static void add_nat(struct outside *o, const struct site *s)
         }
         o->mapping = stricter(o->mapping, c->mapping);
         o->by_chance |= c->last - c->first < PORTS_MANY;
+        o->foretold |= c->ports == NAT_NEXT;
 }
 
 static struct outside outside_v4(const struct host *h)
@@ -69,6 +71,7 @@ static enum oracle_path between(const struct outside *x, const struct outside *y
         if (can_be_reached(x, y) || can_be_reached(y, x))
                 return luck ? ORACLE_LUCK : ORACLE_YES;
         /* A hard NAT's ports are guessed, if the other side's is known, or does not matter to it. */
+        luck |= x->foretold && y->foretold;
         luck |= x->mapping == NAT_ANY || y->mapping == NAT_ANY || x->filtering != NAT_PORT || y->filtering != NAT_PORT;
         return luck ? ORACLE_LUCK : ORACLE_NO;
 }
