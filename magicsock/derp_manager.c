@@ -226,6 +226,17 @@ void derp_mgr_check(struct derp_mgr *m, bool close_all_conns, mono_t now)
         }
 }
 
+void derp_mgr_ask(struct derp_mgr *m, mono_t now)
+{
+        int regions[DERP_MGR_CONNS_MAX + 1];
+        size_t n = snapshot(m, regions);
+        for (size_t i = 0; i < n; i++) {
+                struct derp_conn *c = find(m, regions[i]);
+                if (c != NULL && c->state == CONN_UP)
+                        derp_conn_check(c, now);
+        }
+}
+
 void derp_mgr_hurry(struct derp_mgr *m, int region, mono_t now)
 {
         struct derp_conn *c = find(m, region);

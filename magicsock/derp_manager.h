@@ -81,6 +81,9 @@ int derp_mgr_home(const struct derp_mgr *m);
  * at once.  close_all: do not ask, replace them now. */
 void derp_mgr_check(struct derp_mgr *m, bool close_all, mono_t now);
 
+/* Those that are up are asked, as above; the others go on as they do. */
+void derp_mgr_ask(struct derp_mgr *m, mono_t now);
+
 /* One that waits for its next attempt makes it now. */
 void derp_mgr_hurry(struct derp_mgr *m, int region, mono_t now);
 

@@ -8,6 +8,7 @@
 
 enum {
         PINS_MAX = 64,              /* peers reached that way at a time */
+        PIN_QUIET_MS = 10000,       /* a peer trusts a path for 6.5 s */
         TRY_BUFFER = 1 << 16,       /* bytes; the socket that is kept gets what the others have */
 };
 
@@ -318,7 +319,8 @@ void ms_hn_settle(struct ms *ms, struct ms_slot *s, mono_t now)
                         log_end(s);
                 run(ms, now);
         }
-        if (s->pin.udp && !addr_eq(best, s->pin.to))
+        /* The peer may be sending to it for as long as it gets there. */
+        if (s->pin.udp && !addr_eq(best, s->pin.to) && mono_diff_ms(now, s->pin.udp->heard) >= PIN_QUIET_MS)
                 unpin(ms, s);
 }
 

@@ -82,6 +82,7 @@ struct ms_udp {
         struct sock sock;
         struct ms *ms;
         struct ms_udp *next;
+        mono_t heard;
         unsigned number;             /* in the search for a path through a hard NAT, from 1; 0 = one of the two for all */
 };
 

@@ -270,6 +270,7 @@ void ms_on_udp(struct watch *w, unsigned events, mono_t now)
         struct ms *ms = u->ms;
         bool kept = false;
         ms->via = u;
+        u->heard = now;
         for (int i = 0; i < UDP_ROUNDS && (i == 0 || kept) && sock_recv(&u->sock, ms->rx, kept); i++)
                 for (size_t n; (n = sock_rx_next(ms->rx, got)) > 0;)
                         kept = take_batch(ms, got, n, kept, now);
@@ -382,8 +383,10 @@ static void on_relay_state(void *arg, int region, enum derp_state st, const char
         if (st == DERP_STATE_UP)
                 ms_home_on_up(ms, region);
         ms_home_on_state(ms, now);
-        if (lost && ms_can_send(ms) && ms->map)
+        if (lost && ms_can_send(ms) && ms->map) {
+                derp_mgr_ask(ms->derp, now);   /* what broke this one, a router's restart say, may have broken the others */
                 loop_timer_at(ms->loop, &ms->restun_timer, now);
+        }
         if (ms->cb.on_relay_state)
                 ms->cb.on_relay_state(ms->arg, region, relay_state(st), detail, now);
 }

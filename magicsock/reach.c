@@ -119,7 +119,7 @@ static void note_seen(struct ms *ms, const struct netcheck_report *r, mono_t now
 {
         bool vary = r->mapping_varies == NC_TRUE;
         if (is_another(ms->seen4, r->global_v4, vary) || is_another(ms->seen6, r->global_v6, vary))
-                derp_mgr_check(ms->derp, false, now);
+                derp_mgr_ask(ms->derp, now);
         if (addr_is_set(r->global_v4))
                 ms->seen4 = r->global_v4;
         if (addr_is_set(r->global_v6))

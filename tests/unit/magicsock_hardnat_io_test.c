@@ -155,6 +155,24 @@ static void test_idle_sockets_make_room(void **state)
         hn->pins = 0;
 }
 
+/* Where we send by another path now, the peer may go on with the socket that was found: until it has been quiet. */
+static void test_a_socket_in_use_stays(void **state)
+{
+        (void)state;
+        struct ms_slot *s = ms_slot_find(t.ms, PEER);
+        mono_t now = loop_now(t.loop);
+        pinned(s)->heard = now;
+        s->peer.best.addr = SRC;
+        s->peer.trust_until = mono_add_ms(now, 60000);
+        ms_hn_settle(t.ms, s, mono_add_ms(now, 20000));
+        assert_non_null(s->pin.udp);
+        s->peer.best.addr = ELSEWHERE;
+        ms_hn_settle(t.ms, s, mono_add_ms(now, 9999));
+        assert_non_null(s->pin.udp);
+        ms_hn_settle(t.ms, s, mono_add_ms(now, 10000));
+        assert_null(s->pin.udp);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -163,6 +181,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_another_key_ends_it, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_restarted_peer_has_said_nothing, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_idle_sockets_make_room, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_socket_in_use_stays, set_up, tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
