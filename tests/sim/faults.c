@@ -18,6 +18,7 @@ enum {
         RELAY_BACK_MS = 9000,
         HANG_MS = 20000,        /* the same if dials hang instead of being refused: one of them 10 s, and 7.5 s until the next */
         DEAF_MS = 71000,        /* who does not send finds out when the relay's keepalive, one in 65 s, is late; asks; and dials */
+        LOOK_MS = 31000,        /* who has traffic asks STUN every 26 s, and a report takes some seconds at most */
         STUCK_MS = 6000,        /* who does, when nothing it sent was acknowledged */
         OTHER_HOME_MS = 20000,  /* home is out of reach and another relay is not: 3 s of doubt, a look at all relays, and the
                                  * others hear of it */
@@ -85,13 +86,13 @@ static void excuse_ms(const struct node *n, enum excuse what, int64_t ms)
 static void excuse_site(const struct site *s, enum excuse what, int64_t ms)
 {
         for (int i = 0; i < node_count(); i++)
-                for (const struct site *at = node_at(i)->host->site; at != NULL; at = at->up)
-                        if (at == s)
-                                excuse_ms(node_at(i), what, ms);
+                if (net_is_behind(node_at(i)->host, s))
+                        excuse_ms(node_at(i), what, ms);
 }
 
 /* ---- each has a beginning, and most an end: step 0, 1, ... ; returns when the next step is due, -1: never ---- */
 
+/* Relays do not reach those behind it until these notice: by STUN, if they look and it has another address. */
 static int64_t nat_reboot(struct fault *f)
 {
         if (!f->a->nat.conf.translates)
@@ -99,7 +100,9 @@ static int64_t nat_reboot(struct fault *f)
         trace_line("the NAT of site %d starts anew%s", f->a->id, f->loud ? ", with another address" : "");
         net_restart_nat(f->a, f->loud);
         excuse_site(f->a, EXCUSE_SENT, LEAVE_MS);
-        excuse_site(f->a, EXCUSE_TO_IT, DEAF_MS);
+        for (int i = 0; i < node_count(); i++)
+                if (net_is_behind(node_at(i)->host, f->a))
+                        excuse_ms(node_at(i), EXCUSE_TO_IT, f->loud && f->a->up == NULL && flows_talk(node_at(i)) ? LOOK_MS : DEAF_MS);
         return -1;
 }
 

@@ -9,7 +9,7 @@
 #include "tests/sim/relay.h"
 #include "tests/sim/trace.h"
 
-enum { EXCUSES_MAX = 4096, HEAD = 20 + 8, BODY = 16, PORT = 7000, SLOW = 5 };
+enum { EXCUSES_MAX = 4096, HEAD = 20 + 8, BODY = 16, PORT = 7000, TALK_MS = 10000, SLOW = 5 };
 
 static struct flow *flows[FLOWS_MAX];
 static int count;
@@ -107,7 +107,7 @@ static void got(struct host *h, const uint8_t *p, size_t len)
         trace_line("%-4s gets %s %u of flow %u", h->name, back ? "answer" : "packet", number, id);
         if (mono_is_set(*at))
                 trace_fail("%s got packet %u of flow %u twice", h->name, number, id);
-        *at = clock_now();
+        *at = f->last_got = clock_now();
         if (!back && f->answered)
                 send_packet(f, true, number);
 }
@@ -139,6 +139,17 @@ static void seen_relayed(struct host *from, struct host *to, const uint8_t *data
         relayed_probes += c == WIRE_DISCO;
         if (c == WIRE_DATA)
                 note_way(from, to, true);
+}
+
+bool flows_talk(const struct node *n)
+{
+        for (int i = 0; i < count; i++) {
+                const struct flow *f = flows[i];
+                if ((f->a == n || f->b == n) && mono_is_set(f->last_got) && f->last_got.ns >= n->started.ns &&
+                        mono_diff_ms(clock_now(), f->last_got) < TALK_MS)
+                        return true;
+        }
+        return false;
 }
 
 uint64_t flows_probes(void)

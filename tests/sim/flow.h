@@ -17,6 +17,7 @@ struct flow {
         bool answered;
         mono_t from, until;
         mono_t first_direct;      /* a packet of data from a to b */
+        mono_t last_got;          /* either way */
         struct timer timer;
         struct flow_packet *sent;
         size_t count, cap;
@@ -39,6 +40,7 @@ void flows_slow(mono_t from, mono_t until);    /* everybody sends seldom */
 struct flow *flow_at(int i);
 int flow_count(void);
 uint64_t flows_probes(void);   /* disco and STUN of all nodes so far */
+bool flows_talk(const struct node *n);   /* packets from or to it arrived lately */
 /* Counts ways from here on. */
 void flows_watch(void);
 

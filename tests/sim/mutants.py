@@ -30,6 +30,10 @@ MUTANTS = {
     "next offer drops the one in use": ("wg/session.c", "retire(k, k->next, t);", "drop(&k->next, t);"),
     "packet leaked": ("magicsock/derp_conn.c", "pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));",
                       "if (c->queue.count > 2) pkt_queue_pop(&c->queue); else pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));"),
+    "home told too soon": ("magicsock/home.c", "is_found && !derp_mgr_is_up(ms->derp, home) ? told : home", "is_found && false ? told : home"),
+    "silent relay not asked": ("magicsock/derp_conn.c", "SILENT_MS = 67000,", "SILENT_MS = 120000,"),
+    "another address not minded": ("magicsock/reach.c", "if (is_another(ms->seen4,", "if (false && is_another(ms->seen4,"),
+    "a break tells of no other": ("magicsock/magicsock.c", "derp_mgr_ask(ms->derp, now);   /*", ";   /*"),
     "idle nodes ask on": ("magicsock/reach.c", "mono_diff_ns(now, ms->last_traffic) <= IDLE_NS", "true"),
 }
 

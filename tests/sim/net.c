@@ -147,7 +147,7 @@ static void disown(struct ip ip)
                 *o = (struct owner){.site = NULL};
 }
 
-static bool is_behind(const struct host *h, const struct site *s)
+bool net_is_behind(const struct host *h, const struct site *s)
 {
         for (const struct site *at = h->site; at != NULL; at = at->up)
                 if (at == s)
@@ -159,7 +159,7 @@ void net_restart_nat(struct site *s, bool renumber)
 {
         nat_flush(&s->nat);
         for (int i = 0; i < n.hosts; i++)
-                n.host[i]->nat_generation += is_behind(n.host[i], s) && (renumber || s->nat.conf.ports != NAT_PRESERVE);
+                n.host[i]->nat_generation += net_is_behind(n.host[i], s) && (renumber || s->nat.conf.ports != NAT_PRESERVE);
         if (renumber && s->up == NULL && ip_is_set(s->wan)) {
                 disown(s->wan);
                 give_site_address(s);

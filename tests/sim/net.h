@@ -68,6 +68,7 @@ struct host *net_host(const char *name, struct site *s, bool v4, bool v6, const 
 void net_move_host(struct host *h, struct site *s, bool v4, bool v6);
 void net_server(struct ip *ret_v4, struct ip *ret_v6, void *owner);
 void *net_server_owner(struct ip ip);   /* NULL: no server has it */
+bool net_is_behind(const struct host *h, const struct site *s);
 bool net_host_online(const struct host *h);
 struct site *site_top(struct site *s);   /* the one at the core */
 
