@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/addr.h"
 #include "base/duration.h"
 #include "base/json.h"
 #include "base/mono.h"
@@ -151,19 +152,59 @@ void netcheck_print(const json_t *r, const json_t *map, bool verbose, FILE *out)
         print_latencies(r, map, verbose, out);
 }
 
+/* What to ask of the daemon: of where to look from, as flags and environment say.  False: said what is wrong. */
+static bool make_path(const char *address, bool has_address, int64_t port, bool has_port, char out[128])
+{
+        const char *env = getenv("TS_DEBUG_NETCHECK_UDP_BIND");
+        struct addr a = {.port = 0};
+        if (has_port && (port < 0 || port > UINT16_MAX)) {
+                fprintf(stderr, "invalid bind port number: %lld: want 0 to 65535\n", (long long)port);
+                return false;
+        }
+        if (has_address && ip_parse(address, &a.ip) != ERR_NONE) {
+                text_print(stderr, "invalid bind address: \"%.60s\": want an IP address of this host\n", address);
+                return false;
+        }
+        bool is_env = !has_address && !has_port && env != NULL && env[0] != '\0';
+        bool is_port_alone = is_env && env[0] == ':' && strlen(env) > 1 && strlen(env) < 7 && strspn(env + 1, "0123456789") == strlen(env + 1);
+        if (is_port_alone) {
+                port = strtol(env + 1, NULL, 10);
+        } else if (is_env) {
+                if (addr_parse(env, &a) != ERR_NONE) {
+                        fputs("TS_DEBUG_NETCHECK_UDP_BIND is no address: want IP:PORT or :PORT\n", stderr);
+                        return false;
+                }
+                port = a.port;
+        }
+        char ip[IP_STR_MAX] = "";
+        if (ip_is_set(a.ip))
+                ip_str(a.ip, ip);
+        if (has_address || has_port || is_env)
+                snprintf(out, 128, "netcheck?bind_address=%s&bind_port=%lld", ip, (long long)port);
+        else
+                snprintf(out, 128, "netcheck");
+        return true;
+}
+
 int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **argv)
 {
         const char *format = "";
-        int64_t every = 0;
+        const char *address = "";
+        int64_t every = 0, port = 0;
         bool verbose = false;
+        char path[128];
         struct flag flags[] = {
                 FLAG_STRING("format", &format, "json, json-line, or empty for text"),
                 FLAG_DURATION("every", &every, "repeat, pausing this long"),
                 FLAG_BOOL("verbose", &verbose, "show region numbers"),
+                FLAG_STRING("bind-address", &address, "look from this address of the host, with sockets of its own"),
+                FLAG_INT("bind-port", &port, "look from this UDP port, with sockets of its own"),
         };
         int code;
-        if (!command_flags_alone(self, flags, 3, argc, argv, &code))
+        if (!command_flags_alone(self, flags, 5, argc, argv, &code))
                 return code;
+        if (!make_path(address, flags_given(flags, 5, "bind-address"), port, flags_given(flags, 5, "bind-port"), path))
+                return 1;
         if (every < 0) {
                 fputs("invalid value for flag -every: want a pause of 0 or more, such as 30s\n", stderr);
                 return 2;
@@ -181,7 +222,7 @@ int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **arg
         text_clean_json(map);   /* is looked at for the text alone */
         do {
                 json_t *r = NULL;
-                if (!client_json(c->client, "POST", "netcheck", NULL, 200, &r)) {
+                if (!client_json(c->client, "POST", path, NULL, 200, &r)) {
                         json_decref(map);
                         return 1;
                 }

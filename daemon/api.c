@@ -10,6 +10,7 @@
 #include "daemon/api_dial.h"
 #include "daemon/api_dns.h"
 #include "daemon/api_metrics.h"
+#include "daemon/api_netcheck.h"
 #include "daemon/api_paths.h"
 #include "daemon/api_ping.h"
 #include "daemon/api_portmap.h"
@@ -271,9 +272,35 @@ static void on_netcheck(void *arg, const struct netcheck_report *report)
         free(l);
 }
 
+/* False: answered with an error.  *ret_given: there is one. */
+static bool take_bind(struct lapi_req *r, struct addr *ret, bool *ret_given)
+{
+        const char *ip = lapi_param(r, "bind_address"), *port = lapi_param(r, "bind_port");
+        uint64_t n = 0;
+        bool has_ip = ip != NULL && ip[0] != '\0', has_port = port != NULL && port[0] != '\0';
+        if (has_ip && ip_parse(ip, &ret->ip) != ERR_NONE)
+                lapi_reply_text(r, 400, "invalid 'bind_address' parameter: want an IP address of this host");
+        else if (has_port && (!parse_u64(port, &n) || n > UINT16_MAX))
+                lapi_reply_text(r, 400, "invalid 'bind_port' parameter: want 0 to 65535");
+        else {
+                ret->port = (uint16_t)n;
+                *ret_given = has_ip || has_port;
+                return true;
+        }
+        return false;
+}
+
 static void h_netcheck(void *arg, struct lapi_req *r)
 {
         struct api *a = arg;
+        struct addr from = {.port = 0};
+        bool is_given = false;
+        if (!take_bind(r, &from, &is_given))
+                return;
+        if (is_given) {
+                api_netcheck_from(a, r, from);
+                return;
+        }
         if (backend_state(a->backend) == IPN_STOPPED) {   /* no socket is open, no report would come */
                 lapi_reply_error(r, "Tailscale is stopped: run 'tailscale up'");
                 return;

@@ -164,6 +164,10 @@ OWN = [                               # of one verb: the line, the exit code, wh
     (["nc", w, "80"], 1, 'invalid host ".*": want a name or an address') for w in ("", ESC)] + [
     (["netcheck", "word"], 1, NO_WORDS), (["netcheck", "--format=xml"], 1, 'output format "xml" for flag -format: use json or json-line'),
     (["netcheck", "--format=" + LONG], 1, 'output format "x+" for flag -format: use json or json-line'),
+    (["netcheck", "--bind-port=65536"], 1, "invalid bind port number: 65536: want 0 to 65535"),
+    (["netcheck", "--bind-port=-1"], 1, "invalid bind port number: -1: want 0 to 65535"),
+    (["netcheck", "--bind-address=x"], 1, 'invalid bind address: "x": want an IP address of this host'),
+    (["netcheck", "--bind-address="], 1, 'invalid bind address: "": want an IP address of this host'),
     (["netcheck", "--every=-1s"], 2, "invalid value for flag -every: want a pause of 0 or more, such as 30s"),
     (["status", "word"], 1, NO_WORDS), (["version", "word"], 1, NO_WORDS), (["version", "--track=stable"], 2, "not defined: -track"),
     (["ip", "a", "b"], 1, "usage: tailscale ip"), (["ip", "-4", "-6"], 1, "-1, -4 and -6 exclude each other"),

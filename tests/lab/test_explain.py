@@ -94,6 +94,30 @@ def test_hairpin_and_its_filter(lab):
     assert nat["HairPinning"] is True and nat["Filtering"] == "address-dependent or stricter"
 
 
+def test_from_an_address_and_port_of_choice(lab):
+    lab.servers(regions=2)
+    host = lab.host("alpha", lab.router(), v6=True)
+    host.start("--port=41641")
+    refused = host.tailscale("netcheck", "--bind-port=5555", check=False)
+    assert refused.returncode == 1 and "no relay map yet" in refused.stderr
+    host.up()
+    report = netcheck(host, "--bind-port=5555", f"--bind-address={host.address}")
+    assert report["GlobalV4"] == f"{host.router.wan4}:5555" and report["IPv6CanSend"] is False
+    assert report["NAT"]["Kind"] == "easy" and report["NAT"]["PortKept"] is True and report["NAT"]["HairPinning"] is False
+    assert report["UPnP"] is None and len(report["RegionV4Latency"]) == 2
+    report = netcheck(host, "--bind-port=5556")
+    assert report["GlobalV4"].endswith(":5556") and report["GlobalV6"].endswith(":5556")
+    report = netcheck(host, f"--bind-address={host.address6}")
+    assert report["GlobalV4"] == "" and report["GlobalV6"].startswith(f"[{host.address6}]:") and report["IPv4CanSend"] is False
+    said = host.tailscale("netcheck", "--format=json", env={"TS_DEBUG_NETCHECK_UDP_BIND": ":5557"}).stdout
+    assert json.loads(said)["GlobalV4"].endswith(":5557")
+    assert netcheck(host)["GlobalV4"] == f"{host.router.wan4}:41641"      # the daemon's own is as it was
+    for flags, words in ((["--bind-address=192.0.2.1"], "no UDP socket can have the address 192.0.2.1:0: Cannot assign requested address"),
+                         (["--bind-port=41641"], "no UDP socket can have the address 0.0.0.0:41641: Address already in use")):
+        refused = host.tailscale("netcheck", *flags, check=False)
+        assert refused.returncode == 1 and words in refused.stderr
+
+
 def test_one_relay_cannot_tell_the_mapping(lab):
     lab.servers()
     for kind, said in (("easy", "(port kept, so probably easy)"), ("hard", "(port changed)")):

@@ -320,6 +320,20 @@ static void pings_are_answered_later_or_not_at_all(void **state)
         expect("GET", "status?peers=false", "", 200, "Running");
 }
 
+static void from_where_a_look_is_taken(void **state)
+{
+        (void)state;
+        static const char *const ports[] = {"x", "-1", "65536", "1x", "99999999999999999999"};
+        for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
+                char what[96];
+                snprintf(what, sizeof(what), "netcheck?bind_address=192.0.2.1&bind_port=%s", ports[i]);
+                expect("POST", what, "", 400, "invalid 'bind_port' parameter: want 0 to 65535");
+        }
+        expect("POST", "netcheck?bind_address=x&bind_port=1", "", 400, "invalid 'bind_address' parameter");
+        expect("POST", "netcheck?bind_address=192.0.2.1", "", 500, "no relay map yet");
+        expect("POST", "netcheck?bind_port=0", "", 500, "no relay map yet");
+}
+
 /* A router that speaks NAT-PMP, on an address of the loopback. */
 struct router {
         struct watch watch;
@@ -695,7 +709,7 @@ int main(void)
                 return 1;
         const struct CMUnitTest tests[] = {
                 TEST(logged_out_answers), TEST(a_running_node), TEST(the_map_has_every_member), TEST(pings_are_answered_later_or_not_at_all), TEST(pings_through_the_tunnel),
-                TEST(paths_to_a_peer_are_shown), TEST(a_port_of_the_router_is_asked_for),
+                TEST(paths_to_a_peer_are_shown), TEST(a_port_of_the_router_is_asked_for), TEST(from_where_a_look_is_taken),
                 TEST(status_joins_map_and_engine), TEST(a_netcheck_report_is_shown_whole),
                 TEST(each_watcher_hears_what_it_asked_for), cmocka_unit_test(masks),
         };
