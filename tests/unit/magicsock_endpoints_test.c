@@ -82,10 +82,9 @@ static void test_statics(void **state)
         assert_int_equal(endpoints_build(&t, &in, t0, e), 2);   /* not remembered: stun and 10.0.0.5 */
         in.static_count = 3;
         in.local_count = 1;
+        in.stun4_count = 1;
         for (uint16_t i = 0; i < MS_TRACKED_MAX; i++) {
-                struct addr a = {ip_v4(203, 0, 113, (uint8_t)(10 + i)), 7};
-                in.stun4 = &a;
-                in.stun4_count = 1;
+                stun.ip = ip_v4(203, 0, 113, (uint8_t)(10 + i));
                 (void)endpoints_build(&t, &in, t0, e);
         }
         size_t n = endpoints_build(&t, &in, t0, e), found = 0;
