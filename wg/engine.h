@@ -16,8 +16,8 @@
 #include "wg/timers.h"
 
 enum {
-        OPEN_MAX = 4,             /* initiations of ours that may still be answered */
-        OPEN_LIFE_MS = 10000,     /* and for how long */
+        OPEN_MAX = 6,             /* initiations of ours that may still be answered: all that are sent ... */
+        OPEN_LIFE_MS = 10000,     /* ... while one may be */
         HOLD_SLACK_MS = 50,       /* see hold_until */
         SPACING_MS = 20,          /* an initiation sooner than this after the last one is dropped */
         COOKIE_QUEUE_MAX = 64,

@@ -88,6 +88,28 @@ static void test_older_answer_serves(void **state)
         net_done(&n);
 }
 
+/* The way was shut and all came through in one moment: the first is answered, and is not forgotten yet; the others came too
+ * soon after it, which is waited for as for a lost one. */
+static void test_a_heap_after_an_outage(void **state)
+{
+        enum { OUTAGE_MS = 2500 };
+        struct net n;
+        (void)state;
+        net_init(&n);
+        for (int64_t t = 0; t < OUTAGE_MS; t += 10) {
+                n.delay_ms = OUTAGE_MS - t;
+                if (t == 0)
+                        (void)net_send(&n, 0, 1);
+                net_run_ms(&n, 10);
+        }
+        assert_int_equal(n.node[0].sent[MSG_INITIATION], 5);
+        assert_int_equal(n.node[1].delivered, 0);
+        n.delay_ms = 20;
+        net_run_ms(&n, 2800);
+        assert_int_equal(n.node[1].delivered, 1);
+        net_done(&n);
+}
+
 static void test_crossing(void **state)
 {
         struct net n;
@@ -231,7 +253,7 @@ int main(void)
                 cmocka_unit_test(test_responder_waits_for_confirmation),
                 cmocka_unit_test(test_first_contact),
                 cmocka_unit_test(test_first_contact_far_away),
-                cmocka_unit_test(test_older_answer_serves),
+                cmocka_unit_test(test_older_answer_serves), cmocka_unit_test(test_a_heap_after_an_outage),
                 cmocka_unit_test(test_second_answer_lost),
                 cmocka_unit_test(test_crossing),
                 cmocka_unit_test(test_crossing_far_away),
