@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/jview.h"
 #include "cli/client.h"
 #include "cli/flags.h"
 
@@ -110,7 +111,10 @@ struct brief {
 bool brief_get(struct cli *c, struct brief *ret);
 void brief_done(struct brief *b);
 /* Each peer, clean for a terminal; fn returns false to stop. */
-void brief_each(const struct brief *b, bool (*fn)(void *arg, const json_t *peer), void *arg);
+typedef bool (*brief_fn)(void *arg, const struct jview *peer);
+void brief_each(const struct brief *b, brief_fn fn, void *arg);
+/* This node, likewise; NULL: the status does not have it. */
+void brief_self(const struct brief *b, brief_fn fn, void *arg);
 /* Prints why the node is not running, as `status` words it; true: it runs. */
 bool status_is_running(const json_t *status, FILE *out);
 /* What is wrong, as comment lines; false: nothing is, nothing printed. */
@@ -118,6 +122,6 @@ bool status_print_health(const json_t *status, FILE *out);
 /* A name as status shows it, a full DNS name, or an address -> address text.  False: said why. */
 bool status_resolve(const struct brief *b, const char *word, char *out, size_t cap);
 /* The DNS name without the tailnet's suffix; the quoted host name when there is none. */
-void status_short_name(const json_t *status, const json_t *peer, char *out, size_t cap);
+void status_short_name(const json_t *status, const char *dns_name, const char *host_name, char *out, size_t cap);
 /* Prints with the given indent and a final newline if nl. */
 void json_print(const json_t *j, unsigned indent, bool nl);

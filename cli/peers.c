@@ -30,16 +30,31 @@ static enum err pass_over(void *arg, const char *key, const char *text, size_t l
 }
 
 struct each {
-        bool (*fn)(void *arg, const json_t *peer);
+        brief_fn fn;
         void *arg;
+        struct jview_room room;
 };
 
-static enum err give(void *arg, const char *key, json_t *peer)
+static enum err give(void *arg, const char *key, const char *text, size_t len, bool *ret_taken)
 {
         (void)key;
-        const struct each *e = arg;
-        text_clean_json(peer);
+        struct each *e = arg;
+        const struct jview *peer;
+        enum err err = jview_read(&e->room, text, len, &peer);
+        *ret_taken = true;
+        if (err != ERR_NONE)
+                return err;
+        text_clean_views(&e->room);
         return e->fn(e->arg, peer) ? ERR_NONE : ERR_CLOSED;
+}
+
+static bool give_tree(struct each *e, const json_t *peer)
+{
+        bool taken;
+        char *text = json_dumps(peer, JSON_COMPACT);
+        enum err err = text != NULL ? give(e, "", text, strlen(text), &taken) : ERR_FULL;
+        free(text);
+        return err == ERR_NONE;
 }
 
 static enum err no_element(void *arg, const char *key, json_t *element)
@@ -73,24 +88,41 @@ void brief_done(struct brief *b)
         *b = (struct brief){0};
 }
 
-void brief_each(const struct brief *b, bool (*fn)(void *arg, const json_t *peer), void *arg)
+static void each_peer(const struct brief *b, struct each *e)
 {
         const struct buf *body = &b->answer.body;
-        struct each e = {fn, arg};
         json_t *rest = NULL, *peer;
         const char *key;
         json_object_foreach(json_obj(b->status, "Peer"), key, peer)
         {
-                if (!fn(arg, peer))
+                if (!give_tree(e, peer))
                         return;
         }
         if (body->len == 0)
                 return;
-        enum err err = json_each(body->data, body->len, peers_member, give, &e, &rest);
+        enum err err = json_each_seen(body->data, body->len, peers_member, give, no_element, e, &rest);
         if (err == ERR_NONE)
                 json_decref(rest);
         else if (err != ERR_CLOSED)
                 fputs("the daemon's list of peers cannot be read to its end\n", stderr);
+}
+
+void brief_each(const struct brief *b, brief_fn fn, void *arg)
+{
+        struct each e = {.fn = fn, .arg = arg};
+        each_peer(b, &e);
+        jview_done(&e.room);
+}
+
+void brief_self(const struct brief *b, brief_fn fn, void *arg)
+{
+        struct each e = {.fn = fn, .arg = arg};
+        const json_t *self = json_obj(b->status, "Self");
+        if (self != NULL)
+                (void)give_tree(&e, self);
+        else
+                (void)fn(arg, NULL);
+        jview_done(&e.room);
 }
 
 /* ---- */
@@ -137,37 +169,31 @@ static void trim_dot(char *s)
                 s[n - 1] = '\0';
 }
 
-void status_short_name(const json_t *status, const json_t *peer, char *out, size_t cap)
+void status_short_name(const json_t *status, const char *dns_name, const char *host_name, char *out, size_t cap)
 {
-        const char *dns = json_str(peer, "DNSName", "");
         const char *suffix = json_str(status, "MagicDNSSuffix", "");
-        if (dns[0] == '\0') {
-                snprintf(out, cap, "(\"%s\")", json_str(peer, "HostName", ""));
+        if (dns_name[0] == '\0') {
+                snprintf(out, cap, "(\"%s\")", host_name);
                 return;
         }
-        (void)str_copy(out, cap, dns);
+        (void)str_copy(out, cap, dns_name);
         trim_dot(out);
         size_t n = strlen(out), s = strlen(suffix);
         if (s > 0 && n > s + 1 && out[n - s - 1] == '.' && strcasecmp(out + n - s, suffix) == 0)
                 out[n - s - 1] = '\0';
 }
 
-static bool name_matches(const json_t *status, const json_t *peer, const char *word)
+static bool name_matches(const json_t *status, const struct jview *peer, const char *word)
 {
+        const char *dns = jview_str(peer, "DNSName", ""), *host = jview_str(peer, "HostName", "");
         char full[300], shorter[300], want[300];
-        (void)str_copy(full, sizeof(full), json_str(peer, "DNSName", ""));
+        (void)str_copy(full, sizeof(full), dns);
         (void)str_copy(want, sizeof(want), word);
         trim_dot(full);
         trim_dot(want);
-        status_short_name(status, peer, shorter, sizeof(shorter));
+        status_short_name(status, dns, host, shorter, sizeof(shorter));
         return (full[0] != '\0' && strcasecmp(full, want) == 0) || strcasecmp(shorter, want) == 0 ||
-                strcasecmp(json_str(peer, "HostName", ""), want) == 0;
-}
-
-static bool take_first_ip(const json_t *peer, char *out, size_t cap)
-{
-        const json_t *first = json_array_get(json_arr(peer, "TailscaleIPs"), 0);
-        return json_is_string(first) && str_copy(out, cap, json_string_value(first));
+                strcasecmp(host, want) == 0;
 }
 
 struct wanted {
@@ -178,10 +204,11 @@ struct wanted {
         bool found;
 };
 
-static bool look_at(void *arg, const json_t *peer)
+static bool look_at(void *arg, const struct jview *peer)
 {
         struct wanted *w = arg;
-        w->found = name_matches(w->status, peer, w->word) && take_first_ip(peer, w->out, w->cap);
+        const char *ip = jview_text(jview_first(jview_arr(peer, "TailscaleIPs")));
+        w->found = ip != NULL && name_matches(w->status, peer, w->word) && str_copy(w->out, w->cap, ip);
         return !w->found;
 }
 
@@ -192,12 +219,12 @@ bool status_resolve(const struct brief *b, const char *word, char *out, size_t c
         if (ip_parse(word, &ip) == ERR_NONE)
                 return str_copy(out, cap, word);
         brief_each(b, look_at, &w);
-        const json_t *self = json_obj(b->status, "Self");
-        if (w.found || (self != NULL && name_matches(b->status, self, word) && take_first_ip(self, out, cap)))
-                return true;
-        text_print(stderr, "error looking up IP of \"%s\": no peer has that name; 'tailscale status' lists them\n",
-                word);
-        return false;
+        if (!w.found)
+                brief_self(b, look_at, &w);
+        if (!w.found)
+                text_print(stderr, "error looking up IP of \"%s\": no peer has that name; 'tailscale status' lists them\n",
+                        word);
+        return w.found;
 }
 
 void json_print(const json_t *j, unsigned indent, bool nl)

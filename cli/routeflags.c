@@ -144,7 +144,7 @@ static bool is_named(const json_t *status, const json_t *peer, const char *word)
         (void)str_copy(want, sizeof(want), word);
         full[strlen(full) - (full[0] != '\0' && full[strlen(full) - 1] == '.')] = '\0';
         want[strlen(want) - (want[0] != '\0' && want[strlen(want) - 1] == '.')] = '\0';
-        status_short_name(status, peer, shorter, sizeof(shorter));
+        status_short_name(status, json_str(peer, "DNSName", ""), json_str(peer, "HostName", ""), shorter, sizeof(shorter));
         return strcasecmp(full, want) == 0 || strcasecmp(shorter, want) == 0;
 }
 

@@ -10,12 +10,12 @@
 #include "cli/text.h"
 
 /* LoginName up to and including '@'; a name without one in full.  In the brief form it stands with the peer. */
-static const char *owner(const json_t *status, const json_t *peer, char *out, size_t cap)
+static const char *owner(const json_t *status, const struct jview *peer, char *out, size_t cap)
 {
         char id[24];
-        int64_t user = json_int(peer, "UserID", 0);
+        int64_t user = jview_int(peer, "UserID", 0);
         snprintf(id, sizeof(id), "%lld", (long long)user);
-        const char *login = json_str(peer, "LoginName", json_str(json_obj(json_obj(status, "User"), id), "LoginName", NULL));
+        const char *login = jview_str(peer, "LoginName", json_str(json_obj(json_obj(status, "User"), id), "LoginName", NULL));
         if (user == 0)
                 return "-";
         if (login == NULL)
@@ -27,10 +27,10 @@ static const char *owner(const json_t *status, const json_t *peer, char *out, si
         return out;
 }
 
-static void add_seen(struct buf *b, const json_t *peer, int64_t now_ns)
+static void add_seen(struct buf *b, const struct jview *peer, int64_t now_ns)
 {
         int64_t seen;
-        if (time_parse(json_str(peer, "LastSeen", ""), &seen) != ERR_NONE || seen == 0)
+        if (time_parse(jview_str(peer, "LastSeen", ""), &seen) != ERR_NONE || seen == 0)
                 return;
         int64_t minutes = (now_ns - seen) / (60 * NS_PER_SEC);
         if (minutes < 1)
@@ -43,30 +43,30 @@ static void add_seen(struct buf *b, const json_t *peer, int64_t now_ns)
                 buf_printf(b, ", last seen %lldd ago", (long long)(minutes / 60 / 24));
 }
 
-static void add_offline(struct buf *b, const json_t *peer, const char *sep, int64_t now_ns)
+static void add_offline(struct buf *b, const struct jview *peer, const char *sep, int64_t now_ns)
 {
-        if (json_bool(peer, "Online", false))
+        if (jview_bool(peer, "Online", false))
                 return;
         buf_printf(b, "%soffline", sep);
         add_seen(b, peer, now_ns);
 }
 
-static void add_path(struct buf *b, const json_t *peer)
+static void add_path(struct buf *b, const struct jview *peer)
 {
-        const char *direct = json_str(peer, "CurAddr", ""), *via = json_str(peer, "PeerRelay", "");
+        const char *direct = jview_str(peer, "CurAddr", ""), *via = jview_str(peer, "PeerRelay", "");
         if (direct[0] != '\0')
                 buf_printf(b, "direct %s", direct);
         else if (via[0] != '\0')
                 buf_printf(b, "peer-relay %s", via);
         else
-                buf_printf(b, "relay \"%s\"", json_str(peer, "Relay", ""));
+                buf_printf(b, "relay \"%s\"", jview_str(peer, "Relay", ""));
 }
 
-static void status_text(struct buf *b, const json_t *peer, int64_t now_ns)
+static void status_text(struct buf *b, const struct jview *peer, int64_t now_ns)
 {
-        int64_t tx = json_int(peer, "TxBytes", 0), rx = json_int(peer, "RxBytes", 0);
-        bool exit_node = json_bool(peer, "ExitNode", false), offers = json_bool(peer, "ExitNodeOption", false);
-        if (json_bool(peer, "Active", false)) {
+        int64_t tx = jview_int(peer, "TxBytes", 0), rx = jview_int(peer, "RxBytes", 0);
+        bool exit_node = jview_bool(peer, "ExitNode", false), offers = jview_bool(peer, "ExitNodeOption", false);
+        if (jview_bool(peer, "Active", false)) {
                 buf_printf(b, "active; %s", exit_node ? "exit node; " : offers ? "offers exit node; " : "");
                 add_path(b, peer);
                 add_offline(b, peer, "; ", now_ns);
@@ -76,7 +76,7 @@ static void status_text(struct buf *b, const json_t *peer, int64_t now_ns)
         } else if (tx != 0 || rx != 0) {
                 buf_puts(b, "idle");
                 add_offline(b, peer, "; ", now_ns);
-        } else if (!json_bool(peer, "Online", false)) {
+        } else if (!jview_bool(peer, "Online", false)) {
                 add_offline(b, peer, "", now_ns);
         } else {
                 buf_puts(b, "-");
@@ -101,25 +101,26 @@ static char *copy(const char *s)
         return c;
 }
 
-static struct row row_of(const json_t *status, const json_t *peer, int64_t now_ns)
+static struct row row_of(const json_t *status, const struct jview *peer, int64_t now_ns)
 {
         char name[320], who[300];
         struct buf text;
         buf_init(&text, 1024);
         status_text(&text, peer, now_ns);
-        status_short_name(status, peer, name, sizeof(name));
-        const json_t *ip = json_array_get(json_arr(peer, "TailscaleIPs"), 0);
+        const char *dns = jview_str(peer, "DNSName", ""), *host = jview_str(peer, "HostName", "");
+        const char *ip = jview_text(jview_first(jview_arr(peer, "TailscaleIPs")));
+        status_short_name(status, dns, host, name, sizeof(name));
         struct row r = {
                 .cells = {
-                        copy(json_is_string(ip) ? json_string_value(ip) : ""),
+                        copy(ip != NULL ? ip : ""),
                         copy(name),
                         copy(owner(status, peer, who, sizeof(who))),
-                        copy(json_str(peer, "OS", "")),
+                        copy(jview_str(peer, "OS", "")),
                         copy(text.data != NULL ? text.data : ""),
                 },
-                .dns_name = copy(json_str(peer, "DNSName", "")),
-                .host_name = copy(json_str(peer, "HostName", "")),
-                .key = copy(json_str(peer, "PublicKey", "")),
+                .dns_name = copy(dns),
+                .host_name = copy(host),
+                .key = copy(jview_str(peer, "PublicKey", "")),
         };
         buf_done(&text);
         return r;
@@ -158,10 +159,10 @@ struct rows {
         size_t count, cap;
 };
 
-static bool take_peer(void *arg, const json_t *peer)
+static bool take_peer(void *arg, const struct jview *peer)
 {
         struct rows *r = arg;
-        if (json_bool(peer, "ShareeNode", false) || (r->active_only && !json_bool(peer, "Active", false)))
+        if (jview_bool(peer, "ShareeNode", false) || (r->active_only && !jview_bool(peer, "Active", false)))
                 return true;
         if (r->count == r->cap) {
                 r->cap = r->cap ? 2 * r->cap : 64;
@@ -171,6 +172,20 @@ static bool take_peer(void *arg, const json_t *peer)
                 r->at = more;
         }
         r->at[r->count++] = row_of(r->status, peer, r->now_ns);
+        return true;
+}
+
+struct self_row {
+        const json_t *status;
+        int64_t now_ns;
+        struct table *table;
+};
+
+static bool add_self(void *arg, const struct jview *self)
+{
+        struct self_row *s = arg;
+        struct row r = row_of(s->status, self, s->now_ns);
+        add_row(s->table, &r);
         return true;
 }
 
@@ -197,10 +212,8 @@ int status_print(const struct brief *b, const struct status_view *v, int64_t now
                 table_add(&t, head[i]);
         for (size_t i = 0; v->header && i < COLUMNS; i++)
                 table_add(&t, dash[i]);
-        if (v->self) {
-                struct row self = row_of(b->status, json_obj(b->status, "Self"), now_ns);
-                add_row(&t, &self);
-        }
+        if (v->self)
+                brief_self(b, add_self, &(struct self_row){b->status, now_ns, &t});
         if (v->peers)
                 add_peers(&t, b, v->active, now_ns);
         table_print(&t, out);

@@ -19,6 +19,8 @@ static size_t printable(const uint8_t *p)
 static void clean(char *s, bool lines)
 {
         uint8_t *to = (uint8_t *)s;
+        while (*to >= ' ' && *to < 0x7f)   /* mostly all of it */
+                to++;
         for (const uint8_t *p = to; *p != '\0';) {
                 size_t n = printable(p);
                 if (*p == '\n' || (lines && *p == '\t')) {
@@ -90,6 +92,17 @@ void text_clean_json(json_t *j)
         } else {
                 for (size_t i = 0; i < json_array_size(j); i++)
                         text_clean_json(json_array_get(j, i));
+        }
+}
+
+void text_clean_views(struct jview_room *room)
+{
+        for (size_t i = 0; i < room->count; i++) {
+                struct jview *v = &room->at[i];
+                if (v->type != JVIEW_STRING)
+                        continue;
+                text_clean(room->strings + (v->text - room->strings));   /* which makes none longer */
+                v->len = strlen(v->text);
         }
 }
 

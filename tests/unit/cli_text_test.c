@@ -54,13 +54,15 @@ static void clean_json(void **state)
 #define NODE "\"TailscaleIPs\":[\"100.64.0.2\",\"fd7a::2" BAD "\"],\"DNSName\":\"db" BAD ".x.\",\"HostName\":\"db" BAD "\"," \
              "\"OS\":\"linux" BAD "\",\"UserID\":5,\"Relay\":\"r" BAD "\",\"Active\":true,\"ExitNodeOption\":true," \
              "\"Location\":{\"Country\":\"c" BAD "\",\"City\":\"t" BAD "\"}"
-#define STATUS "{\"BackendState\":\"Running\",\"MagicDNSSuffix\":\"x\",\"TailscaleIPs\":[\"100.64.0.1" BAD "\"]," \
+#define HEAD   "{\"BackendState\":\"Running\",\"MagicDNSSuffix\":\"x\",\"TailscaleIPs\":[\"100.64.0.1" BAD "\"]," \
                "\"CurrentTailnet\":{\"MagicDNSEnabled\":true,\"MagicDNSSuffix\":\"x" BAD "\"}," \
-               "\"Self\":{" NODE "},\"Health\":[\"h" BAD "\"],\"User\":{\"5\":{\"LoginName\":\"u" BAD "@\"}},\"Peer\":{\"k\":{" NODE "}}}"
+               "\"Self\":{" NODE "},\"Health\":[\"h" BAD "\"],"
+#define STATUS HEAD "\"User\":{\"5\":{\"LoginName\":\"u" BAD "@\"}},\"Peer\":{\"k\":{" NODE "}}}"
+#define BRIEF  HEAD "\"Peers\":[{\"LoginName\":\"u" BAD "@\"," NODE "}]}"
 #define PROFILE "{\"ID\":\"p" BAD "\",\"Name\":\"n" BAD "\",\"NetworkProfile\":{\"DisplayName\":\"d" BAD "\"}}"
 
 static const struct fake_answer table[] = {
-        {"GET status", 200, STATUS, false}, {"GET status?brief=true", 200, STATUS, false}, {"GET status?peers=false", 200, STATUS, false},
+        {"GET status", 200, STATUS, false}, {"GET status?brief=true", 200, BRIEF, false}, {"GET status?peers=false", 200, STATUS, false},
         {"GET prefs", 200, "{\"CorpDNS\":true}", false},
         {"GET whois?addr=100.64.0.2&proto=tcp", 200, "{\"Node\":{\"Name\":\"db" BAD ".x.\",\"StableID\":\"s" BAD "\","
                 "\"Addresses\":[\"a" BAD "\"]},\"UserProfile\":{\"LoginName\":\"u" BAD "\"},\"CapMap\":{\"c" BAD "\":null}}", false},
