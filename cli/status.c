@@ -6,6 +6,7 @@
 #include "base/mono.h"
 #include "base/timetext.h"
 #include "cli/command.h"
+#include "cli/jsonprint.h"
 #include "cli/table.h"
 #include "cli/text.h"
 
@@ -225,44 +226,30 @@ int status_print(const struct brief *b, const struct status_view *v, int64_t now
         return 0;
 }
 
-/* The daemon shows peers in its own order; here they stand by key, as they do in the output of every other version. */
-static void sort_peers(json_t *status)
+static bool is_active(const struct jview *peer)
 {
-        json_t *peers = json_obj(status, "Peer"), *sorted = json_object();
-        size_t n;
-        const char **keys = json_keys(peers, &n);
-        for (size_t i = 0; i < n; i++)
-                json_object_set(sorted, keys[i], json_object_get(peers, keys[i]));
-        if (n > 0)
-                json_object_set(status, "Peer", sorted);
-        json_decref(sorted);
-        free(keys);
+        return jview_bool(peer, "Active", false);
 }
 
-/* Peers that are not active leave the JSON too. */
-static void keep_active(json_t *status)
-{
-        json_t *peers = json_obj(status, "Peer"), *peer;
-        const char *key;
-        void *tmp;
-        json_object_foreach_safe(peers, tmp, key, peer)
-        {
-                if (!json_bool(peer, "Active", false))
-                        json_object_del(peers, key);
-        }
-}
-
+/* The daemon shows peers in its own order; here they stand by key, as they do in the output of every other version.
+ * Those that are not active leave the JSON too. */
 static int print_json(struct cli *c, const struct status_view *v)
 {
-        json_t *status = status_get(c, v->peers);
-        if (status == NULL)
-                return 1;
-        if (v->active)
-                keep_active(status);
-        sort_peers(status);
-        json_print(status, 2, false);
-        json_decref(status);
-        return 0;
+        const char *path = v->peers ? "status" : "status?peers=false";
+        const struct jsonprint_view view = {"Peer", v->active ? is_active : NULL};
+        struct jview_room room = {0};
+        const struct jview *status;
+        struct answer a;
+        client_call(c->client, "GET", path, NULL, 0, &a);
+        bool ok = a.err == ERR_NONE && a.status == 200 && a.body.len > 0 &&
+                jview_read(&room, a.body.data, a.body.len, &status) == ERR_NONE;
+        if (ok)
+                jsonprint(status, &view, stdout);
+        else
+                client_complain(c->client, path, &a);
+        jview_done(&room);
+        answer_done(&a);
+        return ok ? 0 : 1;
 }
 
 static int print_text(struct cli *c, const struct status_view *v)
