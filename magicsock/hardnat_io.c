@@ -9,6 +9,7 @@
 enum {
         PINS_MAX = 64,              /* peers reached that way at a time */
         PIN_QUIET_MS = 10000,       /* a peer trusts a path for 6.5 s */
+        MET_MAX = 8,
         TRY_BUFFER = 1 << 16,       /* bytes; the socket that is kept gets what the others have */
 };
 
@@ -54,10 +55,39 @@ static void free_closed(struct ms_hardnat *hn)
         }
 }
 
-static void close_all(struct ms *ms)
+/* Those that were quiet until then. */
+static void close_met(struct ms *ms, mono_t quiet_at)
+{
+        for (struct ms_udp **at = &ms->hardnat->met; *at;) {
+                struct ms_udp *u = *at;
+                if (u->heard.ns > quiet_at.ns) {
+                        at = &u->next;
+                        continue;
+                }
+                *at = u->next;
+                close_socket(ms, u);
+        }
+}
+
+/* Where both sides search, each may find a socket of its own, and uses it for as long as the other's is there. */
+static void retire(struct ms *ms, struct ms_udp *u)
+{
+        struct ms_hardnat *hn = ms->hardnat;
+        unsigned count = 0;
+        for (const struct ms_udp *m = hn->met; m; m = m->next)
+                count++;
+        if (u && u->met && count < MET_MAX && mono_diff_ms(loop_now(ms->loop), u->heard) < PIN_QUIET_MS) {
+                u->next = hn->met;
+                hn->met = u;
+        } else {
+                close_socket(ms, u);
+        }
+}
+
+static void end_try(struct ms *ms)
 {
         for (size_t i = 0; i < HN_SOCKETS; i++) {
-                close_socket(ms, ms->hardnat->sockets[i]);
+                retire(ms, ms->hardnat->sockets[i]);
                 ms->hardnat->sockets[i] = NULL;
         }
 }
@@ -65,7 +95,7 @@ static void close_all(struct ms *ms)
 static void unpin(struct ms *ms, struct ms_slot *s)
 {
         ms->hardnat->pins -= s->pin.udp != NULL;
-        close_socket(ms, s->pin.udp);
+        retire(ms, s->pin.udp);
         s->pin = (struct ms_pin){.udp = NULL};
         s->hardnat.status.pinned = false;
 }
@@ -165,7 +195,7 @@ static void do_action(struct ms *ms, const struct hn_action *a, mono_t now)
                 unpin(ms, s);
                 break;
         case HN_ACT_CLOSE:
-                close_all(ms);
+                end_try(ms);
                 break;
         }
 }
@@ -173,6 +203,8 @@ static void do_action(struct ms *ms, const struct hn_action *a, mono_t now)
 static void arm(struct ms *ms, mono_t now)
 {
         mono_t at = ms->hardnat->closed ? now : hn_deadline(&ms->hardnat->m, now);
+        for (const struct ms_udp *u = ms->hardnat->met; u; u = u->next)
+                at = mono_min(at, mono_add_ms(u->heard, PIN_QUIET_MS));
         loop_timer_at(ms->loop, &ms->hardnat->timer, at);
 }
 
@@ -280,6 +312,7 @@ static void on_timer(struct timer *t, mono_t now)
         struct ms_hardnat *hn = container_of(t, struct ms_hardnat, timer);
         struct ms *ms = hn->ms;
         free_closed(hn);
+        close_met(ms, mono_add_ms(now, -PIN_QUIET_MS));
         if (ms_can_send(ms)) {
                 struct hn_peer *p = hn_due(&hn->m, now);
                 if (p) {
@@ -359,6 +392,7 @@ void ms_hn_ping(struct ms *ms, struct ms_slot *s, struct addr src, mono_t now)
 {
         if (!is_tried(ms))
                 return;
+        ms->via->met = true;
         hn_on_hit(&ms->hardnat->m, &s->hardnat, ms->via->number - 1, src, now, &ms->hardnat->out);
         run(ms, now);
 }
@@ -418,6 +452,7 @@ static void unpin_all(struct ms *ms)
         for (size_t i = 0; i < ms->slot_cap; i++)
                 if (ms->slots[i])
                         unpin(ms, ms->slots[i]);
+        close_met(ms, MONO_NEVER);
 }
 
 void ms_hn_stop(struct ms *ms, mono_t now)
@@ -459,8 +494,8 @@ void ms_hn_done(struct ms *ms)
         struct ms_hardnat *hn = ms->hardnat;
         if (!hn)
                 return;
+        end_try(ms);
         unpin_all(ms);
-        close_all(ms);
         loop_timer_stop(&hn->timer);
         free_closed(hn);
         hn_done(&hn->m);

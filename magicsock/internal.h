@@ -83,6 +83,7 @@ struct ms_udp {
         struct ms *ms;
         struct ms_udp *next;
         mono_t heard;
+        bool met;                    /* a ping of the peer that is searched for came by it */
         unsigned number;             /* in the search for a path through a hard NAT, from 1; 0 = one of the two for all */
 };
 
@@ -96,6 +97,7 @@ struct ms_hardnat {
         struct ms_udp *sockets[HN_SOCKETS];   /* of the try under way; NULL = none */
         struct stun_txid asked[HN_SOCKETS];   /* what each asked a STUN server; zero = nothing */
         struct addr stun[2];         /* servers of the last report, the newest first */
+        struct ms_udp *met;          /* of tries that are over; a peer got there, and may have chosen it */
         struct ms_udp *closed;       /* may be in use further up the stack; freed later */
         size_t pins;
 };
