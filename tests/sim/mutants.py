@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Puts faults into copies of the sources, one at a time, and expects the simulator to find each.
 
-usage: tests/sim/mutants.py [--seeds N] [NAME...]
+usage: tests/sim/mutants.py [--seeds N] [--jobs N] [NAME...]
 
 Prints for each how many seeds it took.  A fault that N seeds do not find fails the run, and so does one whose text is not
 in its file any more.
@@ -32,7 +32,7 @@ MUTANTS = {
                       "if (c->queue.count > 2) pkt_queue_pop(&c->queue); else pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));"),
     "home told too soon": ("magicsock/home.c", "is_found && !derp_mgr_is_up(ms->derp, home) ? told : home", "is_found && false ? told : home"),
     "silent relay not asked": ("magicsock/derp_conn.c", "SILENT_MS = 67000,", "SILENT_MS = 120000,"),
-    "another address not minded": ("magicsock/reach.c", "if (is_another(ms->seen4,", "if (false && is_another(ms->seen4,"),
+    "another address not minded": ("magicsock/reach.c", "is_another(ms->seen4, r->global_v4, vary)", "is_another(ms->seen6, r->global_v4, vary)"),
     "a break tells of no other": ("magicsock/magicsock.c", "derp_mgr_ask(ms->derp, now);   /*", ";   /*"),
     "idle nodes ask on": ("magicsock/reach.c", "mono_diff_ns(now, ms->last_traffic) <= IDLE_NS", "true"),
 }
@@ -56,9 +56,9 @@ def build(tree):
     return p.returncode == 0
 
 
-def seeds_until_found(tree, most):
+def seeds_until_found(tree, most, jobs):
     """None: it was not found."""
-    p = run([os.path.join(tree, "build/tests/sim/sim"), "-s", "1", "-n", str(most), "-x"])
+    p = run([os.path.join(tree, "build/tests/sim/sim"), "-s", "1", "-n", str(most), "-j", str(jobs), "-x"])
     found = [int(n) for n in re.findall(r"^FAIL seed (\d+)", p.stdout, re.M)]
     if not found:
         return None, ""
@@ -66,7 +66,7 @@ def seeds_until_found(tree, most):
     return seed, re.search(rf"^FAIL seed {seed}: (.*)$", p.stdout, re.M)[1]
 
 
-def try_one(tree, name, most):
+def try_one(tree, name, most, jobs):
     path, old, new = MUTANTS[name]
     file = os.path.join(tree, path)
     with open(file, encoding="utf-8") as f:
@@ -80,7 +80,7 @@ def try_one(tree, name, most):
         if not build(tree):
             print(f"FAIL {name}: does not build")
             return False
-        seed, why = seeds_until_found(tree, most)
+        seed, why = seeds_until_found(tree, most, jobs)
     finally:
         with open(file, "w", encoding="utf-8") as f:
             f.write(text)
@@ -94,6 +94,7 @@ def try_one(tree, name, most):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--seeds", type=int, default=10000)
+    p.add_argument("--jobs", type=int, default=os.cpu_count())
     p.add_argument("names", nargs="*", metavar="NAME")
     args = p.parse_args()
     unknown = [n for n in args.names if n not in MUTANTS]
@@ -105,7 +106,7 @@ def main():
         p = run(["meson", "setup", os.path.join(tree, "build"), tree])
         if p.returncode != 0 or not build(tree):
             sys.exit(p.stdout)
-        good = [try_one(tree, n, args.seeds) for n in args.names or MUTANTS]
+        good = [try_one(tree, n, args.seeds, args.jobs) for n in args.names or MUTANTS]
     sys.exit(0 if all(good) else 1)
 
 
