@@ -169,6 +169,14 @@ static void h_check_prefs(void *arg, struct lapi_req *r)
 
 /* ---- login ---- */
 
+/* All that it does not name is to be as by default, but what its sender cannot know stays. */
+static void keep_ours(struct api *a, json_t *prefs)
+{
+        static const char name[] = "HardNATSearch";
+        if (json_is_object(prefs) && json_object_get(prefs, name) == NULL)
+                json_object_set_new(prefs, name, json_string(backend_prefs(a->backend)->hard_nat));
+}
+
 static void h_start(void *arg, struct lapi_req *r)
 {
         struct api *a = arg;
@@ -182,6 +190,7 @@ static void h_start(void *arg, struct lapi_req *r)
         }
         struct prefs p;
         bool update = json_has(opts, "UpdatePrefs");
+        keep_ours(a, json_object_get(opts, "UpdatePrefs"));
         if (!update || take_prefs(r, json_object_get(opts, "UpdatePrefs"), &p)) {
                 const char *why = backend_start(a->backend, update ? &p : NULL, json_str(opts, "AuthKey", ""));
                 if (update)

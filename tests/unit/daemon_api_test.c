@@ -136,6 +136,21 @@ static void run_node(void)
         assert_int_equal(backend_state(w.b), IPN_RUNNING);
 }
 
+/* A client that has never heard of a preference does not reset it; one that names it does. */
+static void start_keeps_what_the_client_does_not_know(void **state)
+{
+        (void)state;
+        run_node();
+        expect("PATCH", "prefs", "{\"HardNATSearch\":\"off\",\"HardNATSearchSet\":true,\"ShieldsUp\":true,\"ShieldsUpSet\":true}", 200,
+                "");
+        assert_true(backend_prefs(w.b)->shields_up);
+        expect("POST", "start", "{\"UpdatePrefs\":{\"ControlURL\":\"http://h\",\"WantRunning\":true}}", 204, "");
+        assert_false(backend_prefs(w.b)->shields_up);
+        assert_string_equal(backend_prefs(w.b)->hard_nat, "off");
+        expect("POST", "start", "{\"UpdatePrefs\":{\"ControlURL\":\"http://h\",\"WantRunning\":true,\"HardNATSearch\":\"\"}}", 204, "");
+        assert_string_equal(backend_prefs(w.b)->hard_nat, "");
+}
+
 /* ---- endpoints ---- */
 
 static void logged_out_answers(void **state)
@@ -708,7 +723,7 @@ int main(void)
         if (crypto_init() != ERR_NONE)
                 return 1;
         const struct CMUnitTest tests[] = {
-                TEST(logged_out_answers), TEST(a_running_node), TEST(the_map_has_every_member), TEST(pings_are_answered_later_or_not_at_all), TEST(pings_through_the_tunnel),
+                TEST(logged_out_answers), TEST(start_keeps_what_the_client_does_not_know), TEST(a_running_node), TEST(the_map_has_every_member), TEST(pings_are_answered_later_or_not_at_all), TEST(pings_through_the_tunnel),
                 TEST(paths_to_a_peer_are_shown), TEST(a_port_of_the_router_is_asked_for), TEST(from_where_a_look_is_taken),
                 TEST(status_joins_map_and_engine), TEST(a_netcheck_report_is_shown_whole),
                 TEST(each_watcher_hears_what_it_asked_for), cmocka_unit_test(masks),
