@@ -6,8 +6,8 @@
 
 /* Addresses in a call, which is one packet of the pool. */
 enum { CALL_MAX = (PKT_DATA_MAX - DISCO_OVERHEAD - 2) / 18 };
-_Static_assert((int)CALL_MAX <= (int)DISCO_CMM_MAX && (int)MS_ENDPOINTS_MAX < (int)CALL_MAX,
-               "our endpoints fit into a call");
+_Static_assert((int)CALL_MAX <= (int)DISCO_CMM_MAX && (int)MS_ENDPOINTS_MAX < (int)CALL_MAX && (int)HN_GUESSES < (int)CALL_MAX - 1,
+               "our endpoints fit into a call, and so do guesses with some of them");
 
 /* ---- in ---- */
 
@@ -206,11 +206,12 @@ void ms_send_call(struct ms *ms, struct ms_slot *s, const struct addr *more, siz
         ms->msg = (struct disco_msg){.type = DISCO_CALL_ME_MAYBE};
         struct addr *eps = ms->msg.cmm.eps;
         size_t count = 0;
-        for (size_t i = 0; i < ms->ep_count; i++)
+        /* The others are counted as sent; of ours the peer was told without them. */
+        for (size_t i = 0; i < ms->ep_count && count < CALL_MAX - 1 - n; i++)
                 eps[count++] = ms->eps[i].addr;
         if (addr_is_set(s->pin.outside))
                 eps[count++] = s->pin.outside;
-        for (size_t i = 0; i < n && count < CALL_MAX; i++)
+        for (size_t i = 0; i < n; i++)
                 eps[count++] = more[i];
         ms->msg.cmm.count = count;
         history_add(&s->history, HISTORY_CALL_OUT, (struct addr){.port = 0}, (int64_t)count, now);

@@ -200,7 +200,7 @@ void ms_disco_relay(struct ms *ms, struct ms_slot *s, int region, const uint8_t 
 void ms_settle(struct ms *ms, struct ms_slot *s, mono_t now);
 void ms_on_slot_timer(struct timer *t, mono_t now);
 
-/* Our endpoints and `more` others, by relay. */
+/* Our endpoints, as far as there is room, and `more` others, by relay; n: at most HN_GUESSES. */
 void ms_send_call(struct ms *ms, struct ms_slot *s, const struct addr *more, size_t n, mono_t now);
 /* inner: what disco_encode() made of ms->msg is sealed and sent from that socket.  False: not sent. */
 bool ms_disco_send(struct ms *ms, struct ms_slot *s, struct ms_udp *from, struct addr to);

@@ -32,6 +32,25 @@ static void test_what_an_unasked_ping_proves(void **state)
         assert_true(ms_unasked_proves(t.ms, &r, (struct addr){ip_v4(203, 0, 113, 10), 4000}));
 }
 
+/* Many addresses of ours leave no guess out. */
+static void test_a_call_has_all_guesses(void **state)
+{
+        (void)state;
+        struct addr guess[HN_GUESSES];
+        for (size_t i = 0; i < HN_GUESSES; i++)
+                guess[i] = (struct addr){ip_v4(192, 0, 2, 1), (uint16_t)(1000 + i)};
+        for (size_t i = 0; i < MS_ENDPOINTS_MAX; i++)
+                t.ms->eps[i].addr = (struct addr){ip_v4(198, 51, 100, (uint8_t)i), 9};
+        t.ms->ep_count = MS_ENDPOINTS_MAX;
+        ms_send_call(t.ms, ms_slot_find(t.ms, PEER), NULL, 0, loop_now(t.loop));
+        assert_int_equal(t.ms->msg.cmm.count, MS_ENDPOINTS_MAX);
+        ms_send_call(t.ms, ms_slot_find(t.ms, PEER), guess, HN_GUESSES, loop_now(t.loop));
+        const struct addr *eps = t.ms->msg.cmm.eps, *last = eps + t.ms->msg.cmm.count - HN_GUESSES;
+        for (size_t i = 0; i < HN_GUESSES; i++)
+                assert_true(addr_eq(last[i], guess[i]));
+        assert_true(addr_eq(eps[0], t.ms->eps[0].addr));
+}
+
 static void test_ping_makes_a_candidate(void **state)
 {
         (void)state;
@@ -225,6 +244,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_what_an_unasked_ping_proves, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_call_has_all_guesses, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_ping_makes_a_candidate, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_what_is_explained, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_strangers, set_up, tear_down),
