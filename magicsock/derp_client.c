@@ -3,6 +3,12 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
 
 #include "base/reader.h"
 
@@ -118,6 +124,7 @@ void derp_client_init(struct derp_client *c, const struct derp_client_opts *opts
         c->limit = (struct derp_server_info){0};
         c->skip = 0;
         c->in_at = c->in_end = c->out_at = c->out_end = c->frames = c->frames_len = 0;
+        c->stretched = false;
         c->detail[0] = '\0';
         if (!http_safe(opts->host) || !put_request(c, opts))
                 (void)fail(c, "the relay map has an unusable host name");
@@ -147,6 +154,7 @@ uint8_t *derp_client_in(struct derp_client *c, size_t *ret_cap)
 void derp_client_fed(struct derp_client *c, size_t n)
 {
         c->in_end += n;
+        c->stretched |= c->in_end > DERP_STRETCHED;
 }
 
 /* Consumes the head of the HTTP answer; false: not whole yet, or failed. */
@@ -303,6 +311,26 @@ void derp_client_sent(struct derp_client *c, size_t n)
         }
 }
 
+/* The pages that lie wholly inside; they are zero when they are touched next.  The daemon's memory is locked, which
+ * kernels before 5.18 do not give back. */
+static void give_back(uint8_t *at, size_t len)
+{
+        uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)at + page - 1) & ~(page - 1);
+        uintptr_t to = ((uintptr_t)at + len) & ~(page - 1);
+        if (from < to)
+                (void)madvise(at + (from - (uintptr_t)at), to - from, MADV_DONTNEED_LOCKED);
+}
+
+void derp_client_tidy(struct derp_client *c)
+{
+        if (c->in_at != c->in_end || c->out_at != c->out_end)
+                return;
+        c->in_at = c->in_end = 0;
+        give_back(c->in, sizeof(c->in));
+        give_back(c->out, sizeof(c->out));
+        c->stretched = false;
+}
+
 size_t derp_client_mean(const struct derp_client *c)
 {
         return c->frames > 0 ? c->frames_len / c->frames : 1;
@@ -358,6 +386,7 @@ enum derp_put derp_client_put(struct derp_client *c, const uint8_t head[DERP_SEN
         if (len > 0)
                 memcpy(c->out + c->out_end + DERP_SEND_HEAD_LEN, packet, len);
         c->out_end += size;
+        c->stretched |= c->out_end > DERP_STRETCHED;
         count_frame(c, size);
         return DERP_PUT_OK;
 }

@@ -24,6 +24,7 @@ enum {
         DERP_OUT_MAX = 128 * 1024,    /* a TCP window of full packets, waiting for the pace or for a slow way out */
         DERP_HTTP_MAX = 8 * 1024,     /* of the answer's head */
         DERP_DETAIL_MAX = 160,
+        DERP_STRETCHED = 8 * 1024,
 };
 
 struct derp_client_opts {
@@ -58,6 +59,7 @@ struct derp_client {
         uint32_t skip;                     /* bytes left of a frame too large for `in` */
         size_t in_at, in_end, out_at, out_end;
         size_t frames, frames_len;         /* put into `out` of late */
+        bool stretched;                    /* more was in `in` or `out` than one packet or two, since the last tidying */
         char detail[DERP_DETAIL_MAX];      /* DERP_CLIENT_FAILED: one line for a person */
         uint8_t in[DERP_IN_MAX];
         uint8_t out[DERP_OUT_MAX];
@@ -92,6 +94,8 @@ struct derp_event derp_client_next(struct derp_client *c, mono_t now);
 /* What is to be written; derp_client_sent() when n bytes of it were. */
 const uint8_t *derp_client_out(const struct derp_client *c, size_t *ret_len);
 void derp_client_sent(struct derp_client *c, size_t n);
+/* With nothing in them the buffers' memory goes back to the kernel, until it is needed again. */
+void derp_client_tidy(struct derp_client *c);
 /* The mean length of the frames put of late, 1 at least. */
 size_t derp_client_mean(const struct derp_client *c);
 

@@ -21,6 +21,7 @@ enum {
         LEAVE_MAX_MS = 30000,    /* what a relay may ask for: to stay away so long, ... */
         HURRY_MAX_MS = 10000,    /* ... and then to be tried for so long, ... */
         HURRY_MS = 250,          /* ... so often */
+        TIDY_MS = 2000,          /* buffers keep their memory so long behind the start of a burst */
         HEALTH_MS = 1000,        /* between two reports of it: a complaint costs the relay five bytes */
         FILLS_A_ROUND = 4,       /* of the buffer: then everything else on the loop has its turn */
         MUCH = 4,                /* packets at one look, and the next one is ... */
@@ -59,6 +60,8 @@ static void arm_timer(struct derp_conn *c)
                         at = mono_min(at, c->health_due);
                 if (mono_is_set(c->leave_at))
                         at = mono_min(at, c->leave_at);
+                if (mono_is_set(c->tidy_at))
+                        at = mono_min(at, c->tidy_at);
                 break;
         }
         loop_timer_at(c->mgr->loop, &c->timer, at);
@@ -73,6 +76,7 @@ static void drop_stream(struct derp_conn *c)
         c->id = 0;
         c->unread = c->resting = false;
         c->pace = (struct pace){0};
+        c->tidy_at = (mono_t){0};
         derp_client_done(&c->client);
 }
 
@@ -169,8 +173,18 @@ static void move_queue(struct derp_conn *c, mono_t now)
 }
 
 /* Moves the client's bytes into the stream, a piece at a time, until it is full or the pace says wait. */
+/* What a burst has taken is given back when nothing is in the buffers any more. */
+static void plan_tidying(struct derp_conn *c, mono_t now)
+{
+        if (c->state != CONN_UP || !c->client.stretched || mono_is_set(c->tidy_at))
+                return;
+        c->tidy_at = mono_add_ms(now, TIDY_MS);
+        arm_timer(c);
+}
+
 static void flush(struct derp_conn *c, mono_t now)
 {
+        plan_tidying(c, now);
         while (c->stream != NULL && c->state >= CONN_LOGIN) {
                 size_t len, n;
                 move_queue(c, now);
@@ -314,6 +328,7 @@ static enum err fill(struct derp_conn *c, mono_t now)
                 if (e != ERR_NONE)
                         return e;
                 derp_client_fed(&c->client, n);
+                plan_tidying(c, now);
                 c->heard = now;
                 c->answer_by = (mono_t){0};   /* the timer finds that out when it fires */
         }
@@ -525,6 +540,13 @@ static void ask(struct derp_conn *c, mono_t now)
         loop_timer_at(c->mgr->loop, &c->kick, now);
 }
 
+/* Of a burst that goes on more is to be seen the next time. */
+static void tidy(struct derp_conn *c, mono_t now)
+{
+        derp_client_tidy(&c->client);
+        c->tidy_at = c->client.stretched ? mono_add_ms(now, TIDY_MS) : (mono_t){0};
+}
+
 static void on_timer(struct timer *t, mono_t now)
 {
         struct derp_conn *c = container_of(t, struct derp_conn, timer);
@@ -548,6 +570,8 @@ static void on_timer(struct timer *t, mono_t now)
                         report_health(c, now);
                 else if (mono_is_set(c->leave_at) && mono_reached(now, c->leave_at))
                         derp_conn_redial(c, now);
+                else if (mono_is_set(c->tidy_at) && mono_reached(now, c->tidy_at))
+                        tidy(c, now);
                 if (!c->dead)
                         arm_timer(c);
                 break;

@@ -36,6 +36,7 @@ struct derp_conn {
         mono_t up_at;
         mono_t heard;                /* last byte from the relay */
         mono_t answer_by;            /* a ping is out; unset = none */
+        mono_t tidy_at;              /* buffers that a burst has stretched are looked at; unset: none is */
         mono_t last_send;            /* a packet was asked to be sent */
         bool reported_down;
         char detail[DERP_DETAIL_MAX];   /* as last reported */

@@ -389,6 +389,58 @@ static void test_full(void **state)
 }
 
 /* Small frames are told from large ones, also in a stream that never ends. */
+/* Memory that was given back reads as zeros. */
+static size_t bytes_left(const uint8_t *at, size_t n)
+{
+        size_t left = 0;
+        for (size_t i = 0; i < n; i++)
+                left += at[i] != 0;
+        return left;
+}
+
+/* What is in the buffers stays; what was in them leaves no memory taken. */
+static void test_tidy(void **state)
+{
+        (void)state;
+        static uint8_t junk[32 * 1024];
+        size_t len;
+        bring_up();
+        assert_false(c->stretched);
+        assert_int_equal(put(1400), DERP_PUT_OK);
+        assert_false(c->stretched);
+        for (int i = 0; i < 20; i++)
+                assert_int_equal(put(1400), DERP_PUT_OK);
+        assert_true(c->stretched);
+        derp_client_tidy(c);
+        assert_true(c->stretched);
+        uint8_t before = derp_client_out(c, &len)[20 * 1400];
+        assert_int_equal(len, 21 * 1400);
+        assert_int_equal(before, derp_client_out(c, &len)[0]);
+        derp_client_sent(c, len);
+        assert_true(bytes_left(c->out + 8192, sizeof(c->out) - 8192) > 0);
+        derp_client_tidy(c);
+        assert_false(c->stretched);
+        assert_int_equal(bytes_left(c->out + 8192, sizeof(c->out) - 8192), 0);
+
+        /* A frame whose end has not come yet. */
+        memset(junk, 'x', sizeof(junk));
+        feed_hex("0600007000");    /* more than was read */
+        feed(junk, 16000);
+        (void)expect(DERP_EV_NONE);
+        assert_true(c->stretched);
+        derp_client_tidy(c);
+        assert_true(c->stretched);
+        feed(junk, 0x7000 - 16000);
+        (void)expect(DERP_EV_OTHER);
+        (void)expect(DERP_EV_NONE);
+        derp_client_tidy(c);
+        assert_false(c->stretched);
+        assert_int_equal(bytes_left(c->in + 8192, sizeof(c->in) - 8192), 0);
+        feed_hex("12000000080102030405060708");    /* and all goes on */
+        (void)expect(DERP_EV_OTHER);
+        assert_int_equal(put(1400), DERP_PUT_OK);
+}
+
 static void test_mean(void **state)
 {
         (void)state;
@@ -441,7 +493,7 @@ int main(void)
                 T(test_upgrade), T(test_request_forms), T(test_fast_start), T(test_byte_by_byte),
                 T(test_http_refusals), T(test_greeting_refused), T(test_early_frames_ignored),
                 T(test_unknown_and_damaged_skipped), T(test_large_frames), T(test_ping_and_home),
-                T(test_full), T(test_mean), T(test_rate),
+                T(test_full), T(test_tidy), T(test_mean), T(test_rate),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;
