@@ -59,7 +59,7 @@ static bool needs_https(const struct netcheck *nc, const struct derp_region *r)
 void nc_enter_https(struct netcheck *nc, mono_t now)
 {
         nc->phase = PHASE_HTTPS;
-        nc->fallback_at = now;
+        nc->pings_until = mono_add_ns(now, PINGS_NS);
         if (nc->now_report.udp)
                 return;
         for (size_t i = 0; i < nc->args.map->region_count && nc->https_count < FETCHES_MAX; i++)
@@ -147,7 +147,7 @@ mono_t nc_pings_until(const struct netcheck *nc)
         for (size_t i = 0; i < nc->https_count; i++) {
                 int region = nc->args.map->regions[nc->https[i].region_index].id;
                 if (nc->https[i].pinged && !nc->https[i].ping_ended && nc_report_latency(&nc->now_report, region) == NULL)
-                        return mono_add_ns(nc->fallback_at, PINGS_NS);
+                        return nc->pings_until;
         }
         return (mono_t){0};
 }

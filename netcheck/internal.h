@@ -57,7 +57,7 @@ struct netcheck {
         struct nc_start_args args;
         mono_t started, stun_until, enough_at, last_full;
         bool full, enough;
-        mono_t fallback_at;
+        mono_t pings_until;  /* unset: they are waited for no more */
         size_t set_count, sent_count, lookup_count, https_count;
         struct set sets[NC_SETS_MAX];
         struct sent *sent;           /* [PROBES_MAX] */

@@ -317,8 +317,10 @@ enum nc_action_kind nc_next(struct netcheck *nc, mono_t now, struct nc_action *r
                 for (size_t i = 0; i < nc->https_count; i++)
                         if (nc_run_https(nc, i, now, ret) || nc_run_ping(nc, i, ret))
                                 return ret->kind;
-                bool pings_ended = mono_reached(now, nc_pings_until(nc));
-                if ((nc_https_ended(nc) && pings_ended && nc_captive_ended(nc) && hairpin_ended(nc)) || mono_reached(now, mono_add_ns(nc->started, NC_REPORT_NS)))
+                if (mono_reached(now, nc->pings_until))
+                        nc->pings_until = (mono_t){0};
+                bool is_known = nc_https_ended(nc) && !mono_is_set(nc_pings_until(nc)) && nc_captive_ended(nc) && hairpin_ended(nc);
+                if (is_known || mono_reached(now, mono_add_ns(nc->started, NC_REPORT_NS)))
                         nc->phase = PHASE_DONE;
         }
         ret->kind = nc->phase == PHASE_DONE ? NC_DONE : NC_IDLE;
