@@ -172,7 +172,6 @@ static void move_queue(struct derp_conn *c, mono_t now)
         }
 }
 
-/* Moves the client's bytes into the stream, a piece at a time, until it is full or the pace says wait. */
 /* What a burst has taken is given back when nothing is in the buffers any more. */
 static void plan_tidying(struct derp_conn *c, mono_t now)
 {
@@ -182,7 +181,8 @@ static void plan_tidying(struct derp_conn *c, mono_t now)
         arm_timer(c);
 }
 
-static void flush(struct derp_conn *c, mono_t now)
+/* Moves the client's bytes into the stream, a piece at a time, until it is full or the pace says wait.  False: it broke. */
+static bool push(struct derp_conn *c, mono_t now)
 {
         plan_tidying(c, now);
         while (c->stream != NULL && c->state >= CONN_LOGIN) {
@@ -193,21 +193,26 @@ static void flush(struct derp_conn *c, mono_t now)
                         stream_want_write(c->stream, false);
                         if (len > 0)
                                 loop_timer_at(c->mgr->loop, &c->kick, c->pace.next);
-                        return;
+                        return true;
                 }
                 size_t mean = derp_client_mean(&c->client), piece = pace_piece(mean);
                 enum err e = stream_write(c->stream, out, len < piece ? len : piece, &n);
                 if (e == ERR_AGAIN) {
                         stream_want_write(c->stream, true);
-                        return;
+                        return true;
                 }
-                if (e != ERR_NONE) {
-                        conn_fail(c, "the connection to the relay broke", now);
-                        return;
-                }
+                if (e != ERR_NONE)
+                        return false;
                 derp_client_sent(&c->client, n);
                 pace_sent(&c->pace, n, mean, now);
         }
+        return true;
+}
+
+static void flush(struct derp_conn *c, mono_t now)
+{
+        if (!push(c, now))
+                conn_fail(c, "the connection to the relay broke", now);
 }
 
 /* The owner is done with the packets it was shown when this returns. */
@@ -626,9 +631,8 @@ enum err derp_conn_send(struct derp_conn *c, const struct node_public *dst, stru
 
 void derp_conn_hasten(struct derp_conn *c, mono_t now)
 {
-        c->busy++;
-        flush(c, now);
-        leave(c);
+        if (!push(c, now))
+                loop_timer_at(c->mgr->loop, &c->kick, now);
 }
 
 void derp_conn_redial(struct derp_conn *c, mono_t now)

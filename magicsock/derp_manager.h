@@ -93,7 +93,8 @@ void derp_mgr_hurry(struct derp_mgr *m, int region, mono_t now);
 enum err derp_mgr_send(struct derp_mgr *m, int region, const struct node_public *dst, struct pkt *pkt,
         mono_t now);
 
-/* What waits for the region leaves now, as far as the pace allows, and not at the end of the round. */
+/* What waits for the region leaves now, as far as the pace allows, and not at the end of the round.  Calls nobody back: that
+ * the connection broke is told at the end of the round. */
 void derp_mgr_hasten(struct derp_mgr *m, int region, mono_t now);
 
 bool derp_mgr_is_up(const struct derp_mgr *m, int region);

@@ -220,6 +220,22 @@ static void test_hastened(void **state)
         assert_int_equal(b.last_len, 5);
 }
 
+/* Whoever hastens is in the middle of something: that the relay is gone is said later. */
+static void test_hastened_into_nothing(void **state)
+{
+        (void)state;
+        both_home(1);
+        const struct linger hard = {.l_onoff = 1};
+        struct srv_conn *at = srv_find(&servers[0], &a.pub);
+        assert_int_equal(setsockopt(at->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)), 0);
+        srv_close(at);
+        assert_int_equal(send_len(&a, 1, &b, 5), ERR_NONE);
+        derp_mgr_hasten(a.m, 1, loop_now(l));
+        assert_int_equal(a.downs, 0);
+        UNTIL(a.downs == 1);
+        assert_int_equal(a.lost, 1);
+}
+
 static void test_refused_sends(void **state)
 {
         (void)state;
@@ -542,7 +558,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
-                T(test_packets_both_ways), T(test_on_demand), T(test_hastened), T(test_refused_sends), T(test_queue_drops_the_oldest),
+                T(test_packets_both_ways), T(test_on_demand), T(test_hastened), T(test_hastened_into_nothing), T(test_refused_sends), T(test_queue_drops_the_oldest),
                 T(test_one_initiation_waits), T(test_queues_leave_the_pool),
                 T(test_restart), T(test_refused_then_let_in),
                 T(test_home_moves), T(test_map_changes), T(test_key_changes),
