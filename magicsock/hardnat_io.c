@@ -436,8 +436,8 @@ void ms_hn_stun(struct ms *ms, const struct pkt *p, mono_t now)
 void ms_hn_forget(struct ms *ms, struct ms_slot *s, mono_t now)
 {
         hn_forget(&ms->hardnat->m, &s->hardnat, now, &ms->hardnat->out);
-        run(ms, now);
         unpin(ms, s);
+        run(ms, now);
 }
 
 void ms_hn_restarted(struct ms *ms, struct ms_slot *s, mono_t now)

@@ -173,6 +173,24 @@ static void test_a_socket_in_use_stays(void **state)
         assert_null(s->pin.udp);
 }
 
+/* A socket that a peer got to is read for ten seconds after the peer's last word, also when the peer is gone, and then no more. */
+static void test_a_socket_that_was_met_is_closed(void **state)
+{
+        (void)state;
+        struct ms_hardnat *hn = t.ms->hardnat;
+        mono_t now = loop_now(t.loop);
+        struct ms_udp *u = pinned(ms_slot_find(t.ms, PEER));
+        u->met = true;
+        u->heard = now;
+        ms_peer_remove(t.ms, PEER, now);
+        assert_ptr_equal(hn->met, u);
+        assert_int_equal(hn->timer.at.ns, mono_add_ms(now, 10000).ns);
+        hn->timer.on_expire(&hn->timer, mono_add_ms(now, 9999));
+        assert_ptr_equal(hn->met, u);
+        hn->timer.on_expire(&hn->timer, mono_add_ms(now, 10000));
+        assert_null(hn->met);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -182,6 +200,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_a_restarted_peer_has_said_nothing, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_idle_sockets_make_room, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_socket_in_use_stays, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_socket_that_was_met_is_closed, set_up, tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
