@@ -406,6 +406,10 @@ void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *
 void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         bool goes_on = p->has_disco && !p->expired && ms_peer_is_active(p, now);
+        if (p->plain) {
+                plain_on_rebind(p);
+                return;
+        }
         if (!goes_on || !is_trusted(p, now))
                 clear_best(p);
         path_reset_gates(&p->paths);

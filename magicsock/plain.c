@@ -28,6 +28,12 @@ void plain_on_send(struct ms_peer *p, mono_t now)
                 (void)plain_next(p, now);
 }
 
+void plain_on_rebind(struct ms_peer *p)
+{
+        p->knows_us = false;
+        p->unanswered = p->trust_until = (mono_t){0};
+}
+
 void plain_on_proof(struct ms_peer *p, struct addr src, mono_t now)
 {
         if (!addr_is_set(src))

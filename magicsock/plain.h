@@ -18,5 +18,7 @@
 void plain_on_send(struct ms_peer *p, mono_t now);
 /* One of its packets was authenticated; src none: it came some other way. */
 void plain_on_proof(struct ms_peer *p, struct addr src, mono_t now);
+/* We are in another network: the address in use is the first to be tried from there. */
+void plain_on_rebind(struct ms_peer *p);
 /* The address in use cannot be sent to: another one.  False: there is none. */
 bool plain_next(struct ms_peer *p, mono_t now);

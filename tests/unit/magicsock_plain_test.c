@@ -98,6 +98,23 @@ static void test_silence_begins_the_round_again(void **state)
         assert_true(addr_eq(seen[3], X));                    /* the last one that worked is not forgotten */
 }
 
+/* What answered before our network became another one most likely does so from there, and need not for long if it does not. */
+static void test_a_rebind_forgets_no_address(void **state)
+{
+        (void)state;
+        (void)send_one();
+        ms_peer_on_proof(&p, X, now);
+        (void)send_one();
+        wait_ms(3000);
+        ms_peer_on_rebind(&p, now, &out);
+        assert_false(ms_peer_is_direct(&p, now));
+        assert_true(addr_eq(send_one(), X));
+        wait_ms(999);
+        assert_true(addr_eq(send_one(), X));
+        wait_ms(1);
+        assert_false(addr_eq(send_one(), X));
+}
+
 static void test_nowhere_to_go(void **state)
 {
         (void)state;
@@ -202,6 +219,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_who_answers_is_used, set_up_plain, tear_down),
                 cmocka_unit_test_setup_teardown(test_it_roams, set_up_plain, tear_down),
                 cmocka_unit_test_setup_teardown(test_silence_begins_the_round_again, set_up_plain, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_rebind_forgets_no_address, set_up_plain, tear_down),
                 cmocka_unit_test_setup_teardown(test_nowhere_to_go, set_up_plain, tear_down),
                 cmocka_unit_test_setup_teardown(test_it_leaves_relays_and_disco_alone, set_up_plain, tear_down),
                 cmocka_unit_test(test_the_next_address_takes_the_packet),
