@@ -179,8 +179,9 @@ enum err ms_send_to(struct ms *ms, const struct ms_source *to, struct pkt *pkt, 
         }
         if (to->region)
                 return derp_mgr_send(ms->derp, to->region, &to->key, pkt, now);
-        /* Where the packet that is answered came in. */
-        struct ms_udp *u = ms->via ? ms->via : addr_is_set(to->addr) ? ms_udp_for(ms, to->addr) : NULL;
+        /* Where the packet that is answered came in, if that is what is handled: another may have waited. */
+        bool is_via = ms->via && ms->via->sock.family == to->addr.ip.family;
+        struct ms_udp *u = is_via ? ms->via : addr_is_set(to->addr) ? ms_udp_for(ms, to->addr) : NULL;
         bool ok = u && sock_send(&u->sock, to->addr, &pkt, 1) == 1;
         pkt_release(ms->pool, pkt);
         ms->drops[MS_DROP_SOCKET] += !ok;

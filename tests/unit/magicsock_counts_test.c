@@ -204,6 +204,12 @@ static void test_socket(void **state)
         check_more(MS_DROP_SOCKET, 1);
         assert_int_equal(ms_send_to(t.ms, &none, packet(64), now()), ERR_NOT_FOUND);
         check_more(MS_DROP_SOCKET, 1);
+        struct ms_source v6 = {.addr = {.port = 9}};
+        assert_int_equal(ip_parse("::1", &v6.addr.ip), ERR_NONE);
+        t.ms->via = &t.ms->udp[0];   /* an answer to what came before, in the other family */
+        assert_int_equal(ms_send_to(t.ms, &v6, packet(64), now()), ERR_NONE);
+        t.ms->via = NULL;
+        check_more(MS_DROP_SOCKET, 0);
 }
 
 static void test_disco(void **state)
