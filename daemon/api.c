@@ -1,6 +1,7 @@
 #include "daemon/api.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,6 +292,8 @@ static bool take_bind(struct lapi_req *r, struct addr *ret, bool *ret_given)
                 lapi_reply_text(r, 400, "invalid 'bind_address' parameter: want an IP address of this host");
         else if (has_port && (!parse_u64(port, &n) || n > UINT16_MAX))
                 lapi_reply_text(r, 400, "invalid 'bind_port' parameter: want 0 to 65535");
+        else if (n != 0 && n < IPPORT_RESERVED && !lapi_may_write(r))   /* which the caller could not have for itself */
+                lapi_reply_text(r, 403, "access denied: a port under %d needs root or the operator", IPPORT_RESERVED);
         else {
                 ret->port = (uint16_t)n;
                 *ret_given = has_ip || has_port;

@@ -347,6 +347,19 @@ static void from_where_a_look_is_taken(void **state)
         expect("POST", "netcheck?bind_address=x&bind_port=1", "", 400, "invalid 'bind_address' parameter");
         expect("POST", "netcheck?bind_address=192.0.2.1", "", 500, "no relay map yet");
         expect("POST", "netcheck?bind_port=0", "", 500, "no relay map yet");
+        expect("POST", "netcheck?bind_port=1023", "", 500, "no relay map yet");
+        if (geteuid() != 0)
+                return;
+        assert_int_equal(seteuid(65533), 0);
+        int fds[] = {say("POST", "netcheck?bind_port=1023", ""), say("POST", "netcheck?bind_port=1024", "")};
+        assert_int_equal(seteuid(0), 0);
+        static const int want[] = {403, 500};
+        for (size_t i = 0; i < 2; i++) {
+                struct answer a = {0};
+                hear(fds[i], &a, 200);
+                close(fds[i]);
+                assert_int_equal(a.status, want[i]);
+        }
 }
 
 /* A router that speaks NAT-PMP, on an address of the loopback. */
