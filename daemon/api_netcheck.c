@@ -64,7 +64,7 @@ static void on_readable(struct watch *w, unsigned events, mono_t now)
                 ssize_t n = recvfrom(s->fd, data, sizeof(data), 0, (struct sockaddr *)&from, &len);
                 if (n < 0)
                         return;
-                if (!stun_is_response(data, (size_t)n))
+                if (!stun_is_binding(data, (size_t)n))
                         continue;
                 if (s == &x->sockets[SECOND])
                         netrun_on_second(x->netrun, addr_from_sockaddr((const struct sockaddr *)&from), data, (size_t)n, now);

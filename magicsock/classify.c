@@ -42,7 +42,7 @@ enum ms_class ms_classify_relayed(const uint8_t *data, size_t len)
 
 enum ms_class ms_classify(const uint8_t *data, size_t len)
 {
-        if (stun_is_response(data, len))
+        if (stun_is_binding(data, len))
                 return MS_CLASS_STUN;
         if (is_geneve(data, len))
                 return MS_CLASS_GENEVE;

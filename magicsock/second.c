@@ -14,7 +14,7 @@ static void on_readable(struct watch *w, unsigned events, mono_t now)
                 return;
         for (size_t n; (n = sock_rx_next(ms->rx, got)) > 0;)
                 for (size_t i = 0; i < n; i++)
-                        if (stun_is_response(pkt_cdata(got[i]), got[i]->len))
+                        if (stun_is_binding(pkt_cdata(got[i]), got[i]->len))
                                 netrun_on_second(ms->netrun, got[i]->src, pkt_cdata(got[i]), got[i]->len, now);
 }
 

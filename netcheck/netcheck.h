@@ -84,7 +84,7 @@ mono_t nc_deadline(const struct netcheck *nc);   /* MONO_NEVER: none running */
 
 /* ok: the kernel took it (EPERM counts as taken). */
 void nc_on_sent(struct netcheck *nc, uint32_t id, bool ok, mono_t now);
-/* A datagram for which stun_is_response() holds.  True: it answered one of ours. */
+/* A datagram for which stun_is_binding() holds.  True: it answered one of ours. */
 bool nc_on_stun(struct netcheck *nc, const void *data, size_t len, mono_t now);
 /* What came in to the second socket; see hairpin.h. */
 void nc_on_second(struct netcheck *nc, struct addr src, const void *data, size_t len, mono_t now);

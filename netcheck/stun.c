@@ -31,7 +31,7 @@ bool stun_is(const void *data, size_t len)
         return len >= HEAD_LEN && rd_ok(&r) && (type & 0xc000) == 0 && cookie == COOKIE;
 }
 
-bool stun_is_response(const void *data, size_t len)
+bool stun_is_binding(const void *data, size_t len)
 {
         const uint8_t *b = data;   /* every datagram is asked this: first what WireGuard has not */
         return len >= HEAD_LEN && b[1] == 0x01 && stun_is(data, len);

@@ -20,8 +20,9 @@ struct stun_txid {
 
 /* By its first 20 bytes: any STUN message. */
 bool stun_is(const void *data, size_t len);
-/* A STUN message that netcheck should see (byte 1 is 1): how a shared socket tells it from the rest. */
-bool stun_is_response(const void *data, size_t len);
+/* A STUN message that netcheck should see (byte 1 is 1), so a binding request, or an answer to one: how a shared socket tells
+ * it from the rest. */
+bool stun_is_binding(const void *data, size_t len);
 
 void stun_request(const struct stun_txid *txid, uint8_t out[STUN_REQUEST_LEN]);
 /* ERR_FORMAT: not a binding request.  Its attributes are not looked at. */

@@ -21,7 +21,7 @@ static void test_request_vectors(void **state)
                 stun_request(&id[i], out);
                 check_hex(out, sizeof(out), want[i]);
                 assert_true(stun_is(out, sizeof(out)));
-                assert_false(stun_is_response(out + 0, 19));
+                assert_false(stun_is_binding(out + 0, 19));
         }
 }
 
@@ -76,7 +76,7 @@ static void test_response_vectors(void **state)
                 struct stun_txid id;
                 struct addr addr;
                 size_t n = check_unhex(samples[i].hex, msg, sizeof(msg));
-                assert_true(stun_is_response(msg, n));
+                assert_true(stun_is_binding(msg, n));
                 assert_int_equal(stun_parse_response(msg, n, &id, &addr), ERR_NONE);
                 assert_memory_equal(id.b, msg + 8, STUN_TXID_LEN);
                 assert_string_equal(addr_str(addr, text), samples[i].addr);
@@ -144,9 +144,9 @@ static void test_is_stun(void **state)
         assert_true(stun_is(msg, 20));
         assert_true(stun_is(msg, 24));
         assert_false(stun_is(msg, 19));
-        assert_false(stun_is_response(msg, 20));
+        assert_false(stun_is_binding(msg, 20));
         msg[1] = 1;
-        assert_true(stun_is_response(msg, 20));
+        assert_true(stun_is_binding(msg, 20));
         msg[0] = 0x20;
         assert_true(stun_is(msg, 20));
         msg[0] = 0x40;
@@ -165,7 +165,7 @@ static void test_request_is_recognised(void **state)
         uint8_t msg[STUN_REQUEST_LEN];
         memset(id.b, 7, sizeof(id.b));
         stun_request(&id, msg);
-        assert_true(stun_is_response(msg, sizeof(msg)));   /* a shared socket shows it to netcheck */
+        assert_true(stun_is_binding(msg, sizeof(msg)));   /* a shared socket shows it to netcheck */
         assert_int_equal(stun_parse_request(msg, sizeof(msg), &got), ERR_NONE);
         assert_memory_equal(&got, &id, sizeof(id));
         for (size_t n = 0; n < 20; n++)
