@@ -388,7 +388,6 @@ static void test_full(void **state)
         assert_int_equal(put(DERP_OUT_MAX), DERP_PUT_FULL);
 }
 
-/* Small frames are told from large ones, also in a stream that never ends. */
 /* Memory that was given back reads as zeros. */
 static size_t bytes_left(const uint8_t *at, size_t n)
 {
@@ -441,6 +440,7 @@ static void test_tidy(void **state)
         assert_int_equal(put(1400), DERP_PUT_OK);
 }
 
+/* Small frames are told from large ones, also in a stream that never ends. */
 static void test_mean(void **state)
 {
         (void)state;
