@@ -28,7 +28,7 @@ MUTANTS = {
                                  "case CONN_BACKOFF:"),
     "pongs to nobody": ("magicsock/disco_io.c", "compose_pong(ms, a, a->addr);", "if (a->txid.b[0] < 128) break; compose_pong(ms, a, a->addr);"),
     "next offer drops the one in use": ("wg/session.c", "retire(k, k->next, t);", "drop(&k->next, t);"),
-    "packet leaked": ("magicsock/derp_conn.c", "pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));",
+    "packet leaked": ("magicsock/derp_wait.c", "pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));",
                       "if (c->queue.count > 2) pkt_queue_pop(&c->queue); else pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));"),
     "home told too soon": ("magicsock/home.c", "is_found && !derp_mgr_is_up(ms->derp, home) ? told : home", "is_found && false ? told : home"),
     "silent relay not asked": ("magicsock/derp_conn.c", "SILENT_MS = 67000,", "SILENT_MS = 120000,"),
