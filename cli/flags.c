@@ -1,14 +1,12 @@
 #include "cli/flags.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/duration.h"
-#include "base/mono.h"
 #include "cli/text.h"
 
 struct flag *flags_find(struct flag *flags, size_t n, const char *name)

@@ -100,7 +100,7 @@ static json_t *nat_json(const struct netcheck_report *r)
         json_object_set_new(o, "Mapping", text_or_null(nc_nat_mapping(r)));
         json_object_set_new(o, "Filtering", text_or_null(nc_nat_filtering(r)));
         json_object_set_new(o, "FilteringWhy", json_string(nc_nat_filtering_why(r)));
-        json_object_set_new(o, "HairPinning", tri_json(nc_nat_hairpin(r)));
+        json_object_set_new(o, "HairPinning", tri_json(r->hairpin));
         json_object_set_new(o, "HairPinningWhy", json_string(nc_nat_hairpin_why(r)));
         json_object_set_new(o, "PortKept", tri_json(nc_nat_port_kept(r)));
         json_object_set_new(o, "Text", json_string(nc_nat_words(r, words)));

@@ -66,11 +66,6 @@ const char *nc_nat_filtering_why(const struct netcheck_report *r)
         return nothing != NULL ? nothing : "no peer has come in unasked yet, and a relay never does";
 }
 
-enum nc_tri nc_nat_hairpin(const struct netcheck_report *r)
-{
-        return r->hairpin;
-}
-
 const char *nc_nat_hairpin_why(const struct netcheck_report *r)
 {
         const char *nothing = nothing_seen(r);

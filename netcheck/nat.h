@@ -23,8 +23,7 @@ const char *nc_nat_kind_str(enum nc_nat_kind k);                  /* "easy" */
 const char *nc_nat_mapping(const struct netcheck_report *r);      /* "endpoint-independent"; NULL: unknown, or no NAT */
 const char *nc_nat_filtering(const struct netcheck_report *r);    /* "address-dependent or stricter"; NULL: unknown */
 const char *nc_nat_filtering_why(const struct netcheck_report *r);   /* how it is known, or why it is not */
-enum nc_tri nc_nat_hairpin(const struct netcheck_report *r);
-const char *nc_nat_hairpin_why(const struct netcheck_report *r);  /* what follows from it, or why it is not known */
+const char *nc_nat_hairpin_why(const struct netcheck_report *r);     /* what follows from r->hairpin, or why it is not known */
 /* Whether the NAT kept our port; NC_UNKNOWN also without a NAT. */
 enum nc_tri nc_nat_port_kept(const struct netcheck_report *r);
 
