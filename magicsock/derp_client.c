@@ -124,7 +124,6 @@ void derp_client_init(struct derp_client *c, const struct derp_client_opts *opts
         c->limit = (struct derp_server_info){0};
         c->skip = 0;
         c->in_at = c->in_end = c->out_at = c->out_end = c->frames = c->frames_len = 0;
-        c->stretched = false;
         c->detail[0] = '\0';
         if (!http_safe(opts->host) || !put_request(c, opts))
                 (void)fail(c, "the relay map has an unusable host name");

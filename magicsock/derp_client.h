@@ -82,7 +82,8 @@ struct derp_event {
         struct derp_msg msg;
 };
 
-/* host must be a name or IP literal: a byte that HTTP could trip over makes the client fail at once. */
+/* host must be a name or IP literal: a byte that HTTP could trip over makes the client fail at once.  c is zeros, or was in use:
+ * what the connection before has stretched is tidied in this one. */
 void derp_client_init(struct derp_client *c, const struct derp_client_opts *opts);
 void derp_client_done(struct derp_client *c);   /* wipes keys */
 

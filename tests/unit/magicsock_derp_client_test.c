@@ -438,6 +438,17 @@ static void test_tidy(void **state)
         feed_hex("12000000080102030405060708");    /* and all goes on */
         (void)expect(DERP_EV_OTHER);
         assert_int_equal(put(1400), DERP_PUT_OK);
+
+        /* A connection that breaks in the middle of a burst leaves it to the next one. */
+        for (int i = 0; i < 20; i++)
+                assert_int_equal(put(1400), DERP_PUT_OK);
+        derp_client_done(c);
+        bring_up();
+        assert_true(c->stretched);
+        (void)derp_client_out(c, &len);
+        derp_client_sent(c, len);
+        derp_client_tidy(c);
+        assert_int_equal(bytes_left(c->out + 8192, sizeof(c->out) - 8192), 0);
 }
 
 /* Small frames are told from large ones, also in a stream that never ends. */
