@@ -12,6 +12,7 @@ struct api {
         struct loop *loop;
         struct dialer *dialer;   /* past the tunnel */
         uint32_t mark;           /* of sockets past the tunnel; 0 = none */
+        unsigned looks;          /* under way: api_netcheck.c */
 };
 
 extern const struct lapi_endpoint api_endpoints[];

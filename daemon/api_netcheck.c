@@ -16,6 +16,9 @@
 
 enum { V4, V6, SECOND, SOCKETS, READS_A_ROUND = 32, DATAGRAM_MAX = 1500 };
 
+/* Each has some twenty descriptors, and whoever may read can ask for it. */
+enum { LOOKS_MAX = 4 };
+
 struct look {
         struct timer end;        /* nothing is freed from within a callback of what it holds */
         struct api *api;
@@ -42,6 +45,7 @@ static void look_free(struct look *x)
         }
         derpmap_free(x->map);
         json_decref(x->report);
+        x->api->looks--;
         free(x);
 }
 
@@ -174,6 +178,7 @@ static struct look *look_new(struct api *a, struct lapi_req *r, const struct der
         struct look *x = calloc(1, sizeof(*x));
         if (x == NULL)
                 return NULL;
+        a->looks++;
         x->api = a;
         x->req = r;
         timer_init(&x->end, on_end);
@@ -197,6 +202,10 @@ void api_netcheck_from(struct api *a, struct lapi_req *r, struct addr from)
         char text[ADDR_STR_MAX];
         if (nm->derpmap == NULL) {
                 lapi_reply_error(r, "no relay map yet: log in with 'tailscale up' first");
+                return;
+        }
+        if (a->looks == LOOKS_MAX) {
+                lapi_reply_error(r, "as many looks at the network as may be are under way: try again in a few seconds");
                 return;
         }
         struct look *x = look_new(a, r, nm->derpmap);

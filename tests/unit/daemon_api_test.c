@@ -362,6 +362,50 @@ static void from_where_a_look_is_taken(void **state)
         }
 }
 
+/* Nobody takes all descriptors of the daemon: a few looks go on at a time, and whoever leaves makes room. */
+static void looks_at_a_time(void **state)
+{
+        (void)state;
+        static const char what[] = "netcheck?bind_address=127.0.0.1";
+        struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t len = sizeof(sa);
+        int relay = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fds[5];   /* takes connections and says nothing */
+        char text[256];
+        assert_int_equal(bind(relay, (struct sockaddr *)&sa, len), 0);
+        assert_int_equal(listen(relay, 8), 0);
+        assert_int_equal(getsockname(relay, (struct sockaddr *)&sa, &len), 0);
+        run_node();
+        snprintf(text, sizeof(text), "{\"Regions\":{\"1\":{\"RegionID\":1,\"RegionCode\":\"x\",\"Nodes\":[{\"Name\":\"1a\",\"RegionID\":1,"
+                 "\"HostName\":\"127.0.0.1\",\"IPv4\":\"127.0.0.1\",\"STUNPort\":-1,\"DERPPort\":%u}]}}}", ntohs(sa.sin_port));
+        json_t *map = json_parse(text, strlen(text));
+        assert_int_equal(derpmap_from_json(map, &fc.nm.derpmap), ERR_NONE);
+        json_decref(map);
+        api.dialer = dialer_new(w.loop);
+        for (size_t i = 0; i < 5; i++) {
+                struct answer a = {0};
+                fds[i] = say("POST", what, "");
+                hear(fds[i], &a, i < 4 ? 20 : 200);
+                assert_int_equal(a.status, i < 4 ? 0 : 500);
+                assert_true(i < 4 || strstr(a.body, "try again in a few seconds") != NULL);
+        }
+        assert_int_equal(api.looks, 4);
+        for (size_t i = 0; i < 5; i++)
+                close(fds[i]);
+        for (int i = 0; i < 2000 && api.looks > 0; i++)
+                loop_once(w.loop, 1);
+        assert_int_equal(api.looks, 0);
+        struct answer a = {0};
+        fds[0] = say("POST", what, "");
+        hear(fds[0], &a, 20);
+        assert_int_equal(a.status, 0);
+        assert_int_equal(api.looks, 1);
+        close(fds[0]);
+        for (int i = 0; i < 2000 && api.looks > 0; i++)
+                loop_once(w.loop, 1);
+        dialer_free(api.dialer);
+        close(relay);
+}
+
 /* A router that speaks NAT-PMP, on an address of the loopback. */
 struct router {
         struct watch watch;
@@ -737,7 +781,7 @@ int main(void)
                 return 1;
         const struct CMUnitTest tests[] = {
                 TEST(logged_out_answers), TEST(start_keeps_what_the_client_does_not_know), TEST(a_running_node), TEST(the_map_has_every_member), TEST(pings_are_answered_later_or_not_at_all), TEST(pings_through_the_tunnel),
-                TEST(paths_to_a_peer_are_shown), TEST(a_port_of_the_router_is_asked_for), TEST(from_where_a_look_is_taken),
+                TEST(paths_to_a_peer_are_shown), TEST(a_port_of_the_router_is_asked_for), TEST(looks_at_a_time), TEST(from_where_a_look_is_taken),
                 TEST(status_joins_map_and_engine), TEST(a_netcheck_report_is_shown_whole),
                 TEST(each_watcher_hears_what_it_asked_for), cmocka_unit_test(masks),
         };
