@@ -558,7 +558,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         const struct CMUnitTest tests[] = {
-                T(test_packets_both_ways), T(test_on_demand), T(test_hastened), T(test_hastened_into_nothing), T(test_refused_sends), T(test_queue_drops_the_oldest),
+                T(test_packets_both_ways), T(test_on_demand), T(test_hastened), T(test_hastened_into_nothing),
+                T(test_refused_sends), T(test_queue_drops_the_oldest),
                 T(test_one_initiation_waits), T(test_queues_leave_the_pool),
                 T(test_restart), T(test_refused_then_let_in),
                 T(test_home_moves), T(test_map_changes), T(test_key_changes),
