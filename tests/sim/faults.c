@@ -6,25 +6,27 @@
 #include "tests/sim/relay.h"
 #include "tests/sim/trace.h"
 
-/* How long after a fault packets may be lost.  A path that carries nothing is left within LEAVE_MS; what a host has to be
- * told (its addresses changed, it slept) it is told MONITOR_MS later at most; a relay's clients come back in steps up to
- * RELAY_BACK_MS. */
+/* How long after a fault packets may be lost: as long as it takes to notice, by the clocks that decide it, and to come
+ * back.  The shorter ones are what 10,000 seeds hold; the others would take more seeds to be reached. */
 enum {
-        BEFORE_MS = 2000,       /* what waits for a handshake at that moment is lost, too */
-        LEAVE_MS = 3000,
-        MONITOR_MS = 1000,
-        SENDS_MS = 300,         /* who has noticed loses nothing any more of what it sends: it waits for the relay, or goes both ways */
-        MOVE_MS = 6000,         /* new addresses: sockets, relays and endpoints are made anew, and the others hear of it */
-        RELAY_BACK_MS = 9000,
-        HANG_MS = 20000,        /* the same if dials hang instead of being refused: one of them 10 s, and 7.5 s until the next */
-        DEAF_MS = 71000,        /* who does not send finds out when the relay's keepalive, one in 65 s, is late; asks; and dials */
-        LOOK_MS = 31000,        /* who has traffic asks STUN every 26 s, and a report takes some seconds at most */
-        STUCK_MS = 6000,        /* who does, when nothing it sent was acknowledged */
-        OTHER_HOME_MS = 20000,  /* home is out of reach and another relay is not: 3 s of doubt, a look at all relays, and the
+        BEFORE_MS = 1000,       /* what is on its way or waits for a handshake at that moment is lost, too */
+        LEAVE_MS = 2000,        /* a path that carries nothing is left within a second of the first packet that goes
+                                 * unanswered, and who sends least does so every 0.9 s */
+        MONITOR_MS = 1000,      /* what a host has to be told (its addresses changed, it slept) it is told after so long */
+        SENDS_MS = 300,         /* who has noticed loses nothing any more of what it sends: it waits for the relay, or goes
+                                 * both ways */
+        MOVE_MS = 2500,         /* new addresses: relays are dialed anew, and the others hear of it */
+        RELAY_BACK_MS = 9000,   /* clients of a relay that refused them try again after 7.5 s at most, and dial */
+        HANG_MS = 20000,        /* the same if dials hang instead of being refused, each for 10 s */
+        DEAF_MS = 76000,        /* who does not send finds out when the relay's keepalive, one in 65 s, is late; asks; and
+                                 * dials; and the handshake of who wants to reach it is repeated every 5 s */
+        LOOK_MS = 30000,        /* who has traffic asks STUN every 26 s, and a report takes some seconds at most */
+        STUCK_MS = 6000,        /* who sends on a connection that is dead, when nothing was acknowledged for 5 s */
+        OTHER_HOME_MS = 14000,  /* home is out of reach and another relay is not: 3 s of doubt, a look at all relays, and the
                                  * others hear of it */
-        RESTART_MS = 8000,
+        RESTART_MS = 2000,
         TOLD_MS = 7000,         /* the slowest hears from the server after 5 s */
-        SILENCE_MS = 16000,     /* who lost its sessions is found out by WireGuard's timer of silence */
+        SILENCE_MS = 16000,     /* who lost its sessions is found out by WireGuard's timer of silence, of 15 s */
 };
 
 enum fault_kind { NAT_REBOOT, PATH_CUT, UDP_BLOCK, RELAY_STOP, UNPLUG, MOVE, SLEEP, RESTART, CLOCK_STEP, CONTROL_DOWN, REMOVED, FAULT_KINDS };
@@ -154,7 +156,7 @@ static int64_t unplug(struct fault *f)
         case 0:
                 trace_line("%-4s has no network", h->name);
                 h->unplugged = true;
-                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + MOVE_MS + HANG_MS);
+                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + MOVE_MS);
                 return f->noticed_ms;
         case 1:
                 node_link_changed(f->n);
@@ -191,7 +193,7 @@ static int64_t sleep_fault(struct fault *f)
                 trace_line("%-4s sleeps", h->name);
                 h->asleep = true;
                 clock_freeze(h, mono_add_ms(clock_now(), f->lasts_ms));
-                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + MOVE_MS + HANG_MS);
+                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + MOVE_MS);
                 return f->lasts_ms;
         case 1:
                 trace_line("%-4s wakes up", h->name);
@@ -207,7 +209,7 @@ static int64_t sleep_fault(struct fault *f)
 static int64_t restart(struct fault *f)
 {
         if (f->step == 0) {
-                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + RESTART_MS + f->n->tell_ms + RELAY_BACK_MS);
+                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + RESTART_MS + f->n->tell_ms + TOLD_MS);
                 node_stop(f->n);
                 return f->lasts_ms;
         }

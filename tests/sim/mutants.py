@@ -26,15 +26,19 @@ MUTANTS = {
                                  "if (i % 2) ms_peer_on_rebind(&s->peer, now, &ms->out);"),
     "relay never dialed again": ("magicsock/derp_conn.c", "case CONN_BACKOFF:\n                dial(c, now);",
                                  "case CONN_BACKOFF:"),
-    "pongs to nobody": ("magicsock/disco_io.c", "compose_pong(ms, a, a->addr);", "if (a->txid.b[0] < 128) break; compose_pong(ms, a, a->addr);"),
+    "pongs to nobody": ("magicsock/disco_io.c", "compose_pong(ms, a, a->addr);",
+                        "if (a->txid.b[0] < 128)\nbreak;\ncompose_pong(ms, a, a->addr);"),
     "next offer drops the one in use": ("wg/session.c", "retire(k, k->next, t);", "drop(&k->next, t);"),
     "packet leaked": ("magicsock/derp_wait.c", "pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));",
-                      "if (c->queue.count > 2) pkt_queue_pop(&c->queue); else pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));"),
-    "home told too soon": ("magicsock/home.c", "is_found && !derp_mgr_is_up(ms->derp, home) ? told : home", "is_found && false ? told : home"),
+                      "if (c->queue.count > 2)\npkt_queue_pop(&c->queue);\nelse\n"
+                      "pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));"),
+    "home told too soon": ("magicsock/home.c", "is_found && !derp_mgr_is_up(ms->derp, home) ? told : home",
+                           "is_found && false ? told : home"),
     "silent relay not asked": ("magicsock/derp_conn.c", "SILENT_MS = 67000,", "SILENT_MS = 120000,"),
-    "another address not minded": ("magicsock/reach.c", "is_another(ms->seen4, r->global_v4, vary)", "is_another(ms->seen6, r->global_v4, vary)"),
+    "another address not minded": ("magicsock/reach.c", "is_another(ms->seen4, r->global_v4, vary)",
+                                   "is_another(ms->seen6, r->global_v4, vary)"),
     "a break tells of no other": ("magicsock/magicsock.c", "derp_mgr_ask(ms->derp, now);   /*", ";   /*"),
-    "idle nodes ask on": ("magicsock/reach.c", "mono_diff_ns(now, ms->last_traffic) <= IDLE_NS", "true"),
+    "idle nodes ask on": ("magicsock/reach.c", "mono_diff_ns(now, ms->last_traffic) <= IDLE_NS", "now.ns > 0"),
 }
 
 
