@@ -169,6 +169,11 @@ void draw_world(struct rng *r, struct plan *ret)
         } else {
                 draw_faults(r, rng_chance(r, 0.4) ? 0 : (int)rng_in(r, 1, 4), settled, ret);
         }
+        if (ret->calm && regions > 1 && rng_chance(r, 0.3)) {
+                ret->calm = false;
+                ret->quiet_from = mono_add_ms(settled, 35000);
+                faults_draw_near(r, settled);
+        }
 }
 
 /* Half of what is sent goes to or from a few, as servers are. */

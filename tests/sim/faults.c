@@ -29,7 +29,7 @@ enum {
         SILENCE_MS = 16000,     /* who lost its sessions is found out by WireGuard's timer of silence, of 15 s */
 };
 
-enum fault_kind { NAT_REBOOT, PATH_CUT, UDP_BLOCK, RELAY_STOP, UNPLUG, MOVE, SLEEP, RESTART, CLOCK_STEP, CONTROL_DOWN, REMOVED, FAULT_KINDS };
+enum fault_kind { NAT_REBOOT, PATH_CUT, UDP_BLOCK, RELAY_STOP, UNPLUG, MOVE, SLEEP, RESTART, CLOCK_STEP, CONTROL_DOWN, REMOVED, NEAR, FAULT_KINDS };
 
 struct fault {
         struct timer timer;
@@ -240,6 +240,13 @@ static int64_t removed(struct fault *f)
         return f->step == 0 ? f->lasts_ms : -1;
 }
 
+static int64_t near(struct fault *f)
+{
+        trace_line("relay %d is near", f->relay->region);
+        f->relay->tcp.far_ns = 0;
+        return -1;
+}
+
 static void on_fault(struct timer *t, mono_t now)
 {
         static int64_t (*const act[FAULT_KINDS])(struct fault *f) = {
@@ -247,6 +254,7 @@ static void on_fault(struct timer *t, mono_t now)
                 [RELAY_STOP] = relay_fault, [UNPLUG] = unplug,     [MOVE] = move,
                 [SLEEP] = sleep_fault,      [RESTART] = restart,   [CLOCK_STEP] = clock_step_fault,
                 [CONTROL_DOWN] = control_fault, [REMOVED] = removed,
+                [NEAR] = near,
         };
         struct fault *f = container_of(t, struct fault, timer);
         int64_t next_ms = act[f->kind](f);
@@ -284,6 +292,15 @@ void faults_draw_strangers(struct rng *r, mono_t from)
         }
 }
 
+void faults_draw_near(struct rng *r, mono_t from)
+{
+        int64_t far_ns = rng_in(r, 40, 100) * NS_PER_MS;
+        for (int i = 1; i <= relay_count(); i++)
+                relay_at(i)->tcp.far_ns = far_ns + i * NS_PER_MS;
+        struct relay *near = relay_at((int)rng_in(r, 2, relay_count()));
+        add((struct fault){.kind = NEAR, .relay = near}, mono_add_ms(from, rng_in(r, 0, 3000)));
+}
+
 void faults_draw_newcomer(struct rng *r, struct node *n, mono_t from, mono_t until)
 {
         add((struct fault){.kind = RESTART, .n = n, .step = 1}, mono_add_ms(from, rng_in(r, 0, mono_diff_ms(until, from))));
@@ -301,7 +318,7 @@ static struct node *draw_victim(struct rng *r)
 
 void faults_draw(struct rng *r, int wanted, mono_t from, mono_t until)
 {
-        static const int weights[FAULT_KINDS + 1] = {4, 4, 2, 3, 2, 3, 2, 3, 1, 2, 1, -1};
+        static const int weights[FAULT_KINDS + 1] = {4, 4, 2, 3, 2, 3, 2, 3, 1, 2, 1, 0, -1};
         for (int i = 0; i < wanted && count < FAULTS_MAX; i++) {
                 struct fault *f = calloc(1, sizeof(*f));
                 if (f == NULL)

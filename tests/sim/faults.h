@@ -14,6 +14,8 @@ void faults_reset(void);
 void faults_draw(struct rng *rng, int count, mono_t from, mono_t until);
 /* The server is away for good, and then everybody gets another outer address, of which only the nodes themselves can tell. */
 void faults_draw_strangers(struct rng *rng, mono_t from);
+/* All relays are far, and then one of them is near: home moves, for which nothing is excused. */
+void faults_draw_near(struct rng *rng, mono_t from);
 /* It was not there from the start. */
 void faults_draw_newcomer(struct rng *rng, struct node *n, mono_t from, mono_t until);
 int64_t faults_settle_ms(void);   /* how long after the last of them all must be well */

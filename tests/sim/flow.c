@@ -20,7 +20,7 @@ static struct {
 } excused[EXCUSES_MAX];
 static int excuses;
 static mono_t pause_from, pause_until, slow_from, slow_until;
-static uint64_t relayed_probes;
+static uint64_t relayed_all;
 
 void excuse(const struct node *n, enum excuse what, mono_t from, mono_t until)
 {
@@ -136,7 +136,7 @@ static void seen(struct host *from, struct host *to, enum wire_class c, size_t l
 static void seen_relayed(struct host *from, struct host *to, const uint8_t *data, size_t len)
 {
         enum wire_class c = wire_class_of(data, len);
-        relayed_probes += c == WIRE_DISCO;
+        relayed_all++;
         if (c == WIRE_DATA)
                 note_way(from, to, true);
 }
@@ -152,9 +152,12 @@ bool flows_talk(const struct node *n)
         return false;
 }
 
-uint64_t flows_probes(void)
+uint64_t flows_sent_at_all(void)
 {
-        return net_count[WIRE_DISCO] + net_count[WIRE_STUN] + relayed_probes;
+        uint64_t sum = relayed_all;
+        for (int c = 0; c < WIRE_CLASSES; c++)
+                sum += net_count[c];
+        return sum;
 }
 
 void flows_pause(mono_t from, mono_t until)
@@ -182,7 +185,7 @@ void flows_watch(void)
 void flows_reset(void)
 {
         count = excuses = 0;
-        relayed_probes = 0;
+        relayed_all = 0;
         pause_from = pause_until = slow_from = slow_until = (mono_t){0};
         vtun_got = got;
         net_seen = seen;

@@ -39,7 +39,7 @@ void flows_pause(mono_t from, mono_t until);   /* nobody sends meanwhile */
 void flows_slow(mono_t from, mono_t until);    /* everybody sends seldom */
 struct flow *flow_at(int i);
 int flow_count(void);
-uint64_t flows_probes(void);   /* disco and STUN of all nodes so far */
+uint64_t flows_sent_at_all(void);   /* datagrams of all nodes so far, by relay or not */
 bool flows_talk(const struct node *n);   /* packets from or to it arrived lately */
 /* Counts ways from here on. */
 void flows_watch(void);

@@ -386,9 +386,9 @@ static struct site *site_of(struct addr dst)
         return o == NULL ? NULL : o->site != NULL ? o->site : o->host != NULL ? o->host->site : NULL;
 }
 
-static void launch(struct host *h, struct site *local, struct addr src, struct addr dst, const void *data, size_t len)
+static void launch(struct host *h, struct site *local, struct addr src, struct addr dst, const void *data, size_t len,
+        int64_t delay)
 {
-        int64_t delay = 0;
         int copies = 1;
         size_t wire = len + (dst.ip.family == IP_V6 ? 48 : 28);
         bool lost = h != NULL && !cross(&h->link, wire, &delay, &copies);
@@ -439,7 +439,7 @@ int net_send(struct host *h, uint16_t port, struct addr dst, const void *data, s
         (void)nat_out(&h->fw, src, dst, clock_now());
         if (!v6 && h->site->nat.conf.translates && dst.ip.b[0] == 192 && dst.ip.b[1] == 168 && dst.ip.b[2] == h->site->lan) {
                 if (!h->site->isolates)
-                        launch(h, h->site, src, dst, data, len);
+                        launch(h, h->site, src, dst, data, len, 0);
                 return 0;
         }
         struct addr seen = src;
@@ -450,13 +450,13 @@ int net_send(struct host *h, uint16_t port, struct addr dst, const void *data, s
         if (stopped != NULL)
                 trace_line("%-4s %zu bytes do not leave: %s", h->name, len, stopped);
         else
-                launch(h, NULL, seen, dst, data, len);
+                launch(h, NULL, seen, dst, data, len, 0);
         return 0;
 }
 
-void net_send_from_server(struct addr src, struct addr dst, const void *data, size_t len)
+void net_send_from_server(struct addr src, struct addr dst, const void *data, size_t len, int64_t far_ns)
 {
-        launch(NULL, NULL, src, dst, data, len);
+        launch(NULL, NULL, src, dst, data, len, far_ns);
 }
 
 int64_t net_delay_to_core(const struct host *h)

@@ -79,7 +79,8 @@ bool net_is_cut(const struct site *a, const struct site *b);
 extern uint64_t net_count[WIRE_CLASSES];   /* datagrams that hosts sent so far */
 /* 0 or an errno. */
 int net_send(struct host *h, uint16_t port, struct addr dst, const void *data, size_t len);
-void net_send_from_server(struct addr src, struct addr dst, const void *data, size_t len);
+/* Later than it would by so much. */
+void net_send_from_server(struct addr src, struct addr dst, const void *data, size_t len, int64_t far_ns);
 int64_t net_delay_to_core(const struct host *h);
 struct rng *net_rng(void);
 

@@ -220,7 +220,7 @@ static void answer_stun(void *owner, struct addr src, struct addr dst, const uin
         wr_be16(&w, v4 ? 1 : 2);
         wr_be16(&w, src.port);
         wr_copy(&w, src.ip.b, v4 ? 4 : 16);
-        net_send_from_server(dst, src, out, w.len);
+        net_send_from_server(dst, src, out, w.len, 2 * r->tcp.far_ns);
 }
 
 /* ---- the relays ---- */

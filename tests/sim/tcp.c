@@ -117,7 +117,7 @@ static bool is_unmapped(const struct tcp *t)
 
 static int64_t one_way(const struct tcp *t)
 {
-        return net_delay_to_core(t->host) + NS_PER_MS / 2;
+        return net_delay_to_core(t->host) + t->server->far_ns + NS_PER_MS / 2;
 }
 
 /* A lost segment is sent again, and what follows it waits. */

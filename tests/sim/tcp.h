@@ -17,6 +17,7 @@ struct dialer {
 struct tcp_server {
         bool up;                /* else nobody answers ... */
         bool refuses;           /* ... or somebody says so */
+        int64_t far_ns;         /* from the core, one way */
         void (*on_accept)(struct tcp *t, void *owner);
         void (*on_bytes)(struct tcp *t, void *conn, const uint8_t *data, size_t len);
         void (*on_close)(struct tcp *t, void *conn);   /* the client closed, or the server gave up waiting */

@@ -46,7 +46,7 @@ struct fetch *fetch_get(struct dialer *d, const char *url, const struct dial_opt
         if (opts->connect_ip4 == NULL || ip_parse(opts->connect_ip4, &f->remote.ip) != ERR_NONE)
                 (void)!ip_parse(opts->connect_ip6 != NULL ? opts->connect_ip6 : "", &f->remote.ip);
         f->host = host_running;
-        f->rtt_ns = 2 * net_delay_to_core(host_running) + NS_PER_MS;
+        f->rtt_ns = 2 * (net_delay_to_core(host_running) + (f->server != NULL ? f->server->far_ns : 0)) + NS_PER_MS;
         f->fn = fn;
         f->arg = arg;
         timer_init(&f->timer, on_fetched);

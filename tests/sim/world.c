@@ -90,10 +90,10 @@ static bool run_idle(const struct plan *p)
         if (!mono_is_set(p->idle_from))
                 return true;
         bool ok = run_until(mono_add_ms(p->idle_from, ACTIVE_MS));
-        uint64_t before = flows_probes();
+        uint64_t before = flows_sent_at_all();
         ok = ok && run_until(mono_add_ms(p->idle_until, -1));
-        if (ok && flows_probes() > before)
-                trace_fail("%llu probes left while all was idle", (unsigned long long)(flows_probes() - before));
+        if (ok && flows_sent_at_all() > before)
+                trace_fail("%llu packets left while all was idle", (unsigned long long)(flows_sent_at_all() - before));
         return ok;
 }
 
