@@ -310,14 +310,15 @@ void derp_client_sent(struct derp_client *c, size_t n)
         }
 }
 
-/* The pages that lie wholly inside; they are zero when they are touched next.  The daemon's memory is locked, which
- * kernels before 5.18 do not give back. */
+/* The pages that lie wholly inside; they are zero when they are touched next.  Kernels before 5.18 know the plain way alone,
+ * and do not give back what is locked. */
 static void give_back(uint8_t *at, size_t len)
 {
         uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)at + page - 1) & ~(page - 1);
         uintptr_t to = ((uintptr_t)at + len) & ~(page - 1);
         if (from < to)
-                (void)madvise(at + (from - (uintptr_t)at), to - from, MADV_DONTNEED_LOCKED);
+                (void)(madvise(at + (from - (uintptr_t)at), to - from, MADV_DONTNEED_LOCKED) == 0 ||
+                       madvise(at + (from - (uintptr_t)at), to - from, MADV_DONTNEED) == 0);
 }
 
 void derp_client_tidy(struct derp_client *c)
