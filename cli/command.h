@@ -70,15 +70,15 @@ enum ping_outcome ping_print(const char *ip, const char *type, const json_t *res
 
 /* ---- cli/paths.c ---- */
 
-int debug_paths(struct cli *c, const struct command *self, int argc, char **argv);
-/* What the daemon knows of the paths to that address; NULL: said why. */
-json_t *paths_get(struct cli *c, const char *ip);
+int debug_paths(struct cli *c, int argc, char **argv);
+/* What the daemon knows of the paths to that address; NULL: said why, but if quiet not that there is no such peer. */
+json_t *paths_get(struct cli *c, const char *ip, bool quiet);
 /* whole: with times and history.  All text in it is clean. */
 void paths_print(const json_t *paths, bool whole, FILE *out);
 
 /* ---- cli/portmap.c ---- */
 
-int debug_portmap(struct cli *c, const struct command *self, int argc, char **argv);
+int debug_portmap(struct cli *c, int argc, char **argv);
 
 /* ---- cli/switch.c, the parts without a daemon; list is an array of LoginProfile ---- */
 

@@ -144,9 +144,9 @@ int cmd_debug(struct cli *c, const struct command *self, int argc, char **argv)
                 return command_no_words(argc - rest, argv + rest, after) ? show(c, i) : 1;
         }
         if (rest < argc && strcmp(argv[rest], "paths") == 0)
-                return debug_paths(c, self, argc - rest, argv + rest);
+                return debug_paths(c, argc - rest, argv + rest);
         if (rest < argc && strcmp(argv[rest], "portmap") == 0)
-                return debug_portmap(c, self, argc - rest, argv + rest);
+                return debug_portmap(c, argc - rest, argv + rest);
         if (rest < argc && strcmp(argv[rest], "via") == 0) {
                 if (!command_flags(self, NULL, 0, argc - rest, argv + rest, &after, &code))
                         return code;

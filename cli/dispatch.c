@@ -27,7 +27,7 @@ const struct command commands[] = {
         {"ip", "print the tailnet addresses of this node or of a peer", "[-1] [-4] [-6] [PEER]", cmd_ip, .names_endpoint = true},
         {"exit-node", "show who offers to be an exit node, or the best one", "list|suggest", cmd_exit_node},
         {"whois", "show the node and user of a tailnet address", "[--json] IP[:PORT]", cmd_whois, .names_endpoint = true},
-        {"debug", "print what the daemon has as JSON", "netmap|prefs|derp-map|metrics|restun|rebind|paths|via", cmd_debug},
+        {"debug", "look closer at what the daemon has and does", "netmap|prefs|derp-map|metrics|restun|rebind|paths|portmap|via", cmd_debug},
         {"version", "print the version", "[flags]", cmd_version, .names_endpoint = true},
         {0},
 };

@@ -145,34 +145,42 @@ void paths_print(const json_t *p, bool whole, FILE *out)
                 print_history(p, out);
 }
 
-json_t *paths_get(struct cli *c, const char *ip)
+json_t *paths_get(struct cli *c, const char *ip, bool quiet)
 {
         char path[300];
-        json_t *p = NULL;
+        struct answer a;
         snprintf(path, sizeof(path), "debug-paths?ip=%s", ip);
-        return client_json(c->client, "GET", path, NULL, 200, &p) ? p : NULL;
+        client_call(c->client, "GET", path, NULL, 0, &a);
+        json_t *p = a.err == ERR_NONE && a.status == 200 ? answer_json(&a) : NULL;
+        if (p == NULL && !(quiet && a.err == ERR_NONE && a.status == 404))
+                client_complain(c->client, path, &a);
+        answer_done(&a);
+        return p;
 }
 
-int debug_paths(struct cli *c, const struct command *self, int argc, char **argv)
+int debug_paths(struct cli *c, int argc, char **argv)
 {
+        static const struct command self = {"debug paths", "show the paths to a peer, what was tried, and what happened of late",
+                "[--json] HOST-OR-IP", NULL, false};
         bool json = false;
         struct flag flags[] = {
                 FLAG_BOOL("json", &json, "print JSON"),
         };
         char ip[256] = "";
         int rest, code;
-        if (!command_flags(self, flags, 1, argc, argv, &rest, &code))
+        if (!command_flags(&self, flags, 1, argc, argv, &rest, &code))
                 return code;
         if (argc - rest != 1 || argv[rest][0] == '\0') {
                 fputs("usage: tailscale debug paths [--json] HOST-OR-IP\n", stderr);
                 return 1;
         }
+        client_plain_errors(c->client);
         struct brief b;
         if (!brief_get(c, &b))
                 return 1;
         bool ok = status_is_running(b.status, stdout) && status_resolve(&b, argv[rest], ip, sizeof(ip));
         brief_done(&b);
-        json_t *p = ok ? paths_get(c, ip) : NULL;
+        json_t *p = ok ? paths_get(c, ip, false) : NULL;
         if (p == NULL)
                 return 1;
         if (json) {

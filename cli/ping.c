@@ -79,9 +79,9 @@ static enum ping_outcome print_json(const json_t *r)
 /* Which addresses were tried, and why none of them is the path. */
 static void explain(struct cli *c, const char *ip, bool json)
 {
-        json_t *p = paths_get(c, ip);
+        json_t *p = paths_get(c, ip, true);
         if (p == NULL)
-                return;
+                return;   /* no such peer: the ping has said so */
         if (json) {
                 json_t *o = json_pack("{s:O}", "Paths", p);
                 json_print(o, 0, true);

@@ -38,8 +38,10 @@ static int ask(struct cli *c, const char *path, int64_t patience_ns)
         return is_done ? 0 : 1;
 }
 
-int debug_portmap(struct cli *c, const struct command *self, int argc, char **argv)
+int debug_portmap(struct cli *c, int argc, char **argv)
 {
+        static const struct command self = {"debug portmap", "ask the router for a port, show what each side says, and give it back",
+                "[flags]", NULL, false};
         int64_t duration = 5 * NS_PER_SEC;
         const char *type = "", *gateway = "", *own = "";
         bool log_http = false;
@@ -52,7 +54,7 @@ int debug_portmap(struct cli *c, const struct command *self, int argc, char **ar
         };
         char path[512], text[DURATION_STR_MAX];
         int code;
-        if (!command_flags_alone(self, flags, 5, argc, argv, &code))
+        if (!command_flags_alone(&self, flags, 5, argc, argv, &code))
                 return code;
         if (duration <= 0 || duration > 120 * NS_PER_SEC) {
                 fputs("invalid value for flag -duration: want up to 2m, such as 5s\n", stderr);
