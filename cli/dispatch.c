@@ -1,4 +1,5 @@
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,7 +137,7 @@ bool command_flags_alone(const struct command *self, struct flag *flags, size_t 
         return command_no_words(argc, argv, rest);
 }
 
-int cli_main(int argc, char **argv)
+static int run_line(int argc, char **argv)
 {
         const char *socket = "/var/run/tailscale/tailscaled.sock";
         bool version = false, version_short = false;
@@ -192,4 +193,15 @@ int cli_main(int argc, char **argv)
         client_free(c.client);
         curl_global_cleanup();
         return code;
+}
+
+/* A script that keeps the output must not take half of it for the whole: a disk may be full. */
+int cli_main(int argc, char **argv)
+{
+        int code = run_line(argc, argv);
+        errno = 0;
+        if (fflush(stdout) == 0 && !ferror(stdout))
+                return code;
+        fprintf(stderr, "the output cannot be written to its end: %s\n", errno != 0 ? strerror(errno) : "an earlier write failed");
+        return code != 0 ? code : 1;
 }

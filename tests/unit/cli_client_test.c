@@ -1,6 +1,7 @@
 /* The client side of the socket, and the commands over it: what they ask, print and return. */
 #include "cli/client.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -398,6 +399,28 @@ static void json_has_the_peers_by_key(void **state)
         json_decref(j);
 }
 
+static void output_that_is_lost_is_no_success(void **state)
+{
+        (void)state;
+        int old_out = dup(STDOUT_FILENO), old_err = dup(STDERR_FILENO), full = open("/dev/full", O_WRONLY);
+        FILE *err = tmpfile();
+        char text[256], *argv[] = {(char[]){"tailscale"}, (char[]){"version"}, NULL};
+        assert_true(full >= 0 && err != NULL);
+        fflush(stdout);
+        dup2(full, STDOUT_FILENO);
+        dup2(fileno(err), STDERR_FILENO);
+        int code = cli_main(2, argv);
+        clearerr(stdout);
+        dup2(old_out, STDOUT_FILENO);
+        dup2(old_err, STDERR_FILENO);
+        close(old_out);
+        close(old_err);
+        close(full);
+        fake_slurp(err, text, sizeof(text));
+        assert_int_equal(code, 1);
+        assert_string_equal(text, "the output cannot be written to its end: No space left on device\n");
+}
+
 static void error_answers_have_their_words(void **state)
 {
         (void)state;
@@ -610,7 +633,8 @@ int main(void)
                 cmocka_unit_test(answers_come_as_they_are), cmocka_unit_test(no_daemon),
                 cmocka_unit_test(daemon_hangs_up_unread),
                 cmocka_unit_test(the_bus_is_read_line_by_line), cmocka_unit_test(commands_ask_and_say),
-                cmocka_unit_test(peers_come_in_brief), cmocka_unit_test(json_has_the_peers_by_key), cmocka_unit_test(error_answers_have_their_words), cmocka_unit_test(ups),
+                cmocka_unit_test(peers_come_in_brief), cmocka_unit_test(json_has_the_peers_by_key),
+                cmocka_unit_test(output_that_is_lost_is_no_success), cmocka_unit_test(error_answers_have_their_words), cmocka_unit_test(ups),
                 cmocka_unit_test(up_gives_up_in_time), cmocka_unit_test(up_says_what_it_waits_for),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
