@@ -12,7 +12,7 @@ FUNCTION = re.compile(r"^(?:static )?(?:int|void) (\w+)\([^{]*?\)\n\{\n(.*?)^\}"
 VERBS = {"cmd_down": "down", "cmd_logout": "logout", "cmd_ip": "ip", "cmd_whois": "whois", "cmd_version": "version",
          "cmd_status": "status", "cmd_ping": "ping", "cmd_netcheck": "netcheck", "cmd_switch": "switch",
          "dns_status": "dns status", "dns_query": "dns query", "debug_paths": "debug paths",
-         "debug_portmap": "debug portmap", "cli_main": ""}
+         "debug_portmap": "debug portmap", "run_line": ""}
 
 
 def _names(text, table):
