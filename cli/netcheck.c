@@ -235,6 +235,9 @@ int cmd_netcheck(struct cli *c, const struct command *self, int argc, char **arg
                         netcheck_print(r, map, verbose, stdout);
                 }
                 fflush(stdout);
+                if (strchr(path, '?') != NULL && !json_bool(r, "UDP", false))
+                        fputs("this is how it looks from the address and port that were named: without --bind-address and "
+                              "--bind-port it may look otherwise\n", stderr);
                 json_decref(r);
                 struct timespec ts = {.tv_sec = every / NS_PER_SEC, .tv_nsec = every % NS_PER_SEC};
                 if (every > 0)

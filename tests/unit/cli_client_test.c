@@ -196,6 +196,8 @@ static const struct fake_answer usual[] = {
         {"GET dns-query?name=a..b&type=A", 400, "bad 'name'\n", false},
         {"GET dns-query?name=a.x&type=A", 200, "{\"Bytes\":\"AAGFggAAAAAAAAAA\",\"Resolvers\":null}", false},
         {"GET derpmap", 200, "null", false}, {"POST netcheck", 500, "{\"error\":\"no relay map yet\"}", false},
+        {"POST netcheck?bind_address=192.0.2.1&bind_port=0", 200, "{\"UDP\":false}", false},
+        {"POST netcheck?bind_address=&bind_port=7", 200, "{\"UDP\":true}", false},
         {"GET profiles/current", 200, "{\"ID\":\"00aa\"}", false},
         {"GET profiles/", 200, "[{\"ID\":\"00aa\",\"Name\":\"u\"},{\"ID\":\"00bb\",\"Name\":\"v\"},{\"ID\":\"00cc\",\"Name\":\"w\"}]", false},
         {"POST profiles/00bb", 204, NULL, false}, {"DELETE profiles/00bb", 204, NULL, false},
@@ -252,6 +254,9 @@ static void commands_ask_and_say(void **state)
                 {"ping 100.64.0.9", 1, "", "no matching peer", NULL},
                 {"ping nobody", 1, "", "error looking up IP of \"nobody\"", "GET status?brief=true\n"},
                 {"netcheck", 1, "", "=no relay map yet\n", NULL},
+                {"netcheck --bind-address=192.0.2.1", 0, NULL, "=this is how it looks from the address and port that were named: "
+                        "without --bind-address and --bind-port it may look otherwise\n", NULL},
+                {"netcheck --bind-port=7", 0, NULL, "", NULL},
                 {"status", 0, NULL, "", "GET status?brief=true\n"},
                 {"status --json", 0, NULL, "", "GET status\n"},
                 {"status --self=false --peers=false", 0, "", "", "GET status?peers=false\n"},
