@@ -367,11 +367,16 @@ static void close_gap(struct derp_client *c)
         c->out_at = 0;
 }
 
+bool derp_client_takes(const struct derp_client *c)
+{
+        return c->state == DERP_CLIENT_LOGIN || c->state == DERP_CLIENT_UP;
+}
+
 enum derp_put derp_client_put(struct derp_client *c, const uint8_t head[DERP_SEND_HEAD_LEN], const void *packet,
         size_t len, mono_t now)
 {
         size_t size = DERP_SEND_HEAD_LEN + len;
-        if (c->state != DERP_CLIENT_LOGIN && c->state != DERP_CLIENT_UP)
+        if (!derp_client_takes(c))
                 return DERP_PUT_FULL;
         size_t room = sizeof(c->out) - OUT_RESERVE - (len > SMALL ? OUT_RESERVE_SMALL : 0U);
         if (size > room)

@@ -101,6 +101,8 @@ void derp_client_tidy(struct derp_client *c);
 size_t derp_client_mean(const struct derp_client *c);
 
 enum derp_put { DERP_PUT_OK, DERP_PUT_FULL /* try again after sent() */, DERP_PUT_RATE /* drop it */ };
+/* The relay has said who it is: from LOGIN on. */
+bool derp_client_takes(const struct derp_client *c);
 /* A frame of derp_send_head() and the len bytes it was made for.  Copied.  FULL before LOGIN. */
 enum derp_put derp_client_put(struct derp_client *c, const uint8_t head[DERP_SEND_HEAD_LEN], const void *packet,
         size_t len, mono_t now);

@@ -154,7 +154,7 @@ static void count_put(struct derp_mgr *m, enum derp_put put)
 
 static bool may_send(const struct derp_conn *c)
 {
-        return c->state == CONN_UP || (c->state == CONN_LOGIN && c->mgr->accepted);
+        return c->state == CONN_UP || (c->state == CONN_LOGIN && c->mgr->accepted && derp_client_takes(&c->client));
 }
 
 /* What waited to be let in, as far as the client has room. */

@@ -121,6 +121,8 @@ void ms_peer_on_config(struct ms_peer *p, bool has_disco, bool expired, int home
         size_t had = p->paths.count;
         p->has_disco = has_disco;
         p->expired = expired;
+        if (p->home && home != p->home)
+                p->learned = 0;   /* it has left: a relay may hold a dead connection of it for a minute */
         p->home = home;
         if (!has_disco || expired) {     /* nothing can be asked any more */
                 p->live = (struct liveness){.rtt_ns = 0};

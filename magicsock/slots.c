@@ -176,6 +176,7 @@ enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *
         if (restarted) {
                 history_add(&s->history, HISTORY_REBIND, (struct addr){.port = 0}, 0, now);
                 ms_hn_restarted(ms, s, now);
+                ms_peer_on_relay_gone(&s->peer, s->peer.learned);   /* the connection there was its former self's */
                 ms_peer_on_rebind(&s->peer, now, &ms->out);
         }
         ms_settle(ms, s, now);

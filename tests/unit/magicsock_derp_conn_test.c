@@ -144,9 +144,14 @@ static void test_login(void **state)
         assert_int_equal(t.m.stats.received, 1);
         uint32_t old = t.c->id;
         derp_conn_redial(t.c, now());
+        UNTIL(t.c->state == CONN_LOGIN);
+        assert_false(derp_client_takes(&t.c->client));   /* it has not said yet who it is: what is sent waits */
+        send_one(&t.us);
         UNTIL(t.ups == 2);
         assert_int_not_equal(t.c->id, old);
         assert_int_equal(t.lost, 0);   /* on purpose */
+        UNTIL(t.received == 2);
+        assert_int_equal(t.m.stats.dropped_queue, 0);
 }
 
 static void test_home(void **state)

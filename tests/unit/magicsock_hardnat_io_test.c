@@ -120,9 +120,13 @@ static void test_a_restarted_peer_has_said_nothing(void **state)
         struct ms_slot *s = ms_slot_find(t.ms, PEER);
         ms_hn_hello(t.ms, s, true, HN_HELLO_EASY, loop_now(t.loop));
         assert_true(s->peer.takes_part);
+        s->peer.learned = 7;
+        add_peer(PEER, &t.node);
+        assert_int_equal(s->peer.learned, 7);   /* told the same again */
         key_generate(&t.disco);
         add_peer(PEER, &t.node);
         assert_false(s->peer.takes_part);
+        assert_int_equal(s->peer.learned, 0);
 }
 
 /* When as many sockets are kept as may be, the next search takes that of who was silent longest. */

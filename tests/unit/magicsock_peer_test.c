@@ -309,8 +309,11 @@ static void test_likely_relay(void **state)
         assert_int_equal(ms_peer_ping(&p, 1, 0, now, &out), ERR_NONE);
         p.learned = 3;
         assert_int_equal(ms_peer_route(&p, now).region, 3);
-        p.home = 2;
+        ms_peer_on_config(&p, true, false, 2, NULL, 0, now);
         assert_int_equal(ms_peer_route(&p, now).region, 2);
+        assert_int_equal(p.learned, 3);
+        ms_peer_on_config(&p, true, false, 4, NULL, 0, now);   /* it has moved: it is not where it spoke last */
+        assert_int_equal(p.learned, 0);
 }
 
 int main(void)
