@@ -10,7 +10,7 @@
  * back.  The shorter ones are what 10,000 seeds hold; the others would take more seeds to be reached. */
 enum {
         BEFORE_MS = 1000,       /* what is on its way or waits for a handshake at that moment is lost, too */
-        LEAVE_MS = 2000,        /* a path that carries nothing is left within a second of the first packet that goes
+        LEAVE_MS = 2500,        /* a path that carries nothing is left within a second of the first packet that goes
                                  * unanswered, and who sends least does so every 0.9 s */
         MONITOR_MS = 1000,      /* what a host has to be told (its addresses changed, it slept) it is told after so long */
         SENDS_MS = 300,         /* who has noticed loses nothing any more of what it sends: it waits for the relay, or goes
@@ -21,10 +21,11 @@ enum {
         DEAF_MS = 76000,        /* who does not send finds out when the relay's keepalive, one in 65 s, is late; asks; and
                                  * dials; and the handshake of who wants to reach it is repeated every 5 s */
         LOOK_MS = 30000,        /* who has traffic asks STUN every 26 s, and a report takes some seconds at most */
+        ATTEMPT_MS = 11000,     /* a new connection is broken before the relay's greeting came: an attempt takes 10 s at most */
         STUCK_MS = 6000,        /* who sends on a connection that is dead, when nothing was acknowledged for 5 s */
         OTHER_HOME_MS = 14000,  /* home is out of reach and another relay is not: 3 s of doubt, a look at all relays, and the
                                  * others hear of it */
-        RESTART_MS = 2000,
+        RESTART_MS = 2000,      /* and where a link loses what is said of it at the wrong moment: SILENCE_MS */
         TOLD_MS = 7000,         /* the slowest hears from the server after 5 s */
         SILENCE_MS = 16000,     /* who lost its sessions is found out by WireGuard's timer of silence, of 15 s */
 };
@@ -101,10 +102,12 @@ static int64_t nat_reboot(struct fault *f)
                 return -1;
         trace_line("the NAT of site %d starts anew%s", f->a->id, f->loud ? ", with another address" : "");
         net_restart_nat(f->a, f->loud);
-        excuse_site(f->a, EXCUSE_SENT, LEAVE_MS);
+        bool again = mono_is_set(f->a->restarted) && mono_diff_ms(clock_now(), f->a->restarted) < LEAVE_MS;
+        f->a->restarted = clock_now();
+        excuse_site(f->a, EXCUSE_SENT, again ? ATTEMPT_MS : LEAVE_MS);
         for (int i = 0; i < node_count(); i++)
                 if (net_is_behind(node_at(i)->host, f->a))
-                        excuse_ms(node_at(i), EXCUSE_TO_IT, f->loud && f->a->up == NULL && flows_talk(node_at(i)) ? LOOK_MS : DEAF_MS);
+                        excuse_ms(node_at(i), EXCUSE_TO_IT, f->loud && f->a->up == NULL && !net_is_udp_blocked(node_at(i)->host) && flows_talk(node_at(i)) ? LOOK_MS : DEAF_MS);
         return -1;
 }
 
@@ -209,7 +212,8 @@ static int64_t sleep_fault(struct fault *f)
 static int64_t restart(struct fault *f)
 {
         if (f->step == 0) {
-                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + RESTART_MS + f->n->tell_ms + TOLD_MS);
+                int64_t again_ms = net_is_lossless(f->n->host) ? RESTART_MS : SILENCE_MS;
+                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + again_ms + f->n->tell_ms + TOLD_MS);
                 node_stop(f->n);
                 return f->lasts_ms;
         }

@@ -244,6 +244,9 @@ void flows_judge(void)
                         no_answer = no_answer && !is_excused(f->b, f->a, p->got);
                         if (p->by_luck)
                                 continue;
+                        if (no || no_answer)
+                                trace_line("flow %d: %s %zu of %.3f s is lost", f->id, no ? "packet" : "answer", k,
+                                        (double)(p->at.ns - NS_PER_SEC) / 1e9);
                         if (lost + unanswered == 0 && (no || no_answer))
                                 first = k;
                         lost += no;

@@ -219,6 +219,30 @@ bool net_host_online(const struct host *h)
         return true;
 }
 
+bool net_is_lossless(const struct host *h)
+{
+        bool loses = h->link.loss > 0;
+        for (const struct site *s = h->site; s != NULL; s = s->up)
+                loses |= s->link.loss > 0;
+        return !loses;
+}
+
+bool net_is_udp_blocked(const struct host *h)
+{
+        for (const struct site *s = h->site; s != NULL; s = s->up)
+                if (s->udp_blocked)
+                        return true;
+        return false;
+}
+
+bool net_is_starved(const struct host *h, mono_t since)
+{
+        for (const struct site *s = h->site; s != NULL; s = s->up)
+                if (s->starved.ns > since.ns)
+                        return true;
+        return false;
+}
+
 struct site *site_top(struct site *s)
 {
         while (s->up != NULL)
@@ -418,8 +442,10 @@ static const char *way_out(struct host *h, struct addr *src, struct addr dst)
                         continue;
                 }
                 uint16_t port = nat_out(&s->nat, *src, dst, clock_now());
-                if (port == 0)
+                if (port == 0) {
+                        s->starved = clock_now();
                         return "NAT has no port left";
+                }
                 if (!s->nat.conf.translates)
                         continue;
                 *src = (struct addr){s->wan, port};

@@ -29,6 +29,8 @@ struct site {
         bool udp_blocked;
         bool isolates;          /* its hosts do not see each other */
         bool offline;
+        mono_t restarted;
+        mono_t starved;         /* the last time that the NAT had no port left */
         uint8_t lan;            /* 192.168.lan.0/24 */
         uint8_t lan_next;
 };
@@ -69,6 +71,9 @@ void net_move_host(struct host *h, struct site *s, bool v4, bool v6);
 void net_server(struct ip *ret_v4, struct ip *ret_v6, void *owner);
 void *net_server_owner(struct ip ip);   /* NULL: no server has it */
 bool net_is_behind(const struct host *h, const struct site *s);
+bool net_is_lossless(const struct host *h);   /* as far as the core */
+bool net_is_udp_blocked(const struct host *h);
+bool net_is_starved(const struct host *h, mono_t since);   /* its NAT had no port left for somebody */
 bool net_host_online(const struct host *h);
 struct site *site_top(struct site *s);   /* the one at the core */
 

@@ -46,7 +46,7 @@ struct tcp {
         void *conn;              /* the server's; NULL: closed */
         bool orphan;             /* the server knows nothing of it any more */
         struct timer dialing;
-        int dial_step;
+        int dial_step, syns;
         struct half up, down;    /* to the server, to the client */
 };
 
@@ -328,11 +328,21 @@ static void on_give_up(struct timer *t, mono_t now)
 static void on_dialing(struct timer *timer, mono_t now)
 {
         struct tcp *t = container_of(timer, struct tcp, dialing);
-        if (t->client == NULL || !net_host_online(t->host) || is_dead(t) || is_unmapped(t))
+        if (t->client == NULL || is_dead(t))
                 return;   /* the client's patience decides */
+        if (t->dial_step > 0 && is_unmapped(t)) {
+                fail_dial(t->client, ERR_IO);
+                return;
+        }
+        if (!net_host_online(t->host) || is_unmapped(t) || (!t->server->up && !t->server->refuses)) {
+                if (t->dial_step > 0)
+                        return;
+                t->nat_generation = t->host->nat_generation;   /* another SYN, after 1, 2, 4 s */
+                loop_timer_at(clock_world(), timer, mono_add_ns(now, (NS_PER_SEC << t->syns++) + 2 * one_way(t)));
+                return;
+        }
         if (!t->server->up) {
-                if (t->server->refuses)
-                        fail_dial(t->client, ERR_IO);
+                fail_dial(t->client, ERR_IO);
                 return;
         }
         if (++t->dial_step == 1) {   /* TCP; TLS takes another round trip */

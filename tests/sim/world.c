@@ -23,11 +23,6 @@ static bool run_until(mono_t t)
         return true;
 }
 
-static bool is_lossless(const struct host *h)
-{
-        return h->link.loss == 0 && h->site->link.loss == 0 && (h->site->up == NULL || h->site->up->link.loss == 0);
-}
-
 /* At the end, when nothing has changed for a while: is it direct, if and only if it can be? */
 static void judge_path(const struct flow *f)
 {
@@ -41,7 +36,10 @@ static void judge_path(const struct flow *f)
                 trace_fail("%s and %s talk directly, which the oracle thinks impossible", a->name, b->name);
         if (!node_knows(f->a, f->b) || !node_knows(f->b, f->a))
                 return;   /* the server could not tell them */
-        if (can != ORACLE_YES || !is_lossless(a) || !is_lossless(b))
+        if (can != ORACLE_YES || !net_is_lossless(a) || !net_is_lossless(b))
+                return;
+        mono_t watched = mono_add_ms(clock_now(), -WATCH_MS);
+        if (net_is_starved(a, watched) || net_is_starved(b, watched))
                 return;
         /* A path that is doubted for a moment is joined by the relay, and nothing is lost. */
         bool there = f->relayed[0] * 4 <= f->direct[0] && f->direct[0] > 0;
@@ -56,7 +54,7 @@ static void judge_path(const struct flow *f)
 static void judge_speed(const struct flow *f)
 {
         const struct host *a = f->a->host, *b = f->b->host;
-        if (oracle_path(a, b) != ORACLE_YES || !is_lossless(a) || !is_lossless(b) || f->count == 0)
+        if (oracle_path(a, b) != ORACLE_YES || !net_is_lossless(a) || !net_is_lossless(b) || f->count == 0)
                 return;
         int64_t took = mono_is_set(f->first_direct) ? mono_diff_ms(f->first_direct, f->from) : INT64_MAX;
         trace_line("flow %d was direct after %lld ms", f->id, (long long)took);
@@ -76,7 +74,7 @@ static int64_t first_answer_ms(const struct host *a, const struct host *b)
 static void judge_first(const struct flow *f)
 {
         const struct host *a = f->a->host, *b = f->b->host;
-        if (!f->answered || f->count == 0 || !is_lossless(a) || !is_lossless(b))
+        if (!f->answered || f->count == 0 || !net_is_lossless(a) || !net_is_lossless(b))
                 return;
         int64_t took = mono_is_set(f->sent[0].back) ? mono_diff_ms(f->sent[0].back, f->sent[0].at) : INT64_MAX;
         trace_line("flow %d was answered after %lld of %lld ms", f->id, (long long)took, (long long)first_answer_ms(a, b));
