@@ -8,30 +8,6 @@ static void drops_are(uint64_t stranger, uint64_t auth, uint64_t parse)
         assert_int_equal(ms_drops(t.ms, MS_DROP_DISCO_PARSE), parse);
 }
 
-/* A ping through the NAT proves an open filter, but not from where we may have sent something, nor past the NAT. */
-static void test_what_an_unasked_ping_proves(void **state)
-{
-        (void)state;
-        struct netcheck_report r = {.translated = NC_TRUE, .global_v4 = {ip_v4(198, 51, 100, 1), 4}};
-        struct derp_node node = {.ipv4 = "203.0.113.9"};
-        struct derp_region region = {.id = REGION, .node_count = 1, .nodes = &node};
-        struct derpmap map = {.region_count = 1, .regions = &region};
-        assert_true(ms_unasked_proves(t.ms, &r, SRC));
-        assert_false(ms_unasked_proves(t.ms, &r, (struct addr){ip_v4(192, 168, 1, 7), 4}));
-        assert_false(ms_unasked_proves(t.ms, &r, (struct addr){ip_v4(198, 51, 100, 1), 5}));   /* hairpinned */
-        t.ms->map = &map;
-        assert_false(ms_unasked_proves(t.ms, &r, SRC));
-        t.ms->map = NULL;
-        r.translated = NC_FALSE;
-        assert_false(ms_unasked_proves(t.ms, &r, SRC));
-        r.translated = NC_TRUE;
-        struct disco_msg m = ping(1);
-        uint8_t data[2048];
-        by_udp(data, seal_msg(&m, data));
-        assert_false(ms_unasked_proves(t.ms, &r, SRC));   /* it has its answer */
-        assert_true(ms_unasked_proves(t.ms, &r, (struct addr){ip_v4(203, 0, 113, 10), 4000}));
-}
-
 /* Many addresses of ours leave no guess out. */
 static void test_a_call_has_all_guesses(void **state)
 {
@@ -243,7 +219,6 @@ static void test_bad_disco_key(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_what_an_unasked_ping_proves, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_call_has_all_guesses, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_ping_makes_a_candidate, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_what_is_explained, set_up, tear_down),

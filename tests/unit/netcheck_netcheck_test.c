@@ -1,83 +1,4 @@
-#include "netcheck/netcheck.h"
-
-#include "tests/unit/check.h"
-#include "tests/unit/stun_answer.h"
-
-/* The machine is driven by hand: what it sends lands in `out`, time is `now`. */
-static struct netcheck *nc;
-static struct derp_node nodes[4][2];
-static struct derp_region regions[4];
-static struct derpmap map = {.regions = regions};
-static struct nc_start_args args;
-static mono_t now;
-static uint8_t counter;
-
-static void count_random(void *out, size_t n)
-{
-        memset(out, ++counter, n);
-}
-
-static int setup(void **state)
-{
-        (void)state;
-        memset(nodes, 0, sizeof(nodes));
-        for (int i = 0; i < 4; i++) {
-                regions[i] = (struct derp_region){.id = 10 + i, .score = 1, .node_count = 1, .nodes = nodes[i]};
-                struct derp_node *n = &nodes[i][0];
-                snprintf(n->hostname, sizeof(n->hostname), "r%d.example", 10 + i);
-                snprintf(n->ipv4, sizeof(n->ipv4), "192.0.2.%d", 10 + i);
-                snprintf(n->ipv6, sizeof(n->ipv6), "2001:db8::%d", 10 + i);
-                n->stun_port = 3478;
-                n->derp_port = 443;
-                nodes[i][1] = *n;
-        }
-        map.region_count = 1;
-        args = (struct nc_start_args){.map = &map, .have_v4 = true, .have_v6 = true, .os_has_ipv6 = true};
-        now = (mono_t){NS_PER_SEC};
-        counter = 0;
-        nc = nc_new(count_random);
-        assert_non_null(nc);
-        return 0;
-}
-
-static int teardown(void **state)
-{
-        (void)state;
-        nc_free(nc);
-        return 0;
-}
-
-static void wait_ms(int ms)
-{
-        now = mono_add_ms(now, ms);
-}
-
-/* Expects an action of this kind next. */
-static struct nc_action next(enum nc_action_kind kind)
-{
-        struct nc_action a;
-        assert_int_equal(nc_next(nc, now, &a), kind);
-        assert_int_equal(a.kind, kind);
-        return a;
-}
-
-static struct nc_action next_send(const char *to)
-{
-        char text[ADDR_STR_MAX];
-        struct nc_action a = next(NC_SEND);
-        assert_string_equal(addr_str(a.addr, text), to);
-        nc_on_sent(nc, a.id, true, now);
-        return a;
-}
-
-/* The server's answer to a request: we were seen at this address. */
-static bool answer(const struct nc_action *a, const char *seen)
-{
-        uint8_t msg[STUN_ANSWER_MAX];
-        struct addr addr;
-        assert_int_equal(addr_parse(seen, &addr), ERR_NONE);
-        return nc_on_stun(nc, msg, stun_answer(a->data, addr, msg), now);
-}
+#include "tests/unit/netcheck_byhand.h"
 
 static void test_one_region(void **state)
 {
@@ -143,72 +64,6 @@ static void test_absent_family_costs_nothing(void **state)
 
 /* UDP is silent: a page is asked for, and the report waits for its answer.  Where a portal was found all is looked at
  * again the next time. */
-static void test_captive(void **state)
-{
-        (void)state;
-        static const struct {
-                long status;
-                const char *response;
-                enum nc_tri captive;
-        } rows[] = {{204, "response ts_192.0.2.10", NC_FALSE}, {302, "", NC_TRUE}, {0, "", NC_FALSE}};
-        args.have_v6 = false;
-        nodes[0][0].can_port80 = true;
-        nodes[0][0].stun_only = true;   /* no HTTPS */
-        for (size_t i = 0; i < 3; i++) {
-                struct nc_action a;
-                assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
-                for (int k = 0; k < 2; k++) {   /* the first and its retry */
-                        (void)next_send("192.0.2.10:3478");
-                        (void)next(NC_IDLE);
-                        assert_int_equal(mono_diff_ms(nc_deadline(nc), now), 100);
-                        wait_ms(100);
-                }
-                a = next(NC_CAPTIVE);
-                assert_int_equal(a.timeout_ms, 3000);
-                assert_memory_equal(a.captive->url, "http://192.0.2.10/generate_204?t=", 33);
-                (void)next_send("192.0.2.10:3478");
-                wait_ms(2850);
-                (void)next(NC_IDLE);   /* STUN is over, the page is not there yet */
-                nc_on_captive(nc, a.id + 1, 204, "");   /* another's */
-                nc_on_captive(nc, a.id, rows[i].status, rows[i].response);
-                nc_on_captive(nc, a.id, 302, "");
-                (void)next(NC_DONE);
-                const struct netcheck_report *r = nc_finish(nc, (mono_t){0}, now);
-                assert_true(r->full);
-                assert_int_equal(r->captive, rows[i].captive);
-                if (i < 2)
-                        nc_forget(nc);
-        }
-}
-
-static void test_captive_is_not_asked_for(void **state)
-{
-        (void)state;
-        args.have_v6 = false;
-        nodes[0][0].can_port80 = true;
-        map.region_count = 2;
-        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
-        struct nc_action v4 = next_send("192.0.2.10:3478");
-        (void)next_send("192.0.2.11:3478");
-        wait_ms(150);
-        (void)next_send("192.0.2.10:3478");
-        (void)next_send("192.0.2.11:3478");
-        assert_true(answer(&v4, "203.0.113.9:1"));
-        wait_ms(100);
-        (void)next_send("192.0.2.11:3478");
-        (void)next(NC_IDLE);   /* UDP works */
-        wait_ms(3000);
-        (void)next(NC_DONE);
-        assert_int_equal(nc_finish(nc, (mono_t){0}, now)->captive, NC_UNKNOWN);
-        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);   /* not a full one */
-        struct nc_action a;
-        for (int i = 0; i < 40; i++) {
-                while (nc_next(nc, now, &a) != NC_IDLE && a.kind != NC_DONE)
-                        assert_int_not_equal(a.kind, NC_CAPTIVE);
-                wait_ms(100);
-        }
-}
-
 /* Whatever is sent to our own outside address leads nowhere. */
 static const struct netcheck_report *report_seen_at(const char *seen)
 {
@@ -438,153 +293,6 @@ static void test_retries(void **state)
 }
 
 /* UDP is blocked: three seconds of silence, then HTTPS; a node that fails is followed by the next. */
-static void test_https_when_udp_is_blocked(void **state)
-{
-        (void)state;
-        map.region_count = 2;
-        args.have_v6 = false;
-        regions[0].node_count = 2;
-        nodes[0][1].derp_port = 8443;
-        regions[1].avoid = true;
-        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
-        for (int i = 0; i < 3; i++) {   /* at 0, 100 and 200 ms */
-                struct nc_action a;
-                while (nc_next(nc, now, &a) == NC_SEND)
-                        nc_on_sent(nc, a.id, true, now);
-                now = nc_deadline(nc);
-        }
-        assert_int_equal(mono_diff_ms(now, (mono_t){NS_PER_SEC}), 3000);
-        struct nc_action f = next(NC_FETCH);
-        assert_string_equal(f.url, "https://r10.example/derp/latency-check");
-        assert_ptr_equal(f.node, &nodes[0][0]);
-        assert_int_equal(f.timeout_ms, 2000);
-        struct nc_action ping = next(NC_PING);
-        assert_true(ip_eq(ping.addr.ip, ip_v4(192, 0, 2, 10)) && ping.region == 10 && ping.node == &nodes[0][0]);
-        nc_on_pinged(nc, ping.id, 0);   /* the kernel will not */
-        (void)next(NC_IDLE);
-        nc_on_fetched(nc, f.id, 0, IP_NONE, 0, now);
-        f = next(NC_FETCH);
-        assert_string_equal(f.url, "https://r10.example:8443/derp/latency-check");
-        wait_ms(50);
-        nc_on_fetched(nc, f.id, 200, IP_V4, 33 * NS_PER_MS, now);
-        (void)next(NC_DONE);
-        const struct netcheck_report *r = nc_finish(nc, (mono_t){0}, now);
-        assert_false(r->udp);
-        assert_true(r->ipv4);
-        assert_int_equal(r->preferred, 10);
-        assert_int_equal(r->latency[0].any_ns, 33 * NS_PER_MS);
-        assert_int_equal(r->latency[0].v4_ns, 0);
-}
-
-/* UDP is silent: the echo's request, after the page's. */
-static struct nc_action until_ping(struct nc_action *ret_fetch)
-{
-        struct nc_action a;
-        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
-        while (nc_next(nc, now, &a) != NC_FETCH) {
-                if (a.kind == NC_SEND)
-                        nc_on_sent(nc, a.id, true, now);
-                else
-                        now = nc_deadline(nc);
-        }
-        *ret_fetch = a;
-        return next(NC_PING);
-}
-
-/* Only pings get through: how far the relay is is known, and that it is of no use. */
-static void test_ping_when_nothing_else_gets_through(void **state)
-{
-        (void)state;
-        struct nc_action f;
-        args.have_v6 = false;
-        struct nc_action ping = until_ping(&f);
-        (void)next(NC_IDLE);
-        nc_on_fetched(nc, f.id, 0, IP_NONE, 0, now);
-        (void)next(NC_IDLE);
-        assert_int_equal(mono_diff_ms(nc_deadline(nc), now), 1000);
-        wait_ms(20);
-        nc_on_pinged(nc, ping.id + 1, 5);   /* another's */
-        nc_on_pinged(nc, ping.id, 20 * NS_PER_MS);
-        nc_on_pinged(nc, ping.id, 1);       /* said twice */
-        (void)next(NC_DONE);
-        const struct netcheck_report *r = nc_finish(nc, (mono_t){0}, now);
-        assert_true(!r->udp && r->ipv4 && r->icmp4 && !r->https);
-        assert_int_equal(r->latency[0].any_ns, 20 * NS_PER_MS);
-        assert_int_equal(r->latency[0].v4_ns, 0);
-        assert_int_equal(r->preferred, 10);
-        nc_on_pinged(nc, ping.id, 1);       /* too late */
-        assert_int_equal(nc_report(nc)->latency[0].any_ns, 20 * NS_PER_MS);
-
-        /* Without an answer it is waited for for a second; then for the page alone, and still taken if it comes before that. */
-        nc_forget(nc);
-        ping = until_ping(&f);
-        (void)next(NC_IDLE);
-        now = nc_deadline(nc);
-        (void)next(NC_IDLE);
-        assert_int_equal(mono_diff_ms(nc_deadline(nc), now), f.timeout_ms - 1000);
-        nc_on_pinged(nc, ping.id, 1100 * NS_PER_MS);
-        (void)next(NC_IDLE);
-        now = nc_deadline(nc);
-        (void)next(NC_DONE);
-        assert_true(nc_finish(nc, (mono_t){0}, now)->icmp4);
-
-        /* Without a page to wait for no longer than that; where the page is there, not at all. */
-        nc_forget(nc);
-        (void)until_ping(&f);
-        nc_on_fetched(nc, f.id, 0, IP_NONE, 0, now);
-        (void)next(NC_IDLE);
-        wait_ms(1000);
-        (void)next(NC_DONE);
-        assert_false(nc_finish(nc, (mono_t){0}, now)->icmp4);
-        nc_forget(nc);
-        (void)until_ping(&f);
-        nc_on_fetched(nc, f.id, 200, IP_V4, 5 * NS_PER_MS, now);
-        (void)next(NC_DONE);
-        r = nc_finish(nc, (mono_t){0}, now);
-        assert_true(r->https && !r->icmp4);
-}
-
-/* A relay without STUN or without an IPv4 address is not pinged, nor is any where UDP is not wanted. */
-static void test_who_is_not_pinged(void **state)
-{
-        (void)state;
-        for (int i = 0; i < 3; i++) {
-                struct nc_action a;
-                args.no_udp = i == 0;
-                nodes[0][0].stun_port = i == 1 ? 0 : 3478;
-                if (i == 2)
-                        nodes[0][0].ipv4[0] = '\0';
-                assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
-                for (int k = 0; k < 60; k++) {
-                        while (nc_next(nc, now, &a) != NC_IDLE && a.kind != NC_DONE) {
-                                assert_int_not_equal(a.kind, NC_PING);
-                                if (a.kind == NC_RESOLVE)
-                                        nc_on_resolved(nc, a.id, (struct ip){0}, now);
-                        }
-                        wait_ms(100);
-                }
-                assert_false(nc_finish(nc, (mono_t){0}, now)->icmp4);
-                nc_forget(nc);
-        }
-}
-
-static void test_nothing_answers(void **state)
-{
-        (void)state;
-        struct nc_action a;
-        args.no_udp = true;
-        snprintf(nodes[0][0].hostname, sizeof(nodes[0][0].hostname), "2001:db8::5");
-        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
-        a = next(NC_FETCH);
-        assert_string_equal(a.url, "https://[2001:db8::5]/derp/latency-check");
-        now = nc_deadline(nc);
-        assert_int_equal(mono_diff_ms(now, (mono_t){NS_PER_SEC}), 5000);
-        (void)next(NC_DONE);
-        assert_int_equal(nc_finish(nc, (mono_t){0}, now)->preferred, 0);
-        nc_on_fetched(nc, a.id, 200, IP_V4, 1, now);   /* too late */
-        assert_int_equal(nc_report(nc)->latency_count, 0);
-}
-
 static size_t count_sends(void)
 {
         struct nc_action a;
@@ -649,20 +357,14 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_one_region, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_captive, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_captive_is_not_asked_for, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_translated_and_unasked, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_hairpin, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_ping_when_nothing_else_gets_through, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_who_is_not_pinged, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_hairpin_is_not_asked_for, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_absent_family_costs_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refused_by_the_kernel, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_names_are_looked_up, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_enough_regions, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_retries, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_https_when_udp_is_blocked, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_nothing_answers, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_full_and_incremental, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_no_map_and_cancel, setup, teardown),
         };
