@@ -65,7 +65,7 @@ static void on_fetched(struct fetch *fetch, const struct fetch_result *res, void
         if (f->captive)   /* the page of a portal may be long */
                 nc_on_captive(n->nc, f->id, res->err == ERR_FULL ? res->status : status, res->header);
         else
-                nc_on_fetched(n->nc, f->id, status, (enum ip_family)res->remote.ip.family, rtt > 0 ? rtt : 1, now);
+                nc_on_fetched(n->nc, f->id, status, (enum ip_family)res->remote.ip.family, rtt > 0 ? rtt : 1);
         drop_fetch(n, f);
         advance(n, now);
 }
@@ -98,7 +98,7 @@ static struct fetch *fetch_captive(struct fetching *f, const struct nc_action *a
         return fetch_get_with(f->owner->dialer, a->captive->url, &o, &head, FETCH_BODY_MAX, on_fetched, f);
 }
 
-static void start_fetch(struct netrun *n, const struct nc_action *a, mono_t now)
+static void start_fetch(struct netrun *n, const struct nc_action *a)
 {
         struct fetching *f = calloc(1, sizeof(*f));
         if (f) {
@@ -112,7 +112,7 @@ static void start_fetch(struct netrun *n, const struct nc_action *a, mono_t now)
                 if (a->kind == NC_CAPTIVE)
                         nc_on_captive(n->nc, a->id, 0, "");
                 else
-                        nc_on_fetched(n->nc, a->id, 0, IP_V4, 1, now);
+                        nc_on_fetched(n->nc, a->id, 0, IP_V4, 1);
                 return;
         }
         f->next = n->fetches;
@@ -150,7 +150,7 @@ static void advance(struct netrun *n, mono_t now)
                         continue;
                 case NC_FETCH:
                 case NC_CAPTIVE:
-                        start_fetch(n, &a, now);
+                        start_fetch(n, &a);
                         continue;
                 case NC_PING:
                         if (!echo_ask(n->echo, a.id, a.addr.ip, a.node->name, now))

@@ -162,10 +162,9 @@ void nc_on_pinged(struct netcheck *nc, uint32_t id, int64_t rtt_ns)
                 nc_report_icmp(&nc->now_report, nc->args.map->regions[nc->https[i].region_index].id, rtt_ns);
 }
 
-void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family f, int64_t rtt_ns, mono_t now)
+void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family f, int64_t rtt_ns)
 {
         size_t i;
-        (void)now;
         if (nc->phase != PHASE_HTTPS || !nc_take_id(nc, id, nc->https_count, &i) || !nc->https[i].asked)
                 return;
         struct https *h = &nc->https[i];

@@ -91,7 +91,7 @@ void nc_on_second(struct netcheck *nc, struct addr src, const void *data, size_t
 /* ip none: there is no such address. */
 void nc_on_resolved(struct netcheck *nc, uint32_t id, struct ip ip, mono_t now);
 /* status 0: failed.  rtt_ns: of the request alone (fetch: first_byte_ns - connect_ns). */
-void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family f, int64_t rtt_ns, mono_t now);
+void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family f, int64_t rtt_ns);
 
 /* rtt_ns 0: the kernel will not ask. */
 void nc_on_pinged(struct netcheck *nc, uint32_t id, int64_t rtt_ns);

@@ -91,11 +91,11 @@ static void test_https_when_udp_is_blocked(void **state)
         assert_true(ip_eq(ping.addr.ip, ip_v4(192, 0, 2, 10)) && ping.region == 10 && ping.node == &nodes[0][0]);
         nc_on_pinged(nc, ping.id, 0);   /* the kernel will not */
         (void)next(NC_IDLE);
-        nc_on_fetched(nc, f.id, 0, IP_NONE, 0, now);
+        nc_on_fetched(nc, f.id, 0, IP_NONE, 0);
         f = next(NC_FETCH);
         assert_string_equal(f.url, "https://r10.example:8443/derp/latency-check");
         wait_ms(50);
-        nc_on_fetched(nc, f.id, 200, IP_V4, 33 * NS_PER_MS, now);
+        nc_on_fetched(nc, f.id, 200, IP_V4, 33 * NS_PER_MS);
         (void)next(NC_DONE);
         const struct netcheck_report *r = nc_finish(nc, (mono_t){0}, now);
         assert_false(r->udp);
@@ -128,7 +128,7 @@ static void test_ping_when_nothing_else_gets_through(void **state)
         args.have_v6 = false;
         struct nc_action ping = until_ping(&f);
         (void)next(NC_IDLE);
-        nc_on_fetched(nc, f.id, 0, IP_NONE, 0, now);
+        nc_on_fetched(nc, f.id, 0, IP_NONE, 0);
         (void)next(NC_IDLE);
         assert_int_equal(mono_diff_ms(nc_deadline(nc), now), 1000);
         wait_ms(20);
@@ -160,14 +160,14 @@ static void test_ping_when_nothing_else_gets_through(void **state)
         /* Without a page to wait for no longer than that; where the page is there, not at all. */
         nc_forget(nc);
         (void)until_ping(&f);
-        nc_on_fetched(nc, f.id, 0, IP_NONE, 0, now);
+        nc_on_fetched(nc, f.id, 0, IP_NONE, 0);
         (void)next(NC_IDLE);
         wait_ms(1000);
         (void)next(NC_DONE);
         assert_false(nc_finish(nc, (mono_t){0}, now)->icmp4);
         nc_forget(nc);
         (void)until_ping(&f);
-        nc_on_fetched(nc, f.id, 200, IP_V4, 5 * NS_PER_MS, now);
+        nc_on_fetched(nc, f.id, 200, IP_V4, 5 * NS_PER_MS);
         (void)next(NC_DONE);
         r = nc_finish(nc, (mono_t){0}, now);
         assert_true(r->https && !r->icmp4);
@@ -210,7 +210,7 @@ static void test_nothing_answers(void **state)
         assert_int_equal(mono_diff_ms(now, (mono_t){NS_PER_SEC}), 5000);
         (void)next(NC_DONE);
         assert_int_equal(nc_finish(nc, (mono_t){0}, now)->preferred, 0);
-        nc_on_fetched(nc, a.id, 200, IP_V4, 1, now);   /* too late */
+        nc_on_fetched(nc, a.id, 200, IP_V4, 1);   /* too late */
         assert_int_equal(nc_report(nc)->latency_count, 0);
 }
 

@@ -114,7 +114,7 @@ static int64_t report(const struct netcheck_report **ret)
                 if (a.kind == NC_DONE)
                         break;
                 if (a.kind == NC_FETCH)
-                        nc_on_fetched(t.nc, a.id, 0, IP_V4, 1, t.now);
+                        nc_on_fetched(t.nc, a.id, 0, IP_V4, 1);
                 if (a.kind != NC_IDLE)
                         continue;
                 t.now = mono_min(nc_deadline(t.nc), next_answer());
