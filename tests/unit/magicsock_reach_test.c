@@ -371,18 +371,6 @@ static void test_endpoints_and_changes(void **state)
         until(&t.reports, 3);
         assert_int_equal(ms_port(t.ms, IP_V4), port);
         assert_int_equal(t.published, published);
-        /* Often, too: those before stay for a moment, and those before them do not. */
-        for (int i = 0; i < 3; i++)
-                ms_rebind(t.ms, now());
-        assert_int_equal(ms_port(t.ms, IP_V4), port);
-        assert_true(sock_is_open(&t.ms->retired[0].sock));
-        assert_int_not_equal(t.ms->retired[0].sock.fd, t.ms->udp[0].sock.fd);
-        until(&t.reports, 4);
-        while (timer_is_armed(&t.ms->retired_timer))
-                loop_once(t.loop, 50);
-        assert_false(sock_is_open(&t.ms->retired[0].sock));
-        assert_false(sock_is_open(&t.ms->retired[1].sock));
-        assert_true(sock_is_open(&t.ms->udp[0].sock));
 }
 
 /* A socket that the kernel took away is opened anew, but not with every packet. */
