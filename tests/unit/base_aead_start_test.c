@@ -72,7 +72,7 @@ static void a_fault_in_any_way_is_found(void **state)
                 {2, 8, 64, true},
         };
         if (!chapoly_available())
-                skip();
+                skip_because("this processor has no AVX2");
         size_t usual = aead_backend_chosen(), own = named("avx2");
         assert_true(aead_backend_works(own));
         for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {

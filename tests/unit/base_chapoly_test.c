@@ -156,10 +156,8 @@ static void check_burst(size_t n, size_t first_len, bool in_place)
 static void bursts_of_every_length(void **state)
 {
         (void)state;
-        if (!chapoly_available()) {
-                print_message("this processor has no AVX2\n");
-                skip();
-        }
+        if (!chapoly_available())
+                skip_because("this processor has no AVX2");
         for (size_t len = 0; len <= ROOM; len++)
                 check_burst(1 + len % BURST, len, len % 2 == 0);
         chapoly_seal(plain[0], NULL, 0);

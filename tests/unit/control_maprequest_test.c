@@ -1,18 +1,11 @@
 /* Map requests, the frames of the answer, plain and compressed, and Hostinfo. */
-#include "daemon/control/maprequest.h"
+#include "tests/unit/check.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/reader.h"
 
 #include "base/json.h"
+#include "base/reader.h"
+#include "daemon/control/maprequest.h"
 
 static unsigned count;
 static char last[64];
@@ -90,7 +83,7 @@ static void test_compressed(void **state)
         (void)state;
         struct map_frames f;
         if (!map_can_decompress())
-                skip();
+                skip_because("built without libzstd");
         start(&f, true);
         assert_int_equal(map_frames_feed(&f, ZSTD, sizeof(ZSTD), on_message, NULL), ERR_NONE);
         assert_int_equal(count, 1);
@@ -137,7 +130,7 @@ static void test_bomb(void **state)
         static uint8_t bomb[4 + 6 + 4 * BLOCKS];
         struct map_frames f;
         if (!map_can_decompress())
-                skip();
+                skip_because("built without libzstd");
         for (int large_window = 0; large_window < 2; large_window++) {
                 size_t blocks = large_window ? 1 : BLOCKS, n = 4;
                 store_le32(bomb + n, 0xfd2fb528);   /* the magic number */

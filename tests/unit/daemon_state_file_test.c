@@ -248,7 +248,7 @@ static void test_not_allowed(void **state)
 {
         (void)state;
         if (geteuid() != 0)
-                skip();
+                skip_because("needs root");
         put("{}", 2);
         assert_int_equal(seteuid(65534), 0);
         unusable(path, path, "Permission denied: run as root");

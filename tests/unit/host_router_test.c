@@ -111,7 +111,7 @@ static void test_changes(void **state)
         (void)state;
         int tun = own_namespace();
         if (tun < 0)
-                skip();
+                skip_because("a TUN device in a network of its own needs root and /dev/net/tun");
         struct hostnl *nl = hostnl_open();   /* another program */
         static const struct monitor_callbacks cb = {on_change, on_removed};
         const struct prefix a = prefix_const("100.64.0.1/32"), b = prefix_const("100.64.0.2/32"), c = prefix_const("10.0.0.0/24");

@@ -159,7 +159,7 @@ static void test_one_user_among_others(void **state)
 {
         (void)state;
         if (geteuid() != 0)
-                skip();
+                skip_because("needs root");
         int fds[LAPI_CONNECTIONS_MAX + 20];
         size_t n = sizeof(fds) / sizeof(fds[0]), watching = 0, refused = 0;
         for (size_t i = 0; i < n; i++) {

@@ -142,7 +142,7 @@ static void test_rights(void **state)
         (void)state;
         const struct passwd *pw = getpwnam("nobody");
         if (geteuid() != 0 || pw == NULL)
-                skip();   /* needs another user to be */
+                skip_because("needs root, and a user \"nobody\" to be");
         uid_t nobody = pw->pw_uid;
         char digits[16], text[64];
         snprintf(digits, sizeof(digits), "%d", (int)nobody);

@@ -1,21 +1,16 @@
 /* Two whole instances on the loopback, with a relay and STUN server from tests/fixtures as a process.
  * Skipped where that cannot run. */
+#include "tests/unit/check.h"
+
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
 #include <jansson.h>
 
 #include "base/crypto.h"
@@ -245,7 +240,7 @@ static int tear_down(void **state)
 static void need_relay(void)
 {
         if (!w.loop)
-                skip();
+                skip_because("the relay of the tests did not start");
 }
 
 static void make_both(bool no_udp_a, bool no_udp_b)
