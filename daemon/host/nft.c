@@ -340,7 +340,7 @@ static int on_chain(const struct nlmsghdr *h, void *arg)
 
 enum err nft_each_base_chain(struct nft *n, nft_chain_fn fn, void *arg)
 {
-        uint8_t buf[256];
+        uint8_t buf[256] = {0};
         struct chain_walk w = {fn, arg};
         struct nlmsghdr *h = nftnl_nlmsg_build_hdr((char *)buf, NFT_MSG_GETCHAIN, NFPROTO_UNSPEC, NLM_F_DUMP, n->seq++);
         return dump(n, h, on_chain, &w);
@@ -383,7 +383,7 @@ static int on_rule(const struct nlmsghdr *h, void *arg)
 
 enum err nft_each_own_rule(struct nft *n, struct nft_at at, nft_rule_fn fn, void *arg)
 {
-        uint8_t buf[1024];
+        uint8_t buf[1024] = {0};   /* the library leaves what pads its strings as it was */
         struct rule_walk w = {fn, arg, at.chain};
         struct nftnl_rule *r = rule_at(at);
         if (r == NULL)
@@ -428,7 +428,7 @@ static int on_searched_rule(const struct nlmsghdr *h, void *arg)
 
 enum err nft_names_interface(struct nft *n, enum nft_family f, const char *table, const char *ifname, bool *ret)
 {
-        uint8_t buf[1024];
+        uint8_t buf[1024] = {0};
         struct name_search s = {.ifname = ifname};
         struct nftnl_rule *r = rule_at((struct nft_at){f, table, NULL});
         if (r == NULL)

@@ -53,7 +53,7 @@ static void on_udp(struct watch *w, unsigned events, mono_t now)
         struct server *s = container_of(w, struct server, udp);
         struct sockaddr_in from;
         socklen_t from_len = sizeof(from);
-        uint8_t q[700], out[4200];
+        uint8_t q[700], out[4200] = {0};
         ssize_t n = recvfrom(w->fd, q, sizeof(q), 0, (struct sockaddr *)&from, &from_len);
         if (n < 0)
                 return;
