@@ -325,3 +325,11 @@ const struct derp_region *derpmap_region(const struct derpmap *m, int id)
         struct derp_region key = {.id = id};
         return bsearch(&key, m->regions, m->region_count, sizeof(m->regions[0]), region_cmp);
 }
+
+bool derp_region_has_relay(const struct derp_region *r)
+{
+        for (size_t i = 0; i < r->node_count; i++)
+                if (!r->nodes[i].stun_only)
+                        return true;
+        return false;
+}

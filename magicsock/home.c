@@ -21,10 +21,7 @@ static void set_home(struct ms *ms, int region, mono_t now)
 
 static bool may_be_home(const struct derp_region *r)
 {
-        bool has_relay = false;
-        for (size_t i = 0; i < r->node_count; i++)
-                has_relay = has_relay || !r->nodes[i].stun_only;
-        return has_relay && !r->no_measure_no_home && !r->avoid;
+        return derp_region_has_relay(r) && !r->no_measure_no_home && !r->avoid;
 }
 
 /* Nothing answered: any home is better than none, but always the same one. */

@@ -50,10 +50,7 @@ static bool needs_https(const struct netcheck *nc, const struct derp_region *r)
 {
         if (r->avoid || r->no_measure_no_home || nc_report_latency(&nc->now_report, r->id) != NULL)
                 return false;
-        for (size_t i = 0; i < r->node_count; i++)
-                if (!r->nodes[i].stun_only)
-                        return true;
-        return false;
+        return derp_region_has_relay(r);
 }
 
 void nc_enter_https(struct netcheck *nc, mono_t now)

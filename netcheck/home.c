@@ -61,6 +61,12 @@ static bool heard_within(mono_t heard, mono_t now, int64_t ns)
         return mono_is_set(heard) && mono_diff_ns(now, heard) <= ns;
 }
 
+/* Where nobody would reach us is no home, and the one that we have may go on being one whatever is thought of it. */
+static bool may_be_home(const struct derp_region *r, int home)
+{
+        return r != NULL && derp_region_has_relay(r) && ((!r->avoid && !r->no_measure_no_home) || r->id == home);
+}
+
 int nc_home_choose(struct nc_home *h, const struct nc_home_args *args, mono_t now)
 {
         const struct netcheck_report *r = args->report;
@@ -69,8 +75,7 @@ int nc_home_choose(struct nc_home *h, const struct nc_home_args *args, mono_t no
         remember(h, r, now);
         for (size_t i = 0; i < r->latency_count; i++) {
                 int id = r->latency[i].region;
-                const struct derp_region *reg = derpmap_region(args->map, id);
-                if (reg == NULL || ((reg->avoid || reg->no_measure_no_home) && id != args->home))
+                if (!may_be_home(derpmap_region(args->map, id), args->home))
                         continue;
                 double ns = scaled(args->map, id, best_of(h, id, r->latency[i].any_ns));
                 if (id == args->home)
@@ -80,8 +85,7 @@ int nc_home_choose(struct nc_home *h, const struct nc_home_args *args, mono_t no
                         best = ns;
                 }
         }
-        bool in_map = args->home != 0 && derpmap_region(args->map, args->home) != NULL;
-        if (!in_map)
+        if (args->home == 0 || !may_be_home(derpmap_region(args->map, args->home), args->home))
                 return candidate;
         if (candidate == 0)
                 return heard_within(args->home_heard, now, HEARD_LATELY_NS) ? args->home : 0;

@@ -1,7 +1,7 @@
 /* netcheck/home.h - which relay is home: the nearest, but not a new one for every twitch.
  *
  * Pure.  Keeps the latencies of the last 5 min 5 s; a challenger must beat the present home by 10 ms and by a
- * third.
+ * third.  A region whose nodes answer STUN and relay nothing is never home: its latency counts for nothing here.
  */
 #pragma once
 
@@ -31,7 +31,7 @@ struct nc_home {
 void nc_home_done(struct nc_home *h);   /* frees and empties */
 
 struct nc_home_args {
-        const struct derpmap *map;            /* scores, Avoid */
+        const struct derpmap *map;            /* scores, Avoid, STUNOnly */
         const struct netcheck_report *report;
         int home;                             /* present choice; 0 = none */
         mono_t started;                       /* of the report */

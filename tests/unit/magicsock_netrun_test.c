@@ -18,7 +18,7 @@ static struct {
         struct loop *loop;
         struct dialer *dialer;
         struct netrun *n;
-        struct derp_node nodes[REGIONS];
+        struct derp_node nodes[REGIONS], with_relay[REGIONS][2];
         struct derp_region regions[REGIONS];
         struct derpmap map;
         struct nc_start_args args;
@@ -103,6 +103,17 @@ static int set_up(void **state)
         return 0;
 }
 
+/* The regions have a relay each as well, one without STUN, and nobody at its port. */
+static void with_relays(void)
+{
+        for (int i = 0; i < REGIONS; i++) {
+                t.with_relay[i][0] = t.nodes[i];
+                t.with_relay[i][1] = (struct derp_node){.hostname = "127.0.0.1", .ipv4 = "127.0.0.1", .ipv6 = "none", .derp_port = 9};
+                t.regions[i].nodes = t.with_relay[i];
+                t.regions[i].node_count = 2;
+        }
+}
+
 static int tear_down(void **state)
 {
         (void)state;
@@ -169,6 +180,7 @@ static void test_refused(void **state)
 static void test_two_regions(void **state)
 {
         (void)state;
+        with_relays();
         start();
         assert_int_equal(t.sent_count, 2);   /* at once, one each */
         assert_int_equal(netrun_nearest(t.n), 0);
@@ -200,6 +212,7 @@ static void test_two_regions(void **state)
 static void test_held(void **state)
 {
         (void)state;
+        with_relays();
         struct nc_portmap found = {.pmp = NC_TRUE, .pcp = NC_FALSE, .upnp = NC_FALSE, .have = true};
         netrun_release(t.n, now());
         netrun_hold(t.n);
@@ -280,6 +293,7 @@ static void test_kernel_refuses(void **state)
 static void test_home_was_heard(void **state)
 {
         (void)state;
+        with_relays();
         t.args.home = FIRST;
         for (int heard = 0; heard < 2; heard++) {
                 t.heard = heard ? mono_add_ms(now(), 1) : (mono_t){0};
@@ -353,6 +367,7 @@ static void test_next_from_callback(void **state)
 static void test_forget(void **state)
 {
         (void)state;
+        with_relays();
         t.map.region_count = REGIONS;
         for (unsigned round = 0; round < 3; round++) {
                 if (round == 2)
@@ -381,6 +396,7 @@ static void test_names(void **state)
         t.nodes[0].stun_port = 3480;
         name(0, "localhost");
         name(1, "no..name");   /* none, and nobody has to be asked for it */
+        with_relays();
         start();
         assert_int_equal(t.sent_count, 0);
         mono_t end = mono_add_ms(mono_now(), 30000);

@@ -2,6 +2,7 @@
 
 #include "tests/unit/check.h"
 
+static struct derp_node nodes[3];
 static struct derp_region regions[3];
 static const struct derpmap map = {.region_count = 3, .regions = regions};
 static struct nc_home history;
@@ -12,7 +13,8 @@ static int setup(void **state)
 {
         (void)state;
         for (int i = 0; i < 3; i++)
-                regions[i] = (struct derp_region){.id = i + 1, .score = 1};
+                regions[i] = (struct derp_region){.id = i + 1, .score = 1, .node_count = 1, .nodes = &nodes[i]};
+        memset(nodes, 0, sizeof(nodes));
         home = 0;
         now = (mono_t){1000 * NS_PER_SEC};
         heard = (mono_t){0};
@@ -136,6 +138,21 @@ static void test_regions_not_for_home(void **state)
         assert_int_equal(step(0, 0, 0), 0);
 }
 
+/* A region that only answers STUN is near, and nobody's home; not even of one whose home it was. */
+static void test_region_without_relay(void **state)
+{
+        (void)state;
+        nodes[1].stun_only = true;
+        assert_int_equal(step(3000, 10, 0), 1);
+        assert_int_equal(step(0, 10, 0), 0);
+        home = 2;
+        heard = now;
+        assert_int_equal(step(3000, 10, 4000), 1);
+        home = 0;
+        regions[1].node_count = 0;
+        assert_int_equal(step(0, 10, 4000), 3);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -147,6 +164,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_relay_that_is_heard, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_home_without_an_answer, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_regions_not_for_home, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_region_without_relay, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
