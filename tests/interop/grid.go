@@ -40,6 +40,7 @@ type gridRow struct {
 	short bool                // part of the short form
 	needs func() (why string) // why it cannot run here, "" if it can; nil: always
 	place func(*lab) placed
+	after func(t *test, from, to talker) // done before the first packet of each run; nil: nothing
 }
 
 // directLimit: a path must be direct well before five seconds, when the
@@ -80,6 +81,8 @@ var gridRows = []gridRow{
 		place: apart(mappedNAT, hardNAT)},
 	{name: "7_hard_mapped", what: "EDM, EIM/APDF that gives ports", want: direct, short: true, needs: needsMapper,
 		place: apart(hardNAT, mappedNAT)},
+	{name: "8_hard_shut", what: "EDM, EIM/APDF that gives ports to a host with a firewall", want: found, needs: needsMapper,
+		place: shut(apart(hardNAT, mappedNAT))},
 	{name: "9_hard_hard", what: "EDM, EDM", want: relayed, short: true, place: apart(hardNAT, hardNAT)},
 	{name: "10_forward_hard", what: "EDM with a forwarded port, EDM", want: direct, place: apart(forwardNAT, hardNAT)},
 	{name: "10_hard_forward", what: "EDM, EDM with a forwarded port", want: direct, short: true, place: apart(hardNAT, forwardNAT)},
@@ -98,6 +101,27 @@ var gridRows = []gridRow{
 	{name: "18_cgnat_hairpin", what: "both behind the same carrier's NAT, hairpin", want: direct, place: sameCarrier(true)},
 	{name: "18_cgnat_no_hairpin", what: "both behind the same carrier's NAT, no hairpin", want: relayed,
 		place: sameCarrier(false)},
+	{name: "19_unknown_easy", what: "EIM/APDF of which the other knows neither endpoints nor relay, EIM/APDF", want: direct,
+		place: apart(easyNAT, easyNAT), after: forget},
+}
+
+// shut gives the second host a firewall of its own.
+func shut(place func(*lab) placed) func(*lab) placed {
+	return func(l *lab) placed {
+		p := place(l)
+		p.to.ownFirewall()
+		return p
+	}
+}
+
+// forget has the server know nothing of where the first is, and tell so.
+func forget(t *test, from, to talker) {
+	t.lab.server("forget", serverArgs{Node: t.lab.node(from.addr()).Key}, nil)
+	if o, ok := to.(*node); ok {
+		o.awaitPeer(from.addr(), "is at no relay", 5*time.Second, func(p *ipnstate.PeerStatus) bool { return p.Relay == "" })
+	} else {
+		time.Sleep(300 * time.Millisecond)
+	}
 }
 
 func sameLAN(l *lab) placed {
@@ -218,6 +242,9 @@ func gridOnce(t *test, row gridRow, p placed, from, to talker) gridRun {
 		limit = 3 * time.Second
 	}
 	relayTrip := relayTrip(t, from, to)
+	if row.after != nil {
+		row.after(t, from, to)
+	}
 	before := t.lab.relayDropped()
 	fl := startFlow(t, from, to, 20*time.Millisecond, 0)
 	f, o := awaitBoth(from, to, limit)
@@ -303,9 +330,15 @@ func freshPair(t *test, a, b talker) {
 		a.boot()
 		b.boot()
 		for i, e := range []talker{a, b} {
-			t.awaitEvery(50*time.Millisecond, 15*time.Second, e.title()+": fresh endpoints at the server", func() bool {
-				return e.at().reported(t.lab.node(e.addr()), before[i])
-			})
+			for end := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+				now := t.lab.node(e.addr())
+				if e.at().reported(now, before[i]) {
+					break
+				}
+				if time.Now().After(end) {
+					t.fatalf("%s: no fresh endpoints at the server within 15 s; it had %+v and has %+v", e.title(), before[i], now)
+				}
+			}
 		}
 		time.Sleep(300 * time.Millisecond)
 		if untouched(t, a, b) && untouched(t, b, a) {

@@ -263,10 +263,15 @@ table inet own {
 		type filter hook input priority filter
 		ct state established,related accept
 		meta l4proto ipv6-icmp accept
-		iifname "wan" drop
+		iifname { "wan", "eth0" } drop
 	}
 }
 `
+
+// ownFirewall lets in only answers to what the host sent.
+func (s *site) ownFirewall() {
+	s.lab.must(run(hostFirewall, inNS(s.ns, "nft", "-f", "-")...))
+}
 
 // addSite makes a host of the given kind, behind a router of its own where
 // there is one, and starts its helper.
@@ -280,7 +285,7 @@ func (l *lab) addSite(name string, kind siteKind) *site {
 		return l.addHost(name, l.inet, nil, fam)
 	case firewalled:
 		s := l.addHost(name, l.inet, nil, fam)
-		l.must(run(hostFirewall, inNS(s.ns, "nft", "-f", "-")...))
+		s.ownFirewall()
 		return s
 	}
 	r := l.addRouter(name+"-nat", kind, l.inet, false)

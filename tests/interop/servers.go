@@ -503,6 +503,8 @@ func (s *servers) do(op string, raw json.RawMessage) (any, error) {
 			return nil, err
 		}
 		return s.control.Node(k), nil
+	case "forget":
+		return nil, s.forget(a.Node)
 	case "hold":
 		s.hold(a.On)
 		return nil, nil
@@ -557,6 +559,22 @@ func relayDropped() (int, error) {
 func parseKey(text string) (k key.NodePublic, err error) {
 	err = k.UnmarshalText([]byte(text))
 	return k, err
+}
+
+// forget takes endpoints and home relay from what the control server tells of
+// a node, until that node says them again.
+func (s *servers) forget(node string) error {
+	k, err := parseKey(node)
+	if err != nil {
+		return err
+	}
+	n := s.control.Node(k)
+	if n == nil {
+		return fmt.Errorf("no node %s", node)
+	}
+	n.Endpoints, n.HomeDERP, n.LegacyDERPString = nil, 0, ""
+	s.control.UpdateNode(n)
+	return nil
 }
 
 // sendMap hands a hand-made map response to a node; from then on the
