@@ -19,7 +19,9 @@ enum {
         OPEN_MAX = 6,             /* initiations of ours that may still be answered: all that are sent ... */
         OPEN_LIFE_MS = 10000,     /* ... while one may be */
         HOLD_SLACK_MS = 50,       /* see hold_until */
-        SPACING_MS = 20,          /* an initiation sooner than this after the last one is dropped */
+        HOLD_MOST_MS = 1000,      /* an answer that took longer was not under way so long: its reader was away */
+        SPACING_MS = 20,          /* initiations that come faster than this are dropped, but for ... */
+        SPACING_BURST = 24,       /* ... a whole series, which a relay kept while we slept: only its last is waited for */
         COOKIE_QUEUE_MAX = 64,
         LOAD_COST_US = 1000,      /* more than 1,000 handshake messages a second ... */
         LOAD_BURST_US = 256000,   /* ... after the first 256 are overload */
@@ -63,6 +65,7 @@ struct wg_peer {
         uint64_t open_order;
         struct open_response response;
         mono_t accepted_at;       /* last initiation of theirs that was answered */
+        mono_t spaced_until;      /* when those answered so far have had their time */
         mono_t completed_at;      /* last handshake */
         struct pkt_queue staged;               /* changed by staged.h alone, like these */
         struct wg_peer *staged_next, **staged_link;

@@ -43,6 +43,7 @@ static mono_t hold_for(const struct wg_peer *p, const struct open_initiation *an
                         newest = &p->open[i];
         int64_t trip_ns = mono_diff_ns(now, answered->sent_at);
         mono_t until = mono_add_ns(newest->sent_at, trip_ns + trip_ns / 4 + HOLD_SLACK_MS * NS_PER_MS);
+        until = mono_min(until, mono_add_ms(now, HOLD_MOST_MS));
         return newest != answered && until.ns > now.ns ? until : (mono_t){0};
 }
 
@@ -225,6 +226,11 @@ static enum err respond(struct wg *wg, struct wg_peer *p, struct noise_call *cal
         return ERR_NONE;
 }
 
+static bool is_too_soon(const struct wg_peer *p, mono_t now)
+{
+        return mono_diff_ns(p->spaced_until, now) > (SPACING_BURST - 1) * SPACING_MS * NS_PER_MS;
+}
+
 enum wg_verdict handshake_on_initiation(struct wg *wg, struct pkt *in, const struct wg_source *src, mono_t now)
 {
         const uint8_t *msg = pkt_cdata(in);
@@ -242,9 +248,7 @@ enum wg_verdict handshake_on_initiation(struct wg *wg, struct pkt *in, const str
         if (p == NULL)
                 goto drop;
         e = noise_accept(&call, &wg->us, &p->noise, msg);
-        if (e == ERR_REPLAY ||
-                (e == ERR_NONE && mono_is_set(p->accepted_at) &&
-                        mono_diff_ns(now, p->accepted_at) <= SPACING_MS * NS_PER_MS))
+        if (e == ERR_REPLAY || (e == ERR_NONE && is_too_soon(p, now)))
                 why = WG_DROP_STALE_STAMP;   /* too soon: the stamp is not used up */
         if (e != ERR_NONE || why == WG_DROP_STALE_STAMP)
                 goto drop;
@@ -255,6 +259,7 @@ enum wg_verdict handshake_on_initiation(struct wg *wg, struct pkt *in, const str
                 goto drop;
         noise_call_wipe(&call);
         p->accepted_at = now;
+        p->spaced_until = mono_add_ms(p->spaced_until.ns > now.ns ? p->spaced_until : now, SPACING_MS);
         p->rx_bytes += in->len;
         timers_any_received(&p->timers, now);
         peer_touch(wg, p);

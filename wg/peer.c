@@ -273,7 +273,7 @@ void peer_reset(struct wg *wg, struct wg_peer *p)
         timers_stop(&p->timers);
         noise_remote_forget_ss(&p->noise);
         p->jar = (struct cookie_jar){0};
-        p->accepted_at = (mono_t){0};
+        p->accepted_at = p->spaced_until = (mono_t){0};
 }
 
 /* Messages already made for a slot must not be sent to its next tenant. */

@@ -88,24 +88,49 @@ static void test_older_answer_serves(void **state)
         net_done(&n);
 }
 
-/* The way was shut and all came through in one moment: the first is answered, and is not forgotten yet; the others came too
- * soon after it, which is waited for as for a lost one. */
-static void test_a_heap_after_an_outage(void **state)
+/* The way was shut and all came through in one moment: each is answered, as those that came first may be forgotten, and only
+ * the last serves. */
+static void heap_after(int64_t outage_ms, unsigned initiations)
 {
-        enum { OUTAGE_MS = 2500 };
         struct net n;
-        (void)state;
         net_init(&n);
-        for (int64_t t = 0; t < OUTAGE_MS; t += 10) {
-                n.delay_ms = OUTAGE_MS - t;
+        for (int64_t t = 0; t < outage_ms; t += 10) {
+                n.delay_ms = outage_ms - t;
                 if (t == 0)
                         (void)net_send(&n, 0, 1);
                 net_run_ms(&n, 10);
         }
-        assert_int_equal(n.node[0].sent[MSG_INITIATION], 5);
+        assert_int_equal(n.node[0].sent[MSG_INITIATION], initiations);
         assert_int_equal(n.node[1].delivered, 0);
         n.delay_ms = 20;
-        net_run_ms(&n, 2800);
+        net_run_ms(&n, 50);
+        assert_int_equal(n.node[1].delivered, 1);
+        net_done(&n);
+}
+
+static void test_a_heap_after_an_outage(void **state)
+{
+        (void)state;
+        heap_after(2500, 5);
+        heap_after(25000, 9);
+}
+
+/* The answer to an old one came, and those to newer ones never do: how old it is says nothing of how long these take. */
+static void test_an_old_answer_is_not_waited_for_long(void **state)
+{
+        struct net n;
+        (void)state;
+        net_init(&n);
+        n.delay_ms = 8000;
+        (void)net_send(&n, 0, 1);
+        n.delay_ms = 20;
+        n.deaf[1] = true;
+        net_run_ms(&n, 8000);
+        n.deaf[1] = false;
+        net_run_ms(&n, HOLD_MOST_MS);
+        assert_int_equal(n.node[1].sent[MSG_RESPONSE], 1);
+        assert_int_equal(n.node[1].delivered, 0);
+        net_run_ms(&n, 100);
         assert_int_equal(n.node[1].delivered, 1);
         net_done(&n);
 }
@@ -254,6 +279,7 @@ int main(void)
                 cmocka_unit_test(test_first_contact),
                 cmocka_unit_test(test_first_contact_far_away),
                 cmocka_unit_test(test_older_answer_serves), cmocka_unit_test(test_a_heap_after_an_outage),
+                cmocka_unit_test(test_an_old_answer_is_not_waited_for_long),
                 cmocka_unit_test(test_second_answer_lost),
                 cmocka_unit_test(test_crossing),
                 cmocka_unit_test(test_crossing_far_away),
