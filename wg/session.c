@@ -177,13 +177,25 @@ static bool is_overtaken(const struct session *s, mono_t asked)
         return s != NULL && s->initiator && asked.ns <= s->born.ns && s->next_counter == 0;
 }
 
-static void retire(struct keypairs *k, struct session *s, struct index_table *t)
+/* Makes s the first of n; the last is pushed out. */
+static void push(struct session **list, size_t n, struct session *s, struct index_table *t)
 {
         if (s == NULL)
                 return;
-        drop(&k->old[KEYPAIRS_OLD - 1], t);
-        memmove(&k->old[1], &k->old[0], sizeof(k->old) - sizeof(k->old[0]));
-        k->old[0] = s;
+        drop(&list[n - 1], t);
+        memmove(&list[1], &list[0], (n - 1) * sizeof(list[0]));
+        list[0] = s;
+}
+
+static void retire(struct keypairs *k, struct session *s, struct index_table *t)
+{
+        push(k->old, KEYPAIRS_OLD, s, t);
+}
+
+static void drop_before(struct keypairs *k, size_t from, struct index_table *t)
+{
+        for (size_t i = from; i < KEYPAIRS_BEFORE; i++)
+                drop(&k->before[i], t);
 }
 
 /* Those that open nothing any more. */
@@ -192,8 +204,9 @@ static void drop_dead(struct keypairs *k, mono_t now, struct index_table *t)
         for (size_t i = 0; i < KEYPAIRS_OLD; i++)
                 if (k->old[i] != NULL && older_than(k->old[i], now, REJECT_AFTER_TIME_S))
                         drop(&k->old[i], t);
-        if (k->before != NULL && older_than(k->before, now, REJECT_AFTER_TIME_S))
-                drop(&k->before, t);
+        for (size_t i = 0; i < KEYPAIRS_BEFORE; i++)
+                if (k->before[i] != NULL && older_than(k->before[i], now, REJECT_AFTER_TIME_S))
+                        drop(&k->before[i], t);
 }
 
 void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct index_table *t)
@@ -203,9 +216,10 @@ void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct 
         else
                 retire(k, k->current, t);
         /* The peer, too, has started some and may be sending under one. */
-        retire(k, k->before, t);
+        retire(k, k->before[0], t);
         retire(k, k->next, t);
-        k->before = k->next = NULL;
+        k->before[0] = k->next = NULL;
+        drop_before(k, 1, t);
         k->current = s;
         drop_dead(k, s->born, t);
 }
@@ -214,23 +228,25 @@ void keypairs_offer(struct keypairs *k, struct session *s, struct index_table *t
 {
         /* The old stay until the new one is confirmed: after crossing initiations the peer may be
          * sending under it. */
-        drop(&k->before, t);
-        k->before = k->next;
+        push(k->before, KEYPAIRS_BEFORE, k->next, t);
         k->next = s;
         drop_dead(k, s->born, t);
 }
 
-/* The older of two offers may be followed by the newer. */
+/* An older offer may be followed by a newer. */
 bool keypairs_confirm(struct keypairs *k, struct session *s, struct index_table *t)
 {
-        if (s == k->next)
+        size_t older = 0;
+        if (s == k->next) {
                 k->next = NULL;
-        else if (s != k->before)
-                return false;
-        else
-                k->before = NULL;
-        if (k->next == NULL)
-                drop(&k->before, t);
+        } else {
+                while (older < KEYPAIRS_BEFORE && k->before[older] != s)
+                        older++;
+                if (older == KEYPAIRS_BEFORE)
+                        return false;
+                k->before[older++] = NULL;
+        }
+        drop_before(k, older, t);
         retire(k, k->current, t);
         k->current = s;
         return true;
@@ -242,7 +258,7 @@ void keypairs_clear(struct keypairs *k, struct index_table *t)
                 drop(&k->old[i], t);
         drop(&k->current, t);
         drop(&k->next, t);
-        drop(&k->before, t);
+        drop_before(k, 0, t);
 }
 
 struct session *keypairs_find(const struct keypairs *k, uint32_t local_index)
@@ -251,8 +267,9 @@ struct session *keypairs_find(const struct keypairs *k, uint32_t local_index)
                 return k->current;
         if (k->next != NULL && k->next->local_index == local_index)
                 return k->next;
-        if (k->before != NULL && k->before->local_index == local_index)
-                return k->before;
+        for (size_t i = 0; i < KEYPAIRS_BEFORE; i++)
+                if (k->before[i] != NULL && k->before[i]->local_index == local_index)
+                        return k->before[i];
         for (size_t i = 0; i < KEYPAIRS_OLD; i++)
                 if (k->old[i] != NULL && k->old[i]->local_index == local_index)
                         return k->old[i];

@@ -25,6 +25,7 @@ enum {
         REKEY_ON_RECEIVE_S = 165,   /* REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT */
         SESSION_BURST = 64,         /* packets in one call */
         KEYPAIRS_OLD = 3,
+        KEYPAIRS_BEFORE = 3,
 };
 #define REKEY_AFTER_MESSAGES (UINT64_C(1) << 60)
 
@@ -69,7 +70,8 @@ struct keypairs {
         struct session *old[KEYPAIRS_OLD];
         struct session *current;    /* the only one that sends */
         struct session *next;       /* ours as responder, until the initiator's first packet */
-        struct session *before;     /* the one before next: all that the initiator has, should the answer after it be lost */
+        /* Those before next, the newest first: all that the initiator has while the answers after it are under way. */
+        struct session *before[KEYPAIRS_BEFORE];
 };
 
 /* Those pushed out leave the index table and are freed. */

@@ -274,6 +274,36 @@ static void test_rotation(void **state)
         index_done(&t);
 }
 
+/* All that the initiator may have, whichever of our answers have come; those before the one it uses are of no use. */
+static void test_offers(void **state)
+{
+        struct index_table t = {0};
+        struct keypairs k = {0};
+        (void)state;
+        struct session *s[KEYPAIRS_BEFORE + 2];
+        uint32_t index[KEYPAIRS_BEFORE + 2];
+        for (size_t i = 0; i < KEYPAIRS_BEFORE + 2; i++) {
+                s[i] = numbered(&t);
+                index[i] = s[i]->local_index;
+                keypairs_offer(&k, s[i], &t);
+        }
+        assert_null(keypairs_find(&k, index[0]));
+        assert_int_equal(t.count, KEYPAIRS_BEFORE + 1);
+        assert_ptr_equal(keypairs_find(&k, index[2]), s[2]);
+        assert_true(keypairs_confirm(&k, s[2], &t));
+        assert_null(keypairs_find(&k, index[1]));
+        assert_ptr_equal(k.current, s[2]);
+        assert_false(keypairs_confirm(&k, s[2], &t));
+        assert_true(keypairs_confirm(&k, s[4], &t));
+        assert_null(keypairs_find(&k, index[3]));
+        assert_ptr_equal(k.current, s[4]);
+        assert_ptr_equal(k.old[0], s[2]);
+        assert_int_equal(t.count, 2);
+        keypairs_clear(&k, &t);
+        assert_int_equal(t.count, 0);
+        index_done(&t);
+}
+
 /* Two initiations of ours were on their way, and one of the peer's: its session is not lost by the second answer. */
 static void test_overtaken(void **state)
 {
@@ -356,6 +386,7 @@ int main(void)
                 cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_twice_in_a_burst),
                 cmocka_unit_test(test_rotation),
+                cmocka_unit_test(test_offers),
                 cmocka_unit_test(test_overtaken),
                 cmocka_unit_test(test_dead_ones_go),
         };
