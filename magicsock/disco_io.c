@@ -62,6 +62,8 @@ static void udp_pong(struct ms *ms, struct ms_slot *first, struct addr src, mono
                 next = ms->known[s->slot].same_disco;
                 if (ms_hn_pong(ms, s, src, &txid, now))
                         return;
+                if (!ms_hn_is_data_by(ms, s, src))
+                        continue;
                 bool found = ms_peer_on_pong(&s->peer, &txid, false, 0, now, &ms->out);
                 if (found)
                         ms_hn_seen(ms, s, src, seen, now);

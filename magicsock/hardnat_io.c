@@ -111,13 +111,19 @@ static void pin(struct ms *ms, struct ms_slot *s, const struct hn_action *a)
         sock_want_buffers(&s->pin.udp->sock, ms->udp[0].sock.buffer_bytes);
 }
 
+static struct ms_udp *udp_of_data(struct ms *ms, const struct ms_slot *s, struct addr to)
+{
+        return s->pin.udp && addr_eq(to, s->pin.to) ? s->pin.udp : ms_udp_for(ms, to);
+}
+
 struct ms_udp *ms_hn_udp(struct ms *ms, const struct ms_slot *s, struct addr to)
 {
-        if (ms->via && addr_eq(to, ms->via_src))
-                return ms->via;
-        if (s->pin.udp && addr_eq(to, s->pin.to))
-                return s->pin.udp;
-        return ms_udp_for(ms, to);
+        return ms->via && addr_eq(to, ms->via_src) ? ms->via : udp_of_data(ms, s, to);
+}
+
+bool ms_hn_is_data_by(struct ms *ms, const struct ms_slot *s, struct addr src)
+{
+        return !ms->via || !ms->via->number || ms->via == udp_of_data(ms, s, src);
 }
 
 void ms_hn_want_offloads(struct ms *ms, unsigned wanted)

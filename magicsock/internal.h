@@ -64,6 +64,7 @@ struct ms_slot {
         bool bad_disco;              /* no box can be made with it */
         bool asks;                   /* its last ping by relay had a hello: so does the answer */
         uint32_t learned_conn;       /* the relay connection peer.learned is about */
+        mono_t learned_at;           /* when it was last heard there */
         int absent;                  /* the region that said last that the peer, whose home it is, is not there; 0 = none */
         struct ms_route shown;       /* as of the last line of the log and of the history */
         struct history history;
@@ -220,6 +221,8 @@ ERR_CHECK enum err ms_hn_init(struct ms *ms);
 void ms_hn_done(struct ms *ms);                /* before the slots go */
 /* The socket from which to send to that address of the peer: like ms_udp_for(). */
 struct ms_udp *ms_hn_udp(struct ms *ms, const struct ms_slot *s, struct addr to);
+/* What came in now from there came where data to there would leave; else it says nothing of how that fares. */
+bool ms_hn_is_data_by(struct ms *ms, const struct ms_slot *s, struct addr src);
 void ms_hn_relayed(struct ms *ms, struct ms_slot *s, mono_t now);   /* traffic went by relay */
 /* Part of ms_settle(): leaves ms->out alone. */
 void ms_hn_settle(struct ms *ms, struct ms_slot *s, mono_t now);

@@ -10,7 +10,10 @@
 #include "magicsock/internal.h"
 #include "magicsock/plain.h"
 
-enum { UDP_ROUNDS = 8 };   /* system calls that receive, in one round of the loop */
+enum {
+        UDP_ROUNDS = 8,        /* system calls that receive, in one round of the loop */
+        LEARNED_MS = 55000,    /* a node closes a connection to a relay that is not its home when it has sent nothing for 60 s */
+};
 
 _Static_assert((int)SOCK_VIEWS_MAX <= (int)MS_BATCH_MAX && (int)MS_RELAYED_MAX <= (int)MS_BATCH_MAX,
                "one call of on_wg takes them");
@@ -33,7 +36,8 @@ struct ms_udp *ms_udp_for(struct ms *ms, struct addr to)
 int ms_relay_for(struct ms *ms, struct ms_slot *s)
 {
         struct ms_peer *p = &s->peer;
-        if (p->learned && !derp_mgr_conn_alive(ms->derp, p->learned, s->learned_conn))
+        bool may_close = p->home && p->home != p->learned && mono_diff_ms(loop_now(ms->loop), s->learned_at) >= LEARNED_MS;
+        if (p->learned && (may_close || !derp_mgr_conn_alive(ms->derp, p->learned, s->learned_conn)))
                 ms_peer_on_relay_gone(p, p->learned);
         if (p->learned && (!p->home || p->home == s->absent || !derp_mgr_is_up(ms->derp, p->home)))
                 return p->learned;
@@ -312,6 +316,7 @@ static void on_relay_recv(void *arg, int region, uint32_t conn, const struct nod
         }
         s->peer.learned = region;
         s->learned_conn = conn;
+        s->learned_at = now;
         s->absent = s->absent == region ? 0 : s->absent;
         if (c == MS_CLASS_DISCO) {
                 ms_disco_relay(ms, s, region, pkt_cdata(p), p->len, now);

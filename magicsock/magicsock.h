@@ -76,7 +76,8 @@ struct ms_callbacks {
         void (*on_report)(void *arg, const struct netcheck_report *report, mono_t now);
         void (*on_ping)(void *arg, const struct ms_ping_result *res, mono_t now);
         void (*on_relay_state)(void *arg, int region, enum ms_relay_state st, const char *detail, mono_t now);
-        /* A peer answered for the first time: it has known us since `since` at the latest. */
+        /* A peer answered for the first time, or its home is another: what leaves from `since` on may arrive where what left
+         * before did not. */
         void (*on_known)(void *arg, uint32_t slot, mono_t since, mono_t now);
 };
 

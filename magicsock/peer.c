@@ -425,6 +425,14 @@ void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
         ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
 }
 
+void ms_peer_on_restart(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        ms_peer_on_relay_gone(p, p->learned);   /* the connection there was its former self's */
+        p->knows_us = false;
+        p->knock_started = p->knock_at = (mono_t){0};
+        ms_peer_on_rebind(p, now, out);
+}
+
 void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)
 {
         while (p->cli_count > 0)

@@ -54,7 +54,7 @@ enum ms_action_kind {
         MS_ACT_PONG_RELAY,    /* back by region */
         MS_ACT_CALL,          /* our endpoints, by relay */
         MS_ACT_WITHDRAW,      /* the same without any; MS_ACT_CALL follows */
-        MS_ACT_KNOWN,         /* for the first time the peer answered: a ping sent at `sent` */
+        MS_ACT_KNOWN,         /* the peer can hear us: for the first time it answered, a ping sent at `sent` */
         MS_ACT_CLI_RESULT,    /* the end of ms_peer_ping(): cookie, err, latency_ns, addr or region */
 };
 
@@ -175,6 +175,8 @@ void ms_peer_on_unreachable(struct ms_peer *p, struct addr a, mono_t now, struct
 void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *out);
 /* New sockets: every path must prove itself again.  A peer with traffic is searched for at once. */
 void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out);
+/* The peer's process is another one: the same, and that one may not have been told of us yet. */
+void ms_peer_on_restart(struct ms_peer *p, mono_t now, struct ms_actions *out);
 /* Down: as if nothing had ever been sent. */
 void ms_peer_stop(struct ms_peer *p, struct ms_actions *out);
 

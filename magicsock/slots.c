@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "magicsock/internal.h"
+#include "magicsock/search.h"
 
 static struct ms_known *known(const struct ms *ms, uint32_t slot)
 {
@@ -172,12 +173,13 @@ enum err ms_peer_set(struct ms *ms, uint32_t slot, const struct ms_peer_config *
                 keep_endpoints(k, c->endpoints, n);
                 return ERR_NONE;
         }
+        if (k->home && k->home != s->peer.home)   /* what was sent to the one before may not have got there */
+                ms_action_add(&ms->out, MS_ACT_KNOWN)->sent = now;
         configure(s, k, c->endpoints, n, now);
         if (restarted) {
                 history_add(&s->history, HISTORY_REBIND, (struct addr){.port = 0}, 0, now);
                 ms_hn_restarted(ms, s, now);
-                ms_peer_on_relay_gone(&s->peer, s->peer.learned);   /* the connection there was its former self's */
-                ms_peer_on_rebind(&s->peer, now, &ms->out);
+                ms_peer_on_restart(&s->peer, now, &ms->out);
         }
         ms_settle(ms, s, now);
         return ERR_NONE;

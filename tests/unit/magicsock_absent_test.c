@@ -74,6 +74,12 @@ static void test_absent(void **state)
         assert_int_equal(way_of_next(), HOME);
         heard_on(HERE);
         assert_int_equal(way_of_next(), HERE);
+        heard_on(HERE);
+        struct ms_slot *s = ms_slot_find(t.ms, PEER);
+        s->learned_at = mono_add_ms(loop_now(t.loop), -54000);
+        assert_int_equal(way_of_next(), HERE);
+        s->learned_at = mono_add_ms(loop_now(t.loop), -55000);   /* it will soon not be there any more */
+        assert_int_equal(way_of_next(), HOME);
         heard_on(HOME);
         assert_int_equal(way_of_next(), HOME);
 

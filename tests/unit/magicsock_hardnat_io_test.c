@@ -113,6 +113,46 @@ static void test_another_key_ends_it(void **state)
         assert_null(t.ms->hardnat->sockets[0]);
 }
 
+/* What is answered to a socket of a try that is over says nothing of the one that data leaves by. */
+static void test_a_path_of_another_socket(void **state)
+{
+        (void)state;
+        struct ms_slot *s = ms_slot_find(t.ms, PEER);
+        struct ms_udp *u = trying(s);
+        t.ms->hardnat->m.state = HN_IDLE;
+        t.ms->hardnat->m.peer = NULL;
+        t.ms->via = u;
+        struct disco_txid id = asked(s);
+        pong_from(SRC, &id, OUTSIDE);
+        assert_false(addr_is_set(s->peer.best.addr));
+        t.ms->via = pinned(s);
+        t.ms->via->number = 2;
+        id = asked(s);
+        pong_from(SRC, &id, OUTSIDE);
+        assert_true(addr_eq(s->peer.best.addr, SRC));
+        t.ms->via = NULL;
+}
+
+/* Its sockets are new, it may not know us, and what was sent to a home that it had is sent again. */
+static void test_a_restarted_peer_is_knocked_at(void **state)
+{
+        (void)state;
+        struct ms_slot *s = ms_slot_find(t.ms, PEER);
+        s->peer.knows_us = true;
+        s->peer.knock_started = loop_now(t.loop);
+        add_peer(PEER, &t.node);
+        assert_true(s->peer.knows_us);
+        key_generate(&t.disco);
+        add_peer(PEER, &t.node);
+        assert_false(s->peer.knows_us);
+        (void)ms_peer_on_send(&s->peer, loop_now(t.loop), &t.ms->out);
+        assert_true(mono_is_set(s->peer.knock_at));
+        assert_int_equal(t.known, 0);
+        s->peer.home = REGION + 1;
+        add_peer(PEER, &t.node);
+        assert_int_equal(t.known, 1);
+}
+
 /* Maybe another program: it has to say again that it takes part. */
 static void test_a_restarted_peer_has_said_nothing(void **state)
 {
@@ -202,6 +242,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_a_replayed_ping_is_no_hit, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_another_key_ends_it, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_restarted_peer_has_said_nothing, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_restarted_peer_is_knocked_at, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_path_of_another_socket, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_idle_sockets_make_room, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_socket_in_use_stays, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_socket_that_was_met_is_closed, set_up, tear_down),
