@@ -157,9 +157,10 @@ bool net_is_behind(const struct host *h, const struct site *s)
 
 void net_restart_nat(struct site *s, bool renumber)
 {
+        bool breaks = renumber || s->nat.conf.ports != NAT_PRESERVE;
         nat_flush(&s->nat);
-        for (int i = 0; i < n.hosts; i++)
-                n.host[i]->nat_generation += net_is_behind(n.host[i], s) && (renumber || s->nat.conf.ports != NAT_PRESERVE);
+        for (int i = 0; i < n.hosts; i++)   /* connections use IPv4 where there is any */
+                n.host[i]->nat_generation += breaks && ip_is_set(n.host[i]->v4) && net_is_behind(n.host[i], s);
         if (renumber && s->up == NULL && ip_is_set(s->wan)) {
                 disown(s->wan);
                 give_site_address(s);
