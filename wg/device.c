@@ -319,7 +319,7 @@ static void open_run(struct wg *wg, struct wg_in *in, size_t n, mono_t now)
                 pkts[i] = in[i].p;
                 size[i] = in[i].p->len;
         }
-        session_open(s, pkts, n, opened);
+        session_open(s, pkts, n, now, opened);
 
         size_t good = 0;
         bool data = false;

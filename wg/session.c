@@ -22,7 +22,7 @@ struct session *session_new(const struct noise_keys *keys, uint32_t local_index,
         s->local_index = local_index;
         s->remote_index = remote_index;
         s->initiator = initiator;
-        s->born = now;
+        s->born = s->heard = now;
         if (s->send == NULL || s->recv == NULL) {
                 session_free(s);
                 return NULL;
@@ -128,7 +128,7 @@ size_t session_seal(struct session *s, struct pkt **pkts, size_t n, uint16_t mtu
         return good;
 }
 
-void session_open(struct session *s, struct pkt *const *pkts, size_t n, enum session_opened *ret)
+void session_open(struct session *s, struct pkt *const *pkts, size_t n, mono_t now, enum session_opened *ret)
 {
         UNSET struct aead_op ops[SESSION_BURST];
         UNSET size_t which[SESSION_BURST];
@@ -155,6 +155,7 @@ void session_open(struct session *s, struct pkt *const *pkts, size_t n, enum ses
                         *r = SESSION_REPLAYED;   /* twice in this burst */
                 } else {
                         *r = SESSION_OPENED;
+                        s->heard = now;
                         (void)pkt_trim(p, p->len - (size_t)MSG_TAG_LEN);
                         (void)pkt_pull(p, MSG_DATA_HEADER_LEN);
                 }
@@ -177,13 +178,24 @@ static bool is_overtaken(const struct session *s, mono_t asked)
         return s != NULL && s->initiator && asked.ns <= s->born.ns && s->next_counter == 0;
 }
 
-/* Makes s the first of n; the last is pushed out. */
+/* A free place, or that of the one that was silent longest. */
+static size_t place_of(struct session *const *list, size_t n)
+{
+        size_t at = n - 1;
+        for (size_t i = n; i-- > 0 && list[at] != NULL;)
+                if (list[i] == NULL || list[i]->heard.ns < list[at]->heard.ns)
+                        at = i;
+        return at;
+}
+
+/* Makes s the first of n. */
 static void push(struct session **list, size_t n, struct session *s, struct index_table *t)
 {
         if (s == NULL)
                 return;
-        drop(&list[n - 1], t);
-        memmove(&list[1], &list[0], (n - 1) * sizeof(list[0]));
+        size_t at = place_of(list, n);
+        drop(&list[at], t);
+        memmove(&list[1], &list[0], at * sizeof(list[0]));
         list[0] = s;
 }
 

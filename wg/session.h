@@ -38,6 +38,7 @@ struct session {
         bool initiator;          /* we sent the initiation: rekeying is our job */
         bool rekey_asked;        /* the one rekey that receiving may cause was asked for */
         mono_t born;
+        mono_t heard;            /* when a packet was last opened; at first, as born */
         struct replay replay;
 };
 
@@ -61,12 +62,12 @@ size_t session_seal(struct session *s, struct pkt **pkts, size_t n, uint16_t mtu
 enum session_opened { SESSION_OPENED, SESSION_BAD_TAG, SESSION_REPLAYED, SESSION_EXPIRED };
 /* Opens up to SESSION_BURST data messages, each at least MSG_DATA_MIN_LEN long, in place: header, tag
  * and all but the plain text are cut off.  What failed holds garbage. */
-void session_open(struct session *s, struct pkt *const *pkts, size_t n, enum session_opened *ret);
+void session_open(struct session *s, struct pkt *const *pkts, size_t n, mono_t now, enum session_opened *ret);
 
 /* A peer's sessions (WireGuard paper 6.3, and more of the old).  Zero-initialised. */
 struct keypairs {
         /* Receive what was under way, the newest first.  Where each side sends under the session that it asked for, and both
-         * ask for new ones at once, three have to last for a trip. */
+         * ask for new ones at once, three have to last for a trip.  Pushed out is that which was silent longest. */
         struct session *old[KEYPAIRS_OLD];
         struct session *current;    /* the only one that sends */
         struct session *next;       /* ours as responder, until the initiator's first packet */

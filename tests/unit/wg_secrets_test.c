@@ -140,7 +140,7 @@ static void test_session_keys(void **state)
         memset(pkt_put(p, 64), 1, 64);
         assert_int_equal(session_seal(s, &p, 1, 1280), 1);
         enum session_opened opened;
-        session_open(s, &p, 1, &opened);   /* fails, but has used the key */
+        session_open(s, &p, 1, (mono_t){2}, &opened);   /* fails, but has used the key */
         assert_int_equal(opened, SESSION_BAD_TAG);
         skip_stack = true;   /* libcrypto's assembly leaves the last key in a frame that the next call overwrites */
         assert_in_memory();
@@ -253,7 +253,7 @@ static void test_session_keys_with_helpers(void **state)
                                 memset(pkt_put(pkts[i], 1280), 1, 1280);
                         }
                         assert_int_equal(session_seal(s, pkts, SESSION_BURST, 1280), SESSION_BURST);
-                        session_open(s, pkts, SESSION_BURST, opened);   /* fails, but has used the key */
+                        session_open(s, pkts, SESSION_BURST, (mono_t){2}, opened);   /* fails, but has used the key */
                         for (size_t i = 0; i < SESSION_BURST; i++)
                                 pkt_release(pool, pkts[i]);
                 }

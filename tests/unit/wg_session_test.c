@@ -52,7 +52,9 @@ static void test_known_answers(void **state)
         check_hex(pkt_data(p[1]), p[1]->len, DATA);
 
         enum session_opened opened[2];
-        session_open(b, p, 2, opened);
+        assert_int_equal(mono_diff_ms(b->heard, start), 0);
+        session_open(b, p, 2, mono_add_ms(start, 5), opened);
+        assert_int_equal(mono_diff_ms(b->heard, start), 5);
         assert_int_equal(opened[0], SESSION_OPENED);
         assert_int_equal(opened[1], SESSION_OPENED);
         assert_int_equal(p[0]->len, 0);
@@ -82,7 +84,7 @@ static void test_padding(void **state)
                 assert_int_equal(session_seal(a, &p, 1, rows[i].mtu), 1);
                 if (p->len != rows[i].padded + 32)
                         fail_msg("row %zu: %d", i, p->len - 32);
-                session_open(b, &p, 1, &opened);
+                session_open(b, &p, 1, start, &opened);
                 assert_int_equal(opened, SESSION_OPENED);
                 assert_int_equal(p->len, rows[i].padded);
                 for (size_t k = 0; k < p->len; k++)
@@ -103,7 +105,7 @@ static void test_padding_leaks_nothing(void **state)
         struct pkt *p = packet(NULL, 21);
         memset(pkt_data(p), 0xaa, PKT_STORAGE - p->off);
         assert_int_equal(session_seal(a, &p, 1, 1280), 1);
-        session_open(b, &p, 1, &opened);
+        session_open(b, &p, 1, start, &opened);
         for (size_t i = 21; i < 32; i++)
                 assert_int_equal(pkt_data(p)[i], 0);
         pkt_release(pool, p);
@@ -126,7 +128,7 @@ static void test_no_room(void **state)
         assert_ptr_equal(p[2], first);
         assert_ptr_equal(p[3], third);
         assert_int_equal(a->next_counter, 2);   /* no number was given to them */
-        session_open(b, p, 2, opened);
+        session_open(b, p, 2, start, opened);
         assert_int_equal(opened[0], SESSION_OPENED);
         assert_int_equal(opened[1], SESSION_OPENED);
         for (size_t i = 0; i < 4; i++)
@@ -181,7 +183,7 @@ static void test_limits(void **state)
         assert_int_equal(session_seal(a, p, 4, 0), 4);
         assert_false(session_can_send(a, 1, start));
         for (int i = 0; i < 4; i++) {   /* the fourth has the number that nobody may use */
-                session_open(b, &p[i], 1, &opened);
+                session_open(b, &p[i], 1, start, &opened);
                 assert_int_equal(opened, i < 3 ? SESSION_OPENED : SESSION_EXPIRED);
                 pkt_release(pool, p[i]);
         }
@@ -199,7 +201,7 @@ static void test_twice_in_a_burst(void **state)
         assert_int_equal(session_seal(a, p, 1, 0), 1);
         p[1] = packet(NULL, p[0]->len);
         memcpy(pkt_data(p[1]), pkt_data(p[0]), p[0]->len);
-        session_open(b, p, 2, opened);
+        session_open(b, p, 2, start, opened);
         assert_int_equal(opened[0], SESSION_OPENED);
         assert_int_equal(opened[1], SESSION_REPLAYED);
         for (size_t i = 0; i < 2; i++)
@@ -269,6 +271,31 @@ static void test_rotation(void **state)
         assert_null(k.next);
         assert_int_equal(t.count, 4);
         assert_null(keypairs_find(&k, 0));
+        keypairs_clear(&k, &t);
+        assert_int_equal(t.count, 0);
+        index_done(&t);
+}
+
+/* The peer may go on sending under any that it has had, so not simply the oldest is pushed out. */
+static void test_silent_ones_go_first(void **state)
+{
+        struct index_table t = {0};
+        struct keypairs k = {0};
+        (void)state;
+        struct session *s[KEYPAIRS_OLD + 1];
+        for (size_t i = 0; i <= KEYPAIRS_OLD; i++) {
+                s[i] = numbered(&t);
+                s[i]->next_counter = 1;
+                keypairs_adopt(&k, s[i], start, &t);
+        }
+        s[0]->heard = mono_add_ms(start, 2);
+        s[2]->heard = s[3]->heard = mono_add_ms(start, 1);
+        uint32_t gone = s[1]->local_index;
+        keypairs_adopt(&k, numbered(&t), start, &t);
+        assert_null(keypairs_find(&k, gone));
+        assert_ptr_equal(k.old[0], s[3]);
+        assert_ptr_equal(k.old[1], s[2]);
+        assert_ptr_equal(k.old[2], s[0]);
         keypairs_clear(&k, &t);
         assert_int_equal(t.count, 0);
         index_done(&t);
@@ -386,6 +413,7 @@ int main(void)
                 cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_twice_in_a_burst),
                 cmocka_unit_test(test_rotation),
+                cmocka_unit_test(test_silent_ones_go_first),
                 cmocka_unit_test(test_offers),
                 cmocka_unit_test(test_overtaken),
                 cmocka_unit_test(test_dead_ones_go),
