@@ -41,6 +41,7 @@ struct fault {
         int64_t lasts_ms, noticed_ms;
         bool loud, v4, v6;
         int step;
+        mono_t began, ended;   /* of those that the host does not see, or not while it is off */
 };
 
 enum { FAULTS_MAX = 128, CROWD = 50 };
@@ -85,12 +86,32 @@ static void excuse_ms(const struct node *n, enum excuse what, int64_t ms)
         excuse(n, what, mono_add_ms(clock_now(), -BEFORE_MS), mono_add_ms(clock_now(), ms));
 }
 
-/* Everybody who is behind this site. */
-static void excuse_site(const struct site *s, enum excuse what, int64_t ms)
+/* Paths of everybody who is behind this site. */
+static void excuse_paths(const struct site *s, enum excuse what, int64_t ms)
 {
+        mono_t now = clock_now();
         for (int i = 0; i < node_count(); i++)
                 if (net_is_behind(node_at(i)->host, s))
-                        excuse_ms(node_at(i), what, ms);
+                        excuse_path(node_at(i), what, mono_add_ms(now, -BEFORE_MS), now, ms);
+}
+
+/* Who leaves a path for a relay finds out only then, by what it sends, that this one is dead without a word. */
+static int64_t leave_ms(void)
+{
+        for (int i = 0; i < count; i++)
+                if (faults[i]->kind == RELAY_STOP && !faults[i]->loud && faults[i]->step == 1)
+                        return LEAVE_MS + STUCK_MS;
+        return LEAVE_MS;
+}
+
+/* Who was off while another one was removed and came back was told of neither, and goes on as if that one still knew it. */
+static void excuse_removed(const struct fault *off)
+{
+        for (int i = 0; i < count; i++) {
+                const struct fault *f = faults[i];
+                if (f->kind == REMOVED && f->n != off->n && mono_is_set(f->ended) && mono_add_ms(f->ended, TOLD_MS).ns >= off->began.ns)
+                        excuse_ms(f->n, EXCUSE_ALL, TOLD_MS + SILENCE_MS);
+        }
 }
 
 /* ---- each has a beginning, and most an end: step 0, 1, ... ; returns when the next step is due, -1: never ---- */
@@ -104,7 +125,7 @@ static int64_t nat_reboot(struct fault *f)
         net_restart_nat(f->a, f->loud);
         bool again = mono_is_set(f->a->restarted) && mono_diff_ms(clock_now(), f->a->restarted) < LEAVE_MS;
         f->a->restarted = clock_now();
-        excuse_site(f->a, EXCUSE_SENT, again ? ATTEMPT_MS : LEAVE_MS);
+        excuse_paths(f->a, EXCUSE_SENT, again ? ATTEMPT_MS : leave_ms());
         for (int i = 0; i < node_count(); i++)
                 if (net_is_behind(node_at(i)->host, f->a))
                         excuse_ms(node_at(i), EXCUSE_TO_IT, f->loud && f->a->up == NULL && !net_is_udp_blocked(node_at(i)->host) && flows_talk(node_at(i)) ? LOOK_MS : DEAF_MS);
@@ -117,8 +138,8 @@ static int64_t path_cut(struct fault *f)
         trace_line("between site %d and site %d direct paths are %s", f->a->id, f->b->id, cut ? "cut" : "whole again");
         net_cut(f->a, f->b, cut);
         if (cut) {
-                excuse_site(f->a, EXCUSE_ALL, LEAVE_MS);
-                excuse_site(f->b, EXCUSE_ALL, LEAVE_MS);
+                excuse_paths(f->a, EXCUSE_ALL, leave_ms());
+                excuse_paths(f->b, EXCUSE_ALL, leave_ms());
         }
         return cut ? f->lasts_ms : -1;
 }
@@ -128,7 +149,7 @@ static int64_t udp_block(struct fault *f)
         f->a->udp_blocked = f->step == 0;
         trace_line("site %d %s UDP", f->a->id, f->a->udp_blocked ? "blocks" : "lets through");
         if (f->step == 0)
-                excuse_site(f->a, EXCUSE_ALL, LEAVE_MS);
+                excuse_paths(f->a, EXCUSE_ALL, leave_ms());
         return f->step == 0 ? f->lasts_ms : -1;
 }
 
@@ -159,6 +180,7 @@ static int64_t unplug(struct fault *f)
         case 0:
                 trace_line("%-4s has no network", h->name);
                 h->unplugged = true;
+                f->began = clock_now();
                 excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + MOVE_MS);
                 return f->noticed_ms;
         case 1:
@@ -167,6 +189,7 @@ static int64_t unplug(struct fault *f)
         case 2:
                 trace_line("%-4s has its network again", h->name);
                 h->unplugged = false;
+                excuse_removed(f);
                 return f->noticed_ms;
         default:
                 node_link_changed(f->n);
@@ -183,7 +206,7 @@ static int64_t move(struct fault *f)
         trace_line("%-4s moves to site %d", f->n->host->name, f->to->id);
         net_move_host(f->n->host, f->to, f->v4, f->v6);
         mono_t before = mono_add_ms(clock_now(), -BEFORE_MS);
-        excuse(f->n, EXCUSE_TO_IT, before, mono_add_ms(clock_now(), f->noticed_ms + MOVE_MS));
+        excuse_path(f->n, EXCUSE_TO_IT, before, clock_now(), f->noticed_ms + MOVE_MS);
         excuse(f->n, EXCUSE_SENT, before, mono_add_ms(clock_now(), f->noticed_ms + SENDS_MS));
         return f->noticed_ms;
 }
@@ -195,12 +218,14 @@ static int64_t sleep_fault(struct fault *f)
         case 0:
                 trace_line("%-4s sleeps", h->name);
                 h->asleep = true;
+                f->began = clock_now();
                 clock_freeze(h, mono_add_ms(clock_now(), f->lasts_ms));
                 excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + MOVE_MS);
                 return f->lasts_ms;
         case 1:
                 trace_line("%-4s wakes up", h->name);
                 h->asleep = false;
+                excuse_removed(f);
                 return f->noticed_ms;
         default:
                 if (f->lasts_ms > 10000)   /* shorter naps the daemon does not tell its data side about */
@@ -240,6 +265,8 @@ static int64_t removed(struct fault *f)
 {
         trace_line("%-4s is %s", f->n->host->name, f->step == 0 ? "removed" : "a peer again");
         node_set_removed(f->n, f->step == 0);
+        if (f->step == 1)
+                f->ended = clock_now();
         excuse_ms(f->n, EXCUSE_ALL, (f->step == 0 ? f->lasts_ms : 0) + TOLD_MS + SILENCE_MS);
         return f->step == 0 ? f->lasts_ms : -1;
 }

@@ -9,7 +9,15 @@
 #include "tests/sim/relay.h"
 #include "tests/sim/trace.h"
 
-enum { EXCUSES_MAX = 4096, HEAD = 20 + 8, BODY = 16, PORT = 7000, TALK_MS = 10000, SLOW = 5 };
+enum {
+        EXCUSES_MAX = 4096,
+        HEAD = 20 + 8,
+        BODY = 16,
+        PORT = 7000,
+        TALK_MS = 10000,
+        SLOW = 5,
+        TRUST_MS = 7000,   /* so long a path is trusted, and the answer to a ping takes */
+};
 
 static struct flow *flows[FLOWS_MAX];
 static int count;
@@ -17,6 +25,8 @@ static struct {
         const struct node *node;
         enum excuse what;
         mono_t from, until;
+        mono_t path_at;     /* a path broke; unset: something else */
+        int64_t path_ms;
 } excused[EXCUSES_MAX];
 static int excuses;
 static mono_t pause_from, pause_until, slow_from, slow_until;
@@ -29,21 +39,54 @@ void excuse(const struct node *n, enum excuse what, mono_t from, mono_t until)
         excused[excuses].node = n;
         excused[excuses].what = what;
         excused[excuses].from = from;
-        excused[excuses++].until = until;
+        excused[excuses].until = until;
+        excused[excuses++].path_at = (mono_t){0};
 }
 
-static bool has_excuse(const struct node *n, enum excuse what, mono_t at)
+void excuse_path(const struct node *n, enum excuse what, mono_t from, mono_t at, int64_t ms)
 {
-        for (int i = 0; i < excuses; i++)
-                if ((excused[i].node == NULL || excused[i].node == n) && (excused[i].what & what) &&
-                        at.ns >= excused[i].from.ns && at.ns <= excused[i].until.ns)
+        excuse(n, what, from, mono_add_ms(at, ms));
+        excused[excuses - 1].path_at = at;
+        excused[excuses - 1].path_ms = ms;
+}
+
+/* Packets and answers count; MONO_NEVER: there was none. */
+static mono_t first_sent(const struct node *from, const struct node *to, mono_t since)
+{
+        mono_t first = MONO_NEVER;
+        for (int i = 0; i < count; i++) {
+                const struct flow *f = flows[i];
+                bool there = f->a == from && f->b == to, back = f->answered && f->a == to && f->b == from;
+                for (size_t k = 0; k < f->count && (there || back); k++) {
+                        mono_t at = there ? f->sent[k].at : f->sent[k].got;
+                        if (at.ns >= since.ns)
+                                first = mono_min(first, at);
+                }
+        }
+        return first;
+}
+
+static bool has_excuse(const struct node *n, enum excuse what, const struct node *from, const struct node *to, mono_t at)
+{
+        for (int i = 0; i < excuses; i++) {
+                bool is_it = (excused[i].node == NULL || excused[i].node == n) && (excused[i].what & what);
+                if (!is_it || at.ns < excused[i].from.ns)
+                        continue;
+                if (at.ns <= excused[i].until.ns)
                         return true;
+                mono_t broke = excused[i].path_at;
+                if (!mono_is_set(broke))
+                        continue;
+                mono_t first = first_sent(from, to, broke);
+                if (first.ns <= mono_add_ms(broke, TRUST_MS).ns && at.ns <= mono_add_ms(first, excused[i].path_ms).ns)
+                        return true;
+        }
         return false;
 }
 
 static bool is_excused(const struct node *from, const struct node *to, mono_t at)
 {
-        return has_excuse(from, EXCUSE_SENT, at) || has_excuse(to, EXCUSE_TO_IT, at);
+        return has_excuse(from, EXCUSE_SENT, from, to, at) || has_excuse(to, EXCUSE_TO_IT, from, to, at);
 }
 
 /* ---- packets ---- */

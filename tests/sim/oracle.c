@@ -73,7 +73,7 @@ static enum oracle_path between(const struct outside *x, const struct outside *y
         /* A hard NAT's ports are guessed, if the other side's is known, or does not matter to it. */
         luck |= x->foretold && y->foretold;
         luck |= x->mapping == NAT_ANY || y->mapping == NAT_ANY || x->filtering != NAT_PORT || y->filtering != NAT_PORT;
-        return luck ? ORACLE_LUCK : ORACLE_NO;
+        return luck ? ORACLE_LUCK : ORACLE_FLUKE;
 }
 
 enum oracle_path oracle_path(const struct host *a, const struct host *b)
@@ -94,10 +94,16 @@ enum oracle_path oracle_path(const struct host *a, const struct host *b)
         enum oracle_path v6 = between(&x6, &y6);
         if (v4 == ORACLE_YES || v6 == ORACLE_YES)
                 return ORACLE_YES;
-        return v4 == ORACLE_LUCK || v6 == ORACLE_LUCK ? ORACLE_LUCK : ORACLE_NO;
+        return v4 == ORACLE_LUCK || v6 == ORACLE_LUCK ? ORACLE_LUCK : v4;
 }
 
 const char *oracle_str(enum oracle_path p)
 {
-        return p == ORACLE_NO ? "no direct path" : p == ORACLE_YES ? "a direct path" : "perhaps a direct path";
+        static const char *const word[] = {
+                [ORACLE_NO] = "no direct path",
+                [ORACLE_FLUKE] = "no direct path but by a fluke",
+                [ORACLE_LUCK] = "perhaps a direct path",
+                [ORACLE_YES] = "a direct path",
+        };
+        return word[p];
 }
