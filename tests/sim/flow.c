@@ -180,6 +180,8 @@ static void seen_relayed(struct host *from, struct host *to, const uint8_t *data
 {
         enum wire_class c = wire_class_of(data, len);
         relayed_all++;
+        if (c == WIRE_DATA || c == WIRE_HANDSHAKE)
+                net_last_wg = clock_now();
         if (c == WIRE_DATA)
                 note_way(from, to, true);
 }

@@ -42,6 +42,7 @@ void (*net_to_server)(void *owner, struct addr src, struct addr dst, const uint8
 void (*net_seen)(struct host *from, struct host *to, enum wire_class c, size_t len);
 
 uint64_t net_count[WIRE_CLASSES];
+mono_t net_last_wg;
 
 struct rng *net_rng(void)
 {
@@ -55,6 +56,7 @@ void net_reset(struct rng rng)
         n.rng = rng;
         n.owners = 1;
         memset(net_count, 0, sizeof(net_count));
+        net_last_wg = (mono_t){0};
         n.sites = n.hosts = n.cuts = 0;
         n.flying = NULL;
 }
@@ -462,7 +464,10 @@ int net_send(struct host *h, uint16_t port, struct addr dst, const void *data, s
         struct addr src = {v6 ? h->v6 : h->v4, port};
         if (!ip_is_set(src.ip) || h->unplugged)
                 return ENETUNREACH;
-        net_count[wire_class_of(data, len)]++;
+        enum wire_class class = wire_class_of(data, len);
+        net_count[class]++;
+        if (class == WIRE_DATA || class == WIRE_HANDSHAKE)
+                net_last_wg = clock_now();
         (void)nat_out(&h->fw, src, dst, clock_now());
         if (!v6 && h->site->nat.conf.translates && dst.ip.b[0] == 192 && dst.ip.b[1] == 168 && dst.ip.b[2] == h->site->lan) {
                 if (!h->site->isolates)

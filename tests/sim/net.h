@@ -82,6 +82,7 @@ void net_cut(struct site *a, struct site *b, bool cut);
 bool net_is_cut(const struct site *a, const struct site *b);
 
 extern uint64_t net_count[WIRE_CLASSES];   /* datagrams that hosts sent so far */
+extern mono_t net_last_wg;                 /* the last of WireGuard's, data or not */
 /* 0 or an errno. */
 int net_send(struct host *h, uint16_t port, struct addr dst, const void *data, size_t len);
 /* Later than it would by so much. */
