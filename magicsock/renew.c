@@ -25,15 +25,27 @@ static void on_retired_timer(struct timer *t, mono_t now)
         }
 }
 
+/* If the fresh one cannot be watched, the one in use goes on: the place of its own that it had is free again. */
 static enum err take_over(struct ms *ms, int i, const struct sock *fresh)
 {
         struct ms_udp *u = &ms->udp[i], *old = &ms->retired[i];
+        struct sock before = u->sock;
         loop_unwatch(&u->watch);
-        old->sock = u->sock;
         u->sock = *fresh;
+        enum err e = watch_udp(ms, u);
+        if (e != ERR_NONE) {
+                int error = errno;
+                sock_close(&u->sock);
+                u->sock = before;
+                if (watch_udp(ms, u) != ERR_NONE)
+                        close_udp(u);   /* neither: this family is without UDP until the next time */
+                errno = error;
+                return e;
+        }
+        old->sock = before;
         if (watch_udp(ms, old) != ERR_NONE)
                 close_udp(old);
-        return watch_udp(ms, u);
+        return ERR_NONE;
 }
 
 /* Of what has come to those in use nothing is lost, and if the port is another, peers go on to send to them until they hear
@@ -58,7 +70,7 @@ enum err ms_open_sockets(struct ms *ms)
         loop_timer_in(ms->loop, &ms->retired_timer, RETIRED_MS);
         for (int i = 0; i < 2; i++) {
                 enum err one = take_over(ms, i, &fresh[i]);
-                e = e == ERR_NONE ? one : e;
+                e = one == ERR_NONE ? e : one;
         }
         return e;
 }

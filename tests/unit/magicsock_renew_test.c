@@ -1,5 +1,21 @@
 /* New sockets take over from those in use, and nothing that had come is lost. */
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+
 #include "tests/unit/magicsock_open.h"
+
+static unsigned refused;   /* so many descriptors are not watched, as if the user watched too many */
+
+int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+        if (op == EPOLL_CTL_ADD && refused > 0) {
+                refused--;
+                errno = ENOSPC;
+                return -1;
+        }
+        return (int)syscall(SYS_epoll_ctl, epfd, op, fd, event);
+}
 
 /* Read by nobody yet when the sockets change; and what comes after that. */
 static void test_what_had_come_is_read(void **state)
@@ -49,12 +65,52 @@ static void test_the_port_is_ours(void **state)
         close(fd);
 }
 
+/* What cannot be watched is closed, and the one in use hears as before; the next time renews it. */
+static void test_not_watched(void **state)
+{
+        (void)state;
+        uint16_t unused, port = ms_port(t.ms, IP_V4);
+        int fd = outsider(&unused), before = t.ms->udp[0].sock.fd;
+        refused = 1;
+        ms_rebind(t.ms, now());
+        assert_int_equal(refused, 0);
+        assert_int_equal(t.ms->udp[0].sock.fd, before);
+        assert_int_equal(ms_port(t.ms, IP_V4), port);
+        assert_false(sock_is_open(&t.ms->retired[0].sock));
+        send_to(fd, port, 9);
+        until_got(1);
+        ms_rebind(t.ms, now());
+        assert_int_equal(t.ms->retired[0].sock.fd, before);
+        assert_int_equal(ms_port(t.ms, IP_V4), port);
+        send_to(fd, port, 10);
+        until_got(2);
+        close(fd);
+}
+
+/* Not even the one in use: it is not left open and deaf, and the next time finds another. */
+static void test_none_is_watched(void **state)
+{
+        (void)state;
+        refused = 2;
+        ms_rebind(t.ms, now());
+        assert_false(sock_is_open(&t.ms->udp[0].sock));
+        ms_rebind(t.ms, now());
+        assert_true(sock_is_open(&t.ms->udp[0].sock));
+        uint16_t unused;
+        int fd = outsider(&unused);
+        send_to(fd, ms_port(t.ms, IP_V4), 11);
+        until_got(1);
+        close(fd);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_what_had_come_is_read, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_those_before_go_in_their_time, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_the_port_is_ours, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_not_watched, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_none_is_watched, set_up, tear_down),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;
