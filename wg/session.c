@@ -210,19 +210,26 @@ static void drop_before(struct keypairs *k, size_t from, struct index_table *t)
                 drop(&k->before[i], t);
 }
 
-/* Those that open nothing any more. */
+static void drop_if_dead(struct session **s, mono_t now, struct index_table *t)
+{
+        if (*s != NULL && older_than(*s, now, REJECT_AFTER_TIME_S))
+                drop(s, t);
+}
+
+/* Those that open nothing any more, which must not push out others that do. */
 static void drop_dead(struct keypairs *k, mono_t now, struct index_table *t)
 {
         for (size_t i = 0; i < KEYPAIRS_OLD; i++)
-                if (k->old[i] != NULL && older_than(k->old[i], now, REJECT_AFTER_TIME_S))
-                        drop(&k->old[i], t);
+                drop_if_dead(&k->old[i], now, t);
+        drop_if_dead(&k->current, now, t);
+        drop_if_dead(&k->next, now, t);
         for (size_t i = 0; i < KEYPAIRS_BEFORE; i++)
-                if (k->before[i] != NULL && older_than(k->before[i], now, REJECT_AFTER_TIME_S))
-                        drop(&k->before[i], t);
+                drop_if_dead(&k->before[i], now, t);
 }
 
 void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct index_table *t)
 {
+        drop_dead(k, s->born, t);
         if (is_overtaken(k->current, asked))
                 drop(&k->current, t);
         else
@@ -233,16 +240,15 @@ void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct 
         k->before[0] = k->next = NULL;
         drop_before(k, 1, t);
         k->current = s;
-        drop_dead(k, s->born, t);
 }
 
 void keypairs_offer(struct keypairs *k, struct session *s, struct index_table *t)
 {
+        drop_dead(k, s->born, t);
         /* The old stay until the new one is confirmed: after crossing initiations the peer may be
          * sending under it. */
         push(k->before, KEYPAIRS_BEFORE, k->next, t);
         k->next = s;
-        drop_dead(k, s->born, t);
 }
 
 /* An older offer may be followed by a newer. */

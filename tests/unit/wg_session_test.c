@@ -383,8 +383,32 @@ static void test_dead_ones_go(void **state)
         keypairs_offer(&k, s[4], &t);
         assert_null(keypairs_find(&k, index[1]));
         assert_null(keypairs_find(&k, index[3]));       /* offered, and never used */
+        assert_null(keypairs_find(&k, index[2]));       /* the one in use, 220 s old */
         assert_ptr_equal(k.next, s[4]);
-        assert_int_equal(t.count, 2);                   /* s[2] is what there is to send with */
+        assert_int_equal(t.count, 1);
+        keypairs_clear(&k, &t);
+        index_done(&t);
+}
+
+/* However lately it was heard, one that is too old takes no place from one that opens packets. */
+static void test_dead_ones_give_way(void **state)
+{
+        struct index_table t = {0};
+        struct keypairs k = {0};
+        (void)state;
+        struct session *s[KEYPAIRS_OLD + 2];
+        for (size_t i = 0; i < KEYPAIRS_OLD + 2; i++) {
+                s[i] = numbered(&t);
+                s[i]->next_counter = 1;
+                s[i]->born = s[i]->heard = mono_add_ms(start, i == 0 ? 0 : 100000);
+        }
+        s[0]->heard = mono_add_ms(start, 180000);
+        s[KEYPAIRS_OLD + 1]->born = mono_add_ms(start, 180001);
+        for (size_t i = 0; i < KEYPAIRS_OLD + 2; i++)
+                keypairs_adopt(&k, s[i], s[i]->born, &t);
+        for (size_t i = 0; i < KEYPAIRS_OLD; i++)
+                assert_ptr_equal(k.old[i], s[KEYPAIRS_OLD - i]);
+        assert_int_equal(t.count, KEYPAIRS_OLD + 1);
         keypairs_clear(&k, &t);
         index_done(&t);
 }
@@ -417,6 +441,7 @@ int main(void)
                 cmocka_unit_test(test_offers),
                 cmocka_unit_test(test_overtaken),
                 cmocka_unit_test(test_dead_ones_go),
+                cmocka_unit_test(test_dead_ones_give_way),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
