@@ -347,7 +347,7 @@ void ms_heard(struct ms *ms, uint32_t slot, struct addr src, mono_t now)
         if (!s)
                 return;
         s->heard = now;
-        ms_peer_on_proof(&s->peer, src, now);
+        ms_peer_on_proof(&s->peer, ms_hn_is_data_by(ms, s, src) ? src : (struct addr){.port = 0}, now);
         ms_reach_traffic(ms, now);
 }
 

@@ -130,6 +130,13 @@ static void test_a_path_of_another_socket(void **state)
         id = asked(s);
         pong_from(SRC, &id, OUTSIDE);
         assert_true(addr_eq(s->peer.best.addr, SRC));
+        s->peer.live.waiting = loop_now(t.loop);
+        t.ms->via = u;                       /* nor does data that comes there */
+        ms_heard(t.ms, PEER, SRC, loop_now(t.loop));
+        assert_true(mono_is_set(s->peer.live.waiting));
+        t.ms->via = s->pin.udp;
+        ms_heard(t.ms, PEER, SRC, loop_now(t.loop));
+        assert_false(mono_is_set(s->peer.live.waiting));
         t.ms->via = NULL;
 }
 
