@@ -48,7 +48,7 @@ static mono_t hold_for(const struct wg_peer *p, const struct open_initiation *an
 }
 
 /* The one that was answered has become a session; older ones can no longer be of use.  Newer ones stay:
- * the peer keeps only the session of the newest initiation it got. */
+ * the peer may keep only the session of the newest initiation it got. */
 static void open_answered(struct wg *wg, struct wg_peer *p, struct open_initiation *answered)
 {
         uint64_t order = answered->order;
@@ -225,6 +225,8 @@ static enum err respond(struct wg *wg, struct wg_peer *p, struct noise_call *cal
         queue_message(wg, p, out, msg, sizeof(msg));
         return ERR_NONE;
 }
+
+_Static_assert((int)SPACING_BURST == (int)TIMERS_TRIES + (int)TIMERS_EARLY_TRIES, "a whole series is answered");
 
 static bool is_too_soon(const struct wg_peer *p, mono_t now)
 {

@@ -193,6 +193,7 @@ def test_a_cut_of_the_relay_is_not_noticed_on_a_direct_path(lab, how):
     beta.wait_direct(alpha)
     time.sleep(1)
     paths = alpha.path(beta), beta.path(alpha)
+    assert all(paths), paths
     cut = time.monotonic()
     if how == "silent":
         alpha.router.block_relays()

@@ -308,6 +308,32 @@ static void test_initiation_spacing(void **state)
         net_done(&n);
 }
 
+/* A peer that asks all the time, and uses nothing of what it gets, costs no more than this; and the session in use stays. */
+static void test_a_peer_that_only_asks(void **state)
+{
+        enum { FLOOD_MS = 10000 };
+        struct net n;
+        struct wg_out out;
+        unsigned accepted = 0;
+        (void)state;
+        net_init(&n);
+        (void)net_send(&n, 0, 1);
+        net_run_ms(&n, 1000);
+        struct wg *wg = n.node[1].wg;
+        struct session *current = side(&n, 1)->keys.current;
+        assert_non_null(current);
+        for (int i = 0; i < FLOOD_MS; i++) {
+                handshake_initiate(n.node[0].wg, side(&n, 0), n.now, net_wall(&n));
+                assert_true(wg_next_out(n.node[0].wg, &out));
+                accepted += net_receive(&n, 1, out.p) == WG_HANDSHAKE;
+                n.now = mono_add_ms(n.now, 1);
+        }
+        assert_in_range(accepted, FLOOD_MS / SPACING_MS, FLOOD_MS / SPACING_MS + SPACING_BURST);
+        assert_int_equal(wg->index.count, 1 + 1 + KEYPAIRS_BEFORE);
+        assert_ptr_equal(side(&n, 1)->keys.current, current);
+        net_done(&n);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -321,6 +347,7 @@ int main(void)
                 cmocka_unit_test(test_replayed_initiation),
                 cmocka_unit_test(test_clock_set_back),
                 cmocka_unit_test(test_initiation_spacing),
+                cmocka_unit_test(test_a_peer_that_only_asks),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

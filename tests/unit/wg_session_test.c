@@ -237,7 +237,7 @@ static void test_rotation(void **state)
         assert_ptr_equal(k.current, s2);
         assert_ptr_equal(k.next, s3);
         assert_ptr_equal(keypairs_find(&k, s1->local_index), s1);
-        keypairs_offer(&k, s4, &t);      /* the newer offer replaces the older */
+        keypairs_offer(&k, s4, &t);      /* the newer offer goes before the older */
         assert_ptr_equal(k.next, s4);
         assert_int_equal(t.count, 4);
         assert_false(keypairs_confirm(&k, s2, &t));   /* in use before */
