@@ -16,8 +16,8 @@
  * forget those that calls named, also the one it still trusts, and the call right after it names them anew.
  *
  * A server may take a second to tell a peer of us, and until then it drops all we send.  So with the first data
- * for a peer that never answered we also knock: pings by relay, which cost next to nothing, until one is
- * answered.
+ * for a peer that never answered, or has restarted since, we also knock: pings by relay, which cost next to nothing,
+ * until one is answered.
  */
 #pragma once
 
@@ -108,7 +108,7 @@ struct ms_peer {
         mono_t heard_ping;       /* the peer's last ping by UDP */
         mono_t lost;             /* last_good was given up then; 0 = nothing is missed */
         mono_t probe_at;
-        bool knows_us;           /* something of the peer's came: the server has told it of us */
+        bool knows_us;           /* something of the peer's came since it started: the server has told it of us */
         mono_t knock_started;
         mono_t knock_at;
 

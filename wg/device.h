@@ -66,7 +66,8 @@ void wg_peer_set_persistent(struct wg *wg, uint32_t slot, uint16_t interval_s, m
 /* The peer seems to be a new process, which knows nothing of our session: a handshake at once.  The session
  * is used until that is answered, in case the peer is not.  Nothing happens without a session. */
 void wg_peer_refresh(struct wg *wg, uint32_t slot, mono_t now);
-/* The peer has known our key since `since` at the latest: an initiation sent before that is not waited for. */
+/* The peer has known our key, or has been where it is sent to, since `since` at the latest: an initiation sent before that is
+ * not waited for. */
 void wg_peer_known(struct wg *wg, uint32_t slot, mono_t since, mono_t now);
 
 size_t wg_peer_count(const struct wg *wg);

@@ -48,8 +48,8 @@ void timers_want_handshake(struct timers *t, bool have_session, mono_t now);
 /* The other side has most likely lost its sessions: at once, however fresh ours is, but no oftener than once
  * in TIMERS_ANSWERED_MS. */
 void timers_peer_restarted(struct timers *t, mono_t now);
-/* The other side has known our key since `since` at the latest.  If all initiations of a first contact are older,
- * it may have dropped them as a stranger's: another one at once. */
+/* The other side has known our key, or has been where it is sent to, since `since` at the latest.  If all initiations of a
+ * first contact are older, it may have dropped them as a stranger's, or never got them: another one at once. */
 void timers_peer_known(struct timers *t, mono_t since, mono_t now);
 void timers_initiation_sent(struct timers *t, int64_t jitter_ns, mono_t now);
 void timers_initiation_failed(struct timers *t, mono_t now);   /* no buffer: again in a moment */

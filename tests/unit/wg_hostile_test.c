@@ -305,6 +305,11 @@ static void test_initiation_spacing(void **state)
         n.now = mono_add_ms(n.now, 1);
         assert_int_equal(net_receive(&n, 1, copy_of(&n, out.p)), WG_HANDSHAKE);
         pkt_release(n.pool, out.p);
+        handshake_initiate(n.node[0].wg, a, n.now, net_wall(&n));
+        assert_true(wg_next_out(n.node[0].wg, &out));
+        assert_int_equal(net_receive(&n, 1, copy_of(&n, out.p)), WG_DROP);
+        peer_reset(n.node[1].wg, side(&n, 1));   /* nothing of it is remembered */
+        assert_int_equal(net_receive(&n, 1, out.p), WG_HANDSHAKE);
         net_done(&n);
 }
 
