@@ -7,6 +7,8 @@
 enum {
         HOME_PATIENCE_MS = 1000,   /* without any answer */
         HOME_DOWN_MS = 3000,       /* for a home that answers nobody, while others do */
+        LOOK_AGAIN_MS = 5000,      /* where nobody answers; twice as long each time ... */
+        LOOK_SELDOM_MS = 60000,    /* ... until that is longer than this */
 };
 
 static void set_home(struct ms *ms, int region, mono_t now)
@@ -80,6 +82,17 @@ static int nearest_but(const struct ms *ms, const struct netcheck_report *r, int
         return best != NULL ? best->region : 0;
 }
 
+/* Home is out of reach, and so are all others: one of these may come back sooner. */
+static void look_again(struct ms *ms)
+{
+        size_t choices;
+        (void)arbitrary_home(ms, &choices);
+        if (choices < 2 || timer_is_armed(&ms->home_down_timer))
+                return;
+        loop_timer_in(ms->loop, &ms->home_down_timer, LOOK_AGAIN_MS << ms->home_looks);
+        ms->home_looks += (LOOK_AGAIN_MS << ms->home_looks) < LOOK_SELDOM_MS;
+}
+
 /* STUN is not what we need of a home: one may answer it and take no connection.  Twice in a row, 3 s apart, while others
  * can be reached: then it is not ours for a while. */
 static int other_than_broken(struct ms *ms, const struct netcheck_report *r, mono_t now)
@@ -87,7 +100,10 @@ static int other_than_broken(struct ms *ms, const struct netcheck_report *r, mon
         int home = derp_mgr_home(ms->derp);
         int instead = is_shunned(ms, r->preferred, now) ? nearest_but(ms, r, r->preferred, now) : 0;
         int preferred = instead != 0 ? instead : r->preferred;
-        int other = home != 0 && !derp_mgr_is_up(ms->derp, home) ? nearest_but(ms, r, home, now) : 0;
+        bool is_down = home != 0 && !derp_mgr_is_up(ms->derp, home);
+        int other = is_down ? nearest_but(ms, r, home, now) : 0;
+        if (is_down && other == 0 && ms->polling)
+                look_again(ms);
         if (other == 0 || !ms->polling)   /* home stays while nobody can be told */
                 return preferred;
         if (!ms->home_doubted) {
@@ -119,6 +135,7 @@ void ms_home_on_up(struct ms *ms, int region)
         if (region != derp_mgr_home(ms->derp))
                 return;
         ms->home_doubted = false;
+        ms->home_looks = 0;
         loop_timer_stop(&ms->home_down_timer);
 }
 
@@ -175,6 +192,7 @@ void ms_home_stop(struct ms *ms)
         loop_timer_stop(&ms->home_timer);
         loop_timer_stop(&ms->home_down_timer);
         ms->home_doubted = false;
+        ms->home_looks = 0;
 }
 
 void ms_home_init(struct ms *ms)

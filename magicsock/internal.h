@@ -150,7 +150,8 @@ struct ms {
         bool restun_again, restun_full;
         uint32_t home_seed;           /* the same arbitrary home for the life of the process */
         struct timer home_down_timer;
-        bool home_doubted;            /* it was not up for a while, although others answer */
+        bool home_doubted;            /* it was not up for a while */
+        unsigned home_looks;          /* so often the others were looked at since, and nobody answered */
         int home_told;                /* where others find us, as far as we told; 0 = nowhere yet */
         int shunned;                  /* a region that was home and took no connection; 0 = none */
         mono_t shunned_until;

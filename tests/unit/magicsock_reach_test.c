@@ -233,6 +233,42 @@ static void test_home_while_nobody_listens(void **state)
         assert_int_equal(ms_home(t.ms), 2);
 }
 
+/* While home and all others are out of reach these are looked at again, ever more seldom, and the first that answers is taken. */
+static void test_nobody_answers(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(3);
+        ms_set_map_polling(t.ms, true, now());
+        report(3, 1, now());
+        struct timer *timer = &t.ms->home_down_timer;
+        loop_timer_stop(timer);
+        for (int64_t wait_ms = 5000, looks = 0; looks < 6; looks++) {
+                mono_t before = now();
+                report(0, 0, now());
+                assert_int_equal(ms_home(t.ms), 1);
+                assert_true(timer_is_armed(timer));
+                int64_t ms = mono_diff_ms(timer->at, before);
+                assert_true(ms >= wait_ms && ms < wait_ms + 1000);
+                home_is_down_for_long(now());
+                wait_ms = wait_ms < 60000 ? wait_ms * 2 : wait_ms;
+        }
+        report(2, 2, now());
+        assert_int_equal(ms_home(t.ms), 2);
+}
+
+static void test_nobody_else_is_there(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(1);
+        ms_set_map_polling(t.ms, true, now());
+        report(1, 1, now());
+        report(0, 0, now());
+        assert_int_equal(ms_home(t.ms), 1);
+        assert_false(timer_is_armed(&t.ms->home_down_timer));
+}
+
 /* One that let us in is not doubted. */
 static void test_home_that_is_up_in_time(void **state)
 {
@@ -400,6 +436,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_map_without_the_home, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_home_that_takes_nobody, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_home_while_nobody_listens, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_nobody_answers, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_nobody_else_is_there, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_home_that_is_up_in_time, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_reports_follow_each_other, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_cadence, set_up, tear_down),
