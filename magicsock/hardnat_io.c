@@ -111,19 +111,24 @@ static void pin(struct ms *ms, struct ms_slot *s, const struct hn_action *a)
         sock_want_buffers(&s->pin.udp->sock, ms->udp[0].sock.buffer_bytes);
 }
 
-static struct ms_udp *udp_of_data(struct ms *ms, const struct ms_slot *s, struct addr to)
+/* NULL: what goes there leaves by the socket for all. */
+static struct ms_udp *pinned_to(const struct ms_slot *s, struct addr to)
 {
-        return s->pin.udp && addr_eq(to, s->pin.to) ? s->pin.udp : ms_udp_for(ms, to);
+        return addr_eq(to, s->pin.to) ? s->pin.udp : NULL;
 }
 
 struct ms_udp *ms_hn_udp(struct ms *ms, const struct ms_slot *s, struct addr to)
 {
-        return ms->via && addr_eq(to, ms->via_src) ? ms->via : udp_of_data(ms, s, to);
+        struct ms_udp *own = pinned_to(s, to);
+        if (ms->via && addr_eq(to, ms->via_src))
+                return ms->via;
+        return own ? own : ms_udp_for(ms, to);
 }
 
-bool ms_hn_is_data_by(struct ms *ms, const struct ms_slot *s, struct addr src)
+bool ms_hn_is_data_by(const struct ms *ms, const struct ms_slot *s, struct addr src)
 {
-        return !ms->via || !ms->via->number || ms->via == udp_of_data(ms, s, src);
+        const struct ms_udp *own = pinned_to(s, src);
+        return !ms->via || (own ? ms->via == own : !ms->via->number);
 }
 
 void ms_hn_want_offloads(struct ms *ms, unsigned wanted)

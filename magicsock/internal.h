@@ -223,7 +223,7 @@ void ms_hn_done(struct ms *ms);                /* before the slots go */
 /* The socket from which to send to that address of the peer: like ms_udp_for(). */
 struct ms_udp *ms_hn_udp(struct ms *ms, const struct ms_slot *s, struct addr to);
 /* What came in now from there came where data to there would leave; else it says nothing of how that fares. */
-bool ms_hn_is_data_by(struct ms *ms, const struct ms_slot *s, struct addr src);
+bool ms_hn_is_data_by(const struct ms *ms, const struct ms_slot *s, struct addr src);
 void ms_hn_relayed(struct ms *ms, struct ms_slot *s, mono_t now);   /* traffic went by relay */
 /* Part of ms_settle(): leaves ms->out alone. */
 void ms_hn_settle(struct ms *ms, struct ms_slot *s, mono_t now);

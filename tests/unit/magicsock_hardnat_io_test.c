@@ -140,6 +140,24 @@ static void test_a_path_of_another_socket(void **state)
         t.ms->via = NULL;
 }
 
+/* Nor does the socket for all, once the peer has one of its own: that one's mapping may be gone. */
+static void test_the_common_socket_proves_no_other(void **state)
+{
+        (void)state;
+        struct ms_slot *s = ms_slot_find(t.ms, PEER);
+        struct ms_udp *u = pinned(s);
+        u->number = 1;
+        t.ms->via = &t.ms->udp[0];
+        struct disco_txid id = asked(s);
+        pong_from(SRC, &id, OUTSIDE);
+        assert_false(addr_is_set(s->peer.best.addr));
+        s->pin.to = ELSEWHERE;
+        id = asked(s);
+        pong_from(SRC, &id, OUTSIDE);
+        assert_true(addr_eq(s->peer.best.addr, SRC));
+        t.ms->via = NULL;
+}
+
 /* Its sockets are new, it may not know us, and what was sent to a home that it had is sent again. */
 static void test_a_restarted_peer_is_knocked_at(void **state)
 {
@@ -251,6 +269,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_a_restarted_peer_has_said_nothing, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_restarted_peer_is_knocked_at, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_path_of_another_socket, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_the_common_socket_proves_no_other, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_idle_sockets_make_room, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_socket_in_use_stays, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_socket_that_was_met_is_closed, set_up, tear_down),
