@@ -95,11 +95,19 @@ static void excuse_paths(const struct site *s, enum excuse what, int64_t ms)
                         excuse_path(node_at(i), what, mono_add_ms(now, -BEFORE_MS), now, ms);
 }
 
+static bool is_home(const struct relay *r)
+{
+        for (int i = 0; i < node_count(); i++)
+                if (node_at(i)->mine.home == r->region)
+                        return true;
+        return false;
+}
+
 /* Who leaves a path for a relay finds out only then, by what it sends, that this one is dead without a word. */
 static int64_t leave_ms(void)
 {
         for (int i = 0; i < count; i++)
-                if (faults[i]->kind == RELAY_STOP && !faults[i]->loud && faults[i]->step == 1)
+                if (faults[i]->kind == RELAY_STOP && !faults[i]->loud && faults[i]->step == 1 && is_home(faults[i]->relay))
                         return LEAVE_MS + STUCK_MS;
         return LEAVE_MS;
 }
@@ -110,7 +118,7 @@ static void excuse_removed(const struct fault *off)
         for (int i = 0; i < count; i++) {
                 const struct fault *f = faults[i];
                 if (f->kind == REMOVED && f->n != off->n && mono_is_set(f->ended) && mono_add_ms(f->ended, TOLD_MS).ns >= off->began.ns)
-                        excuse_ms(f->n, EXCUSE_ALL, TOLD_MS + SILENCE_MS);
+                        excuse_pair(f->n, off->n, mono_add_ms(clock_now(), -BEFORE_MS), mono_add_ms(clock_now(), TOLD_MS + SILENCE_MS));
         }
 }
 

@@ -22,7 +22,7 @@ enum {
 static struct flow *flows[FLOWS_MAX];
 static int count;
 static struct {
-        const struct node *node;
+        const struct node *node, *with;   /* with: only what goes between the two; NULL: with anybody */
         enum excuse what;
         mono_t from, until;
         mono_t path_at;     /* a path broke; unset: something else */
@@ -37,6 +37,7 @@ void excuse(const struct node *n, enum excuse what, mono_t from, mono_t until)
         if (excuses == EXCUSES_MAX)
                 abort();
         excused[excuses].node = n;
+        excused[excuses].with = NULL;
         excused[excuses].what = what;
         excused[excuses].from = from;
         excused[excuses].until = until;
@@ -48,6 +49,12 @@ void excuse_path(const struct node *n, enum excuse what, mono_t from, mono_t at,
         excuse(n, what, from, mono_add_ms(at, ms));
         excused[excuses - 1].path_at = at;
         excused[excuses - 1].path_ms = ms;
+}
+
+void excuse_pair(const struct node *a, const struct node *b, mono_t from, mono_t until)
+{
+        excuse(a, EXCUSE_ALL, from, until);
+        excused[excuses - 1].with = b;
 }
 
 /* Packets and answers count; MONO_NEVER: there was none. */
@@ -69,8 +76,9 @@ static mono_t first_sent(const struct node *from, const struct node *to, mono_t 
 static bool has_excuse(const struct node *n, enum excuse what, const struct node *from, const struct node *to, mono_t at)
 {
         for (int i = 0; i < excuses; i++) {
+                const struct node *with = excused[i].with;
                 bool is_it = (excused[i].node == NULL || excused[i].node == n) && (excused[i].what & what);
-                if (!is_it || at.ns < excused[i].from.ns)
+                if (!is_it || (with != NULL && with != from && with != to) || at.ns < excused[i].from.ns)
                         continue;
                 if (at.ns <= excused[i].until.ns)
                         return true;

@@ -47,6 +47,8 @@ void flows_watch(void);
 enum excuse { EXCUSE_SENT = 1, EXCUSE_TO_IT = 2, EXCUSE_ALL = 3 };
 /* Between these, losses of what this node sent, or of what was sent to it, are nobody's fault; NULL: of any node. */
 void excuse(const struct node *n, enum excuse what, mono_t from, mono_t until);
+/* The same for all that goes between two. */
+void excuse_pair(const struct node *a, const struct node *b, mono_t from, mono_t until);
 /* The same where a path broke at `at`: who was not sending then finds out by the first packet that it sends, so that `ms` count
  * from that one. */
 void excuse_path(const struct node *n, enum excuse what, mono_t from, mono_t at, int64_t ms);

@@ -17,7 +17,17 @@
 #include "tests/sim/rng.h"
 #include "tests/sim/world.h"
 
-enum { FAILURES_MAX = 10, TWICE_EVERY = 50 };
+enum {
+        FAILURES_MAX = 10,
+        TWICE_EVERY = 50,
+        FLUKE_EVERY = 5000,   /* ten times what was seen; more, and paths are proven that are none */
+        JOBS_MAX = 64,
+};
+
+/* What a worker is at, for its parent to know. */
+struct progress {
+        uint64_t seed, flukes;
+};
 
 struct options {
         uint64_t seed, count;
@@ -35,9 +45,10 @@ static void report(uint64_t seed, const char *why)
 }
 
 /* One in so many is run a second time: the same must happen. */
-static bool run_seed(uint64_t seed, bool print, bool verbose)
+static bool run_seed(uint64_t seed, bool print, bool verbose, uint64_t *flukes)
 {
         struct run_result r = world_run(seed, verbose);
+        *flukes += r.flukes > 0;
         if (print)
                 printf("seed %llu: %d nodes, %.0f s, hash %016llx\n", (unsigned long long)seed, r.nodes, r.seconds,
                         (unsigned long long)r.hash);
@@ -52,25 +63,34 @@ static bool run_seed(uint64_t seed, bool print, bool verbose)
         return true;
 }
 
-/* Seeds first, first + step, ...; what it is at is in *at, for the parent to know should it crash. */
+static bool tell(int progress, unsigned worker, const struct progress *p)
+{
+        return pwrite(progress, p, sizeof(*p), (off_t)(worker * sizeof(*p))) == sizeof(*p);
+}
+
+/* Each jobs-th seed from the worker's first. */
 static int work(const struct options *o, unsigned worker, int progress)
 {
         unsigned failures = 0;
+        struct progress p = {0};
         for (uint64_t i = worker; i < o->count && failures < o->failures; i += o->jobs) {
-                uint64_t seed = o->seed + i;
-                if (pwrite(progress, &seed, sizeof(seed), (off_t)(worker * sizeof(seed))) != sizeof(seed))
+                p.seed = o->seed + i;
+                if (!tell(progress, worker, &p))
                         return 2;
-                failures += !run_seed(seed, o->print, false);
+                failures += !run_seed(p.seed, o->print, false, &p.flukes);
         }
         fflush(stdout);
+        if (!tell(progress, worker, &p))
+                return 2;
         return failures > 0;
 }
 
 static int run_all(const struct options *o)
 {
         FILE *progress = tmpfile();
-        pid_t pid[64];
+        pid_t pid[JOBS_MAX];
         int bad = 0;
+        uint64_t flukes = 0;
         if (progress == NULL) {
                 fprintf(stderr, "sim: no temporary file: %s\n", strerror(errno));
                 return 2;
@@ -83,19 +103,28 @@ static int run_all(const struct options *o)
         }
         for (unsigned w = 0; w < o->jobs; w++) {
                 int status;
-                uint64_t seed = 0;
+                struct progress p = {0};
                 if (pid[w] < 0 || waitpid(pid[w], &status, 0) < 0) {
                         fprintf(stderr, "sim: a worker could not be run: %s\n", strerror(errno));
                         bad = 2;
-                } else if (!WIFEXITED(status) || WEXITSTATUS(status) > 1) {
-                        (void)!pread(fileno(progress), &seed, sizeof(seed), (off_t)(w * sizeof(seed)));
+                        continue;
+                }
+                (void)!pread(fileno(progress), &p, sizeof(p), (off_t)(w * sizeof(p)));
+                flukes += p.flukes;
+                if (!WIFEXITED(status) || WEXITSTATUS(status) > 1) {
                         char why[64];
                         snprintf(why, sizeof(why), "the process died (status %#x)", (unsigned)status);
-                        report(seed, why);
+                        report(p.seed, why);
                         bad = 1;
                 } else if (WEXITSTATUS(status) == 1) {
                         bad = 1;
                 }
+        }
+        if (flukes > 0)
+                printf("%llu worlds had a direct path by a fluke\n", (unsigned long long)flukes);
+        if (flukes > 1 + o->count / FLUKE_EVERY) {
+                printf("FAIL: no more than %llu may\n", (unsigned long long)(1 + o->count / FLUKE_EVERY));
+                bad = 1;
         }
         fclose(progress);
         return bad;
@@ -120,6 +149,7 @@ int main(int argc, char **argv)
         struct options o = {.seed = 1, .failures = FAILURES_MAX};
         uint64_t jobs = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
         bool one = false;
+        uint64_t flukes = 0;
         program = argv[0];
         for (int c; (c = getopt(argc, argv, "s:n:j:xpv")) != -1;) {
                 bool good = true;
@@ -142,14 +172,14 @@ int main(int argc, char **argv)
         }
         if (optind != argc)
                 return usage();
-        o.jobs = jobs > 64 ? 64 : (unsigned)jobs;
+        o.jobs = jobs > JOBS_MAX ? JOBS_MAX : (unsigned)jobs;
         rng_own_crypto(0);
         if (crypto_init() != ERR_NONE) {
                 fprintf(stderr, "sim: no crypto\n");
                 return 2;
         }
         if (o.verbose || (one && o.count == 0))
-                return run_seed(o.seed, o.print || o.verbose, o.verbose) ? 0 : 1;
+                return run_seed(o.seed, o.print || o.verbose, o.verbose, &flukes) ? 0 : 1;
         if (o.count == 0)
                 o.count = 1000;
         struct timespec a, b;

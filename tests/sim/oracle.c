@@ -92,9 +92,7 @@ enum oracle_path oracle_path(const struct host *a, const struct host *b)
                 v4 = ORACLE_NO;
         struct outside x6 = outside_v6(a), y6 = outside_v6(b);
         enum oracle_path v6 = between(&x6, &y6);
-        if (v4 == ORACLE_YES || v6 == ORACLE_YES)
-                return ORACLE_YES;
-        return v4 == ORACLE_LUCK || v6 == ORACLE_LUCK ? ORACLE_LUCK : v4;
+        return v4 > v6 ? v4 : v6;
 }
 
 const char *oracle_str(enum oracle_path p)

@@ -3,6 +3,7 @@
 
 #include "tests/sim/net.h"
 
+/* The better the later. */
 enum oracle_path {
         ORACLE_NO,
         ORACLE_FLUKE,  /* both sides guess a thousand ports of 64,000, each: in one world of 50,000 two of them meet */

@@ -19,6 +19,8 @@ enum {
         CROWD_EVERY = 100,
 };
 
+static int flukes;
+
 static bool run_until(mono_t t)
 {
         while (clock_step(t)) {
@@ -39,6 +41,7 @@ static void judge_path(const struct flow *f)
         uint64_t direct = f->direct[0] + f->direct[1], relayed = f->relayed[0] + f->relayed[1];
         trace_line("flow %d, %s to %s: %s; %llu directly, %llu by relay", f->id, a->name, b->name, oracle_str(can),
                 (unsigned long long)direct, (unsigned long long)relayed);
+        flukes += can == ORACLE_FLUKE && direct > 0;
         if (can == ORACLE_NO && direct > 0)
                 trace_fail("%s and %s talk directly, which the oracle thinks impossible", a->name, b->name);
         if (!node_knows(f->a, f->b) || !node_knows(f->b, f->a))
@@ -120,6 +123,7 @@ static bool run_idle(const struct plan *p)
 struct run_result world_run(uint64_t seed, bool verbose)
 {
         struct run_result r = {.ok = true};
+        flukes = 0;
         trace_begin(verbose);
         clock_reset();
         rng_own_crypto(seed);
@@ -159,6 +163,7 @@ struct run_result world_run(uint64_t seed, bool verbose)
                 flows_judge();
         }
         r.nodes = node_count();
+        r.flukes = flukes;
         r.seconds = (double)(clock_now().ns - NS_PER_SEC) / 1e9;
 
         faults_done();

@@ -9,6 +9,7 @@ struct run_result {
         char why[512];
         uint64_t hash;        /* of all that happened */
         int nodes;
+        int flukes;           /* flows that are direct where only a fluke makes them so */
         double seconds;       /* of the world's time */
 };
 
