@@ -35,7 +35,6 @@ MUTANTS = {
     "home told too soon": ("magicsock/home.c", "is_found && !derp_mgr_is_up(ms->derp, home) ? told : home",
                            "is_found && false ? told : home"),
     "silent relay not asked": ("magicsock/derp_conn.c", "SILENT_MS = 67000,", "SILENT_MS = 120000,"),
-    "a break tells of no other": ("magicsock/magicsock.c", "derp_mgr_ask(ms->derp, now);   /*", ";   /*"),
     "idle nodes ask on": ("magicsock/reach.c", "mono_diff_ns(now, ms->last_traffic) <= IDLE_NS", "now.ns > 0"),
 }
 
