@@ -143,6 +143,25 @@ func (t *test) keepLogs() string {
 	return to
 }
 
+// tellLogs prints the end of what the nodes of a failed test said.
+func (t *test) tellLogs() {
+	if t.lab == nil {
+		return
+	}
+	files, _ := filepath.Glob(filepath.Join(t.lab.dir, "*.log"))
+	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".log")
+		b, err := os.ReadFile(f)
+		if err != nil || name == "servers" || strings.HasSuffix(name, "-helper") || strings.HasSuffix(name, "-wire") {
+			continue
+		}
+		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		for _, line := range lines[max(0, len(lines)-25):] {
+			fmt.Printf("     %s: %s\n", name, line)
+		}
+	}
+}
+
 // report prints one line for the test, and its figures.
 func (t *test) report(failure string, took time.Duration) {
 	t.runner.mu.Lock()
@@ -153,6 +172,8 @@ func (t *test) report(failure string, took time.Duration) {
 		fmt.Printf("FAIL %s: %s\n", t.name, strings.ReplaceAll(failure, "\n", "\n     "))
 		if where := t.keepLogs(); where != "" {
 			fmt.Printf("     logs: %s\n", where)
+		} else {
+			t.tellLogs()
 		}
 	}
 	for _, f := range t.figures {

@@ -152,7 +152,8 @@ def test_failing_commands_say_what_and_where(lab):
 
 
 CHILD = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)   # also where a shell started us in the background
 sys.path.insert(0, sys.argv[1])
 from lab import Lab
 with Lab() as lab:
