@@ -333,3 +333,8 @@ bool derp_region_has_relay(const struct derp_region *r)
                         return true;
         return false;
 }
+
+bool derp_region_may_be_home(const struct derp_region *r)
+{
+        return derp_region_has_relay(r) && !r->avoid && !r->no_measure_no_home;
+}

@@ -53,4 +53,5 @@ struct derpmap *derpmap_copy(const struct derpmap *m);
 void derpmap_free(struct derpmap *m);   /* NULL is fine */
 bool derpmap_eq(const struct derpmap *a, const struct derpmap *b);
 const struct derp_region *derpmap_region(const struct derpmap *m, int id);   /* NULL: none */
-bool derp_region_has_relay(const struct derp_region *r);   /* not all of its nodes are for STUN alone */
+bool derp_region_has_relay(const struct derp_region *r);     /* not all of its nodes are for STUN alone */
+bool derp_region_may_be_home(const struct derp_region *r);   /* ... and the operator wants it for one */

@@ -114,21 +114,23 @@ static void pin(struct ms *ms, struct ms_slot *s, const struct hn_action *a)
 /* NULL: what goes there leaves by the socket for all. */
 static struct ms_udp *pinned_to(const struct ms_slot *s, struct addr to)
 {
-        return addr_eq(to, s->pin.to) ? s->pin.udp : NULL;
+        return s->pin.udp && addr_eq(to, s->pin.to) ? s->pin.udp : NULL;
 }
 
 struct ms_udp *ms_hn_udp(struct ms *ms, const struct ms_slot *s, struct addr to)
 {
-        struct ms_udp *own = pinned_to(s, to);
         if (ms->via && addr_eq(to, ms->via_src))
                 return ms->via;
+        struct ms_udp *own = pinned_to(s, to);
         return own ? own : ms_udp_for(ms, to);
 }
 
 bool ms_hn_is_data_by(const struct ms *ms, const struct ms_slot *s, struct addr src)
 {
+        if (!ms->via)
+                return true;
         const struct ms_udp *own = pinned_to(s, src);
-        return !ms->via || (own ? ms->via == own : !ms->via->number);
+        return own ? ms->via == own : !ms->via->number;
 }
 
 void ms_hn_want_offloads(struct ms *ms, unsigned wanted)

@@ -21,21 +21,16 @@ static void set_home(struct ms *ms, int region, mono_t now)
                         ms->slots[i]->peer.likely = derp_mgr_home(ms->derp);
 }
 
-static bool may_be_home(const struct derp_region *r)
-{
-        return derp_region_has_relay(r) && !r->no_measure_no_home && !r->avoid;
-}
-
 /* Nothing answered: any home is better than none, but always the same one. */
 static int arbitrary_home(const struct ms *ms, size_t *ret_choices)
 {
         size_t n = 0, pick;
         for (size_t i = 0; i < ms->map->region_count; i++)
-                n += may_be_home(&ms->map->regions[i]);
+                n += derp_region_may_be_home(&ms->map->regions[i]);
         *ret_choices = n;
         pick = n ? ms->home_seed % n : 0;
         for (size_t i = 0; i < ms->map->region_count; i++)
-                if (may_be_home(&ms->map->regions[i]) && pick-- == 0)
+                if (derp_region_may_be_home(&ms->map->regions[i]) && pick-- == 0)
                         return ms->map->regions[i].id;
         return 0;
 }
@@ -74,7 +69,7 @@ static int nearest_but(const struct ms *ms, const struct netcheck_report *r, int
         for (size_t i = 0; i < r->latency_count; i++) {
                 const struct nc_latency *l = &r->latency[i];
                 const struct derp_region *reg = derpmap_region(ms->map, l->region);
-                if (l->region == region || is_shunned(ms, l->region, now) || reg == NULL || !may_be_home(reg))
+                if (l->region == region || is_shunned(ms, l->region, now) || reg == NULL || !derp_region_may_be_home(reg))
                         continue;
                 if (best == NULL || l->any_ns < best->any_ns)
                         best = l;

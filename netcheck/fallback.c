@@ -48,9 +48,7 @@ bool nc_run_captive(struct netcheck *nc, mono_t now, struct nc_action *ret)
 
 static bool needs_https(const struct netcheck *nc, const struct derp_region *r)
 {
-        if (r->avoid || r->no_measure_no_home || nc_report_latency(&nc->now_report, r->id) != NULL)
-                return false;
-        return derp_region_has_relay(r);
+        return derp_region_may_be_home(r) && nc_report_latency(&nc->now_report, r->id) == NULL;
 }
 
 void nc_enter_https(struct netcheck *nc, mono_t now)

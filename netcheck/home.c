@@ -64,7 +64,7 @@ static bool heard_within(mono_t heard, mono_t now, int64_t ns)
 /* Where nobody would reach us is no home, and the one that we have may go on being one whatever is thought of it. */
 static bool may_be_home(const struct derp_region *r, int home)
 {
-        return r != NULL && derp_region_has_relay(r) && ((!r->avoid && !r->no_measure_no_home) || r->id == home);
+        return r != NULL && (r->id == home ? derp_region_has_relay(r) : derp_region_may_be_home(r));
 }
 
 int nc_home_choose(struct nc_home *h, const struct nc_home_args *args, mono_t now)

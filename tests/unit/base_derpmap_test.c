@@ -201,9 +201,28 @@ static void test_recorded(void **state)
         free(text);
 }
 
+static void test_who_may_be_home(void **state)
+{
+        (void)state;
+        struct derp_node nodes[2] = {{.stun_only = true}, {.stun_only = false}};
+        struct derp_region r = {.id = 1, .nodes = nodes, .node_count = 2};
+        assert_true(derp_region_has_relay(&r) && derp_region_may_be_home(&r));
+        r.node_count = 1;
+        assert_false(derp_region_has_relay(&r) || derp_region_may_be_home(&r));
+        r.node_count = 0;
+        assert_false(derp_region_has_relay(&r) || derp_region_may_be_home(&r));
+        r.node_count = 2;
+        r.avoid = true;
+        assert_true(derp_region_has_relay(&r) && !derp_region_may_be_home(&r));
+        r.avoid = false;
+        r.no_measure_no_home = true;
+        assert_true(derp_region_has_relay(&r) && !derp_region_may_be_home(&r));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_who_may_be_home),
                 cmocka_unit_test(test_fields),
                 cmocka_unit_test(test_back_to_json),
                 cmocka_unit_test(test_forgives),
