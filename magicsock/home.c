@@ -136,12 +136,14 @@ void ms_home_on_up(struct ms *ms, int region)
 
 /* ---- what others are told ---- */
 
-/* Before a new home has let us in nobody finds us there, and they do where we were until then, as long as that is up. */
+/* Before a home has let us in nobody finds us there.  They do where we were until then, as long as that is up; and at the
+ * first of all they would spend on it the one handshake that they send at once. */
 static int home_to_tell(const struct ms *ms)
 {
         int home = derp_mgr_home(ms->derp), told = ms->home_told;
-        bool is_found = home != told && told != 0 && derp_mgr_is_up(ms->derp, told);
-        return home != 0 && is_found && !derp_mgr_is_up(ms->derp, home) ? told : home;
+        if (home == told || home == 0 || derp_mgr_is_up(ms->derp, home))
+                return home;
+        return told == 0 || derp_mgr_is_up(ms->derp, told) ? told : home;
 }
 
 void ms_home_tell(struct ms *ms, mono_t now)
@@ -157,7 +159,7 @@ void ms_home_tell(struct ms *ms, mono_t now)
 
 void ms_home_on_state(struct ms *ms, mono_t now)
 {
-        if (ms_can_send(ms) && ms->home_told != 0 && home_to_tell(ms) != ms->home_told)
+        if (ms_can_send(ms) && home_to_tell(ms) != ms->home_told)
                 ms_home_tell(ms, now);
 }
 

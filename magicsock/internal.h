@@ -156,6 +156,7 @@ struct ms {
         int shunned;                  /* a region that was home and took no connection; 0 = none */
         mono_t shunned_until;
         struct addr seen4, seen6;     /* as which STUN saw us last; none = not since the network changed */
+        bool saw_udp;                 /* by the last report; false = not since the network changed */
         mono_t last_traffic;
         mono_t rebound;               /* because of an error */
         mono_t unasked_at;            /* the last ping that was looked at for it: unasked.c */
@@ -267,3 +268,5 @@ void ms_reach_traffic(struct ms *ms, mono_t now);
 void ms_reach_check_fresh(struct ms *ms, mono_t now);
 /* A socket is beyond repair; at most every 5 s. */
 void ms_reach_socket_error(struct ms *ms, mono_t now);
+/* Asks the relays, should a report hint at another router than before. */
+void ms_reach_note_seen(struct ms *ms, const struct netcheck_report *r, mono_t now);

@@ -114,12 +114,15 @@ static bool is_another(struct addr before, struct addr now, bool ports_vary)
                (!ip_eq(before.ip, now.ip) || (before.port != now.port && !ports_vary));
 }
 
-/* A router that has started anew, or another one, knows nothing of our connections to relays either. */
-static void note_seen(struct ms *ms, const struct netcheck_report *r, mono_t now)
+/* A router that has started anew, or another one, knows nothing of our connections to relays either; and one through which
+ * UDP passed and does not any more, while relays answer, may be another one. */
+void ms_reach_note_seen(struct ms *ms, const struct netcheck_report *r, mono_t now)
 {
         bool vary = r->mapping_varies == NC_TRUE;
-        if (is_another(ms->seen4, r->global_v4, vary) || is_another(ms->seen6, r->global_v6, vary))
+        bool no_more_udp = ms->saw_udp && !r->udp && r->latency_count > 0;
+        if (no_more_udp || is_another(ms->seen4, r->global_v4, vary) || is_another(ms->seen6, r->global_v6, vary))
                 derp_mgr_ask(ms->derp, now);
+        ms->saw_udp = r->udp;
         if (addr_is_set(r->global_v4))
                 ms->seen4 = r->global_v4;
         if (addr_is_set(r->global_v6))
@@ -131,7 +134,7 @@ static void nc_done(void *arg, const struct netcheck_report *r, mono_t now)
         struct ms *ms = arg;
         loop_timer_stop(&ms->publish_timer);
         ms_second_close(ms);
-        note_seen(ms, r, now);
+        ms_reach_note_seen(ms, r, now);
         ms_home_on_report(ms, r, now);
         update_endpoints(ms, r, now);
         ms_hn_report(ms, r, now);
@@ -302,6 +305,7 @@ void ms_rebind(struct ms *ms, mono_t now)
         netrun_forget(ms->netrun);
         ms->tracker.count = 0;   /* what STUN saw in the network that was */
         ms->seen4 = ms->seen6 = (struct addr){.port = 0};
+        ms->saw_udp = false;
         ms_hn_stop(ms, now);
         reset_paths(ms, now);
         ms_restun(ms, true, now);

@@ -1,0 +1,197 @@
+/* What others are told of our home, and when relays are asked whether they are still there: with relays on loopback. */
+#include "tests/unit/check.h"
+
+#include "base/crypto.h"
+#include "base/dial.h"
+#include "magicsock/derp_conn.h"
+#include "magicsock/internal.h"
+#include "tests/unit/derp_server.h"
+
+enum { REGIONS = 2, POOL = 256 };
+
+static struct {
+        struct loop *loop;
+        struct dialer *dialer;
+        struct pkt_pool *pool;
+        struct ms *ms;
+        struct srv servers[REGIONS];
+        struct derp_node nodes[REGIONS];
+        struct derp_region regions[REGIONS];
+        struct derpmap map;
+        unsigned reports;
+        int told;
+} t;
+
+static uint8_t room[SOCK_ROOM];
+
+static void on_report(void *arg, const struct netcheck_report *r, mono_t now)
+{
+        (void)now;
+        assert_ptr_equal(arg, &t);
+        t.told = r->preferred;
+        t.reports++;
+}
+
+static mono_t now(void)
+{
+        return loop_now(t.loop);
+}
+
+static int set_up(void **state)
+{
+        static const struct ms_callbacks cb = {.on_report = on_report};
+        struct key_private us;
+        (void)state;
+        memset(&t, 0, sizeof(t));
+        t.told = -1;
+        t.loop = loop_new();
+        t.dialer = dialer_new(t.loop);
+        t.pool = pkt_pool_new(POOL);
+        t.ms = ms_new(t.loop, t.pool, t.dialer, &(struct ms_opts){.no_udp = true, .room = room, .cb = &cb, .arg = &t});
+        assert_non_null(t.ms);
+        t.ms->derp->plain = true;
+        t.ms->home_seed = 0;   /* where nobody is measured: the first */
+        key_generate(&us);
+        ms_set_keys(t.ms, &us);
+        for (int i = 0; i < REGIONS; i++) {
+                srv_listen(&t.servers[i], t.loop, 0);
+                t.nodes[i] = (struct derp_node){.hostname = "127.0.0.1", .ipv4 = "127.0.0.1", .ipv6 = "none", .stun_port = 1,
+                        .derp_port = t.servers[i].port};
+                t.regions[i] = (struct derp_region){.id = i + 1, .code = "x", .score = 1, .node_count = 1, .nodes = &t.nodes[i]};
+        }
+        return 0;
+}
+
+static int tear_down(void **state)
+{
+        (void)state;
+        ms_free(t.ms);
+        for (int i = 0; i < REGIONS; i++)
+                srv_stop(&t.servers[i]);
+        bool whole = pkt_pool_free_count(t.pool) == POOL;
+        pkt_pool_free(t.pool);
+        dialer_free(t.dialer);
+        loop_free(t.loop);
+        return whole ? 0 : -1;
+}
+
+#define UNTIL(cond) SRV_UNTIL(t.loop, cond)
+
+static void start(size_t regions)
+{
+        t.map = (struct derpmap){.region_count = regions, .regions = t.regions};
+        ms_set_derp_map(t.ms, &t.map, now());
+        ms_set_active(t.ms, true, now());
+        ms_set_map_polling(t.ms, true, now());
+}
+
+static void prefer(int region)
+{
+        struct netcheck_report r = {.udp = true, .preferred = region};
+        ms_home_on_report(t.ms, &r, now());
+        ms_home_tell(t.ms, now());
+}
+
+/* Home is region 1, up, and told. */
+static void settle(void)
+{
+        start(REGIONS);
+        UNTIL(t.reports > 0);
+        prefer(1);
+        UNTIL(derp_mgr_is_up(t.ms->derp, 1) && t.told == 1);
+}
+
+/* Whoever is told of a home before it has let us in looks for us there in vain. */
+static void test_told_once_it_has_let_us_in(void **state)
+{
+        (void)state;
+        t.servers[0].refuse = true;
+        start(1);
+        assert_int_equal(ms_home(t.ms), 1);
+        UNTIL(t.reports > 0);
+        assert_int_equal(t.told, 0);
+        t.servers[0].refuse = false;
+        UNTIL(derp_mgr_is_up(t.ms->derp, 1));
+        assert_int_equal(t.told, 1);
+}
+
+static void test_found_where_we_were_until_the_new_one_has(void **state)
+{
+        (void)state;
+        settle();
+        t.servers[1].refuse = true;
+        prefer(2);
+        assert_int_equal(ms_home(t.ms), 2);
+        assert_int_equal(t.told, 1);
+        t.servers[1].refuse = false;
+        UNTIL(derp_mgr_is_up(t.ms->derp, 2));
+        assert_int_equal(t.told, 2);
+}
+
+/* Then nobody finds us at the old one either. */
+static void test_the_old_one_breaks_meanwhile(void **state)
+{
+        (void)state;
+        settle();
+        t.servers[1].refuse = true;
+        prefer(2);
+        assert_int_equal(t.told, 1);
+        srv_stop(&t.servers[0]);
+        UNTIL(!derp_mgr_is_up(t.ms->derp, 1));
+        assert_int_equal(t.told, 2);
+}
+
+/* A router that restarts breaks all connections, and only one of them need be spoken on to notice. */
+static void test_a_break_asks_the_others(void **state)
+{
+        (void)state;
+        settle();
+        prefer(2);
+        UNTIL(derp_mgr_is_up(t.ms->derp, 2));
+        assert_true(derp_mgr_is_up(t.ms->derp, 1));
+        assert_int_equal(t.servers[1].pings, 0);
+        srv_stop(&t.servers[0]);
+        UNTIL(t.servers[1].pings == 1);
+        assert_true(derp_mgr_is_up(t.ms->derp, 2));
+}
+
+static unsigned asked_after(bool udp, size_t answers, const char *seen)
+{
+        struct netcheck_report r = {.udp = udp, .latency_count = answers};
+        assert_true(seen == NULL || addr_parse(seen, &r.global_v4) == ERR_NONE);
+        unsigned before = t.servers[0].pings;
+        ms_reach_note_seen(t.ms, &r, now());
+        mono_t end = mono_add_ms(mono_now(), 100);
+        while (!mono_reached(mono_now(), end))
+                loop_once(t.loop, 5);
+        return t.servers[0].pings - before;
+}
+
+/* Reports hint at another router: another address or port, or no UDP any more though somebody answers. */
+static void test_another_router(void **state)
+{
+        (void)state;
+        settle();
+        assert_int_equal(asked_after(true, 2, "5.0.0.1:1000"), 0);
+        assert_int_equal(asked_after(true, 2, "5.0.0.1:1000"), 0);
+        assert_int_equal(asked_after(true, 2, "5.0.0.2:1000"), 1);
+        assert_int_equal(asked_after(true, 2, "5.0.0.2:1001"), 1);
+        assert_int_equal(asked_after(false, 2, NULL), 1);
+        assert_int_equal(asked_after(false, 2, NULL), 0);
+        assert_int_equal(asked_after(true, 2, "5.0.0.2:1001"), 0);
+        assert_int_equal(asked_after(false, 0, NULL), 0);   /* nobody answers at all: there is no way out to ask by */
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_told_once_it_has_let_us_in, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_found_where_we_were_until_the_new_one_has, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_the_old_one_breaks_meanwhile, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_break_asks_the_others, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_another_router, set_up, tear_down),
+        };
+        if (crypto_init() != ERR_NONE)
+                return 1;
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
