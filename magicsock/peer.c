@@ -44,10 +44,14 @@ static struct ms_action *cli_result(struct ms_peer *p, size_t i, enum err e, str
         return a;
 }
 
-static void knows_us(struct ms_peer *p)
+/* It may have been told of us just now: the answer to a last knock shows what was sent too early. */
+static void knows_us(struct ms_peer *p, mono_t now)
 {
+        if (p->answered)
+                p->knock_at = (mono_t){0};
+        else if (!p->knows_us && mono_is_set(p->knock_at))
+                p->knock_at = now;
         p->knows_us = true;
-        p->knock_at = (mono_t){0};
 }
 
 static void arm_heartbeat(struct ms_peer *p, mono_t now)
@@ -211,7 +215,7 @@ bool ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid
 {
         if (was_seen(p, txid) || !path_addr_usable(src))
                 return false;
-        knows_us(p);
+        knows_us(p, now);
         if (!may_pong(p, addr_eq(src, p->best.addr), now))
                 return false;
         if (reply) {
@@ -231,7 +235,7 @@ void ms_peer_on_relay_ping(struct ms_peer *p, int region, const struct disco_txi
 {
         if (was_seen(p, txid))
                 return;
-        knows_us(p);
+        knows_us(p, now);
         if (!may_pong(p, true, now))
                 return;
         struct ms_action *a = ms_action_add(out, MS_ACT_PONG_RELAY);
@@ -309,9 +313,10 @@ bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_r
         struct ping g;
         if (!pings_take(&p->pings, txid, &g))
                 return false;
-        if (!p->knows_us)
+        if (!p->answered)
                 ms_action_add(out, MS_ACT_KNOWN)->sent = g.sent;
-        knows_us(p);
+        p->answered = true;
+        knows_us(p, now);
         if (g.is_cli)
                 answer_cli(p, &g, region, now, out);
         if (!by_relay && addr_is_set(g.to))
@@ -334,7 +339,7 @@ void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t
                 p->limited++;
                 return;
         }
-        knows_us(p);
+        knows_us(p, now);
         if (is_trusted(p, now) && !is_named(p->best.addr, eps, n))
                 take_step(p, n == 0 ? live_on_hint(&p->live, now) : live_resume(&p->live, now), now, out);
         path_forget_origin(&p->paths, PATH_FROM_CALL);
@@ -358,7 +363,8 @@ void ms_peer_on_proof(struct ms_peer *p, struct addr src, mono_t now)
                 plain_on_proof(p, src, now);
                 return;
         }
-        knows_us(p);
+        p->answered = true;
+        knows_us(p, now);
         if (addr_is_set(src) && addr_eq(src, p->best.addr))
                 live_on_heard(&p->live, now);
 }
@@ -428,7 +434,7 @@ void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
 void ms_peer_on_restart(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         ms_peer_on_relay_gone(p, p->learned);   /* the connection there was its former self's */
-        p->knows_us = false;
+        p->knows_us = p->answered = false;
         p->knock_started = p->knock_at = (mono_t){0};
         ms_peer_on_rebind(p, now, out);
 }
@@ -444,7 +450,7 @@ void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)
         p->unanswered = p->last_send = p->heartbeat_at = p->round_started = p->quiet_until = (mono_t){0};
         p->burst_started = p->call_sent = p->doubted = p->knock_started = (mono_t){0};
         ms_search_stop(p);
-        p->knows_us = false;
+        p->knows_us = p->answered = false;
 }
 
 enum err ms_peer_ping(struct ms_peer *p, uint64_t cookie, size_t wire_mtu, mono_t now, struct ms_actions *out)

@@ -17,7 +17,7 @@
  *
  * A server may take a second to tell a peer of us, and until then it drops all we send.  So with the first data
  * for a peer that never answered, or has restarted since, we also knock: pings by relay, which cost next to nothing,
- * until one is answered.
+ * until one is answered.  Of a peer that speaks before that one more is sent: its answer shows what came too early.
  */
 #pragma once
 
@@ -109,6 +109,7 @@ struct ms_peer {
         mono_t lost;             /* last_good was given up then; 0 = nothing is missed */
         mono_t probe_at;
         bool knows_us;           /* something of the peer's came since it started: the server has told it of us */
+        bool answered;           /* something of ours, since then */
         mono_t knock_started;
         mono_t knock_at;
 

@@ -137,7 +137,7 @@ static void knock(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         int64_t since = mono_diff_ns(now, p->knock_started);
         int64_t gap = since / 8 > KNOCK_GAP_NS ? since / 8 : KNOCK_GAP_NS;
-        p->knock_at = since < KNOCK_FOR_NS ? mono_add_ns(now, gap) : (mono_t){0};
+        p->knock_at = since < KNOCK_FOR_NS && !p->knows_us ? mono_add_ns(now, gap) : (mono_t){0};
         if (ms_search_relay(p) && !p->expired)
                 ms_search_ping(p, (struct addr){.port = 0}, 0, p->cli_count > 0 ? &p->cli[0].cookie : NULL, now, out);
 }
