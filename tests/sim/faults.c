@@ -25,6 +25,7 @@ enum {
         STUCK_MS = 6000,        /* who sends on a connection that is dead, when nothing was acknowledged for 5 s */
         OTHER_HOME_MS = 14000,  /* home is out of reach and another relay is not: 3 s of doubt, a look at all relays, and the
                                  * others hear of it */
+        NO_UDP_MS = 5000,       /* home is told after a look at the relays, which waits for STUN before it tries HTTPS */
         RESTART_MS = 2000,      /* and where a link loses what is said of it at the wrong moment: SILENCE_MS */
         TOLD_MS = 7000,         /* the slowest hears from the server after 5 s */
         SILENCE_MS = 16000,     /* who lost its sessions is found out by WireGuard's timer of silence, of 15 s */
@@ -247,12 +248,14 @@ static int64_t sleep_fault(struct fault *f)
 
 static int64_t restart(struct fault *f)
 {
+        int64_t back_ms = (net_is_lossless(f->n->host) ? RESTART_MS : SILENCE_MS) + f->n->tell_ms + TOLD_MS;
         if (f->step == 0) {
-                int64_t again_ms = net_is_lossless(f->n->host) ? RESTART_MS : SILENCE_MS;
-                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + again_ms + f->n->tell_ms + TOLD_MS);
+                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + back_ms);
                 node_stop(f->n);
                 return f->lasts_ms;
         }
+        if (net_is_udp_blocked(f->n->host))
+                excuse_ms(f->n, EXCUSE_ALL, back_ms + NO_UDP_MS);
         node_start(f->n);
         return -1;
 }

@@ -17,6 +17,7 @@ enum {
         TALK_MS = 10000,
         SLOW = 5,
         TRUST_MS = 7000,   /* so long a path is trusted, and the answer to a ping takes */
+        UNDER_WAY_MS = 500,
 };
 
 static struct flow *flows[FLOWS_MAX];
@@ -73,6 +74,14 @@ static mono_t first_sent(const struct node *from, const struct node *to, mono_t 
         return first;
 }
 
+/* By the first packet that is not answered: neither by the peer, nor by what of its was under way when the path broke. */
+static bool is_before_noticed(mono_t broke, int64_t ms, const struct node *from, const struct node *to, mono_t at)
+{
+        mono_t first = first_sent(from, to, broke), alone = first_sent(from, to, mono_add_ms(broke, UNDER_WAY_MS));
+        int64_t trusted = mono_add_ms(broke, TRUST_MS).ns;
+        return (first.ns <= trusted && at.ns <= mono_add_ms(first, ms).ns) || (alone.ns <= trusted && at.ns <= mono_add_ms(alone, ms).ns);
+}
+
 static bool has_excuse(const struct node *n, enum excuse what, const struct node *from, const struct node *to, mono_t at)
 {
         for (int i = 0; i < excuses; i++) {
@@ -82,11 +91,7 @@ static bool has_excuse(const struct node *n, enum excuse what, const struct node
                         continue;
                 if (at.ns <= excused[i].until.ns)
                         return true;
-                mono_t broke = excused[i].path_at;
-                if (!mono_is_set(broke))
-                        continue;
-                mono_t first = first_sent(from, to, broke);
-                if (first.ns <= mono_add_ms(broke, TRUST_MS).ns && at.ns <= mono_add_ms(first, excused[i].path_ms).ns)
+                if (mono_is_set(excused[i].path_at) && is_before_noticed(excused[i].path_at, excused[i].path_ms, from, to, at))
                         return true;
         }
         return false;
