@@ -178,7 +178,7 @@ static enum tri tri_of(enum nc_tri t)
         return t == NC_TRUE ? TRI_TRUE : t == NC_FALSE ? TRI_FALSE : TRI_UNSET;
 }
 
-static void on_report(void *arg, const struct netcheck_report *r)
+static void on_report(void *arg, const struct netcheck_report *r, int announce)
 {
         struct backend *b = arg;
         struct netinfo_latency latency[2 * DERPMAP_REGIONS_MAX];
@@ -203,11 +203,12 @@ static void on_report(void *arg, const struct netcheck_report *r)
                 .upnp = tri_of(r->upnp),
                 .pmp = tri_of(r->pmp),
                 .pcp = tri_of(r->pcp),
-                .preferred_derp = r->preferred,
+                .preferred_derp = announce,
                 .latency = latency,
                 .latency_count = n,
         };
-        control_set_netinfo(b->control, &ni);
+        if (announce != 0 || r->preferred == 0)   /* else the server keeps the home that it knows */
+                control_set_netinfo(b->control, &ni);
         if (b->prefs.auto_exit_node[0] != '\0' && backend_update_exit_node(b)) {
                 backend_apply_host(b);
                 backend_dns_changed(b);

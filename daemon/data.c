@@ -114,13 +114,13 @@ static void on_endpoints(void *arg, const struct ms_endpoint *eps, size_t n, mon
         post(arg, (struct dp_msg){.kind = DP_ENDPOINTS, .ptr = m});
 }
 
-static void post_report(struct data *d, uint32_t id, const struct netcheck_report *report)
+static void post_report(struct data *d, uint32_t id, const struct netcheck_report *report, int announce)
 {
         struct netcheck_report *copy = malloc(sizeof(*copy));
         if (copy == NULL)
                 return;
         *copy = *report;
-        post(d, (struct dp_msg){.kind = DP_REPORT, .id = id, .ptr = copy});
+        post(d, (struct dp_msg){.kind = DP_REPORT, .id = id, .num = announce, .ptr = copy});
 }
 
 /* Those asked until then: what was seen before a question is no answer to it. */
@@ -128,18 +128,18 @@ static void answer_netchecks(struct data *d, const struct netcheck_report *repor
 {
         size_t n = 0;
         while (n < d->netcheck_count && d->netchecks[n].asked.ns <= until.ns)
-                post_report(d, d->netchecks[n++].id, report);
+                post_report(d, d->netchecks[n++].id, report, 0);
         d->netcheck_count -= n;
         memmove(d->netchecks, d->netchecks + n, d->netcheck_count * sizeof(d->netchecks[0]));
         if (d->netcheck_count == 0)
                 loop_timer_stop(&d->netcheck_timer);
 }
 
-static void on_report(void *arg, const struct netcheck_report *report, mono_t now)
+static void on_report(void *arg, const struct netcheck_report *report, int announce, mono_t now)
 {
         (void)now;
         struct data *d = arg;
-        post_report(d, 0, report);
+        post_report(d, 0, report, announce);
         if (report->full)
                 answer_netchecks(d, report, report->began);
 }
@@ -390,7 +390,7 @@ static void netcheck(struct data *d, uint32_t id, mono_t now)
 {
         struct netcheck_report none = {0};
         if (d->map == NULL || d->netcheck_count == NETCHECKS_MAX) {
-                post_report(d, id, &none);
+                post_report(d, id, &none, 0);
                 return;
         }
         d->netchecks[d->netcheck_count].id = id;

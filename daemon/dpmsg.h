@@ -37,7 +37,7 @@ enum dp_msg_kind {
 
         /* data -> control */
         DP_ENDPOINTS,     /* ptr: struct dp_endpoints */
-        DP_REPORT,        /* ptr: struct netcheck_report; id: request or 0 */
+        DP_REPORT,        /* ptr: struct netcheck_report; id: request or 0; num: the home to announce */
         DP_LIVE,          /* slot: live sessions, num: live relays */
         DP_RELAY,         /* ptr: struct dp_relay */
         DP_STATUS_REPLY,  /* id, ptr: struct dp_status */

@@ -119,13 +119,13 @@ static void reply_ping(struct request *r, const struct dp_ping_reply *p)
         r->fn.ping(r->arg, &res);
 }
 
-static void on_report(struct engine *e, uint32_t id, const struct netcheck_report *rep)
+static void on_report(struct engine *e, uint32_t id, const struct netcheck_report *rep, int announce)
 {
         struct request *r = id != 0 ? request_take(e, id) : NULL;
         if (r != NULL)
                 r->fn.netcheck(r->arg, rep);
         else if (id == 0 && e->cb.on_report != NULL)
-                e->cb.on_report(e->arg, rep);
+                e->cb.on_report(e->arg, rep, announce);
         free(r);
 }
 
@@ -140,7 +140,7 @@ static void on_message(struct engine *e, struct dp_msg *m)
                 break;
         }
         case DP_REPORT:
-                on_report(e, m->id, m->ptr);
+                on_report(e, m->id, m->ptr, (int)m->num);
                 break;
         case DP_LIVE:
                 if (e->cb.on_live != NULL)

@@ -136,8 +136,8 @@ void ms_home_on_up(struct ms *ms, int region)
 
 /* ---- what others are told ---- */
 
-/* Before a home has let us in nobody finds us there.  They do where we were until then, as long as that is up; and at the
- * first of all they would spend on it the one handshake that they send at once. */
+/* Before a home has let us in nobody finds us there.  They do where we were until then, as long as that is up; and who is
+ * told of the first one too soon loses there what it sends at once, its handshake above all. */
 static int home_to_tell(const struct ms *ms)
 {
         int home = derp_mgr_home(ms->derp), told = ms->home_told;
@@ -152,9 +152,10 @@ void ms_home_tell(struct ms *ms, mono_t now)
         if (!last)
                 return;
         struct netcheck_report told = *last;
-        told.preferred = ms->home_told = home_to_tell(ms);
+        told.preferred = derp_mgr_home(ms->derp);
+        ms->home_told = home_to_tell(ms);
         if (ms->cb.on_report)
-                ms->cb.on_report(ms->arg, &told, now);
+                ms->cb.on_report(ms->arg, &told, ms->home_told, now);
 }
 
 void ms_home_on_state(struct ms *ms, mono_t now)

@@ -156,7 +156,8 @@ struct ms {
         int shunned;                  /* a region that was home and took no connection; 0 = none */
         mono_t shunned_until;
         struct addr seen4, seen6;     /* as which STUN saw us last; none = not since the network changed */
-        bool saw_udp;                 /* by the last report; false = not since the network changed */
+        bool saw_udp;                 /* when somebody answered last; false = not since the network changed */
+        bool saw_nobody;              /* the last report had no answer at all */
         mono_t last_traffic;
         mono_t rebound;               /* because of an error */
         mono_t unasked_at;            /* the last ping that was looked at for it: unasked.c */

@@ -109,13 +109,14 @@ void live_on_ping(struct liveness *l, mono_t now)
         l->next = mono_add_ns(now, gap(l));
 }
 
-/* A pong to a ping from before the check says nothing about now. */
+/* A pong to a ping from before the check, or before what waits for an answer, says nothing about now. */
 void live_on_pong(struct liveness *l, mono_t sent, mono_t now)
 {
         measure(l, mono_diff_ns(now, sent));
         if (sent.ns > l->proven.ns)
                 l->proven = sent;
-        if (mono_is_set(l->asked) && sent.ns < l->asked.ns)
+        mono_t since = mono_is_set(l->asked) ? l->asked : l->waiting;
+        if (mono_is_set(since) && sent.ns < since.ns)
                 return;
         if (mono_is_set(l->waiting) && l->heard == 0 && l->patience < PATIENCE_MAX)
                 l->patience++;

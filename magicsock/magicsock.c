@@ -437,8 +437,10 @@ void ms_set_keys(struct ms *ms, const struct key_private *node)
                 ms->node_key = *node;
                 ms->node_public = key_node_public(node);
         }
-        if (memcmp(&before, &ms->node_public, sizeof(before)) != 0)
+        if (memcmp(&before, &ms->node_public, sizeof(before)) != 0) {
                 ms_hn_stop(ms, now);
+                ms->home_told = 0;   /* another node, of which nobody knows anything */
+        }
         if (!ms->active)
                 return;
         derp_mgr_set_key(ms->derp, &ms->node_key, now);

@@ -72,8 +72,9 @@ struct ms_callbacks {
         bool (*on_wg)(void *arg, struct pkt **pkts, const struct ms_source *srcs, size_t n, bool may_keep, mono_t now);
         /* The set of our endpoints changed: for control.  Borrowed. */
         void (*on_endpoints)(void *arg, const struct ms_endpoint *eps, size_t n, mono_t now);
-        /* A netcheck report is complete; preferred in it is our home.  Borrowed. */
-        void (*on_report)(void *arg, const struct netcheck_report *report, mono_t now);
+        /* A netcheck report is complete; preferred in it is our home.  Borrowed.  announce: the home that others should
+         * know; 0 = none has let us in yet, and they had better keep what they know. */
+        void (*on_report)(void *arg, const struct netcheck_report *report, int announce, mono_t now);
         void (*on_ping)(void *arg, const struct ms_ping_result *res, mono_t now);
         void (*on_relay_state)(void *arg, int region, enum ms_relay_state st, const char *detail, mono_t now);
         /* A peer answered for the first time, or its home is another: what leaves from `since` on may arrive where what left

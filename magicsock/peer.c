@@ -49,7 +49,7 @@ static void knows_us(struct ms_peer *p, mono_t now)
 {
         if (p->answered)
                 p->knock_at = (mono_t){0};
-        else if (!p->knows_us && mono_is_set(p->knock_at))
+        else if (!p->knows_us && mono_is_set(p->knock_started))
                 p->knock_at = now;
         p->knows_us = true;
 }
@@ -313,9 +313,11 @@ bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_r
         struct ping g;
         if (!pings_take(&p->pings, txid, &g))
                 return false;
-        if (!p->answered)
+        /* One by another way says nothing of what is under way by the relay, which keeps order. */
+        bool tells = by_relay || !p->knows_us;
+        if (tells && !p->answered)
                 ms_action_add(out, MS_ACT_KNOWN)->sent = g.sent;
-        p->answered = true;
+        p->answered |= tells;
         knows_us(p, now);
         if (g.is_cli)
                 answer_cli(p, &g, region, now, out);

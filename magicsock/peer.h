@@ -109,7 +109,7 @@ struct ms_peer {
         mono_t lost;             /* last_good was given up then; 0 = nothing is missed */
         mono_t probe_at;
         bool knows_us;           /* something of the peer's came since it started: the server has told it of us */
-        bool answered;           /* something of ours, since then */
+        bool answered;           /* it did so to something of ours since then, as far as that tells of the relay */
         mono_t knock_started;
         mono_t knock_at;
 

@@ -114,15 +114,18 @@ static bool is_another(struct addr before, struct addr now, bool ports_vary)
                (!ip_eq(before.ip, now.ip) || (before.port != now.port && !ports_vary));
 }
 
-/* A router that has started anew, or another one, knows nothing of our connections to relays either; and one through which
- * UDP passed and does not any more, while relays answer, may be another one. */
+/* A router that has started anew, or another one, knows nothing of our connections to relays either.  So it may be after
+ * nobody answered at all, or where UDP passed and does not any more. */
 void ms_reach_note_seen(struct ms *ms, const struct netcheck_report *r, mono_t now)
 {
         bool vary = r->mapping_varies == NC_TRUE;
-        bool no_more_udp = ms->saw_udp && !r->udp && r->latency_count > 0;
-        if (no_more_udp || is_another(ms->seen4, r->global_v4, vary) || is_another(ms->seen6, r->global_v6, vary))
+        bool answers = r->udp || r->latency_count > 0;
+        bool is_hint = answers && (ms->saw_nobody || (ms->saw_udp && !r->udp));
+        if (is_hint || is_another(ms->seen4, r->global_v4, vary) || is_another(ms->seen6, r->global_v6, vary))
                 derp_mgr_ask(ms->derp, now);
-        ms->saw_udp = r->udp;
+        ms->saw_nobody = !answers;
+        if (answers)
+                ms->saw_udp = r->udp;
         if (addr_is_set(r->global_v4))
                 ms->seen4 = r->global_v4;
         if (addr_is_set(r->global_v6))
@@ -305,7 +308,7 @@ void ms_rebind(struct ms *ms, mono_t now)
         netrun_forget(ms->netrun);
         ms->tracker.count = 0;   /* what STUN saw in the network that was */
         ms->seen4 = ms->seen6 = (struct addr){.port = 0};
-        ms->saw_udp = false;
+        ms->saw_udp = ms->saw_nobody = false;
         ms_hn_stop(ms, now);
         reset_paths(ms, now);
         ms_restun(ms, true, now);

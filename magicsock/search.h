@@ -34,7 +34,7 @@ void ms_search_call(struct ms_peer *p, mono_t now, struct ms_actions *out);
 void ms_search_round(struct ms_peer *p, bool call, mono_t now, struct ms_actions *out);
 /* The pings of a fresh round are repeated soon, unless that was done less than min_gap_ns ago. */
 void ms_search_burst(struct ms_peer *p, int64_t min_gap_ns, mono_t now);
-/* Pings by relay, until a peer that never answered does. */
+/* Pings by relay, until a peer that never answered does; or speaks, and then once more. */
 void ms_search_knock(struct ms_peer *p, mono_t now);
 
 /* The direct path is gone: its address is tried again and again. */

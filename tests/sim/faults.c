@@ -113,6 +113,12 @@ static int64_t leave_ms(void)
         return LEAVE_MS;
 }
 
+/* The same for who has moved, and for those who reach it. */
+static int64_t move_ms(void)
+{
+        return MOVE_MS + leave_ms() - LEAVE_MS;
+}
+
 /* Who was off while another one was removed and came back was told of neither, and goes on as if that one still knew it. */
 static void excuse_removed(const struct fault *off)
 {
@@ -193,7 +199,7 @@ static int64_t unplug(struct fault *f)
                 trace_line("%-4s has no network", h->name);
                 h->unplugged = true;
                 f->began = clock_now();
-                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + MOVE_MS);
+                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + move_ms());
                 return f->noticed_ms;
         case 1:
                 node_link_changed(f->n);
@@ -218,7 +224,7 @@ static int64_t move(struct fault *f)
         trace_line("%-4s moves to site %d", f->n->host->name, f->to->id);
         net_move_host(f->n->host, f->to, f->v4, f->v6);
         mono_t before = mono_add_ms(clock_now(), -BEFORE_MS);
-        excuse_path(f->n, EXCUSE_TO_IT, before, clock_now(), f->noticed_ms + MOVE_MS);
+        excuse_path(f->n, EXCUSE_TO_IT, before, clock_now(), f->noticed_ms + move_ms());
         excuse(f->n, EXCUSE_SENT, before, mono_add_ms(clock_now(), f->noticed_ms + SENDS_MS));
         return f->noticed_ms;
 }
@@ -232,7 +238,7 @@ static int64_t sleep_fault(struct fault *f)
                 h->asleep = true;
                 f->began = clock_now();
                 clock_freeze(h, mono_add_ms(clock_now(), f->lasts_ms));
-                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + MOVE_MS);
+                excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + move_ms());
                 return f->lasts_ms;
         case 1:
                 trace_line("%-4s wakes up", h->name);
@@ -255,7 +261,7 @@ static int64_t restart(struct fault *f)
                 return f->lasts_ms;
         }
         if (net_is_udp_blocked(f->n->host))
-                excuse_ms(f->n, EXCUSE_ALL, back_ms + NO_UDP_MS);
+                excuse_ms(f->n, EXCUSE_TO_IT, back_ms + NO_UDP_MS);
         node_start(f->n);
         return -1;
 }

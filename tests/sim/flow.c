@@ -17,7 +17,7 @@ enum {
         TALK_MS = 10000,
         SLOW = 5,
         TRUST_MS = 7000,   /* so long a path is trusted, and the answer to a ping takes */
-        UNDER_WAY_MS = 500,
+        UNDER_WAY_MS = 500,   /* the longest way that is drawn, with all that a link adds */
 };
 
 static struct flow *flows[FLOWS_MAX];
@@ -74,12 +74,31 @@ static mono_t first_sent(const struct node *from, const struct node *to, mono_t 
         return first;
 }
 
-/* By the first packet that is not answered: neither by the peer, nor by what of its was under way when the path broke. */
+/* The last that came to `who` from `other` within that time; unset: nothing. */
+static mono_t last_got(const struct node *who, const struct node *other, mono_t after, mono_t until)
+{
+        mono_t last = {0};
+        for (int i = 0; i < count; i++) {
+                const struct flow *f = flows[i];
+                bool to_it = f->a == other && f->b == who, answers = f->a == who && f->b == other;
+                for (size_t k = 0; k < f->count && (to_it || answers); k++) {
+                        mono_t at = to_it ? f->sent[k].got : f->sent[k].back;
+                        if (at.ns > after.ns && at.ns <= until.ns && at.ns > last.ns)
+                                last = at;
+                }
+        }
+        return last;
+}
+
+/* By the first packet that nothing follows: what was under way as the path broke still comes, and counts as an answer to
+ * what was sent before it and to what it brings about at once. */
 static bool is_before_noticed(mono_t broke, int64_t ms, const struct node *from, const struct node *to, mono_t at)
 {
-        mono_t first = first_sent(from, to, broke), alone = first_sent(from, to, mono_add_ms(broke, UNDER_WAY_MS));
         int64_t trusted = mono_add_ms(broke, TRUST_MS).ns;
-        return (first.ns <= trusted && at.ns <= mono_add_ms(first, ms).ns) || (alone.ns <= trusted && at.ns <= mono_add_ms(alone, ms).ns);
+        mono_t late = last_got(from, to, broke, mono_add_ms(broke, UNDER_WAY_MS));
+        mono_t first = first_sent(from, to, broke), unanswered = mono_is_set(late) ? first_sent(from, to, mono_add_ns(late, 1)) : first;
+        return first.ns <= trusted && (at.ns <= mono_add_ms(first, ms).ns ||
+                (unanswered.ns <= trusted && at.ns <= mono_add_ms(unanswered, ms).ns));
 }
 
 static bool has_excuse(const struct node *n, enum excuse what, const struct node *from, const struct node *to, mono_t at)

@@ -173,9 +173,8 @@ static void on_message(struct node *n, const struct dp_msg *m)
                         n->mine.eps[n->mine.ep_count++] = e->eps[i].addr;
                 tell_soon(n);
         } else if (m->kind == DP_REPORT) {
-                const struct netcheck_report *r = m->ptr;
-                if (r->preferred != 0 && r->preferred != n->mine.home) {
-                        n->mine.home = r->preferred;
+                if (m->num != 0 && m->num != n->mine.home) {
+                        n->mine.home = (int)m->num;
                         tell_soon(n);
                 }
         }

@@ -77,8 +77,9 @@ static void on_endpoints(void *arg, const struct ms_endpoint *eps, size_t n, mon
         node->ep_count = n;
 }
 
-static void on_report(void *arg, const struct netcheck_report *r, mono_t now)
+static void on_report(void *arg, const struct netcheck_report *r, int announce, mono_t now)
 {
+        (void)announce;
         (void)now;
         struct node *node = arg;
         node->reports++;

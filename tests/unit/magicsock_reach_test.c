@@ -24,8 +24,9 @@ static struct {
         size_t endpoints;
 } t;
 
-static void on_report(void *arg, const struct netcheck_report *r, mono_t now)
+static void on_report(void *arg, const struct netcheck_report *r, int announce, mono_t now)
 {
+        (void)announce;
         (void)r;
         (void)now;
         assert_ptr_equal(arg, &t);
