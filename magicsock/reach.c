@@ -114,13 +114,13 @@ static bool is_another(struct addr before, struct addr now, bool ports_vary)
                (!ip_eq(before.ip, now.ip) || (before.port != now.port && !ports_vary));
 }
 
-/* A router that has started anew, or another one, knows nothing of our connections to relays either.  So it may be after
- * nobody answered at all, or where UDP passed and does not any more. */
+/* A router that has started anew, or another one, knows nothing of our connections to relays either.  So it may be where
+ * nobody answers any more, or somebody does again, or UDP passed and does not. */
 void ms_reach_note_seen(struct ms *ms, const struct netcheck_report *r, mono_t now)
 {
         bool vary = r->mapping_varies == NC_TRUE;
         bool answers = r->udp || r->latency_count > 0;
-        bool is_hint = answers && (ms->saw_nobody || (ms->saw_udp && !r->udp));
+        bool is_hint = answers == ms->saw_nobody || (answers && ms->saw_udp && !r->udp);
         if (is_hint || is_another(ms->seen4, r->global_v4, vary) || is_another(ms->seen6, r->global_v6, vary))
                 derp_mgr_ask(ms->derp, now);
         ms->saw_nobody = !answers;

@@ -229,6 +229,14 @@ static int64_t move(struct fault *f)
         return f->noticed_ms;
 }
 
+static bool is_home_down(const struct node *n)
+{
+        for (int i = 0; i < count; i++)
+                if (faults[i]->kind == RELAY_STOP && faults[i]->step == 1 && faults[i]->relay->region == n->mine.home)
+                        return true;
+        return false;
+}
+
 static int64_t sleep_fault(struct fault *f)
 {
         struct host *h = f->n->host;
@@ -244,6 +252,8 @@ static int64_t sleep_fault(struct fault *f)
                 trace_line("%-4s wakes up", h->name);
                 h->asleep = false;
                 excuse_removed(f);
+                if (is_home_down(f->n))   /* it looks for another one only now */
+                        excuse_ms(f->n, EXCUSE_TO_IT, OTHER_HOME_MS);
                 return f->noticed_ms;
         default:
                 if (f->lasts_ms > 10000)   /* shorter naps the daemon does not tell its data side about */
@@ -410,5 +420,6 @@ int64_t faults_settle_ms(void)
         for (int i = 0; i < count; i++)
                 if (faults[i]->kind == NAT_REBOOT || (faults[i]->kind == RELAY_STOP && !faults[i]->loud))
                         return DEAF_MS;
-        return SILENCE_MS + TOLD_MS;
+        /* Who looked while no UDP passed looks again after LOOK_MS. */
+        return have(UDP_BLOCK) ? LOOK_MS + NO_UDP_MS + TOLD_MS : SILENCE_MS + TOLD_MS;
 }
