@@ -260,6 +260,21 @@ static void a_pong_from_before_says_nothing(void **state)
         assert_int_equal(live_deadline(&m.l).ns, INT64_MAX);
 }
 
+/* The path dies between a ping and data: that ping's pong still comes, and the data waits for an answer as before. */
+static void a_pong_to_before_the_data_is_no_answer(void **state)
+{
+        (void)state;
+        start(20);
+        mono_t pinged = mono_add_ms(m.now, 5), sent = mono_add_ms(m.now, 10);
+        assert_int_equal(live_on_sent(&m.l, sent), LIVE_NOTHING);
+        int64_t deadline = live_deadline(&m.l).ns;
+        live_on_pong(&m.l, pinged, mono_add_ms(m.now, 25));
+        assert_int_equal(m.l.waiting.ns, sent.ns);
+        assert_true(live_deadline(&m.l).ns <= deadline);
+        live_on_pong(&m.l, sent, mono_add_ms(m.now, 30));
+        assert_int_equal(live_deadline(&m.l).ns, INT64_MAX);
+}
+
 /* A third of all packets is lost: data may go both ways for a moment, but the path is hardly ever given up. */
 static void loss(void **state)
 {
@@ -402,6 +417,7 @@ int main(void)
                 cmocka_unit_test(full_path_is_not_dead),
                 cmocka_unit_test(a_late_pong_ends_doubt),
                 cmocka_unit_test(a_pong_from_before_says_nothing),
+                cmocka_unit_test(a_pong_to_before_the_data_is_no_answer),
                 cmocka_unit_test(loss),
                 cmocka_unit_test(a_pause_of_ours_condemns_nothing),
                 cmocka_unit_test(resumed_path_is_in_doubt),
