@@ -151,11 +151,11 @@ void ms_home_tell(struct ms *ms, mono_t now)
         const struct netcheck_report *last = netrun_last(ms->netrun);
         if (!last)
                 return;
-        struct netcheck_report told = *last;
-        told.preferred = derp_mgr_home(ms->derp);
+        struct netcheck_report report = *last;
+        report.preferred = derp_mgr_home(ms->derp);
         ms->home_told = home_to_tell(ms);
         if (ms->cb.on_report)
-                ms->cb.on_report(ms->arg, &told, ms->home_told, now);
+                ms->cb.on_report(ms->arg, &report, ms->home_told, now);
 }
 
 void ms_home_on_state(struct ms *ms, mono_t now)
