@@ -98,6 +98,7 @@ def test_one_of_several_is_chosen(net):
         assert any("exit node" in h for h in alpha.status()["Health"])
         alpha.stop()
         alpha.start()
+        alpha.status()      # its socket is there before the routes are; its answers are not
         assert ask_tcp(alpha, web.address, timeout=1) is None        # nor while a daemon has no map yet
         other.start()
         wait_for("it is back", lambda: ask_tcp(alpha, web.address, timeout=1) == other.router.wan4, 20)
