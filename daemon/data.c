@@ -133,6 +133,8 @@ static void answer_netchecks(struct data *d, const struct netcheck_report *repor
         memmove(d->netchecks, d->netchecks + n, d->netcheck_count * sizeof(d->netchecks[0]));
         if (d->netcheck_count == 0)
                 loop_timer_stop(&d->netcheck_timer);
+        else
+                loop_timer_at(d->loop, &d->netcheck_timer, mono_add_ms(d->netchecks[0].asked, NETCHECK_PATIENCE_MS));
 }
 
 static void on_report(void *arg, const struct netcheck_report *report, int announce, mono_t now)
@@ -148,7 +150,7 @@ static void on_netcheck_late(struct timer *t, mono_t now)
 {
         struct data *d = container_of(t, struct data, netcheck_timer);
         struct netcheck_report none = {0};
-        answer_netchecks(d, &none, now);
+        answer_netchecks(d, &none, mono_add_ms(now, -NETCHECK_PATIENCE_MS));
 }
 
 static const char *ping_error(enum err e)
@@ -395,7 +397,8 @@ static void netcheck(struct data *d, uint32_t id, mono_t now)
         }
         d->netchecks[d->netcheck_count].id = id;
         d->netchecks[d->netcheck_count++].asked = now;
-        loop_timer_in(d->loop, &d->netcheck_timer, NETCHECK_PATIENCE_MS);
+        if (d->netcheck_count == 1)
+                loop_timer_in(d->loop, &d->netcheck_timer, NETCHECK_PATIENCE_MS);
         ms_restun(d->dp.ms, true, now);
 }
 

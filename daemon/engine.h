@@ -79,7 +79,7 @@ struct engine_ping_result {
 struct engine_callbacks {
         /* Our own endpoints changed: tell the control server. */
         void (*on_endpoints)(void *arg, const struct engine_endpoint *eps, size_t n);
-        /* A netcheck finished, or the home to announce is another one; 0 = none has let us in yet. */
+        /* A netcheck finished, or the home to announce is another one; 0 = none has let us in yet, or there is none. */
         void (*on_report)(void *arg, const struct netcheck_report *report, int announce);
         /* The number of live sessions or relay connections changed (the backend's Starting -> Running). */
         void (*on_live)(void *arg, int sessions, int relays);

@@ -637,12 +637,15 @@ void derp_conn_hasten(struct derp_conn *c, mono_t now)
 
 void derp_conn_redial(struct derp_conn *c, mono_t now)
 {
+        bool was_up = c->state == CONN_UP;
         c->busy++;
         drop_stream(c);
         c->failures = 0;
         c->first = 0;
         c->answer_by = c->leave_at = (mono_t){0};
         dial(c, now);
+        if (was_up && !c->dead && c->state == CONN_DIALING)
+                report(c, DERP_STATE_CONNECTING, "", false, now);
         leave(c);
 }
 

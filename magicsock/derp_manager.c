@@ -99,7 +99,8 @@ static bool close_one_idle(struct derp_mgr *m, mono_t now)
 static void on_sweep(struct timer *t, mono_t now)
 {
         struct derp_mgr *m = container_of(t, struct derp_mgr, sweep);
-        while (close_one_idle(m, now))
+        bool is_found = m->home == 0 || derp_mgr_is_up(m, m->home);   /* if not, another may be where others look for us */
+        while (is_found && close_one_idle(m, now))
                 continue;
         if (m->conn_count > 1 || (m->conns != NULL && m->conns->region != m->home))
                 loop_timer_in(m->loop, &m->sweep, SWEEP_MS);

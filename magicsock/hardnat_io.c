@@ -130,7 +130,10 @@ bool ms_hn_is_data_by(const struct ms *ms, const struct ms_slot *s, struct addr 
         if (!ms->via)
                 return true;
         const struct ms_udp *own = pinned_to(s, src);
-        return own ? ms->via == own : !ms->via->number;
+        if (own)
+                return ms->via == own;
+        const struct ms_udp *common = &ms->udp[src.ip.family == IP_V6];   /* or the one it took over from, at the same port */
+        return !ms->via->number && common->sock.port == ms->via->sock.port;
 }
 
 void ms_hn_want_offloads(struct ms *ms, unsigned wanted)

@@ -77,15 +77,53 @@ static int nearest_but(const struct ms *ms, const struct netcheck_report *r, int
         return best != NULL ? best->region : 0;
 }
 
-/* Home is out of reach, and so are all others: one of these may come back sooner. */
-static void look_again(struct ms *ms)
+static bool is_down(const struct ms *ms)
+{
+        int home = derp_mgr_home(ms->derp);
+        return home != 0 && !derp_mgr_is_up(ms->derp, home);
+}
+
+/* Only where there is another one, and the server hears of it. */
+static bool may_leave(const struct ms *ms)
 {
         size_t choices;
         (void)arbitrary_home(ms, &choices);
-        if (choices < 2 || timer_is_armed(&ms->home_down_timer))
+        return choices > 1 && ms->polling;
+}
+
+static void look_in(struct ms *ms, int64_t ms_from_now)
+{
+        if (!timer_is_armed(&ms->home_down_timer))
+                loop_timer_in(ms->loop, &ms->home_down_timer, ms_from_now);
+}
+
+/* Whether anybody sends or not: nobody else would find us. */
+static void watch_home(struct ms *ms)
+{
+        if (ms_can_send(ms) && ms->map && is_down(ms) && may_leave(ms) && ms->home_looks == 0)
+                look_in(ms, HOME_DOWN_MS);
+}
+
+/* Home is out of reach, and so are all others: one of these may come back sooner. */
+static void look_again(struct ms *ms)
+{
+        if (!may_leave(ms) || timer_is_armed(&ms->home_down_timer))
                 return;
-        loop_timer_in(ms->loop, &ms->home_down_timer, LOOK_AGAIN_MS << ms->home_looks);
+        look_in(ms, LOOK_AGAIN_MS << ms->home_looks);
         ms->home_looks += (LOOK_AGAIN_MS << ms->home_looks) < LOOK_SELDOM_MS;
+}
+
+/* The one that netcheck would have, but for one that took no connection.  Then the home that does may stay: without it the
+ * nearest of each single report would be it. */
+static int wanted_home(const struct ms *ms, const struct netcheck_report *r, mono_t now)
+{
+        int home = derp_mgr_home(ms->derp);
+        if (!is_shunned(ms, r->preferred, now))
+                return r->preferred;
+        if (home != r->preferred && derp_mgr_is_up(ms->derp, home))
+                return home;
+        int instead = nearest_but(ms, r, r->preferred, now);
+        return instead != 0 ? instead : r->preferred;
 }
 
 /* STUN is not what we need of a home: one may answer it and take no connection.  Twice in a row, 3 s apart, while others
@@ -93,18 +131,15 @@ static void look_again(struct ms *ms)
 static int other_than_broken(struct ms *ms, const struct netcheck_report *r, mono_t now)
 {
         int home = derp_mgr_home(ms->derp);
-        int instead = is_shunned(ms, r->preferred, now) ? nearest_but(ms, r, r->preferred, now) : 0;
-        int preferred = instead != 0 ? instead : r->preferred;
-        bool is_down = home != 0 && !derp_mgr_is_up(ms->derp, home);
-        int other = is_down ? nearest_but(ms, r, home, now) : 0;
-        if (is_down && other == 0 && ms->polling)
+        int preferred = wanted_home(ms, r, now);
+        int other = is_down(ms) ? nearest_but(ms, r, home, now) : 0;
+        if (is_down(ms) && other == 0)
                 look_again(ms);
         if (other == 0 || !ms->polling)   /* home stays while nobody can be told */
                 return preferred;
         if (!ms->home_doubted) {
                 derp_mgr_hurry(ms->derp, home, now);
-                if (!timer_is_armed(&ms->home_down_timer))
-                        loop_timer_in(ms->loop, &ms->home_down_timer, HOME_DOWN_MS);
+                look_in(ms, HOME_DOWN_MS);
                 return preferred;
         }
         ms->home_doubted = false;
@@ -118,8 +153,7 @@ static int other_than_broken(struct ms *ms, const struct netcheck_report *r, mon
 static void on_home_down_timer(struct timer *t, mono_t now)
 {
         struct ms *ms = container_of(t, struct ms, home_down_timer);
-        int home = derp_mgr_home(ms->derp);
-        if (home == 0 || derp_mgr_is_up(ms->derp, home))
+        if (!is_down(ms))
                 return;
         ms->home_doubted = true;
         ms_restun(ms, false, now);
@@ -136,14 +170,11 @@ void ms_home_on_up(struct ms *ms, int region)
 
 /* ---- what others are told ---- */
 
-/* Before a home has let us in nobody finds us there.  They do where we were until then, as long as that is up; and who is
- * told of the first one too soon loses there what it sends at once, its handshake above all. */
+/* Before a home has let us in nobody finds us there, and who is told of it too soon loses what it sends there at once, its
+ * handshake above all.  Where we were until then they find us, or will again. */
 static int home_to_tell(const struct ms *ms)
 {
-        int home = derp_mgr_home(ms->derp), told = ms->home_told;
-        if (home == told || home == 0 || derp_mgr_is_up(ms->derp, home))
-                return home;
-        return told == 0 || derp_mgr_is_up(ms->derp, told) ? told : home;
+        return is_down(ms) ? ms->home_told : derp_mgr_home(ms->derp);
 }
 
 void ms_home_tell(struct ms *ms, mono_t now)
@@ -162,6 +193,7 @@ void ms_home_on_state(struct ms *ms, mono_t now)
 {
         if (ms_can_send(ms) && home_to_tell(ms) != ms->home_told)
                 ms_home_tell(ms, now);
+        watch_home(ms);
 }
 
 /* ---- the rest of magicsock ---- */
@@ -169,7 +201,9 @@ void ms_home_on_state(struct ms *ms, mono_t now)
 void ms_home_on_report(struct ms *ms, const struct netcheck_report *r, mono_t now)
 {
         loop_timer_stop(&ms->home_timer);
-        ms_home_choose(ms, ms->map ? other_than_broken(ms, r, now) : 0, true, now);
+        int choice = ms->map ? other_than_broken(ms, r, now) : 0;
+        ms->home_held = ms->polling ? 0 : choice;
+        ms_home_choose(ms, choice, true, now);
 }
 
 void ms_home_start_waiting(struct ms *ms)
@@ -191,6 +225,7 @@ void ms_home_stop(struct ms *ms)
         loop_timer_stop(&ms->home_down_timer);
         ms->home_doubted = false;
         ms->home_looks = 0;
+        ms->home_held = 0;
 }
 
 void ms_home_init(struct ms *ms)
@@ -207,6 +242,13 @@ int ms_home(const struct ms *ms)
 
 void ms_set_map_polling(struct ms *ms, bool polling, mono_t now)
 {
-        (void)now;
         ms->polling = polling;
+        if (!polling)
+                return;
+        if (ms->home_held != 0) {
+                ms_home_choose(ms, ms->home_held, true, now);
+                ms_home_tell(ms, now);
+        }
+        ms->home_held = 0;
+        watch_home(ms);
 }

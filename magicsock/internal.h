@@ -151,6 +151,7 @@ struct ms {
         uint32_t home_seed;           /* the same arbitrary home for the life of the process */
         struct timer home_down_timer;
         bool home_doubted;            /* it was not up for a while */
+        int home_held;                /* the choice of the last report, while the server did not hear us; 0 = none */
         unsigned home_looks;          /* so often the others were looked at since, and nobody answered */
         int home_told;                /* where others find us, as far as we told; 0 = nowhere yet */
         int shunned;                  /* a region that was home and took no connection; 0 = none */
@@ -160,6 +161,7 @@ struct ms {
         bool saw_nobody;              /* the last report had no answer at all */
         mono_t last_traffic;
         mono_t rebound;               /* because of an error */
+        mono_t portmap_restun;        /* because of another mapping: the last, or the next */
         mono_t unasked_at;            /* the last ping that was looked at for it: unasked.c */
         struct endpoint_tracker tracker;
         struct ms_endpoint eps[MS_ENDPOINTS_MAX];

@@ -73,7 +73,7 @@ struct ms_callbacks {
         /* The set of our endpoints changed: for control.  Borrowed. */
         void (*on_endpoints)(void *arg, const struct ms_endpoint *eps, size_t n, mono_t now);
         /* A netcheck report is complete; preferred in it is our home.  Borrowed.  announce: the home that others should
-         * know; 0 = none has let us in yet, and they had better keep what they know. */
+         * know; 0 = none has let us in yet, or there is none, and they had better keep what they know. */
         void (*on_report)(void *arg, const struct netcheck_report *report, int announce, mono_t now);
         void (*on_ping)(void *arg, const struct ms_ping_result *res, mono_t now);
         void (*on_relay_state)(void *arg, int region, enum ms_relay_state st, const char *detail, mono_t now);

@@ -164,10 +164,13 @@ static void start_fetch(struct mapper *m, const struct upnp_request *r, mono_t n
 
 /* ---- the whole ---- */
 
-static void log_change(struct mapper *m)
+static void log_change(struct mapper *m, mono_t now)
 {
+        static struct log_limit limit;   /* the router says how often */
         char router[IP_STR_MAX], outside[ADDR_STR_MAX];
         const struct portmap_lease *l = &m->p.lease;
+        if (log_limited(&limit, now))
+                return;
         if (l->way != PORTMAP_NONE)
                 log_info("port mapping: router %s says that it leads %s to us (%s)", ip_str(l->net.router, router),
                         addr_str(l->outside, outside), portmap_way_str(l->way));
@@ -198,7 +201,7 @@ static void pump(struct mapper *m, mono_t now)
                 close_socket(m);
         loop_timer_at(m->loop, &m->timer, portmap_deadline(&m->p));
         if (changed) {
-                log_change(m);
+                log_change(m, now);
                 m->cb.on_changed(m->arg, now);
         }
         if (found)

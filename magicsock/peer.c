@@ -132,6 +132,8 @@ void ms_peer_on_config(struct ms_peer *p, bool has_disco, bool expired, int home
                 p->live = (struct liveness){.rtt_ns = 0};
                 ms_search_stop(p);
         }
+        if (!has_disco && !p->plain)
+                clear_best(p);
         path_forget_origin(&p->paths, PATH_FROM_MAP);
         for (size_t i = 0; i < n; i++)
                 path_add(&p->paths, eps[i], PATH_FROM_MAP, p->best.addr, now);

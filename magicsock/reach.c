@@ -8,6 +8,7 @@
 #define IDLE_NS       (45 * NS_PER_SEC)
 #define FRESH_NS      (27 * NS_PER_SEC)
 #define REBIND_GAP_NS (5 * NS_PER_SEC)
+#define PORTMAP_GAP_NS (10 * NS_PER_SEC)
 
 enum {
         RESTUN_MIN_MS = 20000,
@@ -241,8 +242,15 @@ static void on_portmap_changed(void *arg, mono_t now)
         struct ms *ms = arg;
         note_portmap(ms, now);
         endpoints_forget(&ms->tracker, MS_ENDPOINT_PORTMAP);
-        if (ms_can_send(ms) && ms->map)
-                loop_timer_at(ms->loop, &ms->restun_timer, now);
+        if (!ms_can_send(ms) || !ms->map)
+                return;
+        /* A router that names another address each time it is asked, which a report does, would keep us at it. */
+        if (!mono_reached(now, ms->portmap_restun))
+                return;
+        mono_t soonest = mono_add_ns(ms->portmap_restun, PORTMAP_GAP_NS);
+        ms->portmap_restun = mono_is_set(ms->portmap_restun) && !mono_reached(now, soonest) ? soonest : now;
+        if (!timer_is_armed(&ms->restun_timer) || ms->portmap_restun.ns < ms->restun_timer.at.ns)
+                loop_timer_at(ms->loop, &ms->restun_timer, ms->portmap_restun);
 }
 
 void ms_set_portmap_off(struct ms *ms, unsigned ways, mono_t now)

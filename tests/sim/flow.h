@@ -28,7 +28,6 @@ struct flow {
 struct flow_packet {
         mono_t at;
         mono_t got, back;         /* unset: not */
-        bool by_luck;             /* its path is one that was guessed, if it has any */
 };
 
 void flows_reset(void);

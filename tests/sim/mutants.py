@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """Puts faults into copies of the sources, one at a time, and expects the simulator to find each.
 
-usage: tests/sim/mutants.py [--seeds N] [--jobs N] [NAME...]
+usage: tests/sim/mutants.py [--check] [--seeds N] [--jobs N] [NAME...]
 
 Prints for each how many seeds it took.  A fault that N seeds do not find fails the run, and so does one whose text is not
-in its file any more.
+in its file any more; --check looks for that alone, in a moment.
 """
 import argparse
 import os
@@ -32,8 +32,8 @@ MUTANTS = {
     "packet leaked": ("magicsock/derp_wait.c", "pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));",
                       "if (c->queue.count > 2)\npkt_queue_pop(&c->queue);\nelse\n"
                       "pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));"),
-    "home told too soon": ("magicsock/home.c", "is_found && !derp_mgr_is_up(ms->derp, home) ? told : home",
-                           "is_found && false ? told : home"),
+    "home told too soon": ("magicsock/home.c", "return is_down(ms) ? ms->home_told : derp_mgr_home(ms->derp);",
+                           "return derp_mgr_home(ms->derp);"),
     "silent relay not asked": ("magicsock/derp_conn.c", "SILENT_MS = 67000,", "SILENT_MS = 120000,"),
     "idle nodes ask on": ("magicsock/reach.c", "mono_diff_ns(now, ms->last_traffic) <= IDLE_NS", "now.ns > 0"),
 }
@@ -67,14 +67,24 @@ def seeds_until_found(tree, most, jobs):
     return seed, re.search(rf"^FAIL seed {seed}: (.*)$", p.stdout, re.M)[1]
 
 
-def try_one(tree, name, most, jobs):
-    path, old, new = MUTANTS[name]
+def source_of(tree, name):
+    """The file the fault goes into and its text, or None where there is no single place for it."""
+    path, old, _ = MUTANTS[name]
     file = os.path.join(tree, path)
     with open(file, encoding="utf-8") as f:
         text = f.read()
-    if text.count(old) != 1:
-        print(f"FAIL {name}: its text stands {text.count(old)} times in {path}")
+    if text.count(old) == 1:
+        return file, text
+    print(f"FAIL {name}: its text stands {text.count(old)} times in {path}")
+    return None
+
+
+def try_one(tree, name, most, jobs):
+    _, old, new = MUTANTS[name]
+    found = source_of(tree, name)
+    if found is None:
         return False
+    file, text = found
     with open(file, "w", encoding="utf-8") as f:
         f.write(text.replace(old, new))
     try:
@@ -94,6 +104,7 @@ def try_one(tree, name, most, jobs):
 
 def main():
     p = argparse.ArgumentParser()
+    p.add_argument("--check", action="store_true")
     p.add_argument("--seeds", type=int, default=10000)
     p.add_argument("--jobs", type=int, default=os.cpu_count())
     p.add_argument("names", nargs="*", metavar="NAME")
@@ -101,6 +112,8 @@ def main():
     unknown = [n for n in args.names if n not in MUTANTS]
     if unknown:
         sys.exit(f"unknown fault {unknown[0]!r}; there are: {', '.join(MUTANTS)}")
+    if args.check:
+        sys.exit(0 if all([source_of(TOP, n) for n in args.names or MUTANTS]) else 1)
     with tempfile.TemporaryDirectory(prefix="mutants") as tmp:
         tree = os.path.join(tmp, "tree")
         copy_tree(tree)

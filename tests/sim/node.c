@@ -82,13 +82,32 @@ static struct filter *allow_all(struct ip us)
         return filter_new(&allow, 1, &local, 1, false);
 }
 
-void node_link_changed(struct node *n)
+/* ---- the server ---- */
+
+static void set_polling(struct node *n, bool on)
 {
-        if (n->data != NULL)
-                post(n, (struct dp_msg){.kind = DP_LINK_CHANGED});
+        loop_timer_stop(&n->poll);
+        post(n, (struct dp_msg){.kind = DP_POLLING, .num = on});
 }
 
-/* ---- the server ---- */
+static void on_poll(struct timer *t, mono_t now)
+{
+        struct node *n = container_of(t, struct node, poll);
+        if (control_down || !net_host_online(n->host))
+                loop_timer_at(clock_world(), t, mono_add_ms(now, OFFLINE_RETRY_MS));
+        else
+                set_polling(n, true);
+}
+
+/* The connection to the server is one of the network that was. */
+void node_link_changed(struct node *n)
+{
+        if (n->data == NULL)
+                return;
+        post(n, (struct dp_msg){.kind = DP_LINK_CHANGED});
+        set_polling(n, false);
+        loop_timer_in(clock_world(), &n->poll, n->tell_ms + n->hear_ms);
+}
 
 static void arm_hear(struct node *n)
 {
@@ -138,7 +157,7 @@ void nodes_set_control(bool up)
         control_down = !up;
         for (int i = 0; i < count; i++)
                 if (nodes[i]->data != NULL)
-                        post(nodes[i], (struct dp_msg){.kind = DP_POLLING, .num = up});
+                        set_polling(nodes[i], up);
 }
 
 void node_set_removed(struct node *n, bool removed)
@@ -208,6 +227,7 @@ struct node *node_add(struct host *h, int64_t tell_ms, int64_t hear_ms)
         n->pub = key_node_public(&n->key);
         timer_init(&n->tell, on_tell);
         timer_init(&n->hear, on_hear);
+        timer_init(&n->poll, on_poll);
         watch_init(&n->out_watch, on_out);
         nodes[count++] = n;
         return n;
@@ -251,7 +271,7 @@ void node_start(struct node *n)
         post(n, (struct dp_msg){.kind = DP_SET_FILTER, .ptr = allow_all(n->ip)});
         post(n, (struct dp_msg){.kind = DP_SET_DERPMAP, .ptr = relay_map()});
         post(n, (struct dp_msg){.kind = DP_SET_UP, .num = 1});
-        post(n, (struct dp_msg){.kind = DP_POLLING, .num = !control_down});
+        set_polling(n, !control_down);
         tell_soon(n);
         arm_hear(n);
 }
@@ -282,6 +302,7 @@ void node_stop(struct node *n)
                 n->stamp_ns = wall;
         loop_timer_stop(&n->tell);
         loop_timer_stop(&n->hear);
+        loop_timer_stop(&n->poll);
         loop_unwatch(&n->out_watch);
         drain(n->in);
         drain(n->out);

@@ -36,7 +36,7 @@ struct node {
 
         struct record mine;      /* to be told */
         struct record known;     /* the server's */
-        struct timer tell, hear;
+        struct timer tell, hear, poll;
         int64_t tell_ms, hear_ms;   /* how long that takes */
         unsigned *heard;         /* version of each node that it was told; 0: none */
         bool (*may_know)(int a, int b);

@@ -209,7 +209,7 @@ static void answer_stun(void *owner, struct addr src, struct addr dst, const uin
         struct relay *r = owner;
         uint8_t out[64];
         bool v4 = src.ip.family == IP_V4;
-        if (!r->tcp.up || !r->answers_stun || dst.port != STUN_PORT || len < 20)
+        if ((!r->tcp.up && !r->stun_stays) || dst.port != STUN_PORT || len < 20)
                 return;
         struct wr w = wr_init(out, sizeof(out));
         wr_be16(&w, 0x0101);
@@ -237,7 +237,6 @@ struct relay *relay_add(int region)
         if (r == NULL || count == RELAYS_MAX)
                 abort();
         r->region = region;
-        r->answers_stun = true;
         r->tcp = (struct tcp_server){.up = true, .on_accept = on_accept, .on_bytes = on_bytes, .on_close = on_close};
         key_generate(&r->key);
         net_server(&r->v4, &r->v6, r);

@@ -13,7 +13,7 @@ struct relay {
         struct tcp_server tcp;   /* first: see tcp.h */
         int region;
         struct ip v4, v6;
-        bool answers_stun;
+        bool stun_stays;         /* answers STUN even while it is stopped: to be set */
         struct key_private key;
         struct relay_conn *conns;   /* newest first */
 };

@@ -172,6 +172,7 @@ static void test_restarting(void **state)
         assert_int_equal(t.c->state, CONN_UP);
         pass(at);
         assert_int_equal(t.c->state, CONN_DIALING);
+        assert_int_equal(t.redials, 1);   /* it is not up, and those who count on it know */
         UNTIL(t.ups == 2);
         assert_int_equal(t.downs, 0);
         assert_int_equal(t.relay.logins, 2);

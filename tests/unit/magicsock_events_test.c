@@ -104,6 +104,10 @@ static void disco_key_goes(void **state)
         pass(20000);
         assert_int_equal(count(MS_ACT_PING) + count(MS_ACT_CALL) + count(MS_ACT_WITHDRAW), 0);
         assert_int_equal(send_data(), MS_ROUTE_RELAY);
+        ms_peer_on_config(&p, true, false, 1, &e, 1, now);
+        go_direct(10);
+        ms_peer_on_config(&p, false, false, 1, &e, 1, now);   /* not one ping on its way: nothing would prove the path wrong */
+        assert_int_equal(send_data(), MS_ROUTE_RELAY);
 }
 
 static void key_expires(void **state)

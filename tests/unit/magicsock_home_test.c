@@ -7,7 +7,7 @@
 #include "magicsock/internal.h"
 #include "tests/unit/derp_server.h"
 
-enum { REGIONS = 2, POOL = 256 };
+enum { REGIONS = 3, POOL = 256 };
 
 static struct {
         struct loop *loop;
@@ -152,14 +152,84 @@ static void test_found_where_we_were_until_the_new_one_has(void **state)
         assert_int_equal(t.told, 2);
 }
 
-/* Then nobody finds us at the old one either. */
+/* Nobody finds us at the new one yet either, and the old one may be back first. */
 static void test_the_old_one_breaks_meanwhile(void **state)
 {
         (void)state;
         settle_and_move();
         srv_stop(&t.servers[0]);
         UNTIL(!derp_mgr_is_up(t.ms->derp, 1));
+        assert_int_equal(t.told, 1);
+        t.servers[1].refuse = false;
+        UNTIL(derp_mgr_is_up(t.ms->derp, 2));
         assert_int_equal(t.told, 2);
+}
+
+/* Where others find us is not closed because we have nothing to send there. */
+static void test_the_old_one_stays_until_then(void **state)
+{
+        (void)state;
+        settle_and_move();
+        for (struct derp_conn *c = t.ms->derp->conns; c != NULL; c = c->next)
+                c->last_send = mono_add_ms(now(), -3600 * 1000);
+        t.ms->derp->sweep.on_expire(&t.ms->derp->sweep, now());
+        assert_true(derp_mgr_is_up(t.ms->derp, 1));
+        t.servers[1].refuse = false;
+        UNTIL(derp_mgr_is_up(t.ms->derp, 2));
+        t.ms->derp->sweep.on_expire(&t.ms->derp->sweep, now());
+        assert_false(derp_mgr_is_up(t.ms->derp, 1));
+}
+
+/* It moves once they can be told. */
+static void test_home_stays_while_nobody_can_be_told(void **state)
+{
+        (void)state;
+        settle();
+        ms_set_map_polling(t.ms, false, now());
+        prefer(2);
+        assert_int_equal(ms_home(t.ms), 1);
+        ms_set_map_polling(t.ms, true, now());
+        assert_int_equal(ms_home(t.ms), 2);
+        UNTIL(t.told == 2);
+        prefer(1);
+        ms_set_map_polling(t.ms, false, now());   /* what was done is not done again */
+        prefer(2);
+        ms_rebind(t.ms, now());
+        ms_set_map_polling(t.ms, true, now());    /* that was said of another network */
+        assert_int_equal(ms_home(t.ms), 1);
+}
+
+/* Nobody sends anything, and no report is due. */
+static void test_a_home_that_never_was_up_is_looked_after(void **state)
+{
+        (void)state;
+        settle_and_move();
+        assert_true(timer_is_armed(&t.ms->home_down_timer));
+        UNTIL(t.ms->home_doubted);
+        assert_true(netrun_running(t.ms->netrun));
+        t.servers[1].refuse = false;
+        UNTIL(derp_mgr_is_up(t.ms->derp, 2));
+        assert_false(t.ms->home_doubted || timer_is_armed(&t.ms->home_down_timer));
+}
+
+/* Not the nearest of each report, as long as nobody may prefer the one that is. */
+static void test_while_one_is_shunned_home_stays(void **state)
+{
+        (void)state;
+        settle();
+        t.ms->shunned = 2;
+        t.ms->shunned_until = mono_add_ms(now(), 300 * 1000);
+        struct netcheck_report r = {.udp = true, .preferred = 2, .latency_count = 3, .latency = {
+                {.region = 2, .any_ns = 1}, {.region = 3, .any_ns = 2}, {.region = 1, .any_ns = 3}}};
+        ms_home_on_report(t.ms, &r, now());
+        assert_int_equal(ms_home(t.ms), 1);
+        srv_stop(&t.servers[0]);
+        UNTIL(!derp_mgr_is_up(t.ms->derp, 1));
+        ms_home_on_report(t.ms, &r, now());
+        assert_int_equal(ms_home(t.ms), 3);
+        t.ms->shunned_until = now();
+        ms_home_on_report(t.ms, &r, now());
+        assert_int_equal(ms_home(t.ms), 2);
 }
 
 /* A router that restarts breaks all connections, and only one of them need be spoken on to notice. */
@@ -221,6 +291,10 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_another_node_starts_over, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_found_where_we_were_until_the_new_one_has, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_the_old_one_breaks_meanwhile, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_the_old_one_stays_until_then, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_home_stays_while_nobody_can_be_told, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_home_that_never_was_up_is_looked_after, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_while_one_is_shunned_home_stays, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_break_asks_the_others, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_another_router, set_up, tear_down),
         };

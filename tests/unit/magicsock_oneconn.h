@@ -19,7 +19,7 @@ static struct {
         struct derp_region region;
         struct derpmap map;
         struct node_public us;
-        unsigned ups, downs, lost, unhealthy, received;
+        unsigned ups, downs, redials, lost, unhealthy, received;
         char detail[DERP_DETAIL_MAX];
         bool free_on_state;
 } t;
@@ -38,6 +38,7 @@ static inline void on_state(void *arg, int region, enum derp_state st, const cha
         assert_int_equal(region, REGION);
         t.ups += st == DERP_STATE_UP;
         t.downs += st == DERP_STATE_DOWN;
+        t.redials += st == DERP_STATE_CONNECTING;
         t.unhealthy += st == DERP_STATE_UNHEALTHY;
         t.lost += lost;
         (void)snprintf(t.detail, sizeof(t.detail), "%s", detail);
