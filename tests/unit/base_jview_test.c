@@ -178,13 +178,13 @@ static size_t damage(char *text, size_t len, uint32_t *seed)
 static void test_damaged_maps(void **state)
 {
         (void)state;
-        enum { FAULTS = 3, ROUNDS = 500 };
+        enum { FAULTS = 3 };
         uint32_t seed = 1;
         for (size_t i = 0; i < sizeof(recorded) / sizeof(recorded[0]); i++) {
                 size_t len;
                 char *text = fixture_read(recorded[i], &len), *copy = malloc(len + FAULTS);
                 assert_non_null(copy);
-                for (int round = 0; round < ROUNDS; round++) {
+                for (unsigned round = check_rounds(500); round > 0; round--) {
                         size_t n = len;
                         memcpy(copy, text, len);
                         for (uint32_t faults = 1 + draw(&seed, FAULTS); faults > 0; faults--)

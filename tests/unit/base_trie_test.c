@@ -4,7 +4,7 @@
 
 #include "tests/unit/check.h"
 
-enum { LIST_MAX = 400, STEPS = 20000 };
+enum { LIST_MAX = 400 };
 
 struct entry {
         struct prefix p;
@@ -98,12 +98,13 @@ static void step_look(struct trie *t)
 static void test_against_a_list(void **state)
 {
         (void)state;
+        unsigned steps = check_rounds(20000);
         for (uint64_t seed = 1; seed <= 3; seed++) {
                 rng = seed * UINT64_C(0x9e3779b97f4a7c15);
                 list_len = 0;
                 struct trie *t = trie_new();
-                for (unsigned i = 0; i < STEPS; i++) {
-                        if (next_random() % 10 < (i < STEPS / 2 ? 6u : 2u))
+                for (unsigned i = 0; i < steps; i++) {
+                        if (next_random() % 10 < (i < steps / 2 ? 6u : 2u))
                                 step_set(t);
                         else
                                 step_remove(t);

@@ -8,7 +8,15 @@
 
 #include <cmocka.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* How often a test repeats what it draws at random.  Under valgrind, which looks at memory and takes thirty times as long,
+ * a tenth. */
+static inline unsigned check_rounds(unsigned n)
+{
+        return getenv("UNDER_VALGRIND") != NULL ? n / 10 : n;
+}
 
 /* Decodes hex digits (blanks are skipped) into out; returns how many bytes.  Fails the test on anything
  * else, and when they do not fit. */

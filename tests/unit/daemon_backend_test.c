@@ -499,6 +499,28 @@ static void bad_preferences_change_nothing(void **state)
         }
 }
 
+/* A home 0 would wipe the one that the server knows from before a start. */
+static void a_home_that_lets_nobody_in_is_not_told(void **state)
+{
+        (void)state;
+        struct netcheck_report r = {.udp = true};
+        log_in("http://a", "k");
+        backend_engine_callbacks.on_report(w.b, &r, 0);
+        assert_int_equal(fc.netinfos, 1);   /* no relay at all: what is known is told */
+        assert_int_equal(fc.home, 0);
+        r.preferred = 4;
+        backend_engine_callbacks.on_report(w.b, &r, 0);
+        assert_int_equal(fc.netinfos, 1);
+        assert_int_equal(backend_report(w.b)->preferred, 4);   /* whoever asks here is told */
+        backend_engine_callbacks.on_report(w.b, &r, 4);
+        assert_int_equal(fc.netinfos, 2);
+        assert_int_equal(fc.home, 4);
+        r.preferred = 5;
+        backend_engine_callbacks.on_report(w.b, &r, 4);   /* the old one until the new one lets us in */
+        assert_int_equal(fc.netinfos, 3);
+        assert_int_equal(fc.home, 4);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
 
 /* A question for our own name to the service address, by UDP. */
@@ -624,7 +646,8 @@ int main(void)
                 TEST(a_logout_is_not_broken_off), cmocka_unit_test(a_key_is_used_in_one_login),
                 TEST(a_login_broken_off_by_down_can_be_asked_for_again), TEST(a_url_of_a_stopped_login_is_not_shown_again),
                 TEST(switching_leaves_nothing_behind), TEST(another_server_means_nothing_of_the_old_map),
-                TEST(what_lies_outside_of_the_tailnet), TEST(dns_follows_the_map_at_once), TEST(bad_preferences_change_nothing),
+                TEST(what_lies_outside_of_the_tailnet), TEST(dns_follows_the_map_at_once),
+                TEST(a_home_that_lets_nobody_in_is_not_told), TEST(bad_preferences_change_nothing),
                 cmocka_unit_test(an_unwritable_state_file_is_said_and_tried_again),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,7 @@ static struct {
         struct key_private node;
         struct hostinfo_service services[4];  /* as announced last */
         size_t service_count;
+        int netinfos, home;                   /* how often one was said, and the home in the last one */
         struct netmap nm;
 } fc;
 
@@ -97,7 +98,8 @@ void control_set_hostinfo(struct control *c, const struct hostinfo *h)
 void control_set_netinfo(struct control *c, const struct netinfo *ni)
 {
         (void)c;
-        (void)ni;
+        fc.netinfos++;
+        fc.home = ni->preferred_derp;
 }
 
 void control_set_endpoints(struct control *c, const struct control_endpoint *eps, size_t n)

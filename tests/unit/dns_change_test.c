@@ -1,7 +1,6 @@
 /* Peers that come, go and change one at a time, against everything compiled anew. */
 #include "daemon/dns/config.h"
 
-#include <stdlib.h>
 
 #include "base/json.h"
 #include "tests/unit/check.h"
@@ -11,7 +10,7 @@ enum { NODES = 24 };
 /* Of changes, of each kind of map. */
 static unsigned rounds(void)
 {
-        return getenv("UNDER_VALGRIND") != NULL ? 400 : 4000;
+        return check_rounds(4000);
 }
 
 struct world {

@@ -31,7 +31,7 @@ static struct ip random_ip(bool four)
 static void finds_the_narrowest_and_all_around_it(void **state)
 {
         (void)state;
-        for (int round = 0; round < 400; round++) {
+        for (unsigned round = check_rounds(400); round > 0; round--) {
                 enum { MAX = 60 };
                 struct prefix p[MAX];
                 bool four = round % 2;
@@ -65,7 +65,7 @@ static void finds_the_narrowest_and_all_around_it(void **state)
 static void a_range_is_split_exactly(void **state)
 {
         (void)state;
-        for (int round = 0; round < 4000; round++) {
+        for (unsigned round = check_rounds(4000); round > 0; round--) {
                 bool four = round % 2;
                 struct ip a = random_ip(four), b = random_ip(four);
                 struct prefix p[COVER_SPLIT_MAX];

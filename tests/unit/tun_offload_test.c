@@ -348,7 +348,7 @@ static void random_super_packets_are_what_the_oracle_says(void **state)
 {
         (void)state;
         const char *text = getenv("OFFLOAD_ROUNDS");
-        unsigned long rounds = text != NULL ? strtoul(text, NULL, 10) : ROUNDS;
+        unsigned long rounds = text != NULL ? strtoul(text, NULL, 10) : check_rounds(ROUNDS);
         for (unsigned long i = 0; i < rounds; i++) {
                 check_cut();
                 if (i % 8 == 0) {

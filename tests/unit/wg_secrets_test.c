@@ -245,7 +245,7 @@ static void test_session_keys_with_helpers(void **state)
                 remember("the sending key", keys.send, KEY_LEN);
                 remember("the receiving key", keys.recv, KEY_LEN);
                 crypto_wipe(&keys, sizeof(keys));
-                for (int round = 0; round < 50; round++) {
+                for (unsigned round = check_rounds(50); round > 0; round--) {
                         struct pkt *pkts[SESSION_BURST];
                         enum session_opened opened[SESSION_BURST];
                         for (size_t i = 0; i < SESSION_BURST; i++) {
