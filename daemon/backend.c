@@ -548,7 +548,9 @@ json_t *backend_health(const struct backend *b)
         const char *unsaved = profiles_trouble(b->o.profiles);
         if (b->login_error[0] != '\0') {
                 char text[sizeof(b->login_error) + 64];
-                snprintf(text, sizeof(text), "You are logged out. The last login error was: %s", b->login_error);
+                bool waits = b->state != IPN_NEEDS_LOGIN && backend_has_node_key(b) && !b->login_blocked;
+                snprintf(text, sizeof(text), "%s: %s", waits ? "Waiting for the login server; no new login is needed"
+                                                             : "You are logged out. The last login error was", b->login_error);
                 add_line(a, b->state == IPN_RUNNING ? b->login_error : text);
         } else if (!b->prefs.want_running) {
                 add_line(a, "Tailscale is stopped.");

@@ -166,7 +166,7 @@ static int clean_up(const struct options *o)
                 return 1;
         }
         if (e != ERR_NONE)
-                log_warn("%s", why);
+                log_err("not all can be cleaned up: %s", why);
         if (is_after_crash() && router_is_closed()) {
                 log_warn("the daemon crashed while an exit node was chosen: the network stays closed until it runs again, "
                         "or until 'tailscaled --cleanup'");
@@ -177,7 +177,7 @@ static int clean_up(const struct options *o)
         }
         lapi_socket_remove_dead(o->socket);
         hostfile_free(host);
-        return 0;
+        return e == ERR_NONE ? 0 : 1;
 }
 
 static enum err watch_signals(struct daemon *d)

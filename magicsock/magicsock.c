@@ -209,6 +209,8 @@ enum err ms_ping(struct ms *ms, uint32_t slot, uint64_t cookie, size_t size, mon
                 return ERR_UNSUPPORTED;
         enum err e = ms_peer_ping(&s->peer, cookie, size, now, &ms->out);
         ms_reach_traffic(ms, now);
+        if (e == ERR_NONE && !ms_peer_is_direct(&s->peer, now))
+                ms_hn_relayed(ms, s, now);   /* who asks for the path wants one */
         ms_settle(ms, s, now);
         return e;
 }

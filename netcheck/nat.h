@@ -27,6 +27,6 @@ const char *nc_nat_hairpin_why(const struct netcheck_report *r);     /* what fol
 /* Whether the NAT kept our port; NC_UNKNOWN also without a NAT. */
 enum nc_tri nc_nat_port_kept(const struct netcheck_report *r);
 
-enum { NC_NAT_WORDS_MAX = 320 };
+enum { NC_NAT_WORDS_MAX = 400 };
 /* What it is, what follows from it, and what to do: one line for a person. */
 const char *nc_nat_words(const struct netcheck_report *r, char out[NC_NAT_WORDS_MAX]);

@@ -44,6 +44,13 @@ def open_sockets(host):
     return int(host.sh(f"ls -l /proc/{host.daemon.pid}/fd | grep -c socket:"))
 
 
+def test_a_ping_of_the_path_searches_as_well(lab):
+    alpha, beta = joined(lab)
+    out = alpha.tailscale("ping", "-c", "30", beta.ip).stdout
+    assert "DERP" in out and f"via {beta.router.wan4}:" in out.splitlines()[-1], out
+    assert searches(alpha)[-1] == "found"
+
+
 def test_direct_through_a_hard_nat(lab):
     alpha, beta = joined(lab)
     before = open_sockets(alpha)

@@ -483,6 +483,28 @@ static void another_server_means_nothing_of_the_old_map(void **state)
         prefs_done(&p);
 }
 
+/* As after a start while the server is away: nobody need log in for that. */
+static void a_server_that_is_away_is_no_logout(void **state)
+{
+        (void)state;
+        static const struct control_error away = {.kind = CONTROL_ERROR_REFUSED, .message = "connection refused", .server_text = ""};
+        log_in("http://a", "k");
+        fc.cb->on_error(fc.arg, &away);
+        in_state(IPN_NEEDS_LOGIN);
+        json_t *h = backend_health(w.b);
+        assert_string_equal(json_string_value(json_array_get(h, 0)),
+                "You are logged out. The last login error was: connection refused");
+        json_decref(h);
+        server_registers("u", 7);
+        w.b->state = IPN_NO_STATE;
+        fc.cb->on_error(fc.arg, &away);
+        in_state(IPN_NO_STATE);
+        h = backend_health(w.b);
+        assert_string_equal(json_string_value(json_array_get(h, 0)),
+                "Waiting for the login server; no new login is needed: connection refused");
+        json_decref(h);
+}
+
 static void bad_preferences_change_nothing(void **state)
 {
         (void)state;
@@ -646,6 +668,7 @@ int main(void)
                 TEST(a_logout_is_not_broken_off), cmocka_unit_test(a_key_is_used_in_one_login),
                 TEST(a_login_broken_off_by_down_can_be_asked_for_again), TEST(a_url_of_a_stopped_login_is_not_shown_again),
                 TEST(switching_leaves_nothing_behind), TEST(another_server_means_nothing_of_the_old_map),
+                TEST(a_server_that_is_away_is_no_logout),
                 TEST(what_lies_outside_of_the_tailnet), TEST(dns_follows_the_map_at_once),
                 TEST(a_home_that_lets_nobody_in_is_not_told), TEST(bad_preferences_change_nothing),
                 cmocka_unit_test(an_unwritable_state_file_is_said_and_tried_again),

@@ -25,10 +25,11 @@ static const struct row {
         {{.udp = true, .mapping_varies = NC_FALSE}, 41641, NC_NAT_EASY, "endpoint-independent",
          "easy (mapping endpoint-independent): direct", NC_UNKNOWN},
         {{.udp = true, .translated = NC_TRUE, .mapping_varies = NC_TRUE}, 7, NC_NAT_HARD, "varies by destination",
-         "hard (mapping varies by destination, port changed): most peers only by relay; turn on UPnP, NAT-PMP or PCP in the "
-         "router, forward UDP port 41641 to this host, or 'tailscale set --hard-nat=on'", NC_FALSE},
+         "hard (mapping varies by destination, port changed): most peers only by relay, but for those that a search finds "
+         "('tailscale set --hard-nat=on' also tries peers that run other clients); turn on UPnP, NAT-PMP or PCP in the router, or "
+         "forward UDP port 41641 to this host", NC_FALSE},
         {{.udp = true, .translated = NC_TRUE, .mapping_varies = NC_TRUE, .ipv6 = true}, 7, NC_NAT_HARD, "varies by destination",
-         "only by relay, or directly by IPv6; turn on", NC_FALSE},
+         "only by relay, or directly by IPv6, but for", NC_FALSE},
         {{.udp = true, .translated = NC_TRUE, .mapping_varies = NC_TRUE, .pcp = NC_TRUE}, 7, NC_NAT_HARD, "varies by destination",
          "the router maps ports when asked", NC_FALSE},
         {{.udp = true, .translated = NC_TRUE}, 41641, NC_NAT_UNKNOWN, NULL, "(port kept, so probably easy): to compare", NC_TRUE},
