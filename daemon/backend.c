@@ -546,7 +546,7 @@ json_t *backend_health(const struct backend *b)
         const struct netmap *nm = backend_netmap(b);
         json_t *a = json_array();
         const char *unsaved = profiles_trouble(b->o.profiles);
-        if (b->login_error[0] != '\0') {
+        if (b->login_error[0] != '\0' && b->state != IPN_STOPPED) {
                 char text[sizeof(b->login_error) + 64];
                 bool waits = b->state != IPN_NEEDS_LOGIN && backend_has_node_key(b) && !b->login_blocked;
                 snprintf(text, sizeof(text), "%s: %s", waits ? "Waiting for the login server; no new login is needed"

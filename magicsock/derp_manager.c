@@ -87,8 +87,9 @@ static void dial_home(struct derp_mgr *m, mono_t now)
 /* Closes one idle connection a round of the list, as the callback may change it. */
 static bool close_one_idle(struct derp_mgr *m, mono_t now)
 {
+        int found = derp_mgr_is_up(m, m->home) ? m->home : m->found;
         for (struct derp_conn *c = m->conns; c != NULL; c = c->next) {
-                if (c->region != m->home && mono_diff_ms(now, c->last_send) >= IDLE_MS) {
+                if (c->region != m->home && c->region != found && mono_diff_ms(now, c->last_send) >= IDLE_MS) {
                         close_conn(m, c, now);
                         return true;
                 }
@@ -99,8 +100,7 @@ static bool close_one_idle(struct derp_mgr *m, mono_t now)
 static void on_sweep(struct timer *t, mono_t now)
 {
         struct derp_mgr *m = container_of(t, struct derp_mgr, sweep);
-        bool is_found = m->home == 0 || derp_mgr_is_up(m, m->home);   /* if not, another may be where others look for us */
-        while (is_found && close_one_idle(m, now))
+        while (close_one_idle(m, now))
                 continue;
         if (m->conn_count > 1 || (m->conns != NULL && m->conns->region != m->home))
                 loop_timer_in(m->loop, &m->sweep, SWEEP_MS);
@@ -201,6 +201,8 @@ void derp_mgr_set_home(struct derp_mgr *m, int region, mono_t now)
         struct derp_conn *old = find(m, m->home);
         if (old != NULL)
                 old->last_send = now;   /* who has not heard of the other yet sends here */
+        if (old != NULL && old->state == CONN_UP)
+                m->found = old->region;
         m->home = region;
         for (struct derp_conn *c = m->conns; c != NULL; c = c->next)
                 derp_conn_set_home(c, c->region == region, now);

@@ -7,14 +7,15 @@
 enum {
         HOME_PATIENCE_MS = 1000,   /* without any answer */
         HOME_DOWN_MS = 3000,       /* for a home that answers nobody, while others do */
-        LOOK_AGAIN_MS = 5000,      /* where nobody answers; twice as long each time ... */
-        LOOK_SELDOM_MS = 60000,    /* ... until that is longer than this */
+        LOOK_AGAIN_MS = 5000,      /* after one look in vain; twice as long after each further one ... */
+        LOOKS_MAX = 5,             /* ... up to 80 s */
 };
 
 static void set_home(struct ms *ms, int region, mono_t now)
 {
         if (region == derp_mgr_home(ms->derp))
                 return;
+        ms->home_doubted = false;
         derp_mgr_set_home(ms->derp, region, now);
         for (size_t i = 0; i < ms->slot_cap; i++)
                 if (ms->slots[i])
@@ -91,26 +92,17 @@ static bool may_leave(const struct ms *ms)
         return choices > 1 && ms->polling;
 }
 
-static void look_in(struct ms *ms, int64_t ms_from_now)
-{
-        if (!timer_is_armed(&ms->home_down_timer))
-                loop_timer_in(ms->loop, &ms->home_down_timer, ms_from_now);
-}
-
-/* Whether anybody sends or not: nobody else would find us. */
+/* Whether anybody sends or not: nobody else would find us.  Ever more seldom while neither staying nor leaving helps. */
 static void watch_home(struct ms *ms)
 {
-        if (ms_can_send(ms) && ms->map && is_down(ms) && may_leave(ms) && ms->home_looks == 0)
-                look_in(ms, HOME_DOWN_MS);
+        if (!ms_can_send(ms) || !ms->map || !is_down(ms) || !may_leave(ms) || timer_is_armed(&ms->home_down_timer))
+                return;
+        loop_timer_in(ms->loop, &ms->home_down_timer, ms->home_looks == 0 ? HOME_DOWN_MS : LOOK_AGAIN_MS << (ms->home_looks - 1));
 }
 
-/* Home is out of reach, and so are all others: one of these may come back sooner. */
-static void look_again(struct ms *ms)
+static void looked_in_vain(struct ms *ms)
 {
-        if (!may_leave(ms) || timer_is_armed(&ms->home_down_timer))
-                return;
-        look_in(ms, LOOK_AGAIN_MS << ms->home_looks);
-        ms->home_looks += (LOOK_AGAIN_MS << ms->home_looks) < LOOK_SELDOM_MS;
+        ms->home_looks += ms->home_looks < LOOKS_MAX;
 }
 
 /* The one that netcheck would have, but for one that took no connection.  Then the home that does may stay: without it the
@@ -133,16 +125,16 @@ static int other_than_broken(struct ms *ms, const struct netcheck_report *r, mon
         int home = derp_mgr_home(ms->derp);
         int preferred = wanted_home(ms, r, now);
         int other = is_down(ms) ? nearest_but(ms, r, home, now) : 0;
-        if (is_down(ms) && other == 0)
-                look_again(ms);
+        /* All are out of reach: another may come back sooner. */
+        if (is_down(ms) && other == 0 && !timer_is_armed(&ms->home_down_timer))
+                looked_in_vain(ms);
         if (other == 0 || !ms->polling)   /* home stays while nobody can be told */
                 return preferred;
         if (!ms->home_doubted) {
                 derp_mgr_hurry(ms->derp, home, now);
-                look_in(ms, HOME_DOWN_MS);
                 return preferred;
         }
-        ms->home_doubted = false;
+        looked_in_vain(ms);   /* until the other one lets us in */
         ms->shunned = home;
         ms->shunned_until = mono_add_ns(now, SHUN_NS);
         log_info("the relays of region %s cannot be reached: region %s is home now", derpmap_region(ms->map, home)->code,
@@ -204,6 +196,7 @@ void ms_home_on_report(struct ms *ms, const struct netcheck_report *r, mono_t no
         int choice = ms->map ? other_than_broken(ms, r, now) : 0;
         ms->home_held = ms->polling ? 0 : choice;
         ms_home_choose(ms, choice, true, now);
+        watch_home(ms);
 }
 
 void ms_home_start_waiting(struct ms *ms)

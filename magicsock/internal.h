@@ -152,7 +152,7 @@ struct ms {
         struct timer home_down_timer;
         bool home_doubted;            /* it was not up for a while */
         int home_held;                /* the choice of the last report, while the server did not hear us; 0 = none */
-        unsigned home_looks;          /* so often the others were looked at since, and nobody answered */
+        unsigned home_looks;          /* so often the others were looked at, or moved to, since one was up; see home.c */
         int home_told;                /* where others find us, as far as we told; 0 = nowhere yet */
         int shunned;                  /* a region that was home and took no connection; 0 = none */
         mono_t shunned_until;

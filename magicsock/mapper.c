@@ -169,12 +169,12 @@ static void log_change(struct mapper *m, mono_t now)
         static struct log_limit limit;   /* the router says how often */
         char router[IP_STR_MAX], outside[ADDR_STR_MAX];
         const struct portmap_lease *l = &m->p.lease;
-        if (log_limited(&limit, now))
+        if ((l->way == PORTMAP_NONE && !m->has_logged) || log_limited(&limit, now))
                 return;
         if (l->way != PORTMAP_NONE)
                 log_info("port mapping: router %s says that it leads %s to us (%s)", ip_str(l->net.router, router),
                         addr_str(l->outside, outside), portmap_way_str(l->way));
-        else if (m->has_logged)
+        else
                 log_info("port mapping: none any more");
         m->has_logged = l->way != PORTMAP_NONE;
 }

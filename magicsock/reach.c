@@ -244,11 +244,11 @@ static void on_portmap_changed(void *arg, mono_t now)
         endpoints_forget(&ms->tracker, MS_ENDPOINT_PORTMAP);
         if (!ms_can_send(ms) || !ms->map)
                 return;
-        /* A router that names another address each time it is asked, which a report does, would keep us at it. */
-        if (!mono_reached(now, ms->portmap_restun))
-                return;
+        /* A router that names another address each time it is asked, which a report does, would keep us at it without a
+         * pause. */
         mono_t soonest = mono_add_ns(ms->portmap_restun, PORTMAP_GAP_NS);
-        ms->portmap_restun = mono_is_set(ms->portmap_restun) && !mono_reached(now, soonest) ? soonest : now;
+        if (mono_reached(now, ms->portmap_restun))
+                ms->portmap_restun = mono_is_set(ms->portmap_restun) && !mono_reached(now, soonest) ? soonest : now;
         if (!timer_is_armed(&ms->restun_timer) || ms->portmap_restun.ns < ms->restun_timer.at.ns)
                 loop_timer_at(ms->loop, &ms->restun_timer, ms->portmap_restun);
 }

@@ -156,8 +156,10 @@ void nodes_set_control(bool up)
 {
         control_down = !up;
         for (int i = 0; i < count; i++)
-                if (nodes[i]->data != NULL)
-                        set_polling(nodes[i], up);
+                if (nodes[i]->data != NULL && up)
+                        loop_timer_in(clock_world(), &nodes[i]->poll, 0);
+                else if (nodes[i]->data != NULL)
+                        set_polling(nodes[i], false);
 }
 
 void node_set_removed(struct node *n, bool removed)
@@ -271,7 +273,7 @@ void node_start(struct node *n)
         post(n, (struct dp_msg){.kind = DP_SET_FILTER, .ptr = allow_all(n->ip)});
         post(n, (struct dp_msg){.kind = DP_SET_DERPMAP, .ptr = relay_map()});
         post(n, (struct dp_msg){.kind = DP_SET_UP, .num = 1});
-        set_polling(n, !control_down);
+        loop_timer_in(clock_world(), &n->poll, 0);
         tell_soon(n);
         arm_hear(n);
 }

@@ -503,6 +503,10 @@ static void a_server_that_is_away_is_no_logout(void **state)
         assert_string_equal(json_string_value(json_array_get(h, 0)),
                 "Waiting for the login server; no new login is needed: connection refused");
         json_decref(h);
+        edit("{\"WantRunning\":false,\"WantRunningSet\":true}");
+        h = backend_health(w.b);
+        assert_string_equal(json_string_value(json_array_get(h, 0)), "Tailscale is stopped.");
+        json_decref(h);
 }
 
 static void bad_preferences_change_nothing(void **state)
