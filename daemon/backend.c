@@ -548,10 +548,11 @@ json_t *backend_health(const struct backend *b)
         const char *unsaved = profiles_trouble(b->o.profiles);
         if (b->login_error[0] != '\0' && b->state != IPN_STOPPED) {
                 char text[sizeof(b->login_error) + 64];
-                bool waits = b->state != IPN_NEEDS_LOGIN && backend_has_node_key(b) && !b->login_blocked;
-                snprintf(text, sizeof(text), "%s: %s", waits ? "Waiting for the login server; no new login is needed"
-                                                             : "You are logged out. The last login error was", b->login_error);
-                add_line(a, b->state == IPN_RUNNING ? b->login_error : text);
+                const char *what = b->state == IPN_RUNNING       ? ""
+                                   : b->state == IPN_NEEDS_LOGIN ? "You are logged out. The last login error was: "
+                                                                 : "Waiting for the login server; no new login is needed: ";
+                snprintf(text, sizeof(text), "%s%s", what, b->login_error);
+                add_line(a, text);
         } else if (!b->prefs.want_running) {
                 add_line(a, "Tailscale is stopped.");
         } else if (b->state == IPN_STARTING || b->state == IPN_NO_STATE) {

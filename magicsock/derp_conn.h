@@ -65,7 +65,7 @@ struct derp_mgr {
         bool plain;
         struct key_private key;      /* zero: logged out */
         const struct derpmap *map;
-        int home, found;              /* found: the last that was up before home, where others may look for us still */
+        int home, told;              /* told: where others look for us; 0 = nowhere yet */
         bool accepted;               /* a relay has let this key in: packets need not wait for the next */
         uint32_t last_id;
         struct derp_conn *conns;

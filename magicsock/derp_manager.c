@@ -87,9 +87,8 @@ static void dial_home(struct derp_mgr *m, mono_t now)
 /* Closes one idle connection a round of the list, as the callback may change it. */
 static bool close_one_idle(struct derp_mgr *m, mono_t now)
 {
-        int found = derp_mgr_is_up(m, m->home) ? m->home : m->found;
         for (struct derp_conn *c = m->conns; c != NULL; c = c->next) {
-                if (c->region != m->home && c->region != found && mono_diff_ms(now, c->last_send) >= IDLE_MS) {
+                if (c->region != m->home && c->region != m->told && mono_diff_ms(now, c->last_send) >= IDLE_MS) {
                         close_conn(m, c, now);
                         return true;
                 }
@@ -201,14 +200,22 @@ void derp_mgr_set_home(struct derp_mgr *m, int region, mono_t now)
         struct derp_conn *old = find(m, m->home);
         if (old != NULL)
                 old->last_send = now;   /* who has not heard of the other yet sends here */
-        if (old != NULL && old->state == CONN_UP)
-                m->found = old->region;
         m->home = region;
         for (struct derp_conn *c = m->conns; c != NULL; c = c->next)
                 derp_conn_set_home(c, c->region == region, now);
         if (m->conns != NULL && !timer_is_armed(&m->sweep))
                 loop_timer_in(m->loop, &m->sweep, SWEEP_MS);
         dial_home(m, now);
+}
+
+void derp_mgr_set_told(struct derp_mgr *m, int region)
+{
+        m->told = region;
+}
+
+int derp_mgr_told(const struct derp_mgr *m)
+{
+        return m->told;
 }
 
 int derp_mgr_home(const struct derp_mgr *m)

@@ -76,6 +76,9 @@ void derp_mgr_set_map(struct derp_mgr *m, const struct derpmap *map, mono_t now)
  * idle sweep.  A region the map does not have counts as 0. */
 void derp_mgr_set_home(struct derp_mgr *m, int region, mono_t now);
 int derp_mgr_home(const struct derp_mgr *m);
+/* Where others look for us, which need not be home yet; 0 = nowhere.  An open connection to it does not go for being idle. */
+void derp_mgr_set_told(struct derp_mgr *m, int region);
+int derp_mgr_told(const struct derp_mgr *m);
 /* The network may have changed under us: every open connection is pinged and is replaced unless a byte
  * comes within 1 s; those that are not up, or whose own address is not the one that leads to the relay now, are dialed anew
  * at once.  close_all: do not ask, replace them now. */

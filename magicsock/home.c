@@ -126,7 +126,7 @@ static int other_than_broken(struct ms *ms, const struct netcheck_report *r, mon
         int preferred = wanted_home(ms, r, now);
         int other = is_down(ms) ? nearest_but(ms, r, home, now) : 0;
         /* All are out of reach: another may come back sooner. */
-        if (is_down(ms) && other == 0 && !timer_is_armed(&ms->home_down_timer))
+        if (is_down(ms) && other == 0 && may_leave(ms) && !timer_is_armed(&ms->home_down_timer))
                 looked_in_vain(ms);
         if (other == 0 || !ms->polling)   /* home stays while nobody can be told */
                 return preferred;
@@ -166,7 +166,7 @@ void ms_home_on_up(struct ms *ms, int region)
  * handshake above all.  Where we were until then they find us, or will again. */
 static int home_to_tell(const struct ms *ms)
 {
-        return is_down(ms) ? ms->home_told : derp_mgr_home(ms->derp);
+        return is_down(ms) ? derp_mgr_told(ms->derp) : derp_mgr_home(ms->derp);
 }
 
 void ms_home_tell(struct ms *ms, mono_t now)
@@ -176,19 +176,26 @@ void ms_home_tell(struct ms *ms, mono_t now)
                 return;
         struct netcheck_report report = *last;
         report.preferred = derp_mgr_home(ms->derp);
-        ms->home_told = home_to_tell(ms);
+        derp_mgr_set_told(ms->derp, home_to_tell(ms));
         if (ms->cb.on_report)
-                ms->cb.on_report(ms->arg, &report, ms->home_told, now);
+                ms->cb.on_report(ms->arg, &report, derp_mgr_told(ms->derp), now);
 }
 
 void ms_home_on_state(struct ms *ms, mono_t now)
 {
-        if (ms_can_send(ms) && home_to_tell(ms) != ms->home_told)
+        if (ms_can_send(ms) && home_to_tell(ms) != derp_mgr_told(ms->derp))
                 ms_home_tell(ms, now);
         watch_home(ms);
 }
 
 /* ---- the rest of magicsock ---- */
+
+/* While there is no home the first answers will do. */
+void ms_home_on_answer(struct ms *ms, const struct netcheck_report *so_far, mono_t now)
+{
+        if (ms->map && derp_mgr_home(ms->derp) == 0)
+                ms_home_choose(ms, nearest_but(ms, so_far, 0, now), false, now);
+}
 
 void ms_home_on_report(struct ms *ms, const struct netcheck_report *r, mono_t now)
 {
@@ -238,7 +245,7 @@ void ms_set_map_polling(struct ms *ms, bool polling, mono_t now)
         ms->polling = polling;
         if (!polling)
                 return;
-        if (ms->home_held != 0) {
+        if (ms->home_held != 0 && ms->home_held != derp_mgr_home(ms->derp)) {
                 ms_home_choose(ms, ms->home_held, true, now);
                 ms_home_tell(ms, now);
         }

@@ -152,8 +152,7 @@ struct ms {
         struct timer home_down_timer;
         bool home_doubted;            /* it was not up for a while */
         int home_held;                /* the choice of the last report, while the server did not hear us; 0 = none */
-        unsigned home_looks;          /* so often the others were looked at, or moved to, since one was up; see home.c */
-        int home_told;                /* where others find us, as far as we told; 0 = nowhere yet */
+        unsigned home_looks;          /* so often the others were looked at, or moved to, in vain since one was up */
         int shunned;                  /* a region that was home and took no connection; 0 = none */
         mono_t shunned_until;
         struct addr seen4, seen6;     /* as which STUN saw us last; none = not since the network changed */
@@ -253,12 +252,14 @@ void ms_home_init(struct ms *ms);
 void ms_home_stop(struct ms *ms);
 /* preferred: netcheck's choice, 0 = it has none.  settle: no better knowledge will come soon. */
 void ms_home_choose(struct ms *ms, int preferred, bool settle, mono_t now);
+void ms_home_on_answer(struct ms *ms, const struct netcheck_report *so_far, mono_t now);
 void ms_home_on_report(struct ms *ms, const struct netcheck_report *r, mono_t now);
 void ms_home_start_waiting(struct ms *ms);   /* without a home: for answers, but not long */
 void ms_home_on_up(struct ms *ms, int region);   /* a relay let us in */
 void ms_home_tell(struct ms *ms, mono_t now);    /* the last report, with the home that others should know */
 void ms_home_on_state(struct ms *ms, mono_t now);   /* a relay's connection is up, or no more */
 mono_t ms_home_heard(void *arg);             /* of struct netrun_callbacks */
+void ms_reach_portmap_changed(void *arg, mono_t now);   /* of struct mapper_callbacks */
 
 /* ---- reach.c ---- */
 ERR_CHECK enum err ms_reach_init(struct ms *ms);

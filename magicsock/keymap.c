@@ -62,14 +62,14 @@ static enum err grow(struct keymap *m)
 
 enum err keymap_set(struct keymap *m, const uint8_t key[32], uint32_t slot)
 {
-        bool is_new = keymap_get(m, key) == KEYMAP_NONE;
-        if (is_new && m->count * 2 >= m->cap) {
+        if (m->count * 2 >= m->cap && keymap_get(m, key) == KEYMAP_NONE) {
                 enum err e = grow(m);
                 if (e)
                         return e;
         }
-        *place(m, key) = slot;
-        m->count += is_new;
+        uint32_t *at = place(m, key);
+        m->count += *at == KEYMAP_NONE;
+        *at = slot;
         return ERR_NONE;
 }
 

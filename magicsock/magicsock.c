@@ -441,7 +441,7 @@ void ms_set_keys(struct ms *ms, const struct key_private *node)
         }
         if (memcmp(&before, &ms->node_public, sizeof(before)) != 0) {
                 ms_hn_stop(ms, now);
-                ms->home_told = 0;   /* another node, of which nobody knows anything */
+                derp_mgr_set_told(ms->derp, 0);   /* another node, of which nobody knows anything */
         }
         if (!ms->active)
                 return;

@@ -303,8 +303,3 @@ const struct netcheck_report *netrun_last(const struct netrun *n)
 {
         return nc_last(n->nc);
 }
-
-int netrun_nearest(const struct netrun *n)
-{
-        return nc_nearest(n->nc);
-}

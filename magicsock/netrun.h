@@ -45,4 +45,3 @@ void netrun_on_second(struct netrun *n, struct addr src, const void *data, size_
 /* The running report, else the last; NULL: none. */
 const struct netcheck_report *netrun_report(const struct netrun *n);
 const struct netcheck_report *netrun_last(const struct netrun *n);   /* complete; NULL: none */
-int netrun_nearest(const struct netrun *n);   /* 0 = no answer yet */

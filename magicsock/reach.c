@@ -90,8 +90,7 @@ static void nc_answer(void *arg, const struct netcheck_report *so_far, mono_t no
 {
         struct ms *ms = arg;
         ms_hn_report(ms, so_far, now);
-        if (derp_mgr_home(ms->derp) == 0)
-                ms_home_choose(ms, netrun_nearest(ms->netrun), false, now);
+        ms_home_on_answer(ms, so_far, now);
         mono_t soon = mono_add_ms(now, PUBLISH_ANSWER_MS);
         if (!timer_is_armed(&ms->publish_timer) || soon.ns < ms->publish_timer.at.ns)
                 loop_timer_at(ms->loop, &ms->publish_timer, soon);
@@ -237,7 +236,7 @@ static void on_portmap_found(void *arg, mono_t now)
         netrun_release(ms->netrun, now);
 }
 
-static void on_portmap_changed(void *arg, mono_t now)
+void ms_reach_portmap_changed(void *arg, mono_t now)
 {
         struct ms *ms = arg;
         note_portmap(ms, now);
@@ -246,9 +245,10 @@ static void on_portmap_changed(void *arg, mono_t now)
                 return;
         /* A router that names another address each time it is asked, which a report does, would keep us at it without a
          * pause. */
-        mono_t soonest = mono_add_ns(ms->portmap_restun, PORTMAP_GAP_NS);
-        if (mono_reached(now, ms->portmap_restun))
-                ms->portmap_restun = mono_is_set(ms->portmap_restun) && !mono_reached(now, soonest) ? soonest : now;
+        if (mono_older(ms->portmap_restun, PORTMAP_GAP_NS, now))
+                ms->portmap_restun = now;
+        else if (mono_reached(now, ms->portmap_restun))
+                ms->portmap_restun = mono_add_ns(ms->portmap_restun, PORTMAP_GAP_NS);
         if (!timer_is_armed(&ms->restun_timer) || ms->portmap_restun.ns < ms->restun_timer.at.ns)
                 loop_timer_at(ms->loop, &ms->restun_timer, ms->portmap_restun);
 }
@@ -354,7 +354,7 @@ enum err ms_reach_init(struct ms *ms)
                 .on_done = nc_done,
                 .home_heard = ms_home_heard,
         };
-        static const struct mapper_callbacks mapper_cb = {.on_found = on_portmap_found, .on_changed = on_portmap_changed};
+        static const struct mapper_callbacks mapper_cb = {.on_found = on_portmap_found, .on_changed = ms_reach_portmap_changed};
         timer_init(&ms->restun_timer, on_restun_timer);
         timer_init(&ms->publish_timer, on_publish_timer);
         ms_home_init(ms);

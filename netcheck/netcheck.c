@@ -519,16 +519,3 @@ const struct netcheck_report *nc_last(const struct netcheck *nc)
 {
         return nc->have_last ? &nc->last_report : NULL;
 }
-
-int nc_nearest(const struct netcheck *nc)
-{
-        const struct netcheck_report *r = nc_report(nc);
-        const struct nc_latency *best = NULL;
-        for (size_t i = 0; r != NULL && nc->args.map != NULL && i < r->latency_count; i++) {
-                const struct nc_latency *l = &r->latency[i];
-                const struct derp_region *reg = derpmap_region(nc->args.map, l->region);
-                if (reg != NULL && derp_region_may_be_home(reg) && (best == NULL || l->any_ns < best->any_ns))
-                        best = l;
-        }
-        return best != NULL ? best->region : 0;
-}

@@ -108,5 +108,3 @@ const struct netcheck_report *nc_finish(struct netcheck *nc, mono_t home_heard, 
 const struct netcheck_report *nc_report(const struct netcheck *nc);
 /* The last complete one; NULL: none yet. */
 const struct netcheck_report *nc_last(const struct netcheck *nc);
-/* The nearest region of the running report so far that may be home; 0 = no answer yet. */
-int nc_nearest(const struct netcheck *nc);

@@ -152,6 +152,7 @@ def test_cleanup_by_the_supervisor_does_not_open_a_closed_host(net):
         assert "stays closed" in done.stderr
         time.sleep(0.7)
     assert not wire.seen
+    assert alpha.run("setpriv", "--reuid=65534", "--clear-groups", lab.tailscaled, "--cleanup", check=False).returncode == 1
     alpha.run(lab.tailscaled, "--cleanup")
     assert ask_tcp(alpha, web.address) == alpha.router.wan4
     # Where no exit node was chosen, a crash leaves nothing.

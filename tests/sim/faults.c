@@ -178,18 +178,20 @@ static int64_t relay_fault(struct fault *f)
         bool is_there[NODES_MAX];
         for (int i = 0; i < node_count(); i++)
                 is_there[i] = relay_knows(f->relay, &node_at(i)->pub);
-        f->relay->stun_stays = f->lasts_ms % 3 == 0;
+        f->relay->stun_stays = f->lasts_ms % 3 == 0;   /* drawn anew it would change the worlds of all seeds */
         relay_stop(f->relay, f->loud);
-        for (int i = 0; i < node_count(); i++)
-                if (is_there[i])
-                        excuse_ms(node_at(i), EXCUSE_ALL, f->loud ? LEAVE_MS : STUCK_MS);
         int64_t noticed = f->loud ? 0 : DEAF_MS, back = f->lasts_ms + (f->loud ? RELAY_BACK_MS : HANG_MS);
         int64_t gone = back > noticed ? back : noticed;
         if (relay_count() > 1 && how_many(RELAY_STOP) == 1 && how_many(CONTROL_DOWN) == 0 && gone > noticed + OTHER_HOME_MS)
                 gone = noticed + OTHER_HOME_MS;
-        for (int i = 0; i < node_count(); i++)
-                if ((is_there[i] && node_at(i)->mine.home == 0) || node_at(i)->mine.home == f->relay->region || node_at(i)->known.home == f->relay->region)
-                        excuse_ms(node_at(i), EXCUSE_TO_IT, gone);
+        for (int i = 0; i < node_count(); i++) {
+                struct node *n = node_at(i);
+                bool starts = is_there[i] && n->mine.home == 0;   /* home is there, but not told yet */
+                if (is_there[i])
+                        excuse_ms(n, EXCUSE_ALL, f->loud ? LEAVE_MS : STUCK_MS);
+                if (starts || n->mine.home == f->relay->region || n->known.home == f->relay->region)
+                        excuse_ms(n, EXCUSE_TO_IT, gone);
+        }
         return f->lasts_ms;
 }
 

@@ -105,7 +105,7 @@ static void same_bytes(void **state)
                         continue;
                 }
                 aead_backend_choose(b);
-                for (unsigned helpers = 0; helpers <= HELPERS; helpers += getenv("UNDER_VALGRIND") != NULL ? HELPERS : 1)
+                for (unsigned helpers = 0; helpers <= HELPERS; helpers += check_is_valgrind() ? HELPERS : 1)
                         check_crew(helpers);
         }
         aead_backend_choose(before);

@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,11 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How often a test repeats what it draws at random.  Under valgrind, which looks at memory and takes thirty times as long,
- * a tenth. */
+/* Valgrind looks at memory, and takes thirty times as long. */
+static inline bool check_is_valgrind(void)
+{
+        return getenv("UNDER_VALGRIND") != NULL;
+}
+
+/* How often a test repeats what it draws at random. */
 static inline unsigned check_rounds(unsigned n)
 {
-        return getenv("UNDER_VALGRIND") != NULL ? n / 10 : n;
+        return check_is_valgrind() ? n / 10 : n;
 }
 
 /* Decodes hex digits (blanks are skipped) into out; returns how many bytes.  Fails the test on anything

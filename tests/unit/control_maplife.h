@@ -2,20 +2,12 @@
 #pragma once
 
 #include <dirent.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/mono.h"
 #include "daemon/control/mapsession.h"
+#include "tests/unit/check.h"
 
 /* 2026-11-23T06:38:20Z, in the middle of the recorded lives */
 #define RECORDED_NS (INT64_C(1795415900) * NS_PER_SEC)

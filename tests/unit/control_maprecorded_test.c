@@ -141,7 +141,7 @@ static void test_truncations(void **state)
 {
         (void)state;
         static const char *const LIVES[] = {"node1", "node2", "node3"};
-        size_t step = getenv("UNDER_VALGRIND") != NULL ? 7 : 1; /* a minute there */
+        size_t step = check_is_valgrind() ? 7 : 1; /* a minute there */
         for (size_t l = 0; l < 3; l++) {
                 char names[64][64];
                 size_t count = list_life(LIVES[l], names);

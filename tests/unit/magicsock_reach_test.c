@@ -170,7 +170,6 @@ static void test_map_without_the_home(void **state)
         assert_int_equal(ms_home(t.ms), 2);   /* lost, and the other one taken */
 }
 
-/* Asked for while one runs: another follows, and not two at a time. */
 static void report(size_t n, int preferred, mono_t at)
 {
         static struct netcheck_report r;
@@ -258,6 +257,113 @@ static void test_nobody_answers(void **state)
         assert_int_equal(ms_home(t.ms), 2);
 }
 
+/* All answer and none lets us in: each has its turn, ever more slowly, until one does. */
+static void test_nobody_lets_us_in(void **state)
+{
+        (void)state;
+        static const int64_t wait_ms[] = {3000, 5000, 10000, 20000, 40000, 80000, 80000, 80000};
+        open_ms(true);
+        start(3);
+        ms_set_map_polling(t.ms, true, now());
+        report(3, 1, now());
+        for (size_t i = 0; i < sizeof(wait_ms) / sizeof(wait_ms[0]); i++) {
+                int before = ms_home(t.ms);
+                assert_true(timer_is_armed(&t.ms->home_down_timer));
+                assert_in_range(mono_diff_ms(t.ms->home_down_timer.at, now()), wait_ms[i] - 1000, wait_ms[i]);
+                home_is_down_for_long(now());
+                report(3, 1, now());
+                assert_int_not_equal(ms_home(t.ms), before);
+                assert_false(t.ms->home_doubted);   /* of the new one nothing is known */
+        }
+        ms_home_on_up(t.ms, ms_home(t.ms));
+        report(3, 1, now());
+        assert_in_range(mono_diff_ms(t.ms->home_down_timer.at, now()), 2000, 3000);
+}
+
+/* The choice of that time is made up for once they can be told, and of one network only. */
+static void test_home_moves_when_they_can_be_told(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(3);
+        ms_set_map_polling(t.ms, true, now());
+        report(3, 1, now());
+        ms_set_map_polling(t.ms, false, now());
+        loop_timer_stop(&t.ms->home_down_timer);
+        for (int i = 0; i < 9; i++)
+                report(0, 0, now());
+        report(3, 2, now());
+        assert_int_equal(ms_home(t.ms), 1);
+        ms_set_map_polling(t.ms, true, now());
+        assert_int_equal(ms_home(t.ms), 2);
+        /* Looks that could change nothing were none. */
+        assert_in_range(mono_diff_ms(t.ms->home_down_timer.at, now()), 2000, 3000);
+        derp_mgr_set_home(t.ms->derp, 1, now());
+        ms_set_map_polling(t.ms, false, now());
+        ms_set_map_polling(t.ms, true, now());   /* what was done is not done again */
+        assert_int_equal(ms_home(t.ms), 1);
+        ms_set_map_polling(t.ms, false, now());
+        report(3, 2, now());
+        ms_rebind(t.ms, now());
+        ms_set_map_polling(t.ms, true, now());
+        assert_int_equal(ms_home(t.ms), 1);
+}
+
+/* The nearest so far of those that may be. */
+static void test_first_answers_make_a_home(void **state)
+{
+        (void)state;
+        struct netcheck_report r = {.latency_count = 2, .latency = {{.region = 1, .any_ns = 1}, {.region = 2, .any_ns = 2}}};
+        open_ms(true);
+        start(3);
+        t.regions[0].avoid = true;
+        t.nodes[1].stun_only = true;
+        r.latency_count = 1;
+        ms_home_on_answer(t.ms, &r, now());
+        assert_int_equal(ms_home(t.ms), 3);   /* the only one that may */
+        derp_mgr_set_home(t.ms->derp, 0, now());
+        t.nodes[1].stun_only = false;
+        ms_home_on_answer(t.ms, &r, now());
+        assert_int_equal(ms_home(t.ms), 0);
+        r.latency_count = 2;
+        ms_home_on_answer(t.ms, &r, now());
+        assert_int_equal(ms_home(t.ms), 2);
+        r.latency[0] = (struct nc_latency){.region = 3, .any_ns = 1};
+        ms_home_on_answer(t.ms, &r, now());
+        assert_int_equal(ms_home(t.ms), 2);   /* there is one */
+}
+
+static int64_t report_after(mono_t at)
+{
+        return timer_is_armed(&t.ms->restun_timer) ? mono_diff_ms(t.ms->restun_timer.at, at) : -1;
+}
+
+/* Another port of the router is told at once, and one that changes its mind each time it is asked does not keep us at it. */
+static void test_a_router_that_changes_its_mind(void **state)
+{
+        (void)state;
+        open_ms(true);
+        start(1);
+        mono_t at = now();
+        ms_reach_portmap_changed(t.ms, at);
+        assert_int_equal(report_after(at), 0);
+        loop_timer_stop(&t.ms->restun_timer);   /* a report began, whatever for */
+        ms_reach_portmap_changed(t.ms, mono_add_ms(at, 3000));
+        assert_int_equal(report_after(at), 10000);
+        loop_timer_stop(&t.ms->restun_timer);
+        ms_reach_portmap_changed(t.ms, mono_add_ms(at, 4000));   /* that report may not know of this one */
+        assert_int_equal(report_after(at), 10000);
+        loop_timer_at(t.loop, &t.ms->restun_timer, mono_add_ms(at, 6000));
+        ms_reach_portmap_changed(t.ms, mono_add_ms(at, 5000));   /* what comes sooner does */
+        assert_int_equal(report_after(at), 6000);
+        loop_timer_stop(&t.ms->restun_timer);
+        ms_reach_portmap_changed(t.ms, mono_add_ms(at, 10000));
+        assert_int_equal(report_after(at), 20000);
+        loop_timer_stop(&t.ms->restun_timer);
+        ms_reach_portmap_changed(t.ms, mono_add_ms(at, 30000));
+        assert_int_equal(report_after(at), 30000);
+}
+
 static void test_nobody_else_is_there(void **state)
 {
         (void)state;
@@ -288,6 +394,7 @@ static void test_home_that_is_up_in_time(void **state)
         assert_int_equal(ms_home(t.ms), 1);
 }
 
+/* Asked for while one runs: another follows, and not two at a time. */
 static void test_reports_follow_each_other(void **state)
 {
         (void)state;
@@ -438,6 +545,10 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_home_that_takes_nobody, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_home_while_nobody_listens, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_nobody_answers, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_nobody_lets_us_in, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_home_moves_when_they_can_be_told, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_first_answers_make_a_home, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_router_that_changes_its_mind, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_nobody_else_is_there, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_home_that_is_up_in_time, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_reports_follow_each_other, set_up, tear_down),

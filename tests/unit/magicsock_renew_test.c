@@ -54,6 +54,26 @@ static void test_those_before_go_in_their_time(void **state)
         close(fd);
 }
 
+/* What still comes to a socket of another port says nothing of the path from the one in use. */
+static void test_another_port_proves_nothing(void **state)
+{
+        (void)state;
+        static const struct ms_slot slot;
+        struct addr src;
+        assert_int_equal(addr_parse("192.0.2.1:7", &src), ERR_NONE);
+        ms_rebind(t.ms, now());
+        struct ms_udp *old = &t.ms->retired[0];
+        t.ms->via = old;
+        assert_int_equal(old->sock.port, t.ms->udp[0].sock.port);
+        assert_true(ms_hn_is_data_by(t.ms, &slot, src));
+        old->sock.port ^= 1;
+        assert_false(ms_hn_is_data_by(t.ms, &slot, src));
+        old->sock.port ^= 1;
+        t.ms->via = &t.ms->udp[0];
+        assert_true(ms_hn_is_data_by(t.ms, &slot, src));
+        t.ms->via = NULL;
+}
+
 /* Nobody else gets our port meanwhile or later: only a renewal shares it. */
 static void test_the_port_is_ours(void **state)
 {
@@ -108,6 +128,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_what_had_come_is_read, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_those_before_go_in_their_time, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_another_port_proves_nothing, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_the_port_is_ours, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_not_watched, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_none_is_watched, set_up, tear_down),

@@ -12,11 +12,9 @@ static void test_one_region(void **state)
         struct nc_action v6 = next_send("[2001:db8::10]:3478");
         (void)next(NC_IDLE);
         assert_int_equal(mono_diff_ms(nc_deadline(nc), now), 100);
-        assert_int_equal(nc_nearest(nc), 0);
         wait_ms(20);
         assert_true(answer(&v4, "203.0.113.9:41641"));
         assert_false(answer(&v4, "203.0.113.9:41641"));   /* said twice: not two sightings */
-        assert_int_equal(nc_nearest(nc), 10);
         (void)next(NC_IDLE);
         wait_ms(10);
         assert_true(answer(&v6, "[2001:db8:1::1]:41641"));
@@ -30,31 +28,6 @@ static void test_one_region(void **state)
         assert_false(nc_running(nc));
         assert_int_equal(nc_deadline(nc).ns, MONO_NEVER.ns);
         assert_false(answer(&v4, "203.0.113.9:41641"));
-}
-
-/* While nothing better is known the nearest is home: of those that may be. */
-static void test_nearest_that_may_be_home(void **state)
-{
-        (void)state;
-        map.region_count = 3;
-        args.have_v6 = false;
-        regions[0].avoid = true;
-        nodes[1][0].stun_only = true;
-        assert_int_equal(nc_start(nc, &args, now), ERR_NONE);
-        struct nc_action a[3];
-        for (int i = 0; i < 3; i++) {
-                char to[32];
-                snprintf(to, sizeof(to), "192.0.2.%d:3478", 10 + i);
-                a[i] = next_send(to);
-        }
-        wait_ms(5);
-        assert_true(answer(&a[0], "203.0.113.9:41641") && answer(&a[1], "203.0.113.9:41641"));
-        assert_int_equal(nc_nearest(nc), 0);
-        wait_ms(15);
-        assert_true(answer(&a[2], "203.0.113.9:41641"));
-        assert_int_equal(nc_nearest(nc), 12);
-        nc_cancel(nc);
-        assert_int_equal(nc_nearest(nc), 0);
 }
 
 /* A relay named by an IPv4 literal, one with "none", a name without AAAA: no waiting. */
@@ -382,7 +355,6 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_one_region, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_nearest_that_may_be_home, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_translated_and_unasked, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_hairpin, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_hairpin_is_not_asked_for, setup, teardown),

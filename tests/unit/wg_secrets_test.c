@@ -54,7 +54,7 @@ static void look_in(const uint8_t *b, size_t n, bool seen[SECRETS_MAX])
 /* Valgrind keeps the registers of threads, also of those that have ended, in memory of its own. */
 static bool is_valgrinds(unsigned long from, const char perms[4])
 {
-        return getenv("UNDER_VALGRIND") != NULL && from >> 36 == 1 && perms[2] == 'x';
+        return check_is_valgrind() && from >> 36 == 1 && perms[2] == 'x';
 }
 
 /* Which of the remembered secrets are in memory. */
@@ -213,7 +213,7 @@ static void test_keys_of_packets(void **state)
         if (!chapoly_available())
                 skip_because("this processor has no AVX2");
         static const size_t lens[] = {100, 0, 16, 40, TEXT_MAX};
-        size_t n = getenv("UNDER_VALGRIND") != NULL ? 1 : sizeof(lens) / sizeof(lens[0]);   /* a search takes seconds there */
+        size_t n = check_is_valgrind() ? 1 : sizeof(lens) / sizeof(lens[0]);   /* a search takes seconds there */
         for (size_t i = 0; i < n; i++) {
                 check_burst(1, lens[i]);
                 check_burst(2, lens[i]);
@@ -234,7 +234,7 @@ static void test_session_keys_with_helpers(void **state)
         for (size_t b = 0; b < aead_backend_count() && !done; b++) {
                 if (!aead_backend_works(b))
                         continue;
-                done = getenv("UNDER_VALGRIND") != NULL;   /* a search takes seconds there */
+                done = check_is_valgrind();   /* a search takes seconds there */
                 struct noise_keys keys;
                 aead_backend_choose(b);
                 crypto_random(keys.send, sizeof(keys.send));
