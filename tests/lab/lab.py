@@ -20,6 +20,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -127,8 +128,8 @@ exec sleep infinity
         """A process that ends with us; its output goes to the file `log` in the lab's directory."""
         with open(os.path.join(self.lab.dir, log), "ab") as out:
             proc = subprocess.Popen(self.argv(args), stdin=subprocess.DEVNULL, stdout=kw.get("stdout", out), stderr=out,
-                                    env={**os.environ, **(env or {})}, preexec_fn=_die_with_parent,
-                                    start_new_session=True, text=True)
+                                    env={**os.environ, "TMPDIR": self.lab.dir, **(env or {})},
+                                    preexec_fn=_die_with_parent, start_new_session=True, text=True)
         self.lab.cleanup.callback(end, proc)
         return proc
 
@@ -159,14 +160,37 @@ exec sleep infinity
         s.listen(16)
         return s
 
-    def ping(self, address, count=1, timeout=2, interval=None):
-        """The number of echo replies."""
-        args = ["ping", "-n", "-c", str(count), "-W", str(timeout)]
-        if interval is not None:
-            args += ["-i", str(interval)]
-        done = self.run(*args, address, check=False, timeout=count * (timeout + 1) + 20)
-        found = re.search(r"(\d+) received", done.stdout)
-        return int(found.group(1)) if found else 0
+    def ping(self, address, count=1, timeout=2.0, interval=1.0):
+        """How many of `count` echo requests are answered by `timeout` seconds after the last left.  (Once it has had
+        an answer, ping(8) waits for the last one no longer than an interval, or twice the longest so far.)"""
+        family, proto, request, reply = socket.AF_INET, socket.IPPROTO_ICMP, 8, 0
+        if ":" in address:
+            family, proto, request, reply = socket.AF_INET6, socket.IPPROTO_ICMPV6, 128, 129
+        with self.inside():
+            s = socket.socket(family, socket.SOCK_RAW, proto)
+        took, ident, start = {}, os.urandom(4), time.monotonic()
+
+        def hear(until):
+            while len(took) < count and (left := until - time.monotonic()) > 0:
+                s.settimeout(left)
+                with contextlib.suppress(socket.timeout):
+                    data = s.recv(2000)
+                    data = data if family == socket.AF_INET6 else data[(data[0] & 15) * 4:]
+                    if data[0] == reply and data[4:8] == ident[:2] + data[6:8] and data[8:12] == ident:
+                        n, = struct.unpack_from("!H", data, 6)
+                        took.setdefault(n, time.monotonic() - start - n * interval)
+
+        with s:
+            for n in range(count):
+                body = ident[:2] + struct.pack("!H", n) + ident + bytes(48)
+                check = sum(struct.unpack(f"!{len(body) // 2}H", body)) + (request << 8)
+                check = ~((check >> 16) + (check & 0xffff)) & 0xffff
+                with contextlib.suppress(OSError):       # no route, or one that says so: not answered
+                    s.sendto(struct.pack("!BBH", request, 0, check) + body, (address, 0))
+                hear(start + (n + 1) * interval if n < count - 1 else time.monotonic() + timeout)
+        print(f"{self.name} pings {address}: {len(took)} of {count} answered,",
+              ", ".join(f"{n}: {t * 1000:.1f} ms" for n, t in sorted(took.items())))
+        return len(took)
 
     def snapshot(self):
         """What a daemon may leave behind: links, addresses, rules, routes, firewall, DNS, sockets."""
