@@ -39,7 +39,7 @@ static void print_way(const json_t *p, FILE *out)
                 fprintf(out, "direct by %s in %s, trusted for %s\n", addr, short_time(p, "LatencySeconds", "?", lat),
                         short_time(p, "TrustedFor", "0s", trust));
         else if (strcmp(state, "doubt") == 0)
-                fprintf(out, "by %s, which is silent, and by DERP(%s)\n", addr, relay);
+                fprintf(out, "by %s, which is in doubt, and by DERP(%s)\n", addr, relay);
         else if (strcmp(state, "relay") == 0)
                 fprintf(out, "by DERP(%s)\n", relay[0] != '\0' ? relay : "?");
         else

@@ -192,7 +192,7 @@ static const char *text_of(enum ms_why w)
         case MS_WHY_SEARCHING:
                 return "a search has just begun";
         case MS_WHY_SILENT:
-                return "a direct path worked, and is silent now: it is being tried again";
+                return "a direct path worked, and has not answered since: it is being tried again";
         case MS_WHY_ONE_WAY:
                 return "pings of the peer arrive by UDP, but none of ours is answered: something on the way, or the peer's firewall, "
                        "drops them";
@@ -214,6 +214,8 @@ const char *ms_why_text(enum ms_why w, const struct ms_explain *x, char out[MS_W
         if (w == MS_WHY_NO_PONG)
                 snprintf(out, MS_WHY_TEXT_MAX, "%zu of the peer's %zu addresses were pinged, none answered, and no ping of the "
                          "peer came by UDP", tried(x), x->path_count);
+        else if (w == MS_WHY_HARD_THERE && x->hard_nat.why == HN_WHY_OFF)
+                snprintf(out, MS_WHY_TEXT_MAX, "%s, and this host takes no part in a search through it (--hard-nat=off)", text_of(w));
         else
                 snprintf(out, MS_WHY_TEXT_MAX, "%s", text_of(w));
         return out;

@@ -119,7 +119,7 @@ const char *history_text(const struct history_entry *e, char out[HISTORY_TEXT_MA
                 snprintf(out, HISTORY_TEXT_MAX, "direct by %s, %u.%u ms", a, e->value / 10U, e->value % 10U);
                 break;
         case HISTORY_DOUBT:
-                snprintf(out, HISTORY_TEXT_MAX, "%s is silent: data goes there and by relay", a);
+                snprintf(out, HISTORY_TEXT_MAX, "%s is in doubt: data goes there and by relay", a);
                 break;
         case HISTORY_RELAY:
                 snprintf(out, HISTORY_TEXT_MAX, "by relay %u", e->value);

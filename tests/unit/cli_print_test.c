@@ -287,7 +287,7 @@ static void paths_variants(void **state)
                 "2026-08-03T10:11:13Z  pinged by UDP (4 times, last 3.5s ago)\n");
         print_paths("{\"NodeName\":\"db\",\"NodeIP\":\"100.64.0.4\",\"State\":\"doubt\",\"Addr\":\"203.0.113.9:1\",\"Relay\":\"fra\","
                     "\"NotDirect\":[{\"Why\":\"silent\",\"Text\":\"it is silent\"}],\"History\":[{\"Text\":\"x\"}]}", false);
-        printed("db (100.64.0.4): by 203.0.113.9:1, which is silent, and by DERP(fra)\nCandidates: none\n"
+        printed("db (100.64.0.4): by 203.0.113.9:1, which is in doubt, and by DERP(fra)\nCandidates: none\n"
                 "Not direct, because:\n- it is silent\n");
         print_paths("{\"NodeName\":\"db\",\"NodeIP\":\"100.64.0.4\",\"State\":\"relay\",\"Relay\":\"fra\",\"Own\":{\"NAT\":\"hard\"},"
                     "\"HardNAT\":{\"Outcome\":\"missed\",\"WhyNot\":\"it was tried lately\",\"Tries\":2,\"Found\":1,\"StartedAgo\":4.5,"

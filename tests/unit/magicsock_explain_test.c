@@ -132,12 +132,16 @@ static void test_families(void **state)
 static void test_nats(void **state)
 {
         (void)state;
+        char text[MS_WHY_TEXT_MAX];
         x.nat = NC_NAT_HARD;
         why_is("no-answer own-nat-hard");
         candidate("203.0.113.9:7", 1, 0);
         why_is("no-answer both-nats-hard");
         x.nat = NC_NAT_EASY;
         why_is("no-answer peer-nat-hard");
+        assert_null(strstr(ms_why_text(MS_WHY_HARD_THERE, &x, text), "--hard-nat=off"));
+        x.hard_nat.why = HN_WHY_OFF;
+        assert_non_null(strstr(ms_why_text(MS_WHY_HARD_THERE, &x, text), "--hard-nat=off"));
         x.path_count = 0;
         candidate("192.168.1.2:41641", 1, 0);
         candidate("192.168.1.2:7", 1, 0);   /* that is no NAT's */

@@ -104,7 +104,7 @@ static void each_kind_has_words(void **state)
                 {HISTORY_CALL_IN, 4, "call-in", "it called by relay, with 4 addresses of its own"},
                 {HISTORY_PING_IN, 0, "ping-in", "its ping came from 203.0.113.9:7"},
                 {HISTORY_DIRECT, 123, "direct", "direct by 203.0.113.9:7, 12.3 ms"},
-                {HISTORY_DOUBT, 0, "doubt", "203.0.113.9:7 is silent: data goes there and by relay"},
+                {HISTORY_DOUBT, 0, "doubt", "203.0.113.9:7 is in doubt: data goes there and by relay"},
                 {HISTORY_RELAY, 901, "relay", "by relay 901"},
                 {HISTORY_LOST, 0, "none", "no way to it is known"},
                 {HISTORY_REBIND, 0, "rebind", "another network or disco key: every path has to prove itself anew"},
