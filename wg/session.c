@@ -204,10 +204,13 @@ static void retire(struct keypairs *k, struct session *s, struct index_table *t)
         push(k->old, KEYPAIRS_OLD, s, t);
 }
 
-static void drop_before(struct keypairs *k, size_t from, struct index_table *t)
+/* The initiator, who had an older answer first, may have sent under it what comes by a slower way than what follows it. */
+static void retire_before(struct keypairs *k, size_t from, struct index_table *t)
 {
-        for (size_t i = from; i < KEYPAIRS_BEFORE; i++)
-                drop(&k->before[i], t);
+        for (size_t i = KEYPAIRS_BEFORE; i-- > from;) {
+                retire(k, k->before[i], t);
+                k->before[i] = NULL;
+        }
 }
 
 static void drop_if_dead(struct session **s, mono_t now, struct index_table *t)
@@ -232,13 +235,11 @@ void keypairs_adopt(struct keypairs *k, struct session *s, mono_t asked, struct 
         drop_dead(k, s->born, t);
         if (is_overtaken(k->current, asked))
                 drop(&k->current, t);
-        else
-                retire(k, k->current, t);
         /* The peer, too, has started some and may be sending under one. */
-        retire(k, k->before[0], t);
+        retire_before(k, 0, t);
         retire(k, k->next, t);
-        k->before[0] = k->next = NULL;
-        drop_before(k, 1, t);
+        k->next = NULL;
+        retire(k, k->current, t);
         k->current = s;
 }
 
@@ -264,7 +265,7 @@ bool keypairs_confirm(struct keypairs *k, struct session *s, struct index_table 
                         return false;
                 k->before[older++] = NULL;
         }
-        drop_before(k, older, t);
+        retire_before(k, older, t);
         retire(k, k->current, t);
         k->current = s;
         return true;
@@ -276,7 +277,8 @@ void keypairs_clear(struct keypairs *k, struct index_table *t)
                 drop(&k->old[i], t);
         drop(&k->current, t);
         drop(&k->next, t);
-        drop_before(k, 0, t);
+        for (size_t i = 0; i < KEYPAIRS_BEFORE; i++)
+                drop(&k->before[i], t);
 }
 
 struct session *keypairs_find(const struct keypairs *k, uint32_t local_index)

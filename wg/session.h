@@ -66,8 +66,9 @@ void session_open(struct session *s, struct pkt *const *pkts, size_t n, mono_t n
 
 /* A peer's sessions (WireGuard paper 6.3, and more of the old).  Zero-initialised. */
 struct keypairs {
-        /* Receive what was under way, the newest first.  Where each side sends under the session that it asked for, and both
-         * ask for new ones at once, three have to last for a trip.  Pushed out is that which was silent longest. */
+        /* Receive what was under way, the newest first; offers that a newer one followed, too, as their initiator may have
+         * used them before.  Where each side sends under the session that it asked for, and both ask for new ones at once,
+         * three have to last for a trip.  Pushed out is that which was silent longest. */
         struct session *old[KEYPAIRS_OLD];
         struct session *current;    /* the only one that sends */
         struct session *next;       /* ours as responder, until the initiator's first packet */
