@@ -315,10 +315,13 @@ bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_r
         struct ping g;
         if (!pings_take(&p->pings, txid, &g))
                 return false;
-        /* One by another way says nothing of what is under way by the relay, which keeps order. */
-        bool tells = by_relay || !p->knows_us;
-        if (tells && !p->answered)
+        /* One by another way says nothing of what is under way by the relay, which keeps order, unless we moved meanwhile: then
+         * whatever answers to what was sent before goes where we were. */
+        bool moved = mono_is_set(p->moved) && g.sent.ns >= p->moved.ns, tells = by_relay || !p->knows_us || moved;
+        if (tells && (moved || !p->answered))
                 ms_action_add(out, MS_ACT_KNOWN)->sent = g.sent;
+        if (moved)
+                p->moved = (mono_t){0};
         p->answered |= tells;
         knows_us(p, now);
         if (g.is_cli)
@@ -427,6 +430,7 @@ void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
         path_reset_gates(&p->paths);
         p->lost = p->probe_at = p->call_sent = p->burst_at = p->burst_started = p->quiet_until = (mono_t){0};
         p->doubted = (mono_t){0};
+        p->moved = now;
         if (!goes_on)
                 return;
         if (addr_is_set(p->best.addr))   /* it may work from here, too: both ways until that is known */
@@ -452,7 +456,7 @@ void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)
         pings_done(&p->pings);
         p->learned = 0;
         p->unanswered = p->last_send = p->heartbeat_at = p->round_started = p->quiet_until = (mono_t){0};
-        p->burst_started = p->call_sent = p->doubted = p->knock_started = (mono_t){0};
+        p->burst_started = p->call_sent = p->doubted = p->moved = p->knock_started = (mono_t){0};
         ms_search_stop(p);
         p->knows_us = p->answered = false;
 }

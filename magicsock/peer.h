@@ -110,6 +110,7 @@ struct ms_peer {
         mono_t probe_at;
         bool knows_us;           /* something of the peer's came since it started: the server has told it of us */
         bool answered;           /* it did so to something of ours since then, as far as that tells of the relay */
+        mono_t moved;            /* our network changed then, and nothing that was sent since has been answered; 0 = no */
         mono_t knock_started;
         mono_t knock_at;
 

@@ -466,6 +466,31 @@ static void test_no_knocks_for_who_answers(void **state)
         assert_int_equal(knocks_within(3000), 0);
 }
 
+/* What answers to what was sent before we moved goes where we were: the first pong to a ping since says so, once. */
+static void test_known_again_after_a_move(void **state)
+{
+        (void)state;
+        send_data();
+        ms_peer_on_proof(&p, X, now);
+        struct disco_txid before = ping_to(E1)->txid, since[2];
+        now = mono_add_ms(now, 1000);
+        mono_t moved = now;
+        out.count = 0;
+        ms_peer_on_rebind(&p, now, &out);
+        assert_true(ms_peer_on_pong(&p, &before, false, 0, now, &out));
+        assert_int_equal(count(MS_ACT_KNOWN), 0);
+        since[0] = ping_to(E1)->txid;
+        since[1] = ping_to(E2)->txid;
+        for (int i = 0; i < 2; i++) {
+                out.count = 0;
+                assert_true(ms_peer_on_pong(&p, &since[i], false, 0, now, &out));
+                assert_int_equal(count(MS_ACT_KNOWN), i == 0);
+                if (i == 0)
+                        assert_int_equal(out.a[0].sent.ns, moved.ns);
+                now = mono_add_ms(now, 1);
+        }
+}
+
 /* `tailscale ping` at first contact: its own ping was dropped, a knock brings the answer. */
 static void test_knock_answers_the_cli(void **state)
 {
@@ -510,6 +535,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_knocks_are_bounded, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_one_knock_for_who_speaks, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_no_knocks_for_who_answers, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_known_again_after_a_move, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_knock_answers_the_cli, set_up, tear_down),
         };
         if (crypto_init() != ERR_NONE)
