@@ -78,10 +78,24 @@ static struct derp_conn *open_conn(struct derp_mgr *m, int region, mono_t now)
         return find(m, region);
 }
 
+/* Where all places are taken the one that was sent to least lately gives its own. */
+static void make_room(struct derp_mgr *m, mono_t now)
+{
+        struct derp_conn *oldest = m->conns;
+        for (struct derp_conn *c = m->conns; c != NULL; c = c->next)
+                if (oldest->region == m->told || (c->region != m->told && c->last_send.ns < oldest->last_send.ns))
+                        oldest = c;
+        close_conn(m, oldest, now);
+}
+
 static void dial_home(struct derp_mgr *m, mono_t now)
 {
-        if (m->home != 0 && may_connect(m) && find(m, m->home) == NULL)
-                (void)open_conn(m, m->home, now);
+        if (m->home == 0 || !may_connect(m) || find(m, m->home) != NULL)
+                return;
+        if (m->conn_count > DERP_MGR_CONNS_MAX)
+                make_room(m, now);
+        if (open_conn(m, m->home, now) == NULL && !timer_is_armed(&m->sweep))
+                loop_timer_in(m->loop, &m->sweep, SWEEP_MS);
 }
 
 /* Closes one idle connection a round of the list, as the callback may change it. */
@@ -101,6 +115,7 @@ static void on_sweep(struct timer *t, mono_t now)
         struct derp_mgr *m = container_of(t, struct derp_mgr, sweep);
         while (close_one_idle(m, now))
                 continue;
+        dial_home(m, now);   /* if there was no memory for it */
         if (m->conn_count > 1 || (m->conns != NULL && m->conns->region != m->home))
                 loop_timer_in(m->loop, &m->sweep, SWEEP_MS);
 }

@@ -176,7 +176,7 @@ static const char *text_of(enum ms_why w)
         case MS_WHY_NO_DISCO:
                 return "the server names no disco key of the peer, and without one no path can be looked for";
         case MS_WHY_IDLE:
-                return "nothing has been sent to the peer for 45 s, so no path is looked for";
+                return "nothing has been sent to the peer for 45 s: a path is looked for when there is something, or when the peer calls";
         case MS_WHY_NO_SOCKET:
                 return "this daemon has no UDP socket: see its log";
         case MS_WHY_BLOCKED:

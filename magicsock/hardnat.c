@@ -170,7 +170,7 @@ void hn_on_relayed(struct hardnat *h, struct hn_peer *p, mono_t now, struct hn_a
         if (mono_older(p->last_send, HN_IDLE_NS, now))
                 p->session = now;
         p->last_send = now;
-        if (p->is_listed || !may_be_hard(h))
+        if (p->is_listed || !(may_be_hard(h) || p->status.pinned))
                 return;
         enlist(h, p, now);
         if (mono_reached(now, next_ask(h, p)))
@@ -491,9 +491,12 @@ void hn_on_stun(struct hardnat *h, struct addr outside, uint16_t own_port, mono_
 
 /* ---- time ---- */
 
-static mono_t unpin_at(const struct hn_peer *p)
+/* Through a NAT that is not hard any more the socket for all does better, which a pinned one keeps from being tried. */
+static mono_t unpin_at(const struct hardnat *h, const struct hn_peer *p)
 {
-        return p->status.pinned ? mono_add_ns(p->since, HN_UNPIN_NS) : MONO_NEVER;
+        if (!p->status.pinned)
+                return MONO_NEVER;
+        return may_be_hard(h) ? mono_add_ns(p->since, HN_UNPIN_NS) : p->since;
 }
 
 static void look_after(struct hardnat *h, struct hn_peer *p, mono_t now, struct hn_actions *out)
@@ -504,7 +507,7 @@ static void look_after(struct hardnat *h, struct hn_peer *p, mono_t now, struct 
         }
         if (mono_reached(now, next_ask(h, p)))
                 ask(p, now, out);
-        if (mono_reached(now, unpin_at(p)) && h->peer != p) {
+        if (mono_reached(now, unpin_at(h, p)) && h->peer != p) {
                 act(out, HN_ACT_UNPIN, p);
                 p->status.pinned = false;
         }
@@ -532,7 +535,7 @@ mono_t hn_deadline(const struct hardnat *h, mono_t now)
                 if (h->peer == p)
                         continue;
                 first = mono_min(first, mono_add_ns(p->last_send, HN_IDLE_NS));
-                first = mono_min(first, unpin_at(p));
+                first = mono_min(first, unpin_at(h, p));
         }
         return first;
 }

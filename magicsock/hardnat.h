@@ -158,7 +158,7 @@ void hn_set_nat(struct hardnat *h, enum nc_tri varies);
 /* What we say of ourselves; false: nothing. */
 bool hn_says(const struct hardnat *h, uint8_t *ret);
 
-/* Traffic for the peer, which goes by relay.  Cheap when nothing changes. */
+/* Traffic for the peer, which goes by relay, or a call of the peer, which says that it has some.  Cheap when nothing changes. */
 void hn_on_relayed(struct hardnat *h, struct hn_peer *p, mono_t now, struct hn_actions *out);
 /* It has a direct path: by `via`. */
 void hn_on_direct(struct hardnat *h, struct hn_peer *p, struct addr via, mono_t now, struct hn_actions *out);

@@ -63,19 +63,22 @@ static bool is_shunned(const struct ms *ms, int region, mono_t now)
         return region != 0 && region == ms->shunned && !mono_reached(now, ms->shunned_until);
 }
 
-/* 0: no other answers. */
+/* 0: no other answers.  One that is shunned is better than none. */
 static int nearest_but(const struct ms *ms, const struct netcheck_report *r, int region, mono_t now)
 {
+        int shunned = 0;
         const struct nc_latency *best = NULL;
         for (size_t i = 0; i < r->latency_count; i++) {
                 const struct nc_latency *l = &r->latency[i];
                 const struct derp_region *reg = derpmap_region(ms->map, l->region);
-                if (l->region == region || is_shunned(ms, l->region, now) || reg == NULL || !derp_region_may_be_home(reg))
+                if (l->region == region || reg == NULL || !derp_region_may_be_home(reg))
                         continue;
-                if (best == NULL || l->any_ns < best->any_ns)
+                if (is_shunned(ms, l->region, now))
+                        shunned = l->region;
+                else if (best == NULL || l->any_ns < best->any_ns)
                         best = l;
         }
-        return best != NULL ? best->region : 0;
+        return best != NULL ? best->region : shunned;
 }
 
 static bool is_down(const struct ms *ms)

@@ -442,6 +442,9 @@ void ms_set_keys(struct ms *ms, const struct key_private *node)
         if (memcmp(&before, &ms->node_public, sizeof(before)) != 0) {
                 ms_hn_stop(ms, now);
                 derp_mgr_set_told(ms->derp, 0);   /* another node, of which nobody knows anything */
+                for (size_t i = 0; i < ms->slot_cap; i++)
+                        if (ms->slots[i])
+                                ms_peer_on_own_key(&ms->slots[i]->peer);
         }
         if (!ms->active)
                 return;

@@ -266,8 +266,8 @@ bool mapper_look_in(struct mapper *m, const struct portmap_net *net, bool fresh,
         }
         portmap_set_net(&m->p, net, now);
         bool is_looking = portmap_look(&m->p, fresh, now);
-        pump(m, now);
-        return is_looking;
+        pump(m, now);   /* which may end a look that was over already */
+        return is_looking && m->p.looking;
 }
 
 void mapper_stop(struct mapper *m, mono_t now)

@@ -439,11 +439,16 @@ void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
         ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
 }
 
+void ms_peer_on_own_key(struct ms_peer *p)
+{
+        p->knows_us = p->answered = false;
+        p->knock_started = p->knock_at = (mono_t){0};
+}
+
 void ms_peer_on_restart(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         ms_peer_on_relay_gone(p, p->learned);   /* the connection there was its former self's */
-        p->knows_us = p->answered = false;
-        p->knock_started = p->knock_at = (mono_t){0};
+        ms_peer_on_own_key(p);
         ms_peer_on_rebind(p, now, out);
 }
 

@@ -179,6 +179,8 @@ void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *
 void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out);
 /* The peer's process is another one: the same, and that one may not have been told of us yet. */
 void ms_peer_on_restart(struct ms_peer *p, mono_t now, struct ms_actions *out);
+/* We have another node key, of which the server has yet to tell it. */
+void ms_peer_on_own_key(struct ms_peer *p);
 /* Down: as if nothing had ever been sent. */
 void ms_peer_stop(struct ms_peer *p, struct ms_actions *out);
 

@@ -165,7 +165,7 @@ static void start_report(struct ms *ms, mono_t now)
         const struct netcheck_report *last = netrun_report(ms->netrun);
         (void)localaddr_list(ms->tun_name, &local);
         /* A socket that could send to nobody is dead, whatever it says. */
-        bool is_dead = last && !last->ipv4_can_send && local.have_v4;
+        bool is_dead = last && last->ipv4_refused && !last->ipv4_can_send && local.have_v4;
         if (!ms->no_udp && (is_dead || !sock_is_open(&ms->udp[0].sock)))
                 ms_reach_socket_error(ms, now);
 

@@ -51,15 +51,20 @@ static bool needs_https(const struct netcheck *nc, const struct derp_region *r)
         return derp_region_may_be_home(r) && nc_report_latency(&nc->now_report, r->id) == NULL;
 }
 
+/* Home first: others wait for their turn where there are many. */
 void nc_enter_https(struct netcheck *nc, mono_t now)
 {
+        const struct derpmap *map = nc->args.map;
         nc->phase = PHASE_HTTPS;
         nc->pings_until = mono_add_ns(now, PINGS_NS);
         if (nc->now_report.udp)
                 return;
-        for (size_t i = 0; i < nc->args.map->region_count && nc->https_count < FETCHES_MAX; i++)
-                if (needs_https(nc, &nc->args.map->regions[i]))
-                        nc->https[nc->https_count++] = (struct https){.region_index = (uint16_t)i};
+        for (int home = 1; home >= 0; home--)
+                for (size_t i = 0; i < map->region_count; i++)
+                        if ((map->regions[i].id == nc->args.home) == home && needs_https(nc, &map->regions[i]))
+                                nc->https[nc->https_count++] = (struct https){.region_index = (uint16_t)i};
+        int64_t turns = (int64_t)((nc->https_count + FETCHES_MAX - 1) / FETCHES_MAX);
+        nc->https_each_ns = turns > 0 ? mono_diff_ns(mono_add_ns(nc->started, NC_REPORT_NS), now) / turns : 0;
 }
 
 static void make_url(const struct derp_node *n, char *out, size_t cap)
@@ -76,7 +81,7 @@ bool nc_run_https(struct netcheck *nc, size_t i, mono_t now, struct nc_action *r
 {
         struct https *h = &nc->https[i];
         const struct derp_region *r = &nc->args.map->regions[h->region_index];
-        if (h->ended || h->asked)
+        if (h->ended || h->asked || nc->https_asked == FETCHES_MAX)
                 return false;
         while (h->node < r->node_count && r->nodes[h->node].stun_only)
                 h->node++;
@@ -85,13 +90,15 @@ bool nc_run_https(struct netcheck *nc, size_t i, mono_t now, struct nc_action *r
                 return false;
         }
         h->asked = true;
+        nc->https_asked++;
         ret->kind = NC_FETCH;
         ret->id = nc_make_id(nc, i);
         ret->region = r->id;
         ret->node = &r->nodes[h->node];
         make_url(ret->node, ret->url, sizeof(ret->url));
-        int64_t left = mono_diff_ms(mono_add_ns(nc->started, NC_REPORT_NS), now);
-        ret->timeout_ms = left > 1 ? (unsigned)left : 1;
+        int64_t left = mono_diff_ns(mono_add_ns(nc->started, NC_REPORT_NS), now);
+        int64_t ms = (left < nc->https_each_ns ? left : nc->https_each_ns) / NS_PER_MS;
+        ret->timeout_ms = ms > 1 ? (unsigned)ms : 1;
         return true;
 }
 
@@ -164,6 +171,7 @@ void nc_on_fetched(struct netcheck *nc, uint32_t id, long status, enum ip_family
                 return;
         struct https *h = &nc->https[i];
         h->asked = false;
+        nc->https_asked--;
         if (status < 200 || status > 299) {
                 h->node++;
                 return;

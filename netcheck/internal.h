@@ -11,7 +11,7 @@
 #include "netcheck/plan.h"
 
 /* A probe makes at most one lookup and one request. */
-enum { PROBES_MAX = NC_SETS_MAX * NC_TRIES_MAX, FETCHES_MAX = 16, LOCAL_MAX = 32 };
+enum { PROBES_MAX = NC_SETS_MAX * NC_TRIES_MAX, FETCHES_MAX = 16 /* at a time */, LOCAL_MAX = 32 };
 #define NC_REPORT_NS (5 * NS_PER_SEC)
 
 enum captive_state { CAPTIVE_NOT, CAPTIVE_ARMED, CAPTIVE_ASKED };
@@ -62,7 +62,9 @@ struct netcheck {
         struct set sets[NC_SETS_MAX];
         struct sent *sent;           /* [PROBES_MAX] */
         struct lookup *lookups;      /* [PROBES_MAX] */
-        struct https https[FETCHES_MAX];
+        struct https https[DERPMAP_REGIONS_MAX];
+        size_t https_asked;          /* how many are under way */
+        int64_t https_each_ns;       /* for each, so that all have their turn */
         enum captive_state captive;
         struct nc_captive page;
         struct nc_plan plan;

@@ -51,6 +51,13 @@ def test_a_ping_of_the_path_searches_as_well(lab):
     assert searches(alpha)[-1] == "found"
 
 
+def test_a_ping_from_the_easy_side_makes_the_other_search(lab):
+    alpha, beta = joined(lab)
+    out = beta.tailscale("ping", "-c", "30", alpha.ip).stdout
+    assert "DERP" in out and f"via {alpha.router.wan4}:" in out.splitlines()[-1], out
+    assert searches(alpha)[-1] == "found" and searches(beta) == []
+
+
 def test_direct_through_a_hard_nat(lab):
     alpha, beta = joined(lab)
     before = open_sockets(alpha)

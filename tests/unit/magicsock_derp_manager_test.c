@@ -373,6 +373,18 @@ static void test_home_moves(void **state)
         assert_int_equal(derp_mgr_home(a.m), 0);
 }
 
+/* All places are taken: the one that was of use least lately gives its own. */
+static void test_home_finds_room(void **state)
+{
+        (void)state;
+        both_home(1);
+        a.m->conn_count += DERP_MGR_CONNS_MAX;
+        derp_mgr_set_home(a.m, 2, loop_now(l));
+        assert_true(has_conn(a.m, 2) && !has_conn(a.m, 1));
+        a.m->conn_count -= DERP_MGR_CONNS_MAX;
+        UNTIL(derp_mgr_is_up(a.m, 2));
+}
+
 static void test_map_changes(void **state)
 {
         (void)state;
@@ -563,6 +575,7 @@ int main(void)
                 T(test_one_initiation_waits), T(test_queues_leave_the_pool),
                 T(test_restart), T(test_refused_then_let_in),
                 T(test_home_moves), T(test_map_changes), T(test_key_changes),
+                T(test_home_finds_room), T(test_map_changes), T(test_key_changes),
                 T(test_check),
                 T(test_packet_too_large_or_no_room), T(test_busy_relay_leaves_turns),
                 T(test_closed_from_its_own_callback), T(test_idle_close), T(test_stalled_relay_holds_up_nobody),

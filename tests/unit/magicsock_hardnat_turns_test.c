@@ -300,6 +300,28 @@ static void test_unpins_what_is_lost(void **state)
         end_world(&w);
 }
 
+/* The NAT is an easy one now, by another line perhaps: the socket for all is tried at once, before or after the loss. */
+static void test_unpins_behind_an_easy_nat(void **state)
+{
+        (void)state;
+        for (int after = 0; after < 2; after++) {
+                struct world w;
+                start_try(&w, NAT_BLOCK);
+                run_for(&w, 3);
+                assert_true(w.p.status.pinned);
+                w.nat = NAT_SHUT;
+                w.p.found_at = (mono_t){0};
+                if (after)
+                        run_for(&w, 5);
+                assert_int_equal(w.unpins, 0);
+                hn_set_nat(&w.h, NC_FALSE);
+                run_for(&w, 1);
+                assert_int_equal(w.unpins, 1);
+                assert_false(w.p.status.pinned);
+                end_world(&w);
+        }
+}
+
 static void test_idle_costs_nothing(void **state)
 {
         (void)state;
@@ -333,6 +355,7 @@ int main(void)
                 cmocka_unit_test(test_peer_restarts),
                 cmocka_unit_test(test_paths_that_do_not_hold),
                 cmocka_unit_test(test_unpins_what_is_lost),
+                cmocka_unit_test(test_unpins_behind_an_easy_nat),
                 cmocka_unit_test(test_idle_costs_nothing),
         };
         if (crypto_init() != ERR_NONE)

@@ -229,6 +229,23 @@ static void test_while_one_is_shunned_home_stays(void **state)
         assert_int_equal(ms_home(t.ms), 2);
 }
 
+static void test_a_shunned_one_is_better_than_none(void **state)
+{
+        (void)state;
+        settle();
+        t.ms->shunned = 2;
+        t.ms->shunned_until = mono_add_ms(now(), 300 * 1000);
+        /* By echo the dead one may seem to be near. */
+        struct netcheck_report r = {.preferred = 1, .latency_count = 2, .latency = {
+                {.region = 1, .any_ns = 1}, {.region = 2, .any_ns = 2}}};
+        srv_stop(&t.servers[0]);
+        UNTIL(!derp_mgr_is_up(t.ms->derp, 1));
+        t.ms->home_doubted = true;
+        ms_home_on_report(t.ms, &r, now());
+        assert_int_equal(ms_home(t.ms), 2);
+        assert_int_equal(t.ms->shunned, 1);
+}
+
 /* A router that restarts breaks all connections, and only one of them need be spoken on to notice. */
 static void test_a_break_asks_the_others(void **state)
 {
@@ -292,6 +309,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_a_home_that_restarts_is_looked_after, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_home_that_never_was_up_is_looked_after, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_while_one_is_shunned_home_stays, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_shunned_one_is_better_than_none, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_break_asks_the_others, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_another_router, set_up, tear_down),
         };

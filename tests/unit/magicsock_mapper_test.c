@@ -190,6 +190,19 @@ static void test_a_router_that_says_nothing(void **state)
         assert_int_equal(free_fd(), fd);
 }
 
+/* What is said to be under way ends in on_found, also where the look is over and its timer has not run yet. */
+static void test_a_look_that_is_over_already(void **state)
+{
+        (void)state;
+        const struct portmap_net net = {.router = router, .self = ip_v4(127, 0, 0, 1), .port = OURS};
+        mono_t then = loop_now(t.loop);
+        assert_true(look());
+        assert_true(mapper_look_in(t.m, &net, true, then));
+        then = mono_add_ms(then, 10000);
+        assert_false(mapper_look_in(t.m, &net, true, then));
+        assert_int_equal(t.found, 1);
+}
+
 static void test_ways_that_are_off(void **state)
 {
         (void)state;
@@ -210,6 +223,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_a_port_is_asked_for_and_given_back, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_stranger_answers, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_router_that_says_nothing, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_a_look_that_is_over_already, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_ways_that_are_off, set_up, tear_down),
         };
         if (crypto_init() != ERR_NONE)

@@ -535,6 +535,22 @@ static void test_dead_socket(void **state)
         assert_true(sock_is_open(&t.ms->udp[0].sock));
 }
 
+/* A map without STUN says nothing of the socket. */
+static void test_nothing_to_send_is_no_dead_socket(void **state)
+{
+        (void)state;
+        open_ms(false);
+        make_map(1);
+        t.nodes[0].stun_port = 0;
+        ms_set_derp_map(t.ms, &t.map, now());
+        ms_set_active(t.ms, true, now());
+        until(&t.reports, 1);
+        assert_false(netrun_last(t.ms->netrun)->ipv4_can_send);
+        mono_t before = t.ms->rebound;
+        ms_restun(t.ms, true, mono_add_ms(now(), 100000));
+        assert_int_equal(t.ms->rebound.ns, before.ns);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -557,6 +573,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_names_are_looked_up, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_endpoints_and_changes, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_dead_socket, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_nothing_to_send_is_no_dead_socket, set_up, tear_down),
         };
         if (crypto_init() != ERR_NONE)
                 return 1;

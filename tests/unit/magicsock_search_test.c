@@ -446,6 +446,22 @@ static void test_one_knock_for_who_speaks(void **state)
         assert_int_equal(knocks_within(3000), 0);
 }
 
+/* We are another node: whom we have known for long does not know us. */
+static void test_knocks_for_our_own_key(void **state)
+{
+        (void)state;
+        send_data();
+        ms_peer_on_proof(&p, X, now);
+        assert_int_equal(knocks_within(3000), 0);
+        ms_peer_on_own_key(&p);
+        send_data();
+        assert_int_equal(knocks_within(51), 1);
+        struct disco_txid t = last_knock()->txid;
+        out.count = 0;
+        assert_true(ms_peer_on_pong(&p, &t, true, 1, now, &out));
+        assert_int_equal(count(MS_ACT_KNOWN), 1);
+}
+
 static void test_no_knocks_for_who_answers(void **state)
 {
         (void)state;
@@ -535,6 +551,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_knocks_are_bounded, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_one_knock_for_who_speaks, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_no_knocks_for_who_answers, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_knocks_for_our_own_key, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_known_again_after_a_move, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_knock_answers_the_cli, set_up, tear_down),
         };

@@ -169,6 +169,40 @@ static void test_few_answer(void **state)
         assert_int_equal(t.sent, 3 * REGIONS);
 }
 
+/* UDP is blocked, and one relay answers by HTTPS: it is found, wherever it stands in the map; home is asked first. */
+static void test_only_one_by_https(void **state)
+{
+        (void)state;
+        for (int only = 1; only <= REGIONS; only += REGIONS - 1) {
+                struct nc_action a;
+                uint32_t waiting[REGIONS];
+                size_t asked = 0, at_once = 0, answered = 0;
+                nc_forget(t.nc);
+                t.args.home = 7;
+                t.args.no_udp = true;
+                assert_int_equal(nc_start(t.nc, &t.args, t.now), ERR_NONE);
+                while (nc_next(t.nc, t.now, &a) != NC_DONE) {
+                        if (a.kind == NC_FETCH) {
+                                assert_true(asked < REGIONS);
+                                assert_int_equal(a.timeout_ms, 2500);
+                                assert_true(asked > 0 || a.region == 7);
+                                waiting[asked++] = a.region == only ? 0 : a.id;
+                                if (a.region == only)
+                                        nc_on_fetched(t.nc, a.id, 200, IP_V4, NS_PER_MS);
+                        } else if (a.kind == NC_IDLE) {   /* none of them answers */
+                                at_once = asked - answered > at_once ? asked - answered : at_once;
+                                t.now = mono_add_ms(t.now, 2500);
+                                for (; answered < asked; answered++)
+                                        if (waiting[answered] != 0)
+                                                nc_on_fetched(t.nc, waiting[answered], 0, IP_NONE, 0);
+                        }
+                }
+                assert_int_equal(asked, REGIONS);
+                assert_in_range(at_once, 14, 17);
+                assert_int_equal(nc_finish(t.nc, (mono_t){0}, t.now)->preferred, only);
+        }
+}
+
 /* The later ones ask a handful, whoever is home. */
 static void test_incremental_reports(void **state)
 {
@@ -252,6 +286,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_full_report, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_few_answer, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_only_one_by_https, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_incremental_reports, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_home_moves_to_the_next, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_the_plan_is_bounded, setup, teardown),
