@@ -84,7 +84,7 @@ struct ms_udp {
         struct ms *ms;
         struct ms_udp *next;
         mono_t heard;
-        bool met;                    /* a ping of the peer that is searched for came by it */
+        bool met;                    /* a ping of the peer that is searched for came by it, or it was a pinned one */
         unsigned number;             /* in the search for a path through a hard NAT, from 1; 0 = one of the two for all */
 };
 
