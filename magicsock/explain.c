@@ -112,6 +112,9 @@ size_t ms_why(const struct ms_explain *x, enum ms_why ret[MS_WHY_MAX])
                 add(&l, MS_WHY_NO_DISCO);
         if (l.n > 0 || x->route.kind == MS_ROUTE_DIRECT)
                 return l.n;
+        if (x->home_down)
+                add(&l, MS_WHY_HOME_DOWN);
+        size_t so_far = l.n;
         if (!x->udp4 && !x->udp6)
                 add(&l, MS_WHY_NO_SOCKET);
         else if (x->nat == NC_NAT_BLOCKED)
@@ -123,7 +126,7 @@ size_t ms_why(const struct ms_explain *x, enum ms_why ret[MS_WHY_MAX])
         }
         if (!x->knows_us)
                 add(&l, MS_WHY_UNHEARD);
-        if (l.n == 0)
+        if (l.n == so_far)
                 add_search(&l, x);
         add_nats(&l, x);
         return l.n;
@@ -138,6 +141,8 @@ const char *ms_why_word(enum ms_why w)
                 return "no-disco-key";
         case MS_WHY_IDLE:
                 return "idle";
+        case MS_WHY_HOME_DOWN:
+                return "home-relay-down";
         case MS_WHY_NO_SOCKET:
                 return "no-udp-socket";
         case MS_WHY_BLOCKED:
@@ -177,6 +182,8 @@ static const char *text_of(enum ms_why w)
                 return "the server names no disco key of the peer, and without one no path can be looked for";
         case MS_WHY_IDLE:
                 return "nothing has been sent to the peer for 45 s: a path is looked for when there is something, or when the peer calls";
+        case MS_WHY_HOME_DOWN:
+                return "this host's home relay does not answer either: is the host connected? (see 'tailscale netcheck')";
         case MS_WHY_NO_SOCKET:
                 return "this daemon has no UDP socket: see its log";
         case MS_WHY_BLOCKED:

@@ -36,6 +36,7 @@ struct ms_explain {
 
         /* What is ours. */
         bool udp4, udp6;             /* there is a socket */
+        bool home_down;              /* our home relay has not let us in, or not again */
         size_t own_endpoints;
         enum nc_nat_kind nat;
         bool ipv6;                   /* relays answer by it */
@@ -49,6 +50,7 @@ enum ms_why {
         MS_WHY_EXPIRED = 1,
         MS_WHY_NO_DISCO,
         MS_WHY_IDLE,             /* nothing is sent, so nothing is looked for */
+        MS_WHY_HOME_DOWN,        /* nor by relay, most likely */
         MS_WHY_NO_SOCKET,
         MS_WHY_BLOCKED,          /* UDP does not get out here */
         MS_WHY_UNHEARD,          /* it answered nothing at all, not even by relay */
@@ -63,7 +65,7 @@ enum ms_why {
         MS_WHY_HARD_HERE,
         MS_WHY_HARD_THERE,       /* it names several ports of one public address */
 };
-enum { MS_WHY_MAX = 8, MS_WHY_TEXT_MAX = 240 };
+enum { MS_WHY_MAX = 9, MS_WHY_TEXT_MAX = 240 };
 
 /* How many of ret are filled; 0: the path is direct. */
 size_t ms_why(const struct ms_explain *x, enum ms_why ret[MS_WHY_MAX]);

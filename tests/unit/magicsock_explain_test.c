@@ -51,6 +51,9 @@ static void test_in_vain(void **state)
 {
         (void)state;
         char text[MS_WHY_TEXT_MAX];
+        x.home_down = true;
+        why_is("home-relay-down no-answer");
+        x.home_down = false;
         why_is("no-answer");
         assert_string_equal(ms_why_text(MS_WHY_NO_PONG, &x, text),
                             "1 of the peer's 1 addresses were pinged, none answered, and no ping of the peer came by UDP");
@@ -111,6 +114,8 @@ static void test_no_udp(void **state)
         why_is("udp-blocked");
         x.udp4 = x.udp6 = false;
         why_is("no-udp-socket no-common-family");
+        x.home_down = true;
+        why_is("home-relay-down no-udp-socket no-common-family");
 }
 
 static void test_families(void **state)
