@@ -425,8 +425,10 @@ static void launch(struct host *h, struct site *local, struct addr src, struct a
                 lost = !cross(&s->link, wire, &delay, &copies);
         if (lost) {
                 enum wire_class c = wire_class_of(data, len);
-                if (h != NULL)
-                        h->data_lost += c == WIRE_DATA || c == WIRE_HANDSHAKE;
+                if (h != NULL && c == WIRE_DATA)
+                        h->lost_data[len / 16 % NET_DATA_LENGTHS]++;
+                else if (h != NULL)
+                        h->lost_handshakes += c == WIRE_HANDSHAKE;
                 trace_line("%-4s a link loses %zu bytes", h != NULL ? h->name : "srv", len);
                 return;
         }

@@ -12,7 +12,7 @@
 #include "tests/sim/nat.h"
 
 struct vsock;
-enum { SOCK_BUCKETS = 64 };
+enum { SOCK_BUCKETS = 64, NET_DATA_LENGTHS = 128 };
 
 struct link {
         int64_t delay_ns, jitter_ns;   /* one way */
@@ -50,7 +50,8 @@ struct host {
         struct vsock *socks[SOCK_BUCKETS];   /* by port */
         unsigned sock_count;
         void *owner;
-        uint64_t data_lost;     /* WireGuard messages that it sent and that the links lost by chance */
+        uint64_t lost_handshakes;                 /* that it sent and that the links lost by chance */
+        uint32_t lost_data[NET_DATA_LENGTHS];     /* the same, by length in blocks of 16 bytes */
 };
 
 struct net_pair {
