@@ -77,6 +77,17 @@ static int how_many(enum fault_kind k)
         return n;
 }
 
+/* At any time from now on until then. */
+static bool is_another_stopped(const struct fault *f, mono_t until)
+{
+        for (int i = 0; i < count; i++) {
+                const struct fault *o = faults[i];
+                if (o != f && o->kind == RELAY_STOP && (o->step == 1 || (o->step == 0 && o->timer.at.ns <= until.ns)))
+                        return true;
+        }
+        return false;
+}
+
 static bool have(enum fault_kind k)
 {
         return how_many(k) > 0;
@@ -182,7 +193,7 @@ static int64_t relay_fault(struct fault *f)
         relay_stop(f->relay, f->loud);
         int64_t noticed = f->loud ? 0 : DEAF_MS, back = f->lasts_ms + (f->loud ? RELAY_BACK_MS : HANG_MS);
         int64_t gone = back > noticed ? back : noticed;
-        if (relay_count() > 1 && how_many(RELAY_STOP) == 1 && how_many(CONTROL_DOWN) == 0 && gone > noticed + OTHER_HOME_MS)
+        if (relay_count() > 1 && !is_another_stopped(f, mono_add_ms(clock_now(), gone)) && how_many(CONTROL_DOWN) == 0 && gone > noticed + OTHER_HOME_MS)
                 gone = noticed + OTHER_HOME_MS;
         for (int i = 0; i < node_count(); i++) {
                 struct node *n = node_at(i);
