@@ -81,11 +81,12 @@ static struct derp_conn *open_conn(struct derp_mgr *m, int region, mono_t now)
 /* Where all places are taken the one that was sent to least lately gives its own. */
 static void make_room(struct derp_mgr *m, mono_t now)
 {
-        struct derp_conn *oldest = m->conns;
+        struct derp_conn *oldest = NULL;
         for (struct derp_conn *c = m->conns; c != NULL; c = c->next)
-                if (oldest->region == m->told || (c->region != m->told && c->last_send.ns < oldest->last_send.ns))
+                if (c->region != m->told && (oldest == NULL || c->last_send.ns < oldest->last_send.ns))
                         oldest = c;
-        close_conn(m, oldest, now);
+        if (oldest != NULL)
+                close_conn(m, oldest, now);
 }
 
 static void dial_home(struct derp_mgr *m, mono_t now)

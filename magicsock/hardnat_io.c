@@ -94,10 +94,11 @@ static void end_try(struct ms *ms)
 
 static void unpin(struct ms *ms, struct ms_slot *s)
 {
-        ms->hardnat->pins -= s->pin.udp != NULL;
-        if (s->pin.udp)
+        if (s->pin.udp) {
+                ms->hardnat->pins--;
                 s->pin.udp->met = true;   /* a peer that got there lately may be sending to it */
-        retire(ms, s->pin.udp);
+                retire(ms, s->pin.udp);
+        }
         s->pin = (struct ms_pin){.udp = NULL};
         s->hardnat.status.pinned = false;
 }

@@ -81,7 +81,7 @@ static int nearest_but(const struct ms *ms, const struct netcheck_report *r, int
         return best != NULL ? best->region : shunned;
 }
 
-static bool is_down(const struct ms *ms)
+bool ms_home_is_down(const struct ms *ms)
 {
         int home = derp_mgr_home(ms->derp);
         return home != 0 && !derp_mgr_is_up(ms->derp, home);
@@ -98,7 +98,7 @@ static bool may_leave(const struct ms *ms)
 /* Whether anybody sends or not: nobody else would find us.  Ever more seldom while neither staying nor leaving helps. */
 static void watch_home(struct ms *ms)
 {
-        if (!ms_can_send(ms) || !ms->map || !is_down(ms) || !may_leave(ms) || timer_is_armed(&ms->home_down_timer))
+        if (!ms_can_send(ms) || !ms->map || !ms_home_is_down(ms) || !may_leave(ms) || timer_is_armed(&ms->home_down_timer))
                 return;
         loop_timer_in(ms->loop, &ms->home_down_timer, ms->home_looks == 0 ? HOME_DOWN_MS : LOOK_AGAIN_MS << (ms->home_looks - 1));
 }
@@ -127,9 +127,9 @@ static int other_than_broken(struct ms *ms, const struct netcheck_report *r, mon
 {
         int home = derp_mgr_home(ms->derp);
         int preferred = wanted_home(ms, r, now);
-        int other = is_down(ms) ? nearest_but(ms, r, home, now) : 0;
+        int other = ms_home_is_down(ms) ? nearest_but(ms, r, home, now) : 0;
         /* All are out of reach: another may come back sooner. */
-        if (is_down(ms) && other == 0 && may_leave(ms) && !timer_is_armed(&ms->home_down_timer))
+        if (ms_home_is_down(ms) && other == 0 && may_leave(ms) && !timer_is_armed(&ms->home_down_timer))
                 looked_in_vain(ms);
         if (other == 0 || !ms->polling)   /* home stays while nobody can be told */
                 return preferred;
@@ -148,7 +148,7 @@ static int other_than_broken(struct ms *ms, const struct netcheck_report *r, mon
 static void on_home_down_timer(struct timer *t, mono_t now)
 {
         struct ms *ms = container_of(t, struct ms, home_down_timer);
-        if (!is_down(ms))
+        if (!ms_home_is_down(ms))
                 return;
         ms->home_doubted = true;
         ms_restun(ms, false, now);
@@ -169,7 +169,7 @@ void ms_home_on_up(struct ms *ms, int region)
  * handshake above all.  Where we were until then they find us, or will again. */
 static int home_to_tell(const struct ms *ms)
 {
-        return is_down(ms) ? derp_mgr_told(ms->derp) : derp_mgr_home(ms->derp);
+        return ms_home_is_down(ms) ? derp_mgr_told(ms->derp) : derp_mgr_home(ms->derp);
 }
 
 void ms_home_tell(struct ms *ms, mono_t now)

@@ -251,6 +251,7 @@ void ms_hn_want_offloads(struct ms *ms, unsigned wanted);
 void ms_home_init(struct ms *ms);
 void ms_home_stop(struct ms *ms);
 /* preferred: netcheck's choice, 0 = it has none.  settle: no better knowledge will come soon. */
+bool ms_home_is_down(const struct ms *ms);       /* there is one, which has not let us in, or not again */
 void ms_home_choose(struct ms *ms, int preferred, bool settle, mono_t now);
 void ms_home_on_answer(struct ms *ms, const struct netcheck_report *so_far, mono_t now);
 void ms_home_on_report(struct ms *ms, const struct netcheck_report *r, mono_t now);

@@ -439,16 +439,22 @@ void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
         ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
 }
 
-void ms_peer_on_own_key(struct ms_peer *p)
+/* The server has yet to tell it of us. */
+static void be_unknown(struct ms_peer *p)
 {
         p->knows_us = p->answered = false;
         p->knock_started = p->knock_at = (mono_t){0};
 }
 
+void ms_peer_on_own_key(struct ms_peer *p)
+{
+        be_unknown(p);
+}
+
 void ms_peer_on_restart(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         ms_peer_on_relay_gone(p, p->learned);   /* the connection there was its former self's */
-        ms_peer_on_own_key(p);
+        be_unknown(p);
         ms_peer_on_rebind(p, now, out);
 }
 
@@ -461,9 +467,9 @@ void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)
         pings_done(&p->pings);
         p->learned = 0;
         p->unanswered = p->last_send = p->heartbeat_at = p->round_started = p->quiet_until = (mono_t){0};
-        p->burst_started = p->call_sent = p->doubted = p->moved = p->knock_started = (mono_t){0};
+        p->burst_started = p->call_sent = p->doubted = p->moved = (mono_t){0};
         ms_search_stop(p);
-        p->knows_us = p->answered = false;
+        be_unknown(p);
 }
 
 enum err ms_peer_ping(struct ms_peer *p, uint64_t cookie, size_t wire_mtu, mono_t now, struct ms_actions *out)

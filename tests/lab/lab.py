@@ -176,15 +176,14 @@ exec sleep infinity
                 with contextlib.suppress(socket.timeout):
                     data = s.recv(2000)
                     data = data if family == socket.AF_INET6 else data[(data[0] & 15) * 4:]
-                    if data[0] == reply and data[4:8] == ident[:2] + data[6:8] and data[8:12] == ident:
+                    if data[0] == reply and data[4:6] == ident[:2] and data[8:12] == ident:
                         n, = struct.unpack_from("!H", data, 6)
                         took.setdefault(n, time.monotonic() - start - n * interval)
 
         with s:
             for n in range(count):
                 body = ident[:2] + struct.pack("!H", n) + ident + bytes(48)
-                check = sum(struct.unpack(f"!{len(body) // 2}H", body)) + (request << 8)
-                check = ~((check >> 16) + (check & 0xffff)) & 0xffff
+                check = ~((sum(struct.unpack(f"!{len(body) // 2}H", body)) + (request << 8)) % 0xffff) & 0xffff
                 with contextlib.suppress(OSError):       # no route, or one that says so: not answered
                     s.sendto(struct.pack("!BBH", request, 0, check) + body, (address, 0))
                 hear(start + (n + 1) * interval if n < count - 1 else time.monotonic() + timeout)

@@ -385,6 +385,20 @@ static void test_home_finds_room(void **state)
         UNTIL(derp_mgr_is_up(a.m, 2));
 }
 
+/* It could not be at once. */
+static void test_home_is_opened_later(void **state)
+{
+        (void)state;
+        a.m->conn_count += 2 * DERP_MGR_CONNS_MAX;
+        derp_mgr_set_home(a.m, 2, loop_now(l));
+        assert_false(has_conn(a.m, 2));
+        assert_true(timer_is_armed(&a.m->sweep));
+        a.m->conn_count -= 2 * DERP_MGR_CONNS_MAX;
+        a.m->sweep.on_expire(&a.m->sweep, loop_now(l));
+        assert_true(has_conn(a.m, 2));
+        UNTIL(derp_mgr_is_up(a.m, 2));
+}
+
 static void test_map_changes(void **state)
 {
         (void)state;
@@ -574,8 +588,8 @@ int main(void)
                 T(test_refused_sends), T(test_queue_drops_the_oldest),
                 T(test_one_initiation_waits), T(test_queues_leave_the_pool),
                 T(test_restart), T(test_refused_then_let_in),
-                T(test_home_moves), T(test_map_changes), T(test_key_changes),
-                T(test_home_finds_room), T(test_map_changes), T(test_key_changes),
+                T(test_home_moves), T(test_home_finds_room), T(test_home_is_opened_later),
+                T(test_map_changes), T(test_key_changes),
                 T(test_check),
                 T(test_packet_too_large_or_no_room), T(test_busy_relay_leaves_turns),
                 T(test_closed_from_its_own_callback), T(test_idle_close), T(test_stalled_relay_holds_up_nobody),

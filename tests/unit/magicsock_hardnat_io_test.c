@@ -103,7 +103,9 @@ static void test_another_key_ends_it(void **state)
         struct key_private same = t.ms->node_key, other;
         pinned(s);
         trying(s);
+        s->peer.knows_us = s->peer.answered = true;
         ms_set_keys(t.ms, &same);
+        assert_true(s->peer.knows_us && s->peer.answered);
         assert_int_equal(m->state, HN_GUESSING);
         assert_non_null(s->pin.udp);
         key_generate(&other);
@@ -111,6 +113,7 @@ static void test_another_key_ends_it(void **state)
         assert_int_equal(m->state, HN_IDLE);
         assert_null(s->pin.udp);
         assert_null(t.ms->hardnat->sockets[0]);
+        assert_false(s->peer.knows_us || s->peer.answered);   /* whom we are now */
 }
 
 /* What is answered to a socket of a try that is over says nothing of the one that data leaves by. */
@@ -242,7 +245,8 @@ static void test_a_socket_in_use_stays(void **state)
         assert_null(s->pin.udp);
 }
 
-/* A socket that a peer got to, here the one it was reached by, is read for ten seconds after the peer's last word, also when the peer is gone, and then no more. */
+/* A socket that a peer got to, here the one it was reached by, is read for ten seconds after the peer's last word, also when
+ * the peer is gone, and then no more. */
 static void test_a_socket_that_was_met_is_closed(void **state)
 {
         (void)state;

@@ -283,15 +283,21 @@ static void test_paths_that_do_not_hold(void **state)
         }
 }
 
+/* A path was found, and nothing comes by it any more. */
+static void start_lost(struct world *w)
+{
+        start_try(w, NAT_BLOCK);
+        run_for(w, 3);
+        assert_true(w->p.status.pinned);
+        w->nat = NAT_SHUT;
+        w->p.found_at = (mono_t){0};
+}
+
 static void test_unpins_what_is_lost(void **state)
 {
         (void)state;
         struct world w;
-        start_try(&w, NAT_BLOCK);
-        run_for(&w, 3);
-        assert_true(w.p.status.pinned);
-        w.nat = NAT_SHUT;
-        w.p.found_at = (mono_t){0};
+        start_lost(&w);
         mono_t lost = w.now;
         while (w.unpins == 0 && mono_diff_ns(w.now, lost) < 300 * NS_PER_SEC)
                 run_for(&w, 1);
@@ -306,11 +312,7 @@ static void test_unpins_behind_an_easy_nat(void **state)
         (void)state;
         for (int after = 0; after < 2; after++) {
                 struct world w;
-                start_try(&w, NAT_BLOCK);
-                run_for(&w, 3);
-                assert_true(w.p.status.pinned);
-                w.nat = NAT_SHUT;
-                w.p.found_at = (mono_t){0};
+                start_lost(&w);
                 if (after)
                         run_for(&w, 5);
                 assert_int_equal(w.unpins, 0);

@@ -182,19 +182,32 @@ static void test_the_old_one_stays_until_then(void **state)
         assert_false(derp_mgr_is_up(t.ms->derp, 1));
 }
 
+static bool explained_as_down(void)
+{
+        struct ms_explain x;
+        assert_true(ms_explain(t.ms, 0, &x, now()));
+        return x.home_down;
+}
+
 /* A relay that restarts and says so is left before it is lost: no report follows. */
 static void test_a_home_that_restarts_is_looked_after(void **state)
 {
         (void)state;
+        struct ms_peer_config c = {.home = 1};
         settle();
+        crypto_random(&c.key, sizeof(c.key));
+        assert_int_equal(ms_peer_set(t.ms, 0, &c, now()), ERR_NONE);
+        assert_false(explained_as_down());
         assert_false(timer_is_armed(&t.ms->home_down_timer));
         t.servers[0].refuse = true;
         derp_conn_redial(t.ms->derp->conns, now());
         assert_int_equal(t.ms->derp->conns->region, 1);
         assert_true(timer_is_armed(&t.ms->home_down_timer));
+        assert_true(explained_as_down());
         t.servers[0].refuse = false;
         UNTIL(derp_mgr_is_up(t.ms->derp, 1));
         assert_false(timer_is_armed(&t.ms->home_down_timer));
+        assert_false(explained_as_down());
 }
 
 /* Nobody sends anything, and no report is due. */
