@@ -32,7 +32,7 @@ MUTANTS = {
     "packet leaked": ("magicsock/derp_wait.c", "pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));",
                       "if (c->queue.count > 2)\npkt_queue_pop(&c->queue);\nelse\n"
                       "pkt_release(c->mgr->pool, pkt_queue_pop(&c->queue));"),
-    "home told too soon": ("magicsock/home.c", "return is_down(ms) ? derp_mgr_told(ms->derp) : derp_mgr_home(ms->derp);",
+    "home told too soon": ("magicsock/home.c", "return ms_home_is_down(ms) ? derp_mgr_told(ms->derp) : derp_mgr_home(ms->derp);",
                            "return derp_mgr_home(ms->derp);"),
     "silent relay not asked": ("magicsock/derp_conn.c", "SILENT_MS = 67000,", "SILENT_MS = 120000,"),
     "idle nodes ask on": ("magicsock/reach.c", "mono_diff_ns(now, ms->last_traffic) <= IDLE_NS", "now.ns > 0"),
