@@ -66,9 +66,11 @@ static void a_fault_in_any_way_is_found(void **state)
                 size_t from, to, least;
                 bool open;
         } ways[] = {
+                {9, SIZE_MAX, STRETCH, false},   /* beside the key stream of others */
                 {5, 8, 64, false},   /* eight side by side */
                 {2, 4, 64, false},   /* four */
                 {1, 1, 0, false},    /* one, short */
+                {9, SIZE_MAX, STRETCH, true},
                 {2, 8, 64, true},
         };
         if (!chapoly_available())
