@@ -114,6 +114,8 @@ size_t ms_why(const struct ms_explain *x, enum ms_why ret[MS_WHY_MAX])
                 return l.n;
         if (x->home_down)
                 add(&l, MS_WHY_HOME_DOWN);
+        if (x->absent)
+                add(&l, MS_WHY_ABSENT);
         size_t so_far = l.n;
         if (!x->udp4 && !x->udp6)
                 add(&l, MS_WHY_NO_SOCKET);
@@ -149,6 +151,8 @@ const char *ms_why_word(enum ms_why w)
                 return "udp-blocked";
         case MS_WHY_UNHEARD:
                 return "peer-unheard";
+        case MS_WHY_ABSENT:
+                return "peer-not-at-relay";
         case MS_WHY_NO_ADDRESS:
                 return "no-address";
         case MS_WHY_FAMILY:
@@ -190,6 +194,8 @@ static const char *text_of(enum ms_why w)
                 return "UDP is blocked on this host's network: the relays answer by HTTPS alone (see 'tailscale netcheck')";
         case MS_WHY_UNHEARD:
                 return "the peer has answered nothing yet, not even by relay: is it running, and does the policy let it know this node?";
+        case MS_WHY_ABSENT:
+                return "the peer's home relay says that it is not connected there: is it running, and online?";
         case MS_WHY_NO_ADDRESS:
                 return "no address of the peer is known: the server names none, and it has called with none";
         case MS_WHY_FAMILY:

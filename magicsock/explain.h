@@ -37,6 +37,7 @@ struct ms_explain {
         /* What is ours. */
         bool udp4, udp6;             /* there is a socket */
         bool home_down;              /* our home relay has not let us in, or not again */
+        bool absent;                 /* the peer's home relay has said that it is not there */
         size_t own_endpoints;
         enum nc_nat_kind nat;
         bool ipv6;                   /* relays answer by it */
@@ -54,6 +55,7 @@ enum ms_why {
         MS_WHY_NO_SOCKET,
         MS_WHY_BLOCKED,          /* UDP does not get out here */
         MS_WHY_UNHEARD,          /* it answered nothing at all, not even by relay */
+        MS_WHY_ABSENT,           /* its home relay says so */
         MS_WHY_NO_ADDRESS,       /* none of its own is known */
         MS_WHY_FAMILY,           /* none that we could send to */
         MS_WHY_NO_OWN_ADDRESS,   /* nothing to tell it */

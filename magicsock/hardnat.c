@@ -11,7 +11,7 @@ enum {
         ASKS_OFTEN = 12,
         ACTIONS_OF_A_STEP = 4 * HN_TICK_MAX,
 };
-#define NO_ADDRESS_NS   (5 * NS_PER_SEC)
+#define LACKS_NS        (5 * NS_PER_SEC)
 #define NO_STUN_WAIT_NS (20 * NS_PER_MS)
 #define PROBE_GAP_NS    (100 * NS_PER_MS)   /* the first; then each twice the last */
 
@@ -158,8 +158,8 @@ static mono_t due_at(const struct hardnat *h, const struct hn_peer *p, mono_t no
         mono_t at = ready_at(h, p);
         if (mono_reached(now, at))
                 *why = h->state != HN_IDLE ? HN_WHY_TURN : HN_WHY_NOTHING;
-        else if (p->no_address)
-                *why = HN_WHY_NO_ADDRESS;
+        else if (p->lacks != HN_WHY_NOTHING)
+                *why = p->lacks;
         else
                 *why = mono_is_set(p->tries[1]) && at.ns > p->since.ns + HN_FIRST_UNSURE_NS ? HN_WHY_LATER : HN_WHY_FIRST;
         return at;
@@ -289,11 +289,18 @@ void hn_set_pref(struct hardnat *h, enum hn_pref pref, mono_t now, struct hn_act
 
 /* ---- the try ---- */
 
+static enum hn_why lack_of(const struct hn_facts *f)
+{
+        if (!f->can_call)
+                return HN_WHY_NO_RELAY;
+        return f->target_count == 0 || (!ip_is_set(f->ours) && !f->has_stun) ? HN_WHY_NO_ADDRESS : HN_WHY_NOTHING;
+}
+
 void hn_start(struct hardnat *h, struct hn_peer *p, const struct hn_facts *f, mono_t now, struct hn_actions *out)
 {
-        p->no_address = f->target_count == 0 || (!ip_is_set(f->ours) && !f->has_stun);
-        if (p->no_address) {
-                p->not_before = mono_add_ns(now, NO_ADDRESS_NS);
+        p->lacks = lack_of(f);
+        if (p->lacks != HN_WHY_NOTHING) {
+                p->not_before = mono_add_ns(now, LACKS_NS);
                 return;
         }
         h->aim = malloc(sizeof(*h->aim));
@@ -491,12 +498,13 @@ void hn_on_stun(struct hardnat *h, struct addr outside, uint16_t own_port, mono_
 
 /* ---- time ---- */
 
-/* Through a NAT that is not hard any more the socket for all does better, which a pinned one keeps from being tried. */
+/* Through a NAT that is not hard any more the socket for all does better, which a pinned one keeps from being tried.  A path
+ * that was found stays when no others are wanted. */
 static mono_t unpin_at(const struct hardnat *h, const struct hn_peer *p)
 {
         if (!p->status.pinned)
                 return MONO_NEVER;
-        return may_be_hard(h) ? mono_add_ns(p->since, HN_UNPIN_NS) : p->since;
+        return h->varies != NC_FALSE ? mono_add_ns(p->since, HN_UNPIN_NS) : p->since;
 }
 
 static void look_after(struct hardnat *h, struct hn_peer *p, mono_t now, struct hn_actions *out)
@@ -582,6 +590,8 @@ const char *hn_why_str(enum hn_why w)
                 return "the peer's NAT is hard as well";
         case HN_WHY_NO_ADDRESS:
                 return "no public IPv4 address is known of the peer, or of this host";
+        case HN_WHY_NO_RELAY:
+                return "the peer's relay, by which guesses are told, is not connected";
         case HN_WHY_FIRST:
                 return "the usual ways are tried first";
         case HN_WHY_LATER:

@@ -86,7 +86,7 @@ struct hn_peer {
         mono_t not_before;           /* after a miss, or for lack of an address */
         mono_t tries[2];             /* that count, the older first */
         unsigned misses;
-        bool no_address;
+        enum hn_why lacks;           /* what a try was put off for */
         struct hn_status status;
 };
 
@@ -125,6 +125,7 @@ struct hn_facts {
         size_t target_count;
         struct ip ours;                        /* our public IPv4 address as of the last report; none = unknown */
         bool has_stun;                         /* there is a server to ask */
+        bool can_call;                         /* the peer's relay is there */
 };
 
 struct hardnat {

@@ -296,9 +296,10 @@ static void free_idle_pin(struct ms *ms, mono_t now)
                 unpin(ms, idle);
 }
 
-static struct hn_facts facts_of(const struct ms *ms, const struct ms_slot *s)
+static struct hn_facts facts_of(struct ms *ms, struct ms_slot *s)
 {
-        struct hn_facts f = {.ours = our_public4(ms), .has_stun = addr_is_set(ms->hardnat->stun[0])};
+        struct hn_facts f = {.ours = our_public4(ms), .has_stun = addr_is_set(ms->hardnat->stun[0]),
+                .can_call = derp_mgr_is_up(ms->derp, ms_relay_for(ms, s))};
         if (ms->no_udp || !sock_is_open(&ms->udp[0].sock) || (ms->hardnat->pins >= PINS_MAX && !s->pin.udp) || !s->peer.has_disco)
                 return f;
         add_targets(s, PATH_FROM_CALL, &f);
@@ -485,8 +486,6 @@ void ms_set_hardnat(struct ms *ms, enum hn_pref pref, mono_t now)
 {
         hn_set_pref(&ms->hardnat->m, pref, now, &ms->hardnat->out);
         run(ms, now);
-        if (pref == HN_PREF_OFF)
-                unpin_all(ms);
         for (size_t i = 0; i < ms->slot_cap; i++)
                 if (ms->slots[i])
                         set_takes_part(ms, ms->slots[i]);

@@ -33,6 +33,7 @@ enum hn_why {
         HN_WHY_FOREIGN,      /* it does not, and --hard-nat is own */
         HN_WHY_BOTH_HARD,    /* its NAT is hard as well: no guess can be right */
         HN_WHY_NO_ADDRESS,   /* it has no public IPv4 address to send to, or we know none of ours */
+        HN_WHY_NO_RELAY,     /* nothing to name guesses by */
         HN_WHY_FIRST,        /* the usual ways come first, until `next` */
         HN_WHY_LATER,        /* the last try missed; not before `next` */
         HN_WHY_TURN,         /* another peer's search is under way */

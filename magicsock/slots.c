@@ -293,6 +293,7 @@ static void explain_awake(const struct ms *ms, const struct ms_slot *s, struct m
         x->tx_direct = s->tx_direct;
         x->tx_relay = s->tx_relay;
         x->history = s->history;
+        x->absent = s->absent && s->absent == p->home;
         search_status(ms, s, x->now, &x->hard_nat);
         x->path_count = p->paths.count;
         for (size_t i = 0; i < p->paths.count; i++)

@@ -138,4 +138,7 @@ def test_off(lab):
     assert alpha.prefs()["HardNATSearch"] == "off"
     alpha.tailscale("set", "--hard-nat=on")
     wait_both(alpha, beta)
+    alpha.tailscale("set", "--hard-nat=off")   # what was found stays
+    time.sleep(2)
+    assert alpha.path(beta) and beta.path(alpha)
     flow.stop()

@@ -54,6 +54,9 @@ static void test_in_vain(void **state)
         x.home_down = true;
         why_is("home-relay-down no-answer");
         x.home_down = false;
+        x.absent = true;
+        why_is("peer-not-at-relay no-answer");
+        x.absent = false;
         why_is("no-answer");
         assert_string_equal(ms_why_text(MS_WHY_NO_PONG, &x, text),
                             "1 of the peer's 1 addresses were pinged, none answered, and no ping of the peer came by UDP");

@@ -263,6 +263,34 @@ static void test_a_socket_that_was_met_is_closed(void **state)
         assert_null(hn->met);
 }
 
+/* It is searches that are off. */
+static void test_off_keeps_what_was_found(void **state)
+{
+        (void)state;
+        struct ms_slot *s = ms_slot_find(t.ms, PEER);
+        struct ms_udp *u = pinned(s);
+        ms_set_hardnat(t.ms, HN_PREF_OFF, loop_now(t.loop));
+        assert_ptr_equal(s->pin.udp, u);
+        assert_true(s->hardnat.status.pinned);
+}
+
+/* No relay is connected here. */
+static void test_no_search_without_a_relay(void **state)
+{
+        (void)state;
+        struct ms_hardnat *hn = t.ms->hardnat;
+        struct ms_slot *s = ms_slot_find(t.ms, PEER);
+        mono_t now = loop_now(t.loop);
+        hn_set_nat(&hn->m, NC_TRUE);
+        ms_hn_relayed(t.ms, s, now);
+        hn_on_hello(&s->hardnat, true, HN_HELLO_EASY, now);
+        now = mono_add_ns(now, HN_FIRST_NS);
+        s->hardnat.last_send = now;
+        hn->timer.on_expire(&hn->timer, now);
+        assert_int_equal(s->hardnat.lacks, HN_WHY_NO_RELAY);
+        assert_int_equal(s->hardnat.status.tries, 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -276,6 +304,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_idle_sockets_make_room, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_socket_in_use_stays, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_socket_that_was_met_is_closed, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_off_keeps_what_was_found, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_no_search_without_a_relay, set_up, tear_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

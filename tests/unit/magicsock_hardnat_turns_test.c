@@ -150,25 +150,32 @@ static void test_one_peer_at_a_time(void **state)
         end_world(&w);
 }
 
-static void test_no_address(void **state)
+/* Put off, not missed: without an address to send to, and without the relay that calls go by. */
+static void test_put_off(void **state)
 {
         (void)state;
-        struct world w;
-        start_try(&w, NAT_RANDOM);
-        w.now = mono_add_ns(w.now, HN_FIRST_NS);
-        struct hn_facts f = facts(&w);
-        f.target_count = 0;
-        assert_ptr_equal(hn_due(&w.h, w.now), &w.p);
-        hn_start(&w.h, &w.p, &f, w.now, &w.out);
-        assert_int_equal(w.out.count, 0);
-        assert_null(hn_due(&w.h, w.now));
-        struct hn_status s;
-        hn_peer_status(&w.h, &w.p, w.now, &s);
-        assert_int_equal(s.why, HN_WHY_NO_ADDRESS);
-        assert_int_equal(s.tries, 0);
-        run_for(&w, 8);
-        assert_int_equal(w.p.status.tries, 1);
-        end_world(&w);
+        for (int relay = 0; relay < 2; relay++) {
+                struct world w;
+                start_try(&w, NAT_RANDOM);
+                w.now = mono_add_ns(w.now, HN_FIRST_NS);
+                struct hn_facts f = facts(&w);
+                if (relay)
+                        f.can_call = false;
+                else
+                        f.target_count = 0;
+                assert_ptr_equal(hn_due(&w.h, w.now), &w.p);
+                hn_start(&w.h, &w.p, &f, w.now, &w.out);
+                assert_int_equal(w.out.count, 0);
+                assert_null(hn_due(&w.h, w.now));
+                struct hn_status s;
+                hn_peer_status(&w.h, &w.p, w.now, &s);
+                assert_int_equal(s.why, relay ? HN_WHY_NO_RELAY : HN_WHY_NO_ADDRESS);
+                assert_int_equal(s.tries, 0);
+                assert_int_equal(s.outcome, HN_NOT_TRIED);
+                run_for(&w, 8);
+                assert_int_equal(w.p.status.tries, 1);
+                end_world(&w);
+        }
 }
 
 /* ---- ends ---- */
@@ -293,17 +300,22 @@ static void start_lost(struct world *w)
         w->p.found_at = (mono_t){0};
 }
 
+/* Not sooner when nothing is searched for any more. */
 static void test_unpins_what_is_lost(void **state)
 {
         (void)state;
-        struct world w;
-        start_lost(&w);
-        mono_t lost = w.now;
-        while (w.unpins == 0 && mono_diff_ns(w.now, lost) < 300 * NS_PER_SEC)
-                run_for(&w, 1);
-        assert_in_range(mono_diff_ms(w.now, lost), 119000, 122000);
-        assert_false(w.p.status.pinned);
-        end_world(&w);
+        for (int off = 0; off < 2; off++) {
+                struct world w;
+                start_lost(&w);
+                if (off)
+                        hn_set_pref(&w.h, HN_PREF_OFF, w.now, &w.out);
+                mono_t lost = w.now;
+                while (w.unpins == 0 && mono_diff_ns(w.now, lost) < 300 * NS_PER_SEC)
+                        run_for(&w, 1);
+                assert_in_range(mono_diff_ms(w.now, lost), 119000, 122000);
+                assert_false(w.p.status.pinned);
+                end_world(&w);
+        }
 }
 
 /* The NAT is an easy one now, by another line perhaps: the socket for all is tried at once, before or after the loss. */
@@ -351,7 +363,7 @@ int main(void)
                 cmocka_unit_test(test_rests_after_misses),
                 cmocka_unit_test(test_new_traffic),
                 cmocka_unit_test(test_one_peer_at_a_time),
-                cmocka_unit_test(test_no_address),
+                cmocka_unit_test(test_put_off),
                 cmocka_unit_test(test_another_way_is_found),
                 cmocka_unit_test(test_stops),
                 cmocka_unit_test(test_peer_restarts),

@@ -100,7 +100,8 @@ static inline void end_world(struct world *w)
 static inline struct hn_facts facts(const struct world *w)
 {
         return (struct hn_facts){
-                .targets = {w->target}, .target_count = 1, .ours = addr_of("203.0.113.9:1").ip, .has_stun = true};
+                .targets = {w->target}, .target_count = 1, .ours = addr_of("203.0.113.9:1").ip, .has_stun = true,
+                .can_call = true};
 }
 
 static inline void take_call(struct world *w, const struct hn_action *a)
