@@ -276,7 +276,7 @@ static void on_netcheck(void *arg, const struct netcheck_report *report)
 {
         struct late *l = arg;
         if (l->req != NULL && !mono_is_set(report->at))
-                lapi_reply_error(l->req, "no relay map yet: log in with 'tailscale up' first");
+                api_no_relay_map(l->api, l->req);
         else if (l->req != NULL)
                 lapi_reply_json(l->req, 200, view_netcheck(report), LAPI_COMPACT);
         free(l);

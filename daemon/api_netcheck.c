@@ -195,13 +195,31 @@ static struct look *look_new(struct api *a, struct lapi_req *r, const struct der
         return NULL;
 }
 
+void api_no_relay_map(const struct api *a, struct lapi_req *r)
+{
+        switch (backend_state(a->backend)) {
+        case IPN_NO_STATE:
+        case IPN_STARTING:
+        case IPN_RUNNING:
+                lapi_reply_error(r, "no relay map yet: tailscaled waits for the login server: try again in a few seconds");
+                break;
+        case IPN_NEEDS_MACHINE_AUTH:
+                lapi_reply_error(r, "no relay map yet: this node waits for an administrator's approval");
+                break;
+        case IPN_NEEDS_LOGIN:
+        case IPN_STOPPED:
+                lapi_reply_error(r, "no relay map yet: log in with 'tailscale up' first");
+                break;
+        }
+}
+
 void api_netcheck_from(struct api *a, struct lapi_req *r, struct addr from)
 {
         const struct netmap *nm = backend_netmap(a->backend);
         struct localaddrs local = {.count = 0};
         char text[ADDR_STR_MAX];
         if (nm->derpmap == NULL) {
-                lapi_reply_error(r, "no relay map yet: log in with 'tailscale up' first");
+                api_no_relay_map(a, r);
                 return;
         }
         if (a->looks == LOOKS_MAX) {

@@ -9,5 +9,7 @@
 
 struct api;
 
+/* The answer where there is no relay map yet; it says what helps. */
+void api_no_relay_map(const struct api *a, struct lapi_req *r);
 /* ip none: any address.  port 0: any. */
 void api_netcheck_from(struct api *a, struct lapi_req *r, struct addr from);

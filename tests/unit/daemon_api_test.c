@@ -53,7 +53,7 @@ static void logged_out_answers(void **state)
                 {"POST", "ping?ip=100.64.0.2&type=disco&size=70000", "", 400, "invalid 'size'"},
                 {"POST", "ping?ip=100.64.0.2&type=disco&size=-1", "", 400, "invalid 'size'"},
                 {"GET", "ping?ip=100.64.0.2&type=disco", "", 400, ""},
-                {"POST", "netcheck", "", 500, "no relay map yet"},
+                {"POST", "netcheck", "", 500, "no relay map yet: log in with"},
                 {"GET", "debug-paths?ip=100.64.0.2", "", 404, "no matching peer"},
                 {"GET", "debug-paths?ip=x", "", 400, "invalid 'ip'"},
                 {"GET", "debug-paths", "", 400, "invalid 'ip'"},
