@@ -129,6 +129,8 @@ def test_server_away_for_long_at_start(lab, pair):
     alpha.stop()
     alpha.start()
     time.sleep(3)
+    refused = alpha.tailscale("netcheck", check=False)
+    assert refused.returncode == 1 and "no relay map yet: tailscaled waits for the login server" in refused.stderr
     lab.control.start()
     wait_for("alpha is back", lambda: lab.control.call("nodes")[0]["Streams"], 40)
     wait_for("traffic", lambda: alpha.ping("100.64.0.2", timeout=1), 15)
