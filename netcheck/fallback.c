@@ -51,7 +51,12 @@ static bool needs_https(const struct netcheck *nc, const struct derp_region *r)
         return derp_region_may_be_home(r) && nc_report_latency(&nc->now_report, r->id) == NULL;
 }
 
-/* Home first: others wait for their turn where there are many. */
+static bool is_home(const struct netcheck *nc, const struct https *h)
+{
+        return nc->args.map->regions[h->region_index].id == nc->args.home;
+}
+
+/* Home first, and for as long as there is: others share places and time where there are many. */
 void nc_enter_https(struct netcheck *nc, mono_t now)
 {
         const struct derpmap *map = nc->args.map;
@@ -63,7 +68,8 @@ void nc_enter_https(struct netcheck *nc, mono_t now)
                 for (size_t i = 0; i < map->region_count; i++)
                         if ((map->regions[i].id == nc->args.home) == home && needs_https(nc, &map->regions[i]))
                                 nc->https[nc->https_count++] = (struct https){.region_index = (uint16_t)i};
-        int64_t turns = (int64_t)((nc->https_count + FETCHES_MAX - 1) / FETCHES_MAX);
+        size_t homes = nc->https_count > 0 && is_home(nc, &nc->https[0]), places = FETCHES_MAX - homes;
+        int64_t turns = (int64_t)((nc->https_count - homes + places - 1) / places);
         nc->https_each_ns = turns > 0 ? mono_diff_ns(mono_add_ns(nc->started, NC_REPORT_NS), now) / turns : 0;
 }
 
@@ -77,12 +83,15 @@ static void make_url(const struct derp_node *n, char *out, size_t cap)
                 snprintf(out, cap, "https://%s%s%s:%u/derp/latency-check", open, n->hostname, close, n->derp_port);
 }
 
+/* A region's next node is asked once every region has been: first turns are taken in the order of the list. */
 bool nc_run_https(struct netcheck *nc, size_t i, mono_t now, struct nc_action *ret)
 {
         struct https *h = &nc->https[i];
         const struct derp_region *r = &nc->args.map->regions[h->region_index];
-        if (h->ended || h->asked || nc->https_asked == FETCHES_MAX)
+        bool again = i < nc->https_begun;
+        if (h->ended || h->asked || nc->https_asked == FETCHES_MAX || (again && nc->https_begun < nc->https_count))
                 return false;
+        nc->https_begun += !again;
         while (h->node < r->node_count && r->nodes[h->node].stun_only)
                 h->node++;
         if (h->node >= r->node_count) {
@@ -97,7 +106,7 @@ bool nc_run_https(struct netcheck *nc, size_t i, mono_t now, struct nc_action *r
         ret->node = &r->nodes[h->node];
         make_url(ret->node, ret->url, sizeof(ret->url));
         int64_t left = mono_diff_ns(mono_add_ns(nc->started, NC_REPORT_NS), now);
-        int64_t ms = (left < nc->https_each_ns ? left : nc->https_each_ns) / NS_PER_MS;
+        int64_t ms = (is_home(nc, h) || left < nc->https_each_ns ? left : nc->https_each_ns) / NS_PER_MS;
         ret->timeout_ms = ms > 1 ? (unsigned)ms : 1;
         return true;
 }

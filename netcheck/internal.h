@@ -64,7 +64,8 @@ struct netcheck {
         struct lookup *lookups;      /* [PROBES_MAX] */
         struct https https[DERPMAP_REGIONS_MAX];
         size_t https_asked;          /* how many are under way */
-        int64_t https_each_ns;       /* for each, so that all have their turn */
+        size_t https_begun;          /* so many from the front have had a turn */
+        int64_t https_each_ns;       /* for each but home, so that all have their turn */
         enum captive_state captive;
         struct nc_captive page;
         struct nc_plan plan;

@@ -116,7 +116,7 @@ enum err nc_start(struct netcheck *nc, const struct nc_start_args *args, mono_t 
         nc->full = want_full(nc, args, now);
         nc->enough = false;
         nc->epoch++;
-        nc->set_count = nc->sent_count = nc->lookup_count = nc->https_count = nc->https_asked = 0;
+        nc->set_count = nc->sent_count = nc->lookup_count = nc->https_count = nc->https_asked = nc->https_begun = 0;
         memset(&nc->now_report, 0, sizeof(nc->now_report));
         nc->now_report.began = now;
         nc->now_report.os_has_ipv6 = args->os_has_ipv6;

@@ -176,7 +176,8 @@ static void test_only_one_by_https(void **state)
         for (int only = 1; only <= REGIONS; only += REGIONS - 1) {
                 struct nc_action a;
                 uint32_t waiting[REGIONS];
-                size_t asked = 0, flying = 0, answered = 0;
+                mono_t until[REGIONS], began = t.now;
+                size_t asked = 0, flying = 0;
                 nc_forget(t.nc);
                 t.args.home = 7;
                 t.args.no_udp = true;
@@ -184,29 +185,67 @@ static void test_only_one_by_https(void **state)
                 while (nc_next(t.nc, t.now, &a) != NC_DONE) {
                         if (a.kind == NC_FETCH) {
                                 assert_true(asked < REGIONS);
-                                assert_int_equal(a.timeout_ms, 2500);
+                                assert_int_equal(a.timeout_ms, a.region == 7 ? 5000 : 2500);
                                 assert_true(asked > 0 || a.region == 7);
-                                waiting[asked++] = a.region == only ? 0 : a.id;
+                                waiting[asked] = a.id;
+                                until[asked++] = a.region == only ? MONO_NEVER : mono_add_ms(t.now, a.timeout_ms);
                                 assert_in_range(++flying, 1, 16);
                                 if (a.region == only) {
                                         nc_on_fetched(t.nc, a.id, 200, IP_V4, NS_PER_MS);
                                         flying--;
                                 }
                         } else if (a.kind == NC_IDLE) {   /* none of them answers */
-                                assert_true(answered > 0 || flying == 16);
+                                assert_true(asked == REGIONS || flying == 16);
                                 t.now = mono_add_ms(t.now, 2500);
-                                for (; answered < asked; answered++) {
-                                        if (waiting[answered] == 0)
+                                for (size_t i = 0; i < asked; i++) {
+                                        if (!mono_reached(t.now, until[i]))
                                                 continue;
-                                        nc_on_fetched(t.nc, waiting[answered], 0, IP_NONE, 0);
+                                        nc_on_fetched(t.nc, waiting[i], 0, IP_NONE, 0);
+                                        until[i] = MONO_NEVER;
                                         flying--;
                                 }
                         }
                 }
                 assert_int_equal(asked, REGIONS);
                 assert_int_equal(flying, 0);
+                assert_int_equal(mono_diff_ms(t.now, began), 5000);
                 assert_int_equal(nc_finish(t.nc, (mono_t){0}, t.now)->preferred, only);
         }
+}
+
+/* Where the first nodes time out, second ones are not asked before the first of each region has been. */
+static void test_first_nodes_come_first(void **state)
+{
+        (void)state;
+        static struct derp_node three[REGIONS][3];
+        size_t asked[REGIONS] = {0}, firsts = 0, turn;
+        for (int i = 0; i < REGIONS; i++) {
+                three[i][0] = three[i][1] = three[i][2] = t.nodes[i];
+                t.regions[i].nodes = three[i];
+                t.regions[i].node_count = 3;
+        }
+        t.args.home = 7;
+        t.args.no_udp = true;
+        assert_int_equal(nc_start(t.nc, &t.args, t.now), ERR_NONE);
+        do {
+                struct nc_action a;
+                uint32_t out[REGIONS];
+                turn = 0;
+                while (nc_next(t.nc, t.now, &a) == NC_FETCH || a.kind == NC_PING) {
+                        if (a.kind == NC_PING)
+                                continue;
+                        int i = a.region - 1;
+                        assert_true(turn < REGIONS && asked[i] < 3 && a.node == &three[i][asked[i]]);
+                        firsts += asked[i] == 0;
+                        assert_true(asked[i]++ == 0 || firsts == REGIONS);
+                        out[turn++] = a.id;
+                }
+                for (size_t i = 0; i < turn; i++)   /* refused */
+                        nc_on_fetched(t.nc, out[i], 0, IP_NONE, 0);
+        } while (turn > 0);
+        for (int i = 0; i < REGIONS; i++)
+                assert_int_equal(asked[i], 3);
+        nc_cancel(t.nc);
 }
 
 /* The later ones ask a handful, whoever is home. */
@@ -293,6 +332,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_full_report, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_few_answer, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_only_one_by_https, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_first_nodes_come_first, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_incremental_reports, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_home_moves_to_the_next, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_the_plan_is_bounded, setup, teardown),
