@@ -17,6 +17,8 @@ static void set_home(struct ms *ms, int region, mono_t now)
                 return;
         ms->home_doubted = false;
         derp_mgr_set_home(ms->derp, region, now);
+        if (derp_mgr_is_up(ms->derp, region))   /* which is not said again */
+                ms_home_on_up(ms, region);
         for (size_t i = 0; i < ms->slot_cap; i++)
                 if (ms->slots[i])
                         ms->slots[i]->peer.likely = derp_mgr_home(ms->derp);

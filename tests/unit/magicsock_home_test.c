@@ -222,6 +222,21 @@ static void test_a_home_that_never_was_up_is_looked_after(void **state)
         assert_false(t.ms->home_doubted || timer_is_armed(&t.ms->home_down_timer));
 }
 
+/* It was up before it was home: what the one before it did is no reason to be slow with this one. */
+static void test_looks_start_over_with_a_home_that_is_up(void **state)
+{
+        (void)state;
+        settle_and_move();
+        t.ms->home_looks = 5;
+        prefer(1);
+        assert_int_equal(ms_home(t.ms), 1);
+        assert_false(timer_is_armed(&t.ms->home_down_timer));
+        t.servers[0].refuse = true;
+        derp_mgr_check(t.ms->derp, true, now());
+        assert_true(timer_is_armed(&t.ms->home_down_timer));
+        assert_in_range(mono_diff_ms(t.ms->home_down_timer.at, now()), 2000, 3000);
+}
+
 /* Not the nearest of each report, as long as nobody may prefer the one that is. */
 static void test_while_one_is_shunned_home_stays(void **state)
 {
@@ -321,6 +336,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_the_old_one_stays_until_then, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_home_that_restarts_is_looked_after, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_home_that_never_was_up_is_looked_after, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_looks_start_over_with_a_home_that_is_up, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_while_one_is_shunned_home_stays, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_shunned_one_is_better_than_none, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_break_asks_the_others, set_up, tear_down),
