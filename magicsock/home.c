@@ -60,27 +60,32 @@ static void on_home_timer(struct timer *t, mono_t now)
 
 /* ---- a home that is out of reach ---- */
 
-static bool is_shunned(const struct ms *ms, int region, mono_t now)
+/* 0: none. */
+static int shunned(const struct ms *ms, mono_t now)
 {
-        return region != 0 && region == ms->shunned && !mono_reached(now, ms->shunned_until);
+        return mono_reached(now, ms->shunned_until) ? 0 : ms->shunned;
 }
 
-/* 0: no other answers.  One that is shunned is better than none. */
-static int nearest_but(const struct ms *ms, const struct netcheck_report *r, int region, mono_t now)
+/* The nearest but these two; 0: no other answers. */
+static int nearest_but(const struct ms *ms, const struct netcheck_report *r, int region, int nor)
 {
-        int shunned = 0;
         const struct nc_latency *best = NULL;
         for (size_t i = 0; i < r->latency_count; i++) {
                 const struct nc_latency *l = &r->latency[i];
                 const struct derp_region *reg = derpmap_region(ms->map, l->region);
-                if (l->region == region || reg == NULL || !derp_region_may_be_home(reg))
+                if (l->region == region || l->region == nor || reg == NULL || !derp_region_may_be_home(reg))
                         continue;
-                if (is_shunned(ms, l->region, now))
-                        shunned = l->region;
-                else if (best == NULL || l->any_ns < best->any_ns)
+                if (best == NULL || l->any_ns < best->any_ns)
                         best = l;
         }
-        return best != NULL ? best->region : shunned;
+        return best != NULL ? best->region : 0;
+}
+
+/* By a report that is complete: one that is shunned is better than none. */
+static int other_than(const struct ms *ms, const struct netcheck_report *r, int region, mono_t now)
+{
+        int other = nearest_but(ms, r, region, shunned(ms, now));
+        return other != 0 ? other : nearest_but(ms, r, region, 0);
 }
 
 bool ms_home_is_down(const struct ms *ms)
@@ -115,11 +120,11 @@ static void looked_in_vain(struct ms *ms)
 static int wanted_home(const struct ms *ms, const struct netcheck_report *r, mono_t now)
 {
         int home = derp_mgr_home(ms->derp);
-        if (!is_shunned(ms, r->preferred, now))
+        if (r->preferred == 0 || r->preferred != shunned(ms, now))
                 return r->preferred;
         if (home != r->preferred && derp_mgr_is_up(ms->derp, home))
                 return home;
-        int instead = nearest_but(ms, r, r->preferred, now);
+        int instead = nearest_but(ms, r, r->preferred, 0);
         return instead != 0 ? instead : r->preferred;
 }
 
@@ -129,7 +134,7 @@ static int other_than_broken(struct ms *ms, const struct netcheck_report *r, mon
 {
         int home = derp_mgr_home(ms->derp);
         int preferred = wanted_home(ms, r, now);
-        int other = ms_home_is_down(ms) ? nearest_but(ms, r, home, now) : 0;
+        int other = ms_home_is_down(ms) ? other_than(ms, r, home, now) : 0;
         /* All are out of reach: another may come back sooner. */
         if (ms_home_is_down(ms) && other == 0 && may_leave(ms) && !timer_is_armed(&ms->home_down_timer))
                 looked_in_vain(ms);
@@ -195,11 +200,11 @@ void ms_home_on_state(struct ms *ms, mono_t now)
 
 /* ---- the rest of magicsock ---- */
 
-/* While there is no home the first answers will do. */
+/* While there is no home the first answers will do, but that of one that is shunned: others may follow. */
 void ms_home_on_answer(struct ms *ms, const struct netcheck_report *so_far, mono_t now)
 {
         if (ms->map && derp_mgr_home(ms->derp) == 0)
-                ms_home_choose(ms, nearest_but(ms, so_far, 0, now), false, now);
+                ms_home_choose(ms, nearest_but(ms, so_far, 0, shunned(ms, now)), false, now);
 }
 
 void ms_home_on_report(struct ms *ms, const struct netcheck_report *r, mono_t now)

@@ -333,6 +333,26 @@ static void test_first_answers_make_a_home(void **state)
         assert_int_equal(ms_home(t.ms), 2);   /* there is one */
 }
 
+/* One that is shunned is home at the end of a report at the earliest, if nobody else answers. */
+static void test_the_first_answer_is_of_one_that_is_shunned(void **state)
+{
+        (void)state;
+        struct netcheck_report r = {.preferred = 1, .latency_count = 1, .latency = {{.region = 1, .any_ns = 1}, {.region = 2, .any_ns = 2}}};
+        open_ms(true);
+        start(3);
+        t.ms->shunned = 1;
+        t.ms->shunned_until = mono_add_ms(now(), 300 * 1000);
+        ms_home_on_answer(t.ms, &r, now());
+        assert_int_equal(ms_home(t.ms), 0);
+        r.latency_count = 2;
+        ms_home_on_answer(t.ms, &r, now());
+        assert_int_equal(ms_home(t.ms), 2);
+        derp_mgr_set_home(t.ms->derp, 0, now());
+        r.latency_count = 1;
+        ms_home_on_report(t.ms, &r, now());
+        assert_int_equal(ms_home(t.ms), 1);
+}
+
 static int64_t report_after(mono_t at)
 {
         return timer_is_armed(&t.ms->restun_timer) ? mono_diff_ms(t.ms->restun_timer.at, at) : -1;
@@ -564,6 +584,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_nobody_lets_us_in, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_home_moves_when_they_can_be_told, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_first_answers_make_a_home, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_the_first_answer_is_of_one_that_is_shunned, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_router_that_changes_its_mind, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_nobody_else_is_there, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_home_that_is_up_in_time, set_up, tear_down),
