@@ -122,7 +122,7 @@ void ms_disco_relay(struct ms *ms, struct ms_slot *s, int region, const uint8_t 
         case DISCO_CALL_ME_MAYBE:
                 history_add(&s->history, HISTORY_CALL_IN, (struct addr){.port = 0}, (int64_t)ms->msg.cmm.count, now);
                 ms_peer_on_call(&s->peer, ms->msg.cmm.eps, ms->msg.cmm.count, now, &ms->out);
-                if (ms->msg.cmm.count > 0 && !ms_peer_is_direct(&s->peer, now))
+                if (ms->msg.cmm.count > 0 && !s->peer.expired && !ms_peer_is_direct(&s->peer, now))
                         ms_hn_relayed(ms, s, now);   /* it has traffic for us, or wants a path: ours may be the hard NAT */
                 break;
         default:

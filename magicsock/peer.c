@@ -192,7 +192,7 @@ static bool was_seen(struct ms_peer *p, const struct disco_txid *txid)
 /* Whoever just pinged us has opened its NAT for us; and an address we never tried may be a better one. */
 static void ping_back(struct ms_peer *p, struct path *c, mono_t now, struct ms_actions *out)
 {
-        if (ms_peer_is_direct(p, now) && mono_is_set(c->pinged))
+        if (p->expired || (ms_peer_is_direct(p, now) && mono_is_set(c->pinged)))
                 return;
         if (!mono_older(c->ping_back, PING_BACK_GAP_NS, now) || !ms_bucket_take(&p->backs, PING_BACK_COST_NS, NS_PER_SEC, now))
                 return;
@@ -347,6 +347,8 @@ void ms_peer_on_call(struct ms_peer *p, const struct addr *eps, size_t n, mono_t
                 return;
         }
         knows_us(p, now);
+        if (p->expired)
+                return;
         if (is_trusted(p, now) && !is_named(p->best.addr, eps, n))
                 take_step(p, n == 0 ? live_on_hint(&p->live, now) : live_resume(&p->live, now), now, out);
         path_forget_origin(&p->paths, PATH_FROM_CALL);

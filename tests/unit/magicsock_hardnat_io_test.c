@@ -197,6 +197,25 @@ static void test_a_restarted_peer_has_said_nothing(void **state)
         assert_int_equal(s->peer.learned, 0);
 }
 
+/* A call starts a search through our hard NAT, but not that of a peer whose key has expired. */
+static void test_whose_call_starts_a_search(void **state)
+{
+        (void)state;
+        for (int expired = 1; expired >= 0; expired--) {
+                struct ms_slot *s = ms_slot_find(t.ms, PEER);
+                mono_t now = loop_now(t.loop);
+                struct disco_msg m = {.type = DISCO_CALL_ME_MAYBE};
+                uint8_t data[2048];
+                hn_set_nat(&t.ms->hardnat->m, NC_TRUE);
+                ms_hn_hello(t.ms, s, true, HN_HELLO_EASY, now);
+                s->peer.expired = expired;
+                m.cmm.count = 1;
+                m.cmm.eps[0] = ELSEWHERE;
+                by_relay(data, seal_msg(&m, data));
+                assert_int_equal(s->hardnat.is_listed, !expired);
+        }
+}
+
 /* When as many sockets are kept as may be, the next search takes that of who was silent longest. */
 static void test_idle_sockets_make_room(void **state)
 {
@@ -301,6 +320,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_a_restarted_peer_is_knocked_at, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_path_of_another_socket, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_the_common_socket_proves_no_other, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_whose_call_starts_a_search, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_idle_sockets_make_room, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_socket_in_use_stays, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_socket_that_was_met_is_closed, set_up, tear_down),

@@ -41,8 +41,25 @@ static void test_expired(void **state)
         assert_int_equal(ms_peer_ping(&p, 1, 0, now, &out), ERR_STATE);
         assert_int_equal(out.count, 0);
         struct disco_txid t = txid(1);
-        ms_peer_on_ping(&p, X, &t, true, now, &out);   /* disco is still answered */
+        ms_peer_on_ping(&p, X, &t, true, now, &out);   /* disco is still answered, and that is all */
         assert_int_equal(count(MS_ACT_PONG), 1);
+        struct addr e = E1;
+        ms_peer_on_call(&p, &e, 1, now, &out);
+        pass(10000);
+        assert_int_equal(out.count, 1);
+}
+
+/* Its key runs out while a path is in use, and it calls from another place. */
+static void test_expires_while_direct(void **state)
+{
+        (void)state;
+        struct addr e = E1, elsewhere = X;
+        go_direct(40);
+        ms_peer_on_config(&p, true, true, 1, &e, 1, now);
+        ms_peer_on_call(&p, &elsewhere, 1, now, &out);
+        ms_peer_on_call(&p, NULL, 0, now, &out);
+        pass(10000);
+        assert_int_equal(out.count, 0);
 }
 
 static void test_without_disco_key(void **state)
@@ -322,6 +339,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_starts_on_relay, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_no_way, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_expired, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_expires_while_direct, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_without_disco_key, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_trust_and_heartbeat, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_path_dies, set_up, tear_down),
