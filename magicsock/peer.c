@@ -315,11 +315,13 @@ bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_r
         struct ping g;
         if (!pings_take(&p->pings, txid, &g))
                 return false;
-        /* One by another way says nothing of what is under way by the relay, which keeps order, unless we moved meanwhile: then
-         * whatever answers to what was sent before goes where we were. */
-        bool moved = mono_is_set(p->moved) && g.sent.ns >= p->moved.ns, tells = by_relay || !p->knows_us || moved;
+        /* One by another way says nothing of what is under way by the relay, which keeps order, but that whatever answers to what
+         * was sent before we moved goes where we were. */
+        bool moved = mono_is_set(p->moved) && g.sent.ns >= p->moved.ns, tells = by_relay || !p->knows_us;
         if (tells && (moved || !p->answered))
                 ms_action_add(out, MS_ACT_KNOWN)->sent = g.sent;
+        else if (moved)
+                ms_action_add(out, MS_ACT_KNOWN)->sent = p->moved;
         if (moved)
                 p->moved = (mono_t){0};
         p->answered |= tells;
@@ -420,7 +422,8 @@ void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *
                 ms_search_call(p, now, out);
 }
 
-void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
+/* Every path has to. */
+static void prove_anew(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         bool goes_on = p->has_disco && !p->expired && ms_peer_is_active(p, now);
         if (p->plain) {
@@ -432,13 +435,18 @@ void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
         path_reset_gates(&p->paths);
         p->lost = p->probe_at = p->call_sent = p->burst_at = p->burst_started = p->quiet_until = (mono_t){0};
         p->doubted = (mono_t){0};
-        p->moved = now;
         if (!goes_on)
                 return;
         if (addr_is_set(p->best.addr))   /* it may work from here, too: both ways until that is known */
                 take_step(p, live_resume(&p->live, now), now, out);
         ms_search_round(p, true, now, out);
         ms_search_burst(p, SEARCH_BURST_AFTER_SEND_NS, now);
+}
+
+void ms_peer_on_rebind(struct ms_peer *p, mono_t now, struct ms_actions *out)
+{
+        p->moved = now;
+        prove_anew(p, now, out);
 }
 
 /* The server has yet to tell it of us. */
@@ -457,7 +465,7 @@ void ms_peer_on_restart(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         ms_peer_on_relay_gone(p, p->learned);   /* the connection there was its former self's */
         be_unknown(p);
-        ms_peer_on_rebind(p, now, out);
+        prove_anew(p, now, out);
 }
 
 void ms_peer_stop(struct ms_peer *p, struct ms_actions *out)

@@ -54,7 +54,7 @@ enum ms_action_kind {
         MS_ACT_PONG_RELAY,    /* back by region */
         MS_ACT_CALL,          /* our endpoints, by relay */
         MS_ACT_WITHDRAW,      /* the same without any; MS_ACT_CALL follows */
-        MS_ACT_KNOWN,         /* the peer can hear us: for the first time it answered, a ping sent at `sent` */
+        MS_ACT_KNOWN,         /* the peer can hear us, and an answer to what was sent before `sent` need not be waited for */
         MS_ACT_CLI_RESULT,    /* the end of ms_peer_ping(): cookie, err, latency_ns, addr or region */
 };
 

@@ -507,6 +507,30 @@ static void test_known_again_after_a_move(void **state)
         }
 }
 
+/* What was sent long after we moved is not lost because of that, nor is anything because the peer is another process. */
+static void test_what_a_move_says_nothing_of(void **state)
+{
+        (void)state;
+        ms_peer_on_proof(&p, X, now);
+        mono_t moved = now;
+        ms_peer_on_rebind(&p, now, &out);
+        now = mono_add_ms(now, 3600 * 1000);
+        out.count = 0;
+        send_data();
+        struct disco_txid t = ping_to(E1)->txid;
+        out.count = 0;
+        assert_true(ms_peer_on_pong(&p, &t, false, 0, now, &out));
+        assert_int_equal(count(MS_ACT_KNOWN), 1);
+        assert_int_equal(out.a[0].sent.ns, moved.ns);
+
+        ms_peer_on_restart(&p, now, &out);
+        ms_peer_on_proof(&p, X, now);
+        t = ping_to(E1)->txid;
+        out.count = 0;
+        assert_true(ms_peer_on_pong(&p, &t, false, 0, now, &out));
+        assert_int_equal(count(MS_ACT_KNOWN), 0);
+}
+
 /* `tailscale ping` at first contact: its own ping was dropped, a knock brings the answer. */
 static void test_knock_answers_the_cli(void **state)
 {
@@ -553,6 +577,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_no_knocks_for_who_answers, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_knocks_for_our_own_key, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_known_again_after_a_move, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_what_a_move_says_nothing_of, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_knock_answers_the_cli, set_up, tear_down),
         };
         if (crypto_init() != ERR_NONE)
