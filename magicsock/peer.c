@@ -52,6 +52,7 @@ static void knows_us(struct ms_peer *p, mono_t now)
         else if (!p->knows_us && mono_is_set(p->knock_started))
                 p->knock_at = now;
         p->knows_us = true;
+        p->renamed = false;
 }
 
 static void arm_heartbeat(struct ms_peer *p, mono_t now)
@@ -217,7 +218,8 @@ bool ms_peer_on_ping(struct ms_peer *p, struct addr src, const struct disco_txid
 {
         if (was_seen(p, txid) || !path_addr_usable(src))
                 return false;
-        knows_us(p, now);
+        if (!p->renamed)
+                knows_us(p, now);
         if (!may_pong(p, addr_eq(src, p->best.addr), now))
                 return false;
         if (reply) {
@@ -309,23 +311,30 @@ static void on_direct_pong(struct ms_peer *p, struct path_best found, mono_t sen
                 note_found(p, before.addr, was_in_doubt, sent, now, out);
 }
 
-bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_relay, int region, mono_t now,
-                     struct ms_actions *out)
+/* What the answer to g says of what was sent before.  One by another way says nothing of what is under way by the relay, which
+ * keeps order, but that whatever answers to what was sent before we moved goes where we were. */
+static void note_answer(struct ms_peer *p, const struct ping *g, bool by_relay, mono_t now, struct ms_actions *out)
 {
-        struct ping g;
-        if (!pings_take(&p->pings, txid, &g))
-                return false;
-        /* One by another way says nothing of what is under way by the relay, which keeps order, but that whatever answers to what
-         * was sent before we moved goes where we were. */
-        bool moved = mono_is_set(p->moved) && g.sent.ns >= p->moved.ns, tells = by_relay || !p->knows_us;
+        bool moved = mono_is_set(p->moved) && g->sent.ns >= p->moved.ns, tells = by_relay || !p->knows_us;
+        if (p->renamed && !by_relay)
+                return;
         if (tells && (moved || !p->answered))
-                ms_action_add(out, MS_ACT_KNOWN)->sent = g.sent;
+                ms_action_add(out, MS_ACT_KNOWN)->sent = g->sent;
         else if (moved)
                 ms_action_add(out, MS_ACT_KNOWN)->sent = p->moved;
         if (moved)
                 p->moved = (mono_t){0};
         p->answered |= tells;
         knows_us(p, now);
+}
+
+bool ms_peer_on_pong(struct ms_peer *p, const struct disco_txid *txid, bool by_relay, int region, mono_t now,
+                     struct ms_actions *out)
+{
+        struct ping g;
+        if (!pings_take(&p->pings, txid, &g))
+                return false;
+        note_answer(p, &g, by_relay, now, out);
         if (g.is_cli)
                 answer_cli(p, &g, region, now, out);
         if (!by_relay && addr_is_set(g.to))
@@ -459,6 +468,7 @@ static void be_unknown(struct ms_peer *p)
 void ms_peer_on_own_key(struct ms_peer *p)
 {
         be_unknown(p);
+        p->renamed = true;
 }
 
 void ms_peer_on_restart(struct ms_peer *p, mono_t now, struct ms_actions *out)

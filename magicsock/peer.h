@@ -16,7 +16,7 @@
  * forget those that calls named, also the one it still trusts, and the call right after it names them anew.
  *
  * A server may take a second to tell a peer of us, and until then it drops all we send.  So with the first data
- * for a peer that never answered, or has restarted since, we also knock: pings by relay, which cost next to nothing,
+ * for a peer that never answered, has restarted since, or knew us by another key, we also knock: pings by relay, which cost next to nothing,
  * until one is answered.  Of a peer that speaks before that one more is sent: its answer shows what came too early.
  */
 #pragma once
@@ -109,6 +109,8 @@ struct ms_peer {
         mono_t lost;             /* last_good was given up then; 0 = nothing is missed */
         mono_t probe_at;
         bool knows_us;           /* something of the peer's came since it started: the server has told it of us */
+        bool renamed;            /* we have another node key since it showed to know ours.  By UDP, which goes by disco keys, it
+                                  * speaks to whom we were; a relay brings what is sent to our key alone */
         bool answered;           /* it did so to something of ours since then, as far as that tells of the relay */
         mono_t moved;            /* our network changed then, and nothing that was sent since has been answered; 0 = no */
         mono_t knock_started;

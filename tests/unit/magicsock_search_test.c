@@ -462,6 +462,39 @@ static void test_knocks_for_our_own_key(void **state)
         assert_int_equal(count(MS_ACT_KNOWN), 1);
 }
 
+/* By UDP the peer goes on with our disco key, which is the same: what it says there says nothing of the other one. */
+static void test_by_udp_it_speaks_to_whom_we_were(void **state)
+{
+        for (int how = 0; how < 3; how++) {
+                go_direct(10);
+                ms_peer_on_proof(&p, E1, now);
+                assert_int_equal(ms_peer_ping(&p, 1, 0, now, &out), ERR_NONE);
+                struct disco_txid before = ping_to(E1)->txid, t = txid(77);
+                ms_peer_on_own_key(&p);
+                out.count = 0;
+                assert_true(ms_peer_on_pong(&p, &before, false, 0, now, &out));
+                assert_int_equal(count(MS_ACT_CLI_RESULT), 1);
+                speak(0);
+                ms_peer_on_restart(&p, now, &out);   /* the other process may have been told before we were another */
+                struct disco_txid since = ping_to(E1)->txid;
+                assert_true(ms_peer_on_pong(&p, &since, false, 0, now, &out));
+                assert_int_equal(count(MS_ACT_KNOWN), 0);
+                assert_false(p.knows_us || p.answered);
+                send_data();
+                assert_int_equal(knocks_within(51), 1);
+                if (how == 0)
+                        assert_true(ms_peer_on_pong(&p, &last_knock()->txid, true, 1, now, &out));
+                else if (how == 1)
+                        ms_peer_on_relay_ping(&p, 1, &t, now, &out);
+                else
+                        ms_peer_on_proof(&p, E1, now);
+                assert_true(p.knows_us && !p.renamed);
+                assert_int_equal(count(MS_ACT_KNOWN), how == 0);
+                tear_down(state);
+                set_up(state);
+        }
+}
+
 static void test_no_knocks_for_who_answers(void **state)
 {
         (void)state;
@@ -576,6 +609,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_one_knock_for_who_speaks, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_no_knocks_for_who_answers, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_knocks_for_our_own_key, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_by_udp_it_speaks_to_whom_we_were, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_known_again_after_a_move, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_what_a_move_says_nothing_of, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_knock_answers_the_cli, set_up, tear_down),
