@@ -148,6 +148,7 @@ struct ms {
         struct timer publish_timer;   /* endpoints of a report that is not done yet */
         struct timer home_timer;      /* no answer yet: settle for any home */
         bool restun_again, restun_full;
+        bool stun_refused;            /* by the IPv4 socket, of this report or the last, and not because the host knows no way */
         uint32_t home_seed;           /* the same arbitrary home for the life of the process */
         struct timer home_down_timer;
         bool home_doubted;            /* it was not up for a while */

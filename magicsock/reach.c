@@ -76,6 +76,12 @@ static void on_publish_timer(struct timer *t, mono_t now)
 
 /* ---- reports ---- */
 
+/* The host knows no way there, which says nothing of the socket. */
+static bool is_no_way(int error)
+{
+        return error == ENETUNREACH || error == EHOSTUNREACH || error == EADDRNOTAVAIL;
+}
+
 static bool nc_send(void *arg, bool second, struct addr to, const void *data, size_t len)
 {
         struct ms *ms = arg;
@@ -83,7 +89,12 @@ static bool nc_send(void *arg, bool second, struct addr to, const void *data, si
                 return ms_second_send(ms, to, data, len);
         struct ms_udp *u = ms_udp_for(ms, to);
         ms_hn_sent_stun(ms, to);
-        return u && (sock_send_bytes(&u->sock, to, data, len) || errno == EPERM || errno == EAGAIN);
+        if (!u)
+                return false;
+        if (sock_send_bytes(&u->sock, to, data, len) || errno == EPERM || errno == EAGAIN)
+                return true;
+        ms->stun_refused |= u == &ms->udp[0] && !is_no_way(errno);
+        return false;
 }
 
 static void nc_answer(void *arg, const struct netcheck_report *so_far, mono_t now)
@@ -165,7 +176,7 @@ static void start_report(struct ms *ms, mono_t now)
         const struct netcheck_report *last = netrun_report(ms->netrun);
         (void)localaddr_list(ms->tun_name, &local);
         /* A socket that could send to nobody is dead, whatever it says. */
-        bool is_dead = last && last->ipv4_refused && !last->ipv4_can_send && local.have_v4;
+        bool is_dead = last && ms->stun_refused && !last->ipv4_can_send;
         if (!ms->no_udp && (is_dead || !sock_is_open(&ms->udp[0].sock)))
                 ms_reach_socket_error(ms, now);
 
@@ -181,7 +192,7 @@ static void start_report(struct ms *ms, mono_t now)
                 .local = local.ip,
                 .local_count = local.count,
         };
-        ms->restun_full = false;
+        ms->restun_full = ms->stun_refused = false;
         if (ms->ep_count == 0 && !timer_is_armed(&ms->publish_timer))
                 loop_timer_in(ms->loop, &ms->publish_timer, PUBLISH_FIRST_MS);
         ms_home_start_waiting(ms);

@@ -367,7 +367,6 @@ void nc_on_sent(struct netcheck *nc, uint32_t id, bool ok, mono_t now)
         if (!ok) {
                 if (s->flying > 0)
                         s->flying--;
-                nc->now_report.ipv4_refused |= s->plan.family == IP_V4;
                 end_if_hopeless(s);
                 return;
         }

@@ -43,7 +43,6 @@ struct netcheck_report {
         bool udp;
         bool ipv4, ipv6;
         bool ipv4_can_send, ipv6_can_send;
-        bool ipv4_refused;       /* the kernel took no packet of some that were to be sent */
         bool os_has_ipv6;
         bool icmp4;            /* ICMPv4: a relay answered an echo, while UDP is silent */
         bool https;            /* a relay answered by HTTPS, while UDP is silent */
