@@ -36,7 +36,7 @@ struct ms_explain {
 
         /* What is ours. */
         bool udp4, udp6;             /* there is a socket */
-        bool home_down;              /* our home relay has not let us in, or not again */
+        bool home_down;              /* we are up, and our home relay, by which the peer may come, has not let us in */
         bool absent;                 /* the peer's home relay has said that it is not there */
         size_t own_endpoints;
         enum nc_nat_kind nat;

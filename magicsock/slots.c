@@ -309,7 +309,7 @@ bool ms_explain(const struct ms *ms, uint32_t slot, struct ms_explain *ret, mono
         *ret = (struct ms_explain){
                 .now = now,
                 .has_disco = !disco_public_is_zero(&k->disco),
-                .home_down = ms_home_is_down(ms),
+                .home_down = ms_can_send(ms) && !k->plain && ms_home_is_down(ms),
                 .plain = k->plain,
                 .expired = k->expired,
                 .home = k->home,

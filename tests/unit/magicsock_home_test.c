@@ -182,32 +182,52 @@ static void test_the_old_one_stays_until_then(void **state)
         assert_false(derp_mgr_is_up(t.ms->derp, 1));
 }
 
-static bool explained_as_down(void)
+static bool explained_as_down(uint32_t slot)
 {
         struct ms_explain x;
-        assert_true(ms_explain(t.ms, 0, &x, now()));
+        assert_true(ms_explain(t.ms, slot, &x, now()));
         return x.home_down;
+}
+
+static void add_peer(uint32_t slot, bool plain)
+{
+        struct ms_peer_config c = {.home = 1, .plain = plain};
+        crypto_random(&c.key, sizeof(c.key));
+        assert_int_equal(ms_peer_set(t.ms, slot, &c, now()), ERR_NONE);
+}
+
+/* To whom it makes a difference: not to a peer without relays, and to nobody while we are down ourselves. */
+static void test_whom_a_home_that_is_down_explains(void **state)
+{
+        (void)state;
+        t.servers[0].refuse = true;
+        start(1);
+        add_peer(0, false);
+        add_peer(1, true);
+        assert_true(explained_as_down(0));
+        assert_false(explained_as_down(1));
+        ms_set_active(t.ms, false, now());
+        assert_int_equal(ms_home(t.ms), 1);
+        assert_false(explained_as_down(0));
 }
 
 /* A relay that restarts and says so is left before it is lost: no report follows. */
 static void test_a_home_that_restarts_is_looked_after(void **state)
 {
         (void)state;
-        struct ms_peer_config c = {.home = 1};
         settle();
-        crypto_random(&c.key, sizeof(c.key));
-        assert_int_equal(ms_peer_set(t.ms, 0, &c, now()), ERR_NONE);
-        assert_false(explained_as_down());
+        add_peer(0, false);
+        assert_false(explained_as_down(0));
         assert_false(timer_is_armed(&t.ms->home_down_timer));
         t.servers[0].refuse = true;
         derp_conn_redial(t.ms->derp->conns, now());
         assert_int_equal(t.ms->derp->conns->region, 1);
         assert_true(timer_is_armed(&t.ms->home_down_timer));
-        assert_true(explained_as_down());
+        assert_true(explained_as_down(0));
         t.servers[0].refuse = false;
         UNTIL(derp_mgr_is_up(t.ms->derp, 1));
         assert_false(timer_is_armed(&t.ms->home_down_timer));
-        assert_false(explained_as_down());
+        assert_false(explained_as_down(0));
 }
 
 /* Nobody sends anything, and no report is due. */
@@ -334,6 +354,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_found_where_we_were_until_the_new_one_has, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_the_old_one_breaks_meanwhile, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_the_old_one_stays_until_then, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_whom_a_home_that_is_down_explains, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_home_that_restarts_is_looked_after, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_a_home_that_never_was_up_is_looked_after, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_looks_start_over_with_a_home_that_is_up, set_up, tear_down),
