@@ -373,15 +373,26 @@ static void test_home_moves(void **state)
         assert_int_equal(derp_mgr_home(a.m), 0);
 }
 
-/* All places are taken: the one that was of use least lately gives its own. */
+/* All places are taken: the one that was of use least lately gives its own, unless others look for us there. */
 static void test_home_finds_room(void **state)
 {
         (void)state;
         both_home(1);
-        a.m->conn_count += DERP_MGR_CONNS_MAX;
+        derp_mgr_set_told(a.m, 1);
+        (void)send_len(&a, 3, &b, 1);
+        UNTIL(derp_mgr_is_up(a.m, 3));
+        a.m->conns->last_send = mono_add_ms(loop_now(l), 60000);
+        assert_int_equal(a.m->conns->region, 3);
+        a.m->conn_count += DERP_MGR_CONNS_MAX - 1;
         derp_mgr_set_home(a.m, 2, loop_now(l));
-        assert_true(has_conn(a.m, 2) && !has_conn(a.m, 1));
-        a.m->conn_count -= DERP_MGR_CONNS_MAX;
+        assert_true(has_conn(a.m, 2) && has_conn(a.m, 1) && !has_conn(a.m, 3));
+        derp_mgr_set_told(a.m, 0);
+        assert_int_equal(a.m->conns->next->region, 1);
+        a.m->conns->next->last_send = mono_add_ms(loop_now(l), -1);
+        derp_mgr_set_home(a.m, 3, loop_now(l));
+        assert_true(has_conn(a.m, 3) && has_conn(a.m, 2) && !has_conn(a.m, 1));
+        a.m->conn_count -= DERP_MGR_CONNS_MAX - 1;
+        derp_mgr_set_home(a.m, 2, loop_now(l));
         UNTIL(derp_mgr_is_up(a.m, 2));
 }
 
