@@ -98,7 +98,7 @@ struct ms_hardnat {
         struct ms_udp *sockets[HN_SOCKETS];   /* of the try under way; NULL = none */
         struct stun_txid asked[HN_SOCKETS];   /* what each asked a STUN server; zero = nothing */
         struct addr stun[2];         /* servers of the last report, the newest first */
-        struct ms_udp *met;          /* of tries that are over; a peer got there, and may have chosen it */
+        struct ms_udp *met;          /* of tries that are over, and pinned no more: a peer got there lately, and may go on */
         struct ms_udp *closed;       /* may be in use further up the stack; freed later */
         size_t pins;
 };
@@ -251,8 +251,8 @@ void ms_hn_want_offloads(struct ms *ms, unsigned wanted);
 /* ---- home.c ---- */
 void ms_home_init(struct ms *ms);
 void ms_home_stop(struct ms *ms);
-/* preferred: netcheck's choice, 0 = it has none.  settle: no better knowledge will come soon. */
 bool ms_home_is_down(const struct ms *ms);       /* there is one, which has not let us in, or not again */
+/* preferred: netcheck's choice, 0 = it has none.  settle: no better knowledge will come soon. */
 void ms_home_choose(struct ms *ms, int preferred, bool settle, mono_t now);
 void ms_home_on_answer(struct ms *ms, const struct netcheck_report *so_far, mono_t now);
 void ms_home_on_report(struct ms *ms, const struct netcheck_report *r, mono_t now);
