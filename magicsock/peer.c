@@ -431,7 +431,7 @@ void ms_peer_on_own_endpoints(struct ms_peer *p, mono_t now, struct ms_actions *
                 ms_search_call(p, now, out);
 }
 
-/* Every path has to. */
+/* For whatever reason: every path has to. */
 static void prove_anew(struct ms_peer *p, mono_t now, struct ms_actions *out)
 {
         bool goes_on = p->has_disco && !p->expired && ms_peer_is_active(p, now);
