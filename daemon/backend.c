@@ -225,16 +225,27 @@ static void on_live(void *arg, int sessions, int relays)
         backend_update_state(b);
 }
 
+static void drop_relay_trouble(struct backend *b, size_t i)
+{
+        struct relay_trouble *t = &b->relay_troubles[i];
+        memmove(t, t + 1, (--b->relay_trouble_count - i) * sizeof(*t));
+}
+
 static void on_relay(void *arg, int region, bool connected, const char *text)
 {
         struct backend *b = arg;
-        if (connected || text[0] == '\0') {
-                if (region == b->relay_error_region)
-                        b->relay_error[0] = '\0';
+        size_t i = 0;
+        while (i < b->relay_trouble_count && b->relay_troubles[i].region != region)
+                i++;
+        if (i < b->relay_trouble_count)
+                drop_relay_trouble(b, i);
+        if (connected || text[0] == '\0')
                 return;
-        }
-        b->relay_error_region = region;
-        snprintf(b->relay_error, sizeof(b->relay_error), "relay region %d cannot be reached: %s", region, text);
+        if (b->relay_trouble_count == RELAY_TROUBLES_MAX)   /* the oldest makes room */
+                drop_relay_trouble(b, 0);
+        struct relay_trouble *t = &b->relay_troubles[b->relay_trouble_count++];
+        t->region = region;
+        (void)str_copy(t->text, sizeof(t->text), text);
 }
 
 static void on_tun_gone(void *arg)
@@ -541,6 +552,17 @@ static void add_line(json_t *a, const char *text)
                 json_array_append_new(a, json_string(text));
 }
 
+static void relay_health(const struct backend *b, json_t *a)
+{
+        const struct derpmap *map = backend_netmap(b)->derpmap;
+        for (size_t i = 0; i < b->relay_trouble_count; i++) {
+                const struct relay_trouble *t = &b->relay_troubles[i];
+                const struct derp_region *r = map != NULL ? derpmap_region(map, t->region) : NULL;
+                json_array_append_new(a, json_sprintf("relay region %d%s%s%s cannot be reached: %s", t->region, r != NULL ? " (" : "",
+                                                      r != NULL ? r->code : "", r != NULL ? ")" : "", t->text));
+        }
+}
+
 json_t *backend_health(const struct backend *b)
 {
         const struct netmap *nm = backend_netmap(b);
@@ -562,7 +584,7 @@ json_t *backend_health(const struct backend *b)
                 json_array_append_new(a, json_sprintf("%s: login and settings are lost when tailscaled ends; "
                                                       "make it writable, and it is written within 30 seconds", unsaved));
         if (b->configured)
-                add_line(a, b->relay_error);
+                relay_health(b, a);
         if (b->configured && b->have_report && b->report.captive == NC_TRUE)
                 add_line(a, "This network wants a login in a web browser (a captive portal answers in place of the relays): "
                             "until that is done, there is no connection.");

@@ -20,6 +20,8 @@ struct waiter {
         struct waiter *next;
 };
 
+enum { RELAY_TROUBLES_MAX = 4 };
+
 struct backend {
         struct backend_opts o;
         struct engine *engine;
@@ -37,8 +39,11 @@ struct backend {
         char *auth_key;            /* for the next login; wiped after use */
         bool auth_key_sent;        /* ... and with a registration it went out */
         char login_error[512];     /* why we are not connected; "" = fine */
-        char relay_error[ENGINE_RELAY_TEXT_MAX + 64];   /* the newest */
-        int relay_error_region;
+        struct relay_trouble {
+                int region;
+                char text[ENGINE_RELAY_TEXT_MAX];
+        } relay_troubles[RELAY_TROUBLES_MAX];   /* those that cannot be reached, the newest last */
+        size_t relay_trouble_count;
         bool filter_forged;              /* the server's rules are not used: see netsync_filter_is_forged() */
         bool filter_needs_peers;         /* the filter in use looked at peers */
         char host_error[256], firewall_error[256];

@@ -583,13 +583,17 @@ static void dns_follows_the_map_at_once(void **state)
         assert_int_equal(ask_name('1'), SERVFAIL);   /* nothing of the map before */
 }
 
-static bool relay_trouble_is(const char *text)
+/* The lines of health, each with its end of line. */
+static bool health_is(const char *text)
 {
+        char all[1000] = "";
         json_t *h = backend_health(w.b);
-        size_t n = json_array_size(h);
-        bool is = text == NULL ? n == 0 : n == 1 && strcmp(json_string_value(json_array_get(h, 0)), text) == 0;
+        for (size_t i = 0; i < json_array_size(h); i++) {
+                size_t at = strlen(all);
+                snprintf(all + at, sizeof(all) - at, "%s\n", json_string_value(json_array_get(h, i)));
+        }
         json_decref(h);
-        return is;
+        return strcmp(all, text) == 0;
 }
 
 static void what_one_relay_suffers_another_does_not_end(void **state)
@@ -600,12 +604,26 @@ static void what_one_relay_suffers_another_does_not_end(void **state)
         server_registers("u", 7);
         server_sends_map(NODE(1, ""), "[]");
         on_relay(w.b, 4, false, "refused");
-        assert_true(relay_trouble_is("relay region 4 cannot be reached: refused"));
+        assert_true(health_is("relay region 4 cannot be reached: refused\n"));
         on_relay(w.b, 5, true, "");
         on_relay(w.b, 6, false, "");   /* it is not needed any more */
-        assert_true(relay_trouble_is("relay region 4 cannot be reached: refused"));
-        on_relay(w.b, 4, true, "");
-        assert_true(relay_trouble_is(NULL));
+        assert_true(health_is("relay region 4 cannot be reached: refused\n"));
+        on_relay(w.b, 6, false, "no route");
+        on_relay(w.b, 4, false, "timed out");
+        assert_true(health_is("relay region 6 cannot be reached: no route\nrelay region 4 cannot be reached: timed out\n"));
+        static const char map[] = "{\"Regions\":{\"6\":{\"RegionID\":6,\"RegionCode\":\"fra\",\"Nodes\":[{\"Name\":\"6a\","
+                                  "\"RegionID\":6,\"HostName\":\"r.example\"}]}}}";
+        json_t *j = json_parse(map, strlen(map));
+        assert_int_equal(derpmap_from_json(j, &fc.nm.derpmap), ERR_NONE);
+        json_decref(j);
+        assert_true(health_is("relay region 6 (fra) cannot be reached: no route\nrelay region 4 cannot be reached: timed out\n"));
+        for (int region = 7; region < 10; region++)   /* no more than four are said */
+                on_relay(w.b, region, false, "refused");
+        assert_true(health_is("relay region 4 cannot be reached: timed out\nrelay region 7 cannot be reached: refused\n"
+                              "relay region 8 cannot be reached: refused\nrelay region 9 cannot be reached: refused\n"));
+        for (int region = 4; region < 10; region++)
+                on_relay(w.b, region, true, "");
+        assert_true(health_is(""));
 }
 
 /* Whether what is wrong is said, with the file and the cause. */
