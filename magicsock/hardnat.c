@@ -583,7 +583,7 @@ const char *hn_why_str(enum hn_why w)
         case HN_WHY_EASY:
                 return "this host's NAT is not a hard one, as far as is known";
         case HN_WHY_ASKED:
-                return "the peer has not said yet whether it takes part";
+                return "the peer has not said, or not lately, whether it takes part";
         case HN_WHY_FOREIGN:
                 return "the peer does not take part (--hard-nat=on searches all the same)";
         case HN_WHY_BOTH_HARD:

@@ -29,7 +29,7 @@ enum hn_why {
         HN_WHY_NOTHING,      /* one is, or it is not wanted: a direct path, or no traffic */
         HN_WHY_OFF,          /* --hard-nat=off */
         HN_WHY_EASY,         /* our NAT is not a hard one, as far as is known */
-        HN_WHY_ASKED,        /* the peer has not said yet whether it takes part */
+        HN_WHY_ASKED,        /* the peer has not said whether it takes part, or long ago */
         HN_WHY_FOREIGN,      /* it does not, and --hard-nat is own */
         HN_WHY_BOTH_HARD,    /* its NAT is hard as well: no guess can be right */
         HN_WHY_NO_ADDRESS,   /* it has no public IPv4 address to send to, or we know none of ours */

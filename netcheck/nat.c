@@ -127,7 +127,7 @@ static void say_unknown(struct words *w, const struct netcheck_report *r)
         if (r->captive == NC_TRUE)
                 say(w, "not known: a captive portal is in the way; open a web page to log in to this network");
         else if (!r->udp && r->icmp4)
-                say(w, "not known: relays answer a ping, but neither UDP nor HTTPS gets through to them: let both out");
+                say(w, "not known: relays answer a ping, but neither UDP nor HTTPS gets through to them: let both out, or see whether they run");
         else if (!r->udp)
                 say(w, "not known: no relay answers, by UDP or by HTTPS; is this host connected?");
         else if (!addr_is_set(r->global_v4))
