@@ -117,8 +117,8 @@ static void say_hard(struct words *w, const struct netcheck_report *r)
                 say(w, "the router maps ports when asked, so peers can reach this host all the same");
                 return;
         }
-        say(w, "most peers only by relay%s, but for those that a search finds ('tailscale set --hard-nat=on' also tries peers that "
-            "run other clients); turn on UPnP, NAT-PMP or PCP in the router, or forward UDP port %u to this host",
+        say(w, "most peers only by relay%s, but for those that a search finds ('tailscale set --hard-nat': on tries all peers, own "
+            "those that take part, off none); turn on UPnP, NAT-PMP or PCP in the router, or forward UDP port %u to this host",
             r->ipv6 ? ", or directly by IPv6" : "", r->port4);
 }
 

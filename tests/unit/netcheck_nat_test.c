@@ -26,7 +26,7 @@ static const struct row {
          "easy (mapping endpoint-independent): direct", NC_UNKNOWN},
         {{.udp = true, .translated = NC_TRUE, .mapping_varies = NC_TRUE}, 7, NC_NAT_HARD, "varies by destination",
          "hard (mapping varies by destination, port changed): most peers only by relay, but for those that a search finds "
-         "('tailscale set --hard-nat=on' also tries peers that run other clients); turn on UPnP, NAT-PMP or PCP in the router, or "
+         "('tailscale set --hard-nat': on tries all peers, own those that take part, off none); turn on UPnP, NAT-PMP or PCP in the router, or "
          "forward UDP port 41641 to this host", NC_FALSE},
         {{.udp = true, .translated = NC_TRUE, .mapping_varies = NC_TRUE, .ipv6 = true}, 7, NC_NAT_HARD, "varies by destination",
          "only by relay, or directly by IPv6, but for", NC_FALSE},
