@@ -142,10 +142,27 @@ def test_another_network_with_the_same_address(lab, pair, kind):
     finish("another network, same address", kind, echo, flow, back)
 
 
+def connections(host):
+    """Own ports of those to the servers."""
+    return [line.split()[2].rpartition(":")[2] for line in host.sh("ss -Htn state established").splitlines()
+            if f"{RELAY}:443" in line or f"{CONTROL}:8090" in line]
+
+
+def stand_still(host):
+    """At a moment when there are connections: a change of network makes them anew."""
+    def connected():
+        host.daemon.send_signal(signal.SIGSTOP)
+        if connections(host):
+            return True
+        print(host.sh("ss -Htan; ip -br addr"))
+        host.daemon.send_signal(signal.SIGCONT)
+        return False
+    wait_for("connections", connected, 5)
+
+
 def cut_connections(host):
     """A NAT that forgot: the host's connections are dead from now on, without a word, and no mapping is left."""
-    ports = [line.split()[2].rpartition(":")[2] for line in host.sh("ss -Htn state established").splitlines()
-             if f"{RELAY}:443" in line or f"{CONTROL}:8090" in line]
+    ports = connections(host)
     assert ports
     for end in ("sport", "dport"):
         host.router.sh(f"nft add rule inet lab shut tcp {end} {{ {', '.join(ports)} }} drop")
@@ -167,7 +184,7 @@ def suspend(lab, kind, asleep, lost=None):
     beta.join()
     alpha.wait_peer(beta, test=lambda p: p["Relay"])
     echo, flow = started(alpha, beta, kind)
-    alpha.daemon.send_signal(signal.SIGSTOP)
+    stand_still(alpha)
     with open(clock, "wb") as f:
         f.write(struct.pack("=q", asleep * 10**9))
     cut_connections(alpha)
