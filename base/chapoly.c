@@ -82,7 +82,7 @@ static void macs_end(struct macs *m, uint8_t ret[GROUP][AEAD_TAG_LEN])
         }
         for (size_t i = 0; i < m->n; i++) {
                 uint8_t lengths[POLY_BLOCK] = {0};   /* no associated data */
-                store_word(lengths + 8, m->len[i]);
+                store_le64(lengths + 8, m->len[i]);
                 poly_data(&m->poly[i], data[i] + common, m->len[i] - m->done[i / 2] - common);
                 poly_block(&m->poly[i], lengths);
                 poly_tag(&m->poly[i], m->once[i], ret[i]);
@@ -359,7 +359,7 @@ static void seal_end(struct macs *m, struct aead_op *ops)
 
 static bool same_tag(const uint8_t *a, const uint8_t *b)
 {
-        return ((load_word(a) ^ load_word(b)) | (load_word(a + 8) ^ load_word(b + 8))) == 0;
+        return ((load_le64(a) ^ load_le64(b)) | (load_le64(a + 8) ^ load_le64(b + 8))) == 0;
 }
 
 static void open_keys(struct pass *pass, const uint32_t key[8], struct aead_op *const *ops, struct macs *m, size_t n)

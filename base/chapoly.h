@@ -2,7 +2,8 @@
  *
  * One packet leaves vectors half empty at its end and in front, where its one-time key is made; the blocks of many packets
  * fill them.  Eight ChaCha20 blocks of whatever packets run side by side, and beside them, in what a processor has for
- * numbers, the Poly1305 of two packets of another eight.  No dst may overlap what another op reads.  Constant time.  Behind base/aead.c, which checks it against another implementation before it is used.  Source: RFC 8439.
+ * numbers, the Poly1305 of two packets of another eight.  No dst may overlap what another op reads.  Constant time.  Behind
+ * base/aead.c, which checks it against another implementation before it is used.  Source: RFC 8439.
  */
 #pragma once
 

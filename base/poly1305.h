@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/reader.h"
+
 enum { POLY_LANES = 4, POLY_BLOCK = 16, POLY_TAG = 16 };
 
 __extension__ typedef unsigned __int128 wide;
@@ -28,24 +30,11 @@ struct poly_text {
 void poly4_run(struct poly one[4], const uint8_t *const data[4], size_t len);
 void poly4_run2(struct poly one[8], const uint8_t *const data[8], size_t len);
 
-/* Little-endian, as this processor is. */
-static inline uint64_t load_word(const uint8_t *p)
-{
-        uint64_t v;
-        memcpy(&v, p, sizeof(v));
-        return v;
-}
-
-static inline void store_word(uint8_t *p, uint64_t v)
-{
-        memcpy(p, &v, sizeof(v));
-}
-
 static inline void poly_init(struct poly *p, const uint8_t key[32])
 {
         *p = (struct poly){
-                .r0 = load_word(key) & UINT64_C(0x0ffffffc0fffffff),
-                .r1 = load_word(key + 8) & UINT64_C(0x0ffffffc0ffffffc),
+                .r0 = load_le64(key) & UINT64_C(0x0ffffffc0fffffff),
+                .r1 = load_le64(key + 8) & UINT64_C(0x0ffffffc0ffffffc),
         };
         p->s1 = p->r1 + (p->r1 >> 2);
 }
@@ -117,10 +106,10 @@ static inline void poly_tag(const struct poly *p, const uint8_t key[32], uint8_t
         uint64_t g1 = (uint64_t)t, g2 = p->h2 + (uint64_t)(t >> 64);
         uint64_t over = 0 - (g2 >> 2 & 1);   /* all ones if h >= 2^130 - 5 */
         uint64_t h0 = (p->h0 & ~over) | (g0 & over), h1 = (p->h1 & ~over) | (g1 & over);
-        t = (wide)h0 + load_word(key + 16);
-        store_word(tag, (uint64_t)t);
-        t = (wide)h1 + load_word(key + 24) + (uint64_t)(t >> 64);
-        store_word(tag + 8, (uint64_t)t);
+        t = (wide)h0 + load_le64(key + 16);
+        store_le64(tag, (uint64_t)t);
+        t = (wide)h1 + load_le64(key + 24) + (uint64_t)(t >> 64);
+        store_le64(tag + 8, (uint64_t)t);
 }
 
 #endif

@@ -16,8 +16,9 @@
  * forget those that calls named, also the one it still trusts, and the call right after it names them anew.
  *
  * A server may take a second to tell a peer of us, and until then it drops all we send.  So with the first data
- * for a peer that never answered, has restarted since, or knew us by another key, we also knock: pings by relay, which cost next to nothing,
- * until one is answered.  Of a peer that speaks before that one more is sent: its answer shows what came too early.
+ * for a peer that never answered, has restarted since, or knew us by another key, we also knock: pings by relay, which
+ * cost next to nothing, until one is answered.  Of a peer that speaks before that one more is sent: its answer shows what
+ * came too early.
  */
 #pragma once
 
