@@ -336,7 +336,10 @@ static void h_debug(void *arg, struct lapi_req *r)
         bool restun = action != NULL && strcmp(action, "restun") == 0, rebind = action != NULL && strcmp(action, "rebind") == 0;
         if (restun || rebind) {
                 struct engine *e = backend_engine(a->backend);
-                (restun ? engine_restun : engine_link_changed)(e);
+                if (restun)
+                        engine_restun(e);
+                else
+                        engine_link_changed(e, 0);
                 lapi_reply_text(r, 200, "done");
                 return;
         }

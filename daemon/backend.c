@@ -478,10 +478,10 @@ const char *backend_edit_prefs(struct backend *b, const json_t *masked)
         return NULL;
 }
 
-void backend_link_changed(struct backend *b)
+void backend_link_changed(struct backend *b, int64_t slept_ms)
 {
         log_debug(1, "the host's network changed");
-        engine_link_changed(b->engine);
+        engine_link_changed(b->engine, slept_ms);
         backend_host_changed(b);
         backend_dns_network_changed(b);
         if (b->control_active)

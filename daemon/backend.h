@@ -72,8 +72,8 @@ const char *backend_new_profile(struct backend *b);
 const char *backend_switch_profile(struct backend *b, const char *id);
 const char *backend_delete_profile(struct backend *b, const char *id);
 
-/* The host's network changed; a policy rule of ours was removed. */
-void backend_link_changed(struct backend *b);
+/* The host's network changed, or it slept (0: it did not). */
+void backend_link_changed(struct backend *b, int64_t slept_ms);
 void backend_clock_stepped(struct backend *b, int64_t ms);   /* the wall clock was set; > 0: forward */
 
 /* ---- to look at ---- */

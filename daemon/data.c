@@ -427,7 +427,7 @@ static void on_message(struct data *d, struct dp_msg *m, mono_t now)
                 peer_remove(d, m->slot, now);
                 break;
         case DP_LINK_CHANGED:
-                ms_rebind(d->dp.ms, now);
+                ms_rebind(d->dp.ms, m->num, now);
                 break;
         case DP_RESTUN:
                 ms_restun(d->dp.ms, false, now);

@@ -443,9 +443,9 @@ void engine_set_filter(struct engine *e, struct filter *f)
         post(e, (struct dp_msg){.kind = DP_SET_FILTER, .ptr = f});
 }
 
-void engine_link_changed(struct engine *e)
+void engine_link_changed(struct engine *e, int64_t slept_ms)
 {
-        post(e, (struct dp_msg){.kind = DP_LINK_CHANGED});
+        post(e, (struct dp_msg){.kind = DP_LINK_CHANGED, .num = slept_ms});
 }
 
 void engine_restun(struct engine *e)

@@ -138,8 +138,8 @@ void engine_set_filter(struct engine *e, struct filter *f);   /* consumes; swapp
  * queue is full, as a network would: then false. */
 bool engine_service_send(struct engine *e, const uint8_t *pkt, size_t len);
 
-/* The host's addresses or default route changed. */
-void engine_link_changed(struct engine *e);
+/* The host's addresses or default route changed, or it slept (0: it did not). */
+void engine_link_changed(struct engine *e, int64_t slept_ms);
 /* Look at endpoints and relays again now. */
 void engine_restun(struct engine *e);
 

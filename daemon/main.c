@@ -197,14 +197,15 @@ static enum err watch_signals(struct daemon *d)
 static void on_network_change(void *arg)
 {
         struct daemon *d = arg;
-        backend_link_changed(d->backend);
+        backend_link_changed(d->backend, 0);
 }
 
 /* The other ends of our connections and the mappings of NATs on the way are gone by now. */
 static void on_slept(void *arg, int64_t ms)
 {
+        struct daemon *d = arg;
         log_info("the host slept for %lld s: connections are made anew", (long long)(ms / 1000));
-        on_network_change(arg);
+        backend_link_changed(d->backend, ms);
 }
 
 static void on_clock_stepped(void *arg, int64_t ms)

@@ -14,6 +14,7 @@ enum {
         NODE_MS = 2000,          /* TCP and TLS of a node while there is another to try */
         SILENT_MS = 67000,       /* a relay sends a keepalive every 60 to 65 s: one is late, and we ask */
         KEEPALIVE_MS = 70000,    /* one was missed */
+        UNUSED_MS = 5000,        /* after so long nobody knows whether it still works */
         ANSWER_MS = 1000,        /* to a ping; a new connection is faster than a TCP that waits to repeat itself */
         STEADY_MS = 10000,       /* up for so long: the next failure starts from the shortest backoff */
         BACKOFF_MAX_MS = 5000,
@@ -649,22 +650,34 @@ void derp_conn_redial(struct derp_conn *c, mono_t now)
         leave(c);
 }
 
-/* A relay that has missed a keepalive has given us up, or will as soon as it sends one. */
-static bool is_stale(const struct derp_conn *c, mono_t now)
+/* A relay whose keepalive was not acknowledged has given us up.  What it sent before may still come out of our socket. */
+static bool is_given_up(int64_t slept_ms)
 {
-        return mono_diff_ms(now, c->heard) >= KEEPALIVE_MS;
+        return slept_ms >= KEEPALIVE_MS;
 }
 
-void derp_conn_check(struct derp_conn *c, mono_t now)
+void derp_conn_check(struct derp_conn *c, int64_t slept_ms, mono_t now)
 {
         enum stream_way way = c->state == CONN_UP ? stream_way(c->stream) : STREAM_WAY_OTHER;
         if (way == STREAM_WAY_NONE)
                 return;   /* the network comes back, and then this is asked again; or the kernel gives the connection up */
-        if (way == STREAM_WAY_OTHER || is_stale(c, now)) {   /* an attempt under way may be by the network that was */
+        if (way == STREAM_WAY_OTHER || is_given_up(slept_ms)) {   /* an attempt under way may be by the network that was */
                 derp_conn_redial(c, now);
         } else if (!mono_is_set(c->answer_by)) {
                 ask(c, now);
         }
+}
+
+bool derp_conn_is_ready(struct derp_conn *c, mono_t now)
+{
+        mono_t used = c->heard.ns > c->last_send.ns ? c->heard : c->last_send;
+        if (c->state != CONN_UP)
+                return false;
+        if (mono_diff_ms(now, used) < UNUSED_MS)
+                return true;
+        if (!mono_is_set(c->answer_by))
+                ask(c, now);
+        return false;
 }
 
 void derp_conn_set_home(struct derp_conn *c, bool home, mono_t now)

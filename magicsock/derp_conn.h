@@ -93,6 +93,8 @@ void derp_conn_hasten(struct derp_conn *c, mono_t now);
 /* Closes the stream and dials anew at once. */
 void derp_conn_redial(struct derp_conn *c, mono_t now);
 /* The host's network may be another one: a sign of life within 1 s, or redial.  At once if it is not up, if the way to the
- * relay begins at another address now, or if a keepalive is missing. */
-void derp_conn_check(struct derp_conn *c, mono_t now);
+ * relay begins at another address now, or if the host slept for as long as a keepalive takes.  slept_ms: 0, it did not. */
+void derp_conn_check(struct derp_conn *c, int64_t slept_ms, mono_t now);
+/* What is sent now arrives, as far as one can know.  A connection that was not used for 5 s is asked first. */
+bool derp_conn_is_ready(struct derp_conn *c, mono_t now);
 void derp_conn_set_home(struct derp_conn *c, bool home, mono_t now);

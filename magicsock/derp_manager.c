@@ -239,16 +239,14 @@ int derp_mgr_home(const struct derp_mgr *m)
         return m->home;
 }
 
-void derp_mgr_check(struct derp_mgr *m, bool close_all_conns, mono_t now)
+void derp_mgr_check(struct derp_mgr *m, int64_t slept_ms, mono_t now)
 {
         int regions[DERP_MGR_CONNS_MAX + 1];
         size_t n = snapshot(m, regions);
         for (size_t i = 0; i < n; i++) {
                 struct derp_conn *c = find(m, regions[i]);
-                if (c != NULL && close_all_conns)
-                        derp_conn_redial(c, now);
-                else if (c != NULL)
-                        derp_conn_check(c, now);
+                if (c != NULL)
+                        derp_conn_check(c, slept_ms, now);
         }
 }
 
@@ -259,7 +257,7 @@ void derp_mgr_ask(struct derp_mgr *m, mono_t now)
         for (size_t i = 0; i < n; i++) {
                 struct derp_conn *c = find(m, regions[i]);
                 if (c != NULL && c->state == CONN_UP)
-                        derp_conn_check(c, now);
+                        derp_conn_check(c, 0, now);
         }
 }
 
@@ -305,6 +303,12 @@ bool derp_mgr_conn_alive(const struct derp_mgr *m, int region, uint32_t conn)
 {
         const struct derp_conn *c = find(m, region);
         return c != NULL && c->state == CONN_UP && c->id == conn && conn != 0;
+}
+
+bool derp_mgr_is_ready(struct derp_mgr *m, int region, mono_t now)
+{
+        struct derp_conn *c = find(m, region);
+        return c != NULL && derp_conn_is_ready(c, now);
 }
 
 mono_t derp_mgr_heard(const struct derp_mgr *m, int region)

@@ -38,14 +38,15 @@ static bool may_have_left(const struct ms *ms, const struct ms_slot *s)
         return p->home && p->home != p->learned && mono_diff_ms(loop_now(ms->loop), s->learned_at) >= LEARNED_MS;
 }
 
-/* Its home if a connection is up there anyway, unless it is not there; else wherever it spoke last, which saves a dial.  A
- * newcomer's home reaches the map a second after itself: until then our own is the best guess. */
+/* Its home if a connection is up there anyway and works, unless it is not there; else wherever it spoke last, which saves a
+ * dial.  A newcomer's home reaches the map a second after itself: until then our own is the best guess. */
 int ms_relay_for(struct ms *ms, struct ms_slot *s)
 {
         struct ms_peer *p = &s->peer;
         if (p->learned && (may_have_left(ms, s) || !derp_mgr_conn_alive(ms->derp, p->learned, s->learned_conn)))
                 ms_peer_on_relay_gone(p, p->learned);
-        if (p->learned && (!p->home || p->home == s->absent || !derp_mgr_is_up(ms->derp, p->home)))
+        if (p->learned && p->learned != p->home &&
+            (!p->home || p->home == s->absent || !derp_mgr_is_ready(ms->derp, p->home, loop_now(ms->loop))))
                 return p->learned;
         return p->home ? p->home : p->likely;
 }

@@ -167,8 +167,9 @@ bool ms_explain(const struct ms *ms, uint32_t slot, struct ms_explain *ret, mono
 void ms_set_hardnat(struct ms *ms, enum hn_pref pref, mono_t now);
 struct hn_totals ms_hardnat_totals(const struct ms *ms);
 
-/* Another network: new sockets (on the same port if it is free), fresh paths, fresh netcheck. */
-void ms_rebind(struct ms *ms, mono_t now);
+/* Another network, or a host that slept (for slept_ms; 0: it did not): new sockets (on the same port if it is free), fresh
+ * paths, fresh netcheck. */
+void ms_rebind(struct ms *ms, int64_t slept_ms, mono_t now);
 /* Start a netcheck now, all regions if full. */
 void ms_restun(struct ms *ms, bool full, mono_t now);
 /* Our endpoints of this moment, at most MS_ENDPOINTS_MAX. */

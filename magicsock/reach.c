@@ -318,11 +318,11 @@ static void renew_sockets(struct ms *ms)
                          ? "those of before go on" : "only relays can be used");
 }
 
-void ms_rebind(struct ms *ms, mono_t now)
+void ms_rebind(struct ms *ms, int64_t slept_ms, mono_t now)
 {
         if (!ms->no_udp)
                 renew_sockets(ms);
-        derp_mgr_check(ms->derp, false, now);
+        derp_mgr_check(ms->derp, slept_ms, now);
         ms_reach_stop(ms);
         netrun_forget(ms->netrun);
         ms->tracker.count = 0;   /* what STUN saw in the network that was */

@@ -218,7 +218,7 @@ static int64_t unplug(struct fault *f)
                 excuse_ms(f->n, EXCUSE_ALL, f->lasts_ms + f->noticed_ms + move_ms());
                 return f->noticed_ms;
         case 1:
-                node_link_changed(f->n);
+                node_link_changed(f->n, 0);
                 return f->lasts_ms;
         case 2:
                 trace_line("%-4s has its network again", h->name);
@@ -226,7 +226,7 @@ static int64_t unplug(struct fault *f)
                 excuse_removed(f);
                 return f->noticed_ms;
         default:
-                node_link_changed(f->n);
+                node_link_changed(f->n, 0);
                 return -1;
         }
 }
@@ -234,7 +234,7 @@ static int64_t unplug(struct fault *f)
 static int64_t move(struct fault *f)
 {
         if (f->step > 0) {
-                node_link_changed(f->n);
+                node_link_changed(f->n, 0);
                 return -1;
         }
         trace_line("%-4s moves to site %d", f->n->host->name, f->to->id);
@@ -273,7 +273,7 @@ static int64_t sleep_fault(struct fault *f)
                 return f->noticed_ms;
         default:
                 if (f->lasts_ms > 10000)   /* shorter naps the daemon does not tell its data side about */
-                        node_link_changed(f->n);
+                        node_link_changed(f->n, f->lasts_ms);
                 return -1;
         }
 }

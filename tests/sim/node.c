@@ -100,11 +100,11 @@ static void on_poll(struct timer *t, mono_t now)
 }
 
 /* The connection to the server is one of the network that was. */
-void node_link_changed(struct node *n)
+void node_link_changed(struct node *n, int64_t slept_ms)
 {
         if (n->data == NULL)
                 return;
-        post(n, (struct dp_msg){.kind = DP_LINK_CHANGED});
+        post(n, (struct dp_msg){.kind = DP_LINK_CHANGED, .num = slept_ms});
         set_polling(n, false);
         loop_timer_in(clock_world(), &n->poll, n->tell_ms + n->hear_ms);
 }

@@ -54,7 +54,7 @@ struct node *node_of(const struct host *h);   /* NULL: the host has none */
 
 void node_start(struct node *n);
 void node_stop(struct node *n);
-void node_link_changed(struct node *n);       /* the monitor saw it */
+void node_link_changed(struct node *n, int64_t slept_ms);   /* the monitor saw it; 0: it did not sleep */
 /* The server has it no more, or again; the others hear of it in time. */
 void node_set_removed(struct node *n, bool removed);
 void nodes_set_control(bool up);              /* the server of all can be reached */

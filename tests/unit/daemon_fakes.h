@@ -256,8 +256,9 @@ void engine_restun(struct engine *e)
         fe.restuns++;
 }
 
-void engine_link_changed(struct engine *e)
+void engine_link_changed(struct engine *e, int64_t slept_ms)
 {
+        (void)slept_ms;
         (void)e;
         fe.links++;
 }

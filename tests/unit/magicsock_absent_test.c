@@ -3,6 +3,7 @@
 
 #include "base/crypto.h"
 #include "base/dial.h"
+#include "magicsock/derp_conn.h"
 #include "magicsock/internal.h"
 #include "tests/unit/derp_server.h"
 
@@ -40,6 +41,21 @@ static void heard_on(int region)
         s->peer.learned = 0;
         srv_frame(srv_find(relay(region), &us), DERP_RECV_PACKET, from.b, KEY_LEN, data, sizeof(data));
         SRV_UNTIL(t.loop, s->peer.learned == region);
+}
+
+/* Nothing came or went by our connection to it. */
+static void idle_for(int region, int64_t ms)
+{
+        for (struct derp_conn *c = t.ms->derp->conns; c != NULL; c = c->next)
+                if (c->region == region)
+                        c->heard = c->last_send = mono_add_ms(loop_now(t.loop), -ms);
+}
+
+/* As long as no relay has said that the peer is not at home. */
+static int way_if_there(struct ms_slot *s)
+{
+        s->absent = 0;
+        return ms_relay_for(t.ms, s);
 }
 
 static void test_absent(void **state)
@@ -82,6 +98,15 @@ static void test_absent(void **state)
         assert_int_equal(way_of_next(), HOME);
         heard_on(HOME);
         assert_int_equal(way_of_next(), HOME);
+
+        /* Home may have died meanwhile without a word: it is asked while packets go on by the other. */
+        heard_on(HERE);
+        assert_int_equal(way_if_there(s), HOME);
+        idle_for(HOME, 5000);
+        unsigned pings = t.relay[1].pings;
+        assert_int_equal(way_if_there(s), HERE);
+        SRV_UNTIL(t.loop, t.relay[1].pings == pings + 1);
+        SRV_UNTIL(t.loop, way_if_there(s) == HOME);
 
         ms_free(t.ms);
         assert_int_equal(pkt_pool_free_count(t.pool), POOL);

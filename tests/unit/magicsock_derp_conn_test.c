@@ -272,20 +272,20 @@ static void test_check(void **state)
 {
         (void)state;
         log_in();
-        derp_conn_check(t.c, now());
+        derp_conn_check(t.c, 0, now());
         assert_true(mono_is_set(t.c->answer_by));
-        derp_conn_check(t.c, now());   /* one is out already */
+        derp_conn_check(t.c, 0, now());   /* one is out already */
         UNTIL(!mono_is_set(t.c->answer_by) && t.c->client.in_at == t.c->client.in_end);   /* all of the answer */
         assert_int_equal(t.relay.pings, 1);
         t.relay.mute = true;
-        derp_conn_check(t.c, now());
+        derp_conn_check(t.c, 0, now());
         UNTIL(t.relay.pings == 2);
         pass(mono_add_ms(t.c->answer_by, -1));
         assert_int_equal(t.c->state, CONN_UP);
         pass(t.c->answer_by);
         down_with("the relay is out of reach");
         t.relay.mute = false;
-        derp_conn_check(t.c, now());   /* does not wait for the backoff to end */
+        derp_conn_check(t.c, 0, now());   /* does not wait for the backoff to end */
         assert_int_equal(t.c->state, CONN_DIALING);
         UNTIL(t.ups == 2);
 }
@@ -296,23 +296,51 @@ static void test_check_moved(void **state)
         (void)state;
         log_in();
         road = STREAM_WAY_NONE;
-        derp_conn_check(t.c, now());
+        derp_conn_check(t.c, 0, now());
         assert_int_equal(t.c->state, CONN_UP);
         assert_false(mono_is_set(t.c->answer_by));
         road = STREAM_WAY_OTHER;
         uint32_t old = t.c->id;
-        derp_conn_check(t.c, now());
+        derp_conn_check(t.c, 0, now());
         assert_int_equal(t.c->state, CONN_DIALING);
         assert_int_not_equal(t.c->id, old);
         road = STREAM_WAY_SAME;
         UNTIL(t.ups == 2);
         /* After a long sleep the relay has given us up. */
-        derp_conn_check(t.c, mono_add_ms(t.c->heard, 69999));
+        derp_conn_check(t.c, 69999, now());
         assert_int_equal(t.c->state, CONN_UP);
-        derp_conn_check(t.c, mono_add_ms(t.c->heard, 70000));
+        assert_true(mono_is_set(t.c->answer_by));
+        t.c->heard = now();   /* what it had sent before was read first */
+        derp_conn_check(t.c, 70000, now());
         assert_int_equal(t.c->state, CONN_DIALING);
         UNTIL(t.ups == 3);
         assert_int_equal(t.downs, 0);
+}
+
+/* Who has another way does not trust one that nothing came or went by for a while before it has answered. */
+static void test_ready(void **state)
+{
+        (void)state;
+        assert_false(derp_conn_is_ready(t.c, now()));   /* not up */
+        log_in();
+        t.c->heard = t.c->last_send = mono_add_ms(now(), -4999);
+        assert_true(derp_conn_is_ready(t.c, now()));
+        assert_false(mono_is_set(t.c->answer_by));
+        t.c->last_send = t.c->heard = mono_add_ms(now(), -5000);
+        assert_false(derp_conn_is_ready(t.c, now()));
+        assert_false(derp_conn_is_ready(t.c, now()));   /* one question is enough */
+        UNTIL(!mono_is_set(t.c->answer_by) && t.c->client.in_at == t.c->client.in_end);
+        assert_int_equal(t.relay.pings, 1);
+        assert_true(derp_conn_is_ready(t.c, now()));
+        t.c->heard = mono_add_ms(now(), -5000);
+        t.c->last_send = mono_add_ms(now(), -4999);
+        assert_true(derp_conn_is_ready(t.c, now()));
+        t.relay.mute = true;
+        t.c->last_send = t.c->heard;
+        assert_false(derp_conn_is_ready(t.c, now()));
+        pass(t.c->answer_by);
+        down_with("the relay is out of reach");
+        assert_false(derp_conn_is_ready(t.c, now()));
 }
 
 /* An attempt that waits for a network that is no more is not waited for. */
@@ -327,12 +355,12 @@ static void test_check_while_dialing(void **state)
                 if (connected)
                         UNTIL(t.c->state == CONN_LOGIN);
                 uint32_t old = t.c->id;
-                derp_conn_check(t.c, now());
+                derp_conn_check(t.c, 0, now());
                 assert_int_equal(t.c->state, CONN_DIALING);
                 assert_int_not_equal(t.c->id, old);
         }
         t.nodes[0].derp_port = t.relay.port;
-        derp_conn_check(t.c, now());
+        derp_conn_check(t.c, 0, now());
         UNTIL(t.ups == 1);
         assert_int_equal(t.downs, 0);
         close(fd);
@@ -422,6 +450,7 @@ int main(void)
                 T(test_no_greeting), T(test_nodes), T(test_node_that_refuses), T(test_restarting),
                 T(test_health), T(test_health_without_end), T(test_silence),
                 T(test_check_moved),
+                T(test_ready),
                 T(test_check), T(test_check_while_dialing), T(test_backoff_grows),
                 T(test_more_than_fits), T(test_rests_while_much_comes),
                 T(test_freed_by_its_callback),

@@ -462,12 +462,12 @@ static void test_check(void **state)
 {
         (void)state;
         both_home(1);
-        derp_mgr_check(a.m, false, loop_now(l));
+        derp_mgr_check(a.m, 0, loop_now(l));
         UNTIL(servers[0].pings == 1);
         run_ms(50);
         assert_true(derp_mgr_is_up(a.m, 1));
         assert_int_equal(servers[0].logins, 2);
-        derp_mgr_check(a.m, true, loop_now(l));
+        derp_mgr_check(a.m, 70000, loop_now(l));
         UNTIL(servers[0].logins == 3);
         UNTIL(derp_mgr_is_up(a.m, 1));
 }

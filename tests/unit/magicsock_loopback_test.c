@@ -415,7 +415,7 @@ static void test_down_and_removed(void **state)
         assert_int_equal(send_one(0), ERR_NONE);
         WAIT_FOR(is_direct(0), 1000);
 
-        ms_rebind(w.n[0].ms, loop_now(w.loop));
+        ms_rebind(w.n[0].ms, 0, loop_now(w.loop));
         assert_false(is_direct(0));
         WAIT_FOR(is_direct(0), 1000);
 

@@ -317,7 +317,7 @@ static void test_home_moves_when_they_can_be_told(void **state)
         assert_int_equal(ms_home(t.ms), 1);
         ms_set_map_polling(t.ms, false, now());
         report(3, 2, now());
-        ms_rebind(t.ms, now());
+        ms_rebind(t.ms, 0, now());
         ms_set_map_polling(t.ms, true, now());
         assert_int_equal(ms_home(t.ms), 1);
 }
@@ -541,7 +541,7 @@ static void test_endpoints_and_changes(void **state)
         ms_restun(t.ms, false, now());
         until(&t.reports, 2);
         assert_int_equal(t.published, published);   /* and the same ones are no news */
-        ms_rebind(t.ms, now());
+        ms_rebind(t.ms, 0, now());
         until(&t.reports, 3);
         assert_int_equal(ms_port(t.ms, IP_V4), port);
         assert_int_equal(t.published, published);

@@ -25,7 +25,7 @@ static void test_what_had_come_is_read(void **state)
         int fd = outsider(&unused);
         for (uint8_t i = 0; i < 10; i++)
                 send_to(fd, port, i);
-        ms_rebind(t.ms, now());
+        ms_rebind(t.ms, 0, now());
         assert_int_equal(ms_port(t.ms, IP_V4), port);
         until_got(10);
         send_to(fd, port, 77);
@@ -41,7 +41,7 @@ static void test_those_before_go_in_their_time(void **state)
         uint16_t unused, port = ms_port(t.ms, IP_V4);
         int fd = outsider(&unused);
         for (int i = 0; i < 3; i++)
-                ms_rebind(t.ms, now());
+                ms_rebind(t.ms, 0, now());
         assert_int_equal(ms_port(t.ms, IP_V4), port);
         assert_true(sock_is_open(&t.ms->retired[0].sock));
         assert_int_not_equal(t.ms->retired[0].sock.fd, t.ms->udp[0].sock.fd);
@@ -61,7 +61,7 @@ static void test_another_port_proves_nothing(void **state)
         static const struct ms_slot slot;
         struct addr src;
         assert_int_equal(addr_parse("192.0.2.1:7", &src), ERR_NONE);
-        ms_rebind(t.ms, now());
+        ms_rebind(t.ms, 0, now());
         struct ms_udp *old = &t.ms->retired[0];
         t.ms->via = old;
         assert_int_equal(old->sock.port, t.ms->udp[0].sock.port);
@@ -78,7 +78,7 @@ static void test_another_port_proves_nothing(void **state)
 static void test_the_port_is_ours(void **state)
 {
         (void)state;
-        ms_rebind(t.ms, now());
+        ms_rebind(t.ms, 0, now());
         struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(ms_port(t.ms, IP_V4))};
         int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), -1);
@@ -92,14 +92,14 @@ static void test_not_watched(void **state)
         uint16_t unused, port = ms_port(t.ms, IP_V4);
         int fd = outsider(&unused), before = t.ms->udp[0].sock.fd;
         refused = 1;
-        ms_rebind(t.ms, now());
+        ms_rebind(t.ms, 0, now());
         assert_int_equal(refused, 0);
         assert_int_equal(t.ms->udp[0].sock.fd, before);
         assert_int_equal(ms_port(t.ms, IP_V4), port);
         assert_false(sock_is_open(&t.ms->retired[0].sock));
         send_to(fd, port, 9);
         until_got(1);
-        ms_rebind(t.ms, now());
+        ms_rebind(t.ms, 0, now());
         assert_int_equal(t.ms->retired[0].sock.fd, before);
         assert_int_equal(ms_port(t.ms, IP_V4), port);
         send_to(fd, port, 10);
@@ -112,9 +112,9 @@ static void test_none_is_watched(void **state)
 {
         (void)state;
         refused = 2;
-        ms_rebind(t.ms, now());
+        ms_rebind(t.ms, 0, now());
         assert_false(sock_is_open(&t.ms->udp[0].sock));
-        ms_rebind(t.ms, now());
+        ms_rebind(t.ms, 0, now());
         assert_true(sock_is_open(&t.ms->udp[0].sock));
         uint16_t unused;
         int fd = outsider(&unused);
