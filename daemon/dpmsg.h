@@ -21,7 +21,7 @@ enum dp_msg_kind {
         DP_SET_FILTER,    /* ptr: struct filter, may be NULL */
         DP_PEER_SET,      /* slot, gen, ptr: struct dp_peer */
         DP_PEER_REMOVE,   /* slot */
-        DP_LINK_CHANGED,  /* num: for how many ms the host slept */
+        DP_LINK_CHANGED,  /* num: for how many ms the host slept; 0: it did not */
         DP_RESTUN,
         DP_STATUS,        /* id */
         DP_COUNTERS,      /* id */

@@ -204,7 +204,7 @@ static void on_network_change(void *arg)
 static void on_slept(void *arg, int64_t ms)
 {
         struct daemon *d = arg;
-        log_info("the host slept for %lld s: connections are made anew", (long long)(ms / 1000));
+        log_info("the host slept for %lld s: connections are looked after", (long long)(ms / 1000));
         backend_link_changed(d->backend, ms);
 }
 

@@ -14,7 +14,7 @@ enum {
         NODE_MS = 2000,          /* TCP and TLS of a node while there is another to try */
         SILENT_MS = 67000,       /* a relay sends a keepalive every 60 to 65 s: one is late, and we ask */
         KEEPALIVE_MS = 70000,    /* one was missed */
-        UNUSED_MS = 5000,        /* after so long nobody knows whether it still works */
+        UNUSED_MS = 5000,        /* after so long nobody knows whether it works; one that is sent to and does not is ended by then */
         ANSWER_MS = 1000,        /* to a ping; a new connection is faster than a TCP that waits to repeat itself */
         STEADY_MS = 10000,       /* up for so long: the next failure starts from the shortest backoff */
         BACKOFF_MAX_MS = 5000,
@@ -75,7 +75,7 @@ static void drop_stream(struct derp_conn *c)
         stream_close(c->stream);
         c->stream = NULL;
         c->id = 0;
-        c->unread = c->resting = false;
+        c->unread = c->resting = c->asked = c->given_up = false;
         c->pace = (struct pace){0};
         c->tidy_at = (mono_t){0};
         derp_client_done(&c->client);
@@ -336,6 +336,9 @@ static enum err fill(struct derp_conn *c, mono_t now)
                 derp_client_fed(&c->client, n);
                 plan_tidying(c, now);
                 c->heard = now;
+                if (c->asked && c->asked_at.ns == now.ns)
+                        continue;   /* it lay in the socket before we asked */
+                c->asked = false;
                 c->answer_by = (mono_t){0};   /* the timer finds that out when it fires */
         }
 }
@@ -535,15 +538,22 @@ static void dial(struct derp_conn *c, mono_t now)
                 conn_fail(c, "the region has no relay to connect to", now);
 }
 
-/* Whoever listens alone would not notice otherwise that its router, or the relay's host, has started anew. */
-static void ask(struct derp_conn *c, mono_t now)
+static void ping(struct derp_conn *c, mono_t now)
 {
         uint8_t data[DERP_PING_LEN];
         crypto_random(data, sizeof(data));
-        c->answer_by = mono_add_ms(now, ANSWER_MS);
-        arm_timer(c);
         derp_client_ping(&c->client, data);
         loop_timer_at(c->mgr->loop, &c->kick, now);
+        c->asked = true;
+        c->asked_at = now;
+}
+
+/* Whoever listens alone would not notice otherwise that its router, or the relay's host, has started anew. */
+static void ask(struct derp_conn *c, mono_t now)
+{
+        c->answer_by = mono_add_ms(now, ANSWER_MS);
+        arm_timer(c);
+        ping(c, now);
 }
 
 /* Of a burst that goes on more is to be seen the next time. */
@@ -650,18 +660,22 @@ void derp_conn_redial(struct derp_conn *c, mono_t now)
         leave(c);
 }
 
-/* A relay whose keepalive was not acknowledged has given us up.  What it sent before may still come out of our socket. */
-static bool is_given_up(int64_t slept_ms)
+/* A relay whose keepalive was not acknowledged has given us up, also if what it sent before the host slept is read only now.
+ * A connection made since then is another matter. */
+static bool is_given_up(const struct derp_conn *c, int64_t slept_ms, mono_t now)
 {
-        return slept_ms >= KEEPALIVE_MS;
+        if (c->state != CONN_UP || mono_diff_ms(now, c->up_at) < slept_ms)
+                return false;
+        return slept_ms >= KEEPALIVE_MS || mono_diff_ms(now, c->heard) >= KEEPALIVE_MS;
 }
 
 void derp_conn_check(struct derp_conn *c, int64_t slept_ms, mono_t now)
 {
         enum stream_way way = c->state == CONN_UP ? stream_way(c->stream) : STREAM_WAY_OTHER;
+        c->given_up = c->given_up || is_given_up(c, slept_ms, now);
         if (way == STREAM_WAY_NONE)
                 return;   /* the network comes back, and then this is asked again; or the kernel gives the connection up */
-        if (way == STREAM_WAY_OTHER || is_given_up(slept_ms)) {   /* an attempt under way may be by the network that was */
+        if (way == STREAM_WAY_OTHER || c->given_up) {   /* an attempt under way may be by the network that was */
                 derp_conn_redial(c, now);
         } else if (!mono_is_set(c->answer_by)) {
                 ask(c, now);
@@ -671,12 +685,11 @@ void derp_conn_check(struct derp_conn *c, int64_t slept_ms, mono_t now)
 bool derp_conn_is_ready(struct derp_conn *c, mono_t now)
 {
         mono_t used = c->heard.ns > c->last_send.ns ? c->heard : c->last_send;
-        if (c->state != CONN_UP)
+        if (c->state != CONN_UP || c->asked)
                 return false;
         if (mono_diff_ms(now, used) < UNUSED_MS)
                 return true;
-        if (!mono_is_set(c->answer_by))
-                ask(c, now);
+        ping(c, now);
         return false;
 }
 

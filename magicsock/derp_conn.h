@@ -35,9 +35,12 @@ struct derp_conn {
         mono_t give_up_at;           /* CONN_DIALING, CONN_LOGIN: end of this attempt */
         mono_t up_at;
         mono_t heard;                /* last byte from the relay */
-        mono_t answer_by;            /* a ping is out; unset = none */
+        bool asked;                  /* a ping is out, and nothing came since */
+        mono_t asked_at;
+        mono_t answer_by;            /* the connection ends if it is out then still; unset = it does not */
+        bool given_up;               /* by the relay: it is of no use once there is a way there again */
         mono_t tidy_at;              /* buffers that a burst has stretched are looked at; unset: none is */
-        mono_t last_send;            /* a packet was asked to be sent */
+        mono_t last_send;            /* a packet was asked to be sent, or might have been: it was opened, or was home */
         bool reported_down;
         char detail[DERP_DETAIL_MAX];   /* as last reported */
         char health[DERP_DETAIL_MAX];   /* what the relay complains of; "" = nothing */
@@ -93,8 +96,10 @@ void derp_conn_hasten(struct derp_conn *c, mono_t now);
 /* Closes the stream and dials anew at once. */
 void derp_conn_redial(struct derp_conn *c, mono_t now);
 /* The host's network may be another one: a sign of life within 1 s, or redial.  At once if it is not up, if the way to the
- * relay begins at another address now, or if the host slept for as long as a keepalive takes.  slept_ms: 0, it did not. */
+ * relay begins at another address now, or if the relay has given us up.  slept_ms: for how long the host slept; 0: it did not.
+ * Nothing at all while there is no way to the relay. */
 void derp_conn_check(struct derp_conn *c, int64_t slept_ms, mono_t now);
-/* What is sent now arrives, as far as one can know.  A connection that was not used for 5 s is asked first. */
+/* What is sent now arrives, as far as one can know: a connection that nothing came or went by for 5 s is asked first, and none
+ * is ready that has a question to answer. */
 bool derp_conn_is_ready(struct derp_conn *c, mono_t now);
 void derp_conn_set_home(struct derp_conn *c, bool home, mono_t now);

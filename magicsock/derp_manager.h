@@ -81,7 +81,8 @@ void derp_mgr_set_told(struct derp_mgr *m, int region);
 int derp_mgr_told(const struct derp_mgr *m);
 /* The network may have changed under us: every open connection is pinged and is replaced unless a byte
  * comes within 1 s; those that are not up, or whose own address is not the one that leads to the relay now, are dialed anew
- * at once.  slept_ms: for how long the host slept, 0 = not at all; after a long sleep nobody is asked, they are all dialed. */
+ * at once.  slept_ms: for how long the host slept, 0 = not at all; a relay that has missed an answer meanwhile is not asked
+ * either.  Those to which there is no way now are left for the next time. */
 void derp_mgr_check(struct derp_mgr *m, int64_t slept_ms, mono_t now);
 
 /* Those that are up are asked, as above; the others go on as they do. */
@@ -101,8 +102,8 @@ enum err derp_mgr_send(struct derp_mgr *m, int region, const struct node_public 
 void derp_mgr_hasten(struct derp_mgr *m, int region, mono_t now);
 
 bool derp_mgr_is_up(const struct derp_mgr *m, int region);
-/* Up, and what is sent now arrives as far as one can know: for who has another way.  A connection that nothing came or went by
- * for 5 s is asked, and is ready when it has answered. */
+/* Up, and what is sent now arrives as far as one can know: for who has another way.  One that nothing came or went by for 5 s
+ * is asked; no connection is ready that has a question to answer. */
 bool derp_mgr_is_ready(struct derp_mgr *m, int region, mono_t now);
 /* conn of on_recv is still the live connection of the region. */
 bool derp_mgr_conn_alive(const struct derp_mgr *m, int region, uint32_t conn);

@@ -12,6 +12,7 @@
 
 enum {
         UDP_ROUNDS = 8,        /* system calls that receive, in one round of the loop */
+        KNOWN_MS = 5000,       /* heard so lately that what is sent there arrives */
         LEARNED_MS = 55000,    /* a node closes a connection to a relay that is not its home when it has sent nothing for 60 s */
 };
 
@@ -38,15 +39,22 @@ static bool may_have_left(const struct ms *ms, const struct ms_slot *s)
         return p->home && p->home != p->learned && mono_diff_ms(loop_now(ms->loop), s->learned_at) >= LEARNED_MS;
 }
 
-/* Its home if a connection is up there anyway and works, unless it is not there; else wherever it spoke last, which saves a
- * dial.  A newcomer's home reaches the map a second after itself: until then our own is the best guess. */
+/* The way by another relay is known to work, and that by its home may have died while it was not used. */
+static bool is_better_known(struct ms *ms, const struct ms_slot *s)
+{
+        mono_t now = loop_now(ms->loop);
+        return mono_diff_ms(now, s->learned_at) < KNOWN_MS && !derp_mgr_is_ready(ms->derp, s->peer.home, now);
+}
+
+/* Its home if a connection is up there anyway, unless it is not there; else wherever it spoke last, which saves a dial.  A
+ * newcomer's home reaches the map a second after itself: until then our own is the best guess. */
 int ms_relay_for(struct ms *ms, struct ms_slot *s)
 {
         struct ms_peer *p = &s->peer;
         if (p->learned && (may_have_left(ms, s) || !derp_mgr_conn_alive(ms->derp, p->learned, s->learned_conn)))
                 ms_peer_on_relay_gone(p, p->learned);
         if (p->learned && p->learned != p->home &&
-            (!p->home || p->home == s->absent || !derp_mgr_is_ready(ms->derp, p->home, loop_now(ms->loop))))
+            (!p->home || p->home == s->absent || !derp_mgr_is_up(ms->derp, p->home) || is_better_known(ms, s)))
                 return p->learned;
         return p->home ? p->home : p->likely;
 }

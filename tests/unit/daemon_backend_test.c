@@ -547,6 +547,18 @@ static void a_home_that_lets_nobody_in_is_not_told(void **state)
         assert_int_equal(fc.home, 4);
 }
 
+/* For how long decides what becomes of relay connections. */
+static void a_host_that_slept_is_told_apart(void **state)
+{
+        (void)state;
+        int before = fe.links;
+        backend_link_changed(w.b, 600000);
+        assert_int_equal(fe.slept_ms, 600000);
+        backend_link_changed(w.b, 0);
+        assert_int_equal(fe.slept_ms, 0);
+        assert_int_equal(fe.links, before + 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
 
 /* A question for our own name to the service address, by UDP. */
@@ -692,7 +704,8 @@ int main(void)
                 TEST(switching_leaves_nothing_behind), TEST(another_server_means_nothing_of_the_old_map),
                 TEST(a_server_that_is_away_is_no_logout),
                 TEST(what_lies_outside_of_the_tailnet), TEST(dns_follows_the_map_at_once),
-                TEST(a_home_that_lets_nobody_in_is_not_told), TEST(bad_preferences_change_nothing),
+                TEST(a_home_that_lets_nobody_in_is_not_told), TEST(a_host_that_slept_is_told_apart),
+                TEST(bad_preferences_change_nothing),
                 cmocka_unit_test(an_unwritable_state_file_is_said_and_tried_again),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,7 @@ static struct {
         bool up, polling;
         enum hn_pref hardnat;
         int clears, filters, peers, restuns, links, service_packets;
+        int64_t slept_ms;                     /* as told with the last change of network */
         uint8_t service_packet[2048];         /* the last one for the host */
         size_t service_len;
         struct key_private node;
@@ -258,8 +259,8 @@ void engine_restun(struct engine *e)
 
 void engine_link_changed(struct engine *e, int64_t slept_ms)
 {
-        (void)slept_ms;
         (void)e;
+        fe.slept_ms = slept_ms;
         fe.links++;
 }
 

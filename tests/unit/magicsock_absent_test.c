@@ -43,12 +43,20 @@ static void heard_on(int region)
         SRV_UNTIL(t.loop, s->peer.learned == region);
 }
 
-/* Nothing came or went by our connection to it. */
-static void idle_for(int region, int64_t ms)
+static struct derp_conn *conn_to(int region)
 {
         for (struct derp_conn *c = t.ms->derp->conns; c != NULL; c = c->next)
                 if (c->region == region)
-                        c->heard = c->last_send = mono_add_ms(loop_now(t.loop), -ms);
+                        return c;
+        fail_msg("no connection to %d", region);
+        return NULL;
+}
+
+/* Nothing came or went by our connection to it. */
+static void idle_for(int region, int64_t ms)
+{
+        struct derp_conn *c = conn_to(region);
+        c->heard = c->last_send = mono_add_ms(loop_now(t.loop), -ms);
 }
 
 /* As long as no relay has said that the peer is not at home. */
@@ -105,8 +113,21 @@ static void test_absent(void **state)
         idle_for(HOME, 5000);
         unsigned pings = t.relay[1].pings;
         assert_int_equal(way_if_there(s), HERE);
+        assert_int_equal(way_of_next(), HERE);
         SRV_UNTIL(t.loop, t.relay[1].pings == pings + 1);
         SRV_UNTIL(t.loop, way_if_there(s) == HOME);
+        /* The other is no better known: it was not heard there lately. */
+        idle_for(HOME, 5000);
+        s->learned_at = mono_add_ms(loop_now(t.loop), -5000);
+        assert_int_equal(way_if_there(s), HOME);
+        s->learned_at = mono_add_ms(loop_now(t.loop), -4999);
+        assert_int_equal(way_if_there(s), HERE);
+        SRV_UNTIL(t.loop, t.relay[1].pings == pings + 2);
+        /* There is no other. */
+        heard_on(HOME);
+        idle_for(HOME, 5000);
+        assert_int_equal(way_if_there(s), HOME);
+        assert_false(conn_to(HOME)->asked);
 
         ms_free(t.ms);
         assert_int_equal(pkt_pool_free_count(t.pool), POOL);

@@ -1,5 +1,8 @@
 /* One connection to a relay: its states, and what is said to it when. */
 #include "tests/unit/magicsock_oneconn.h"
+
+#include <sys/eventfd.h>
+
 #include "tests/unit/road.h"
 #include "tests/unit/tls_server.h"
 
@@ -290,6 +293,11 @@ static void test_check(void **state)
         UNTIL(t.ups == 2);
 }
 
+static void up_for(int64_t ms)
+{
+        t.c->up_at = mono_add_ms(now(), -ms);
+}
+
 /* The network is another one: what the kernel says of its routes decides whether the relay is even asked. */
 static void test_check_moved(void **state)
 {
@@ -307,6 +315,7 @@ static void test_check_moved(void **state)
         road = STREAM_WAY_SAME;
         UNTIL(t.ups == 2);
         /* After a long sleep the relay has given us up. */
+        up_for(70000);
         derp_conn_check(t.c, 69999, now());
         assert_int_equal(t.c->state, CONN_UP);
         assert_true(mono_is_set(t.c->answer_by));
@@ -314,7 +323,34 @@ static void test_check_moved(void **state)
         derp_conn_check(t.c, 70000, now());
         assert_int_equal(t.c->state, CONN_DIALING);
         UNTIL(t.ups == 3);
+        /* There was no way to it at first.  One that was made since then is not meant. */
+        up_for(70000);
+        road = STREAM_WAY_NONE;
+        derp_conn_check(t.c, 70000, now());
+        assert_int_equal(t.c->state, CONN_UP);
+        road = STREAM_WAY_SAME;
+        derp_conn_check(t.c, 0, now());
+        assert_int_equal(t.c->state, CONN_DIALING);
+        UNTIL(t.ups == 4);
+        up_for(69999);
+        derp_conn_check(t.c, 70000, now());
+        assert_int_equal(t.c->state, CONN_UP);
+        UNTIL(!t.c->asked);
+        /* A keepalive was missed partly before the host slept. */
+        up_for(70000);
+        t.c->heard = mono_add_ms(now(), -69999);
+        derp_conn_check(t.c, 30000, now());
+        assert_int_equal(t.c->state, CONN_UP);
+        t.c->heard = mono_add_ms(now(), -70000);
+        derp_conn_check(t.c, 30000, now());
+        assert_int_equal(t.c->state, CONN_DIALING);
+        UNTIL(t.ups == 5);
         assert_int_equal(t.downs, 0);
+}
+
+static void unused_for(int64_t ms)
+{
+        t.c->heard = t.c->last_send = mono_add_ms(now(), -ms);
 }
 
 /* Who has another way does not trust one that nothing came or went by for a while before it has answered. */
@@ -323,24 +359,58 @@ static void test_ready(void **state)
         (void)state;
         assert_false(derp_conn_is_ready(t.c, now()));   /* not up */
         log_in();
-        t.c->heard = t.c->last_send = mono_add_ms(now(), -4999);
+        unused_for(4999);
         assert_true(derp_conn_is_ready(t.c, now()));
-        assert_false(mono_is_set(t.c->answer_by));
-        t.c->last_send = t.c->heard = mono_add_ms(now(), -5000);
-        assert_false(derp_conn_is_ready(t.c, now()));
-        assert_false(derp_conn_is_ready(t.c, now()));   /* one question is enough */
-        UNTIL(!mono_is_set(t.c->answer_by) && t.c->client.in_at == t.c->client.in_end);
-        assert_int_equal(t.relay.pings, 1);
-        assert_true(derp_conn_is_ready(t.c, now()));
-        t.c->heard = mono_add_ms(now(), -5000);
+        unused_for(5000);
         t.c->last_send = mono_add_ms(now(), -4999);
         assert_true(derp_conn_is_ready(t.c, now()));
+        assert_false(t.c->asked);
+        unused_for(5000);
+        assert_false(derp_conn_is_ready(t.c, now()));
+        assert_false(derp_conn_is_ready(t.c, now()));   /* one question is enough */
+        t.c->last_send = now();   /* what somebody else sends says nothing of it */
+        assert_false(derp_conn_is_ready(t.c, now()));
+        UNTIL(!t.c->asked && t.c->client.in_at == t.c->client.in_end);
+        assert_int_equal(t.relay.pings, 1);
+        assert_true(derp_conn_is_ready(t.c, now()));
+        /* It has no second to answer in: a slow link must not lose its relay for that. */
         t.relay.mute = true;
-        t.c->last_send = t.c->heard;
+        unused_for(5000);
         assert_false(derp_conn_is_ready(t.c, now()));
-        pass(t.c->answer_by);
-        down_with("the relay is out of reach");
-        assert_false(derp_conn_is_ready(t.c, now()));
+        assert_false(mono_is_set(t.c->answer_by));
+        UNTIL(t.relay.pings == 2);
+        assert_int_equal(t.c->state, CONN_UP);
+}
+
+static void on_ring(struct watch *w, unsigned events, mono_t at)
+{
+        uint64_t n;
+        (void)events;
+        assert_int_equal(read(w->fd, &n, sizeof(n)), sizeof(n));
+        derp_conn_check(t.c, 0, at);
+}
+
+/* What lay in the socket before the relay was asked is no answer: it is read in the same round of the loop. */
+static void test_no_answer(void **state)
+{
+        (void)state;
+        struct watch ring;
+        uint64_t one = 1;
+        struct srv_conn *k = log_in();
+        t.relay.mute = true;
+        watch_init(&ring, on_ring);
+        int fd = eventfd(0, 0);
+        assert_int_equal(loop_watch(t.loop, &ring, fd, LOOP_READ), ERR_NONE);
+        loop_once(t.loop, 0);   /* what was ready in the last round would come first */
+        assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+        srv_frame(k, DERP_KEEP_ALIVE, NULL, 0, NULL, 0);
+        UNTIL(t.c->asked);
+        assert_int_equal(t.c->heard.ns, t.c->asked_at.ns);
+        assert_true(t.c->asked && mono_is_set(t.c->answer_by));
+        srv_frame(k, DERP_KEEP_ALIVE, NULL, 0, NULL, 0);
+        UNTIL(!t.c->asked && !mono_is_set(t.c->answer_by));
+        loop_unwatch(&ring);
+        close(fd);
 }
 
 /* An attempt that waits for a network that is no more is not waited for. */
@@ -451,6 +521,7 @@ int main(void)
                 T(test_health), T(test_health_without_end), T(test_silence),
                 T(test_check_moved),
                 T(test_ready),
+                T(test_no_answer),
                 T(test_check), T(test_check_while_dialing), T(test_backoff_grows),
                 T(test_more_than_fits), T(test_rests_while_much_comes),
                 T(test_freed_by_its_callback),

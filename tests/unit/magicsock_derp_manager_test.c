@@ -467,6 +467,10 @@ static void test_check(void **state)
         run_ms(50);
         assert_true(derp_mgr_is_up(a.m, 1));
         assert_int_equal(servers[0].logins, 2);
+        derp_mgr_check(a.m, 70000, loop_now(l));   /* made since then */
+        assert_true(derp_mgr_is_up(a.m, 1));
+        for (struct derp_conn *c = a.m->conns; c != NULL; c = c->next)
+                c->up_at = mono_add_ms(loop_now(l), -70000);
         derp_mgr_check(a.m, 70000, loop_now(l));
         UNTIL(servers[0].logins == 3);
         UNTIL(derp_mgr_is_up(a.m, 1));
