@@ -98,13 +98,17 @@ static void excuse_ms(const struct node *n, enum excuse what, int64_t ms)
         excuse(n, what, mono_add_ms(clock_now(), -BEFORE_MS), mono_add_ms(clock_now(), ms));
 }
 
+static void excuse_paths_of(const struct node *n, enum excuse what, int64_t ms)
+{
+        excuse_path(n, what, mono_add_ms(clock_now(), -BEFORE_MS), clock_now(), ms);
+}
+
 /* Paths of everybody who is behind this site. */
 static void excuse_paths(const struct site *s, enum excuse what, int64_t ms)
 {
-        mono_t now = clock_now();
         for (int i = 0; i < node_count(); i++)
                 if (net_is_behind(node_at(i)->host, s))
-                        excuse_path(node_at(i), what, mono_add_ms(now, -BEFORE_MS), now, ms);
+                        excuse_paths_of(node_at(i), what, ms);
 }
 
 static bool is_home(const struct relay *r)
@@ -151,10 +155,14 @@ static int64_t nat_reboot(struct fault *f)
         net_restart_nat(f->a, f->loud);
         bool again = mono_is_set(f->a->restarted) && mono_diff_ms(clock_now(), f->a->restarted) < LEAVE_MS;
         f->a->restarted = clock_now();
-        excuse_paths(f->a, EXCUSE_SENT, again ? ATTEMPT_MS : leave_ms());
-        for (int i = 0; i < node_count(); i++)
-                if (net_is_behind(node_at(i)->host, f->a))
-                        excuse_ms(node_at(i), EXCUSE_TO_IT, f->loud && f->a->up == NULL && !net_is_udp_blocked(node_at(i)->host) && flows_talk(node_at(i)) ? LOOK_MS : DEAF_MS);
+        for (int i = 0; i < node_count(); i++) {
+                struct node *n = node_at(i);
+                if (!net_is_behind(n->host, f->a))
+                        continue;
+                bool looks = f->loud && f->a->up == NULL && !net_is_udp_blocked(n->host) && flows_talk(n);
+                excuse_paths_of(n, EXCUSE_SENT, again || relay_greets(n->host) ? ATTEMPT_MS : leave_ms());
+                excuse_ms(n, EXCUSE_TO_IT, looks ? LOOK_MS : DEAF_MS);
+        }
         return -1;
 }
 

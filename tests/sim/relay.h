@@ -30,6 +30,8 @@ void relay_stop(struct relay *r, bool loud);
 void relay_start(struct relay *r);
 /* A client with this key is logged in. */
 bool relay_knows(const struct relay *r, const struct node_public *key);
+/* A connection of this host to any of them has just begun: the greeting may not have come yet. */
+bool relay_greets(const struct host *h);
 
 /* To be set: WireGuard or disco went from one node to another by a relay. */
 extern void (*relay_seen)(struct host *from, struct host *to, const uint8_t *data, size_t len);
