@@ -13,9 +13,6 @@ enum {
         ATTEMPT_MS = 10000,      /* name, TCP, TLS, HTTP and the relay's greeting */
         NODE_MS = 2000,          /* TCP and TLS of a node while there is another to try */
         SILENT_MS = 67000,       /* a relay sends a keepalive every 60 to 65 s: one is late, and we ask */
-        KEEPALIVE_MS = 70000,    /* one was missed */
-        UNUSED_MS = 5000,        /* after so long nobody knows whether it works; one that is sent to and does not is ended by then */
-        ANSWER_MS = 1000,        /* to a ping; a new connection is faster than a TCP that waits to repeat itself */
         STEADY_MS = 10000,       /* up for so long: the next failure starts from the shortest backoff */
         BACKOFF_MAX_MS = 5000,
         CERTS_MAX = 16,
@@ -44,7 +41,7 @@ static void report(struct derp_conn *c, enum derp_state st, const char *detail, 
                 m->cb.on_state(m->arg, c->region, st, detail, lost, now);
 }
 
-static void arm_timer(struct derp_conn *c)
+void derp_conn_arm(struct derp_conn *c)
 {
         mono_t at = MONO_NEVER;
         switch (c->state) {
@@ -130,7 +127,7 @@ static void conn_fail(struct derp_conn *c, const char *why, mono_t now)
         c->state = CONN_BACKOFF;
         c->retry_at = retry_time(c, now);
         c->answer_by = c->leave_at = (mono_t){0};
-        arm_timer(c);
+        derp_conn_arm(c);
         if (c->reported_down && strcmp(c->detail, text) == 0)
                 return;
         c->reported_down = true;
@@ -179,7 +176,7 @@ static void plan_tidying(struct derp_conn *c, mono_t now)
         if (c->state != CONN_UP || !c->client.stretched || mono_is_set(c->tidy_at))
                 return;
         c->tidy_at = mono_add_ms(now, TIDY_MS);
-        arm_timer(c);
+        derp_conn_arm(c);
 }
 
 /* Moves the client's bytes into the stream, a piece at a time, until it is full or the pace says wait.  False: it broke. */
@@ -261,7 +258,7 @@ static void on_health(struct derp_conn *c, const struct derp_msg *msg, mono_t no
         if (mono_reached(now, c->health_due))
                 report_health(c, now);
         else
-                arm_timer(c);
+                derp_conn_arm(c);
 }
 
 /* Whatever it says, it is not what makes us come and go more often than this. */
@@ -271,7 +268,7 @@ static void on_restarting(struct derp_conn *c, const struct derp_msg *msg, mono_
         mono_t soonest = mono_add_ms(c->up_at, STEADY_MS);
         c->leave_at = at.ns > soonest.ns ? at : soonest;
         c->hurry_until = mono_add_ms(c->leave_at, msg->try_for_ms < HURRY_MAX_MS ? msg->try_for_ms : HURRY_MAX_MS);
-        arm_timer(c);
+        derp_conn_arm(c);
 }
 
 static void on_up(struct derp_conn *c, mono_t now)
@@ -283,7 +280,7 @@ static void on_up(struct derp_conn *c, mono_t now)
         c->mgr->accepted = true;
         c->reported_down = false;
         c->health_due = c->leave_at = c->hurry_until = (mono_t){0};
-        arm_timer(c);
+        derp_conn_arm(c);
         report(c, DERP_STATE_UP, "", false, now);
 }
 
@@ -335,11 +332,7 @@ static enum err fill(struct derp_conn *c, mono_t now)
                         return e;
                 derp_client_fed(&c->client, n);
                 plan_tidying(c, now);
-                c->heard = now;
-                if (c->asked && c->asked_at.ns == now.ns)
-                        continue;   /* it lay in the socket before we asked */
-                c->asked = false;
-                c->answer_by = (mono_t){0};   /* the timer finds that out when it fires */
+                derp_ask_heard(c, now);
         }
 }
 
@@ -532,28 +525,10 @@ static void dial(struct derp_conn *c, mono_t now)
         c->state = CONN_DIALING;
         c->node = c->first;
         c->give_up_at = mono_add_ms(now, ATTEMPT_MS);
-        arm_timer(c);
+        derp_conn_arm(c);
         dial_next_node(c, now);
         if (c->stream == NULL)
                 conn_fail(c, "the region has no relay to connect to", now);
-}
-
-static void ping(struct derp_conn *c, mono_t now)
-{
-        uint8_t data[DERP_PING_LEN];
-        crypto_random(data, sizeof(data));
-        derp_client_ping(&c->client, data);
-        loop_timer_at(c->mgr->loop, &c->kick, now);
-        c->asked = true;
-        c->asked_at = now;
-}
-
-/* Whoever listens alone would not notice otherwise that its router, or the relay's host, has started anew. */
-static void ask(struct derp_conn *c, mono_t now)
-{
-        c->answer_by = mono_add_ms(now, ANSWER_MS);
-        arm_timer(c);
-        ping(c, now);
 }
 
 /* Of a burst that goes on more is to be seen the next time. */
@@ -581,7 +556,7 @@ static void on_timer(struct timer *t, mono_t now)
                 if (mono_is_set(c->answer_by) && mono_reached(now, c->answer_by))
                         conn_fail(c, "the relay is out of reach", now);
                 else if (!mono_is_set(c->answer_by) && mono_reached(now, mono_add_ms(c->heard, SILENT_MS)))
-                        ask(c, now);
+                        derp_ask(c, now);
                 else if (mono_is_set(c->health_due) && mono_reached(now, c->health_due))
                         report_health(c, now);
                 else if (mono_is_set(c->leave_at) && mono_reached(now, c->leave_at))
@@ -589,7 +564,7 @@ static void on_timer(struct timer *t, mono_t now)
                 else if (mono_is_set(c->tidy_at) && mono_reached(now, c->tidy_at))
                         tidy(c, now);
                 if (!c->dead)
-                        arm_timer(c);
+                        derp_conn_arm(c);
                 break;
         }
         leave(c);
@@ -658,39 +633,6 @@ void derp_conn_redial(struct derp_conn *c, mono_t now)
         if (was_up && !c->dead && c->state == CONN_DIALING)
                 report(c, DERP_STATE_CONNECTING, "", false, now);
         leave(c);
-}
-
-/* A relay whose keepalive was not acknowledged has given us up, also if what it sent before the host slept is read only now.
- * A connection made since then is another matter. */
-static bool is_given_up(const struct derp_conn *c, int64_t slept_ms, mono_t now)
-{
-        if (c->state != CONN_UP || mono_diff_ms(now, c->up_at) < slept_ms)
-                return false;
-        return slept_ms >= KEEPALIVE_MS || mono_diff_ms(now, c->heard) >= KEEPALIVE_MS;
-}
-
-void derp_conn_check(struct derp_conn *c, int64_t slept_ms, mono_t now)
-{
-        enum stream_way way = c->state == CONN_UP ? stream_way(c->stream) : STREAM_WAY_OTHER;
-        c->given_up = c->given_up || is_given_up(c, slept_ms, now);
-        if (way == STREAM_WAY_NONE)
-                return;   /* the network comes back, and then this is asked again; or the kernel gives the connection up */
-        if (way == STREAM_WAY_OTHER || c->given_up) {   /* an attempt under way may be by the network that was */
-                derp_conn_redial(c, now);
-        } else if (!mono_is_set(c->answer_by)) {
-                ask(c, now);
-        }
-}
-
-bool derp_conn_is_ready(struct derp_conn *c, mono_t now)
-{
-        mono_t used = c->heard.ns > c->last_send.ns ? c->heard : c->last_send;
-        if (c->state != CONN_UP || c->asked)
-                return false;
-        if (mono_diff_ms(now, used) < UNUSED_MS)
-                return true;
-        ping(c, now);
-        return false;
 }
 
 void derp_conn_set_home(struct derp_conn *c, bool home, mono_t now)

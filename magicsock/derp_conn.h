@@ -95,6 +95,15 @@ enum err derp_conn_send(struct derp_conn *c, const struct node_public *dst, stru
 void derp_conn_hasten(struct derp_conn *c, mono_t now);
 /* Closes the stream and dials anew at once. */
 void derp_conn_redial(struct derp_conn *c, mono_t now);
+void derp_conn_set_home(struct derp_conn *c, bool home, mono_t now);
+/* Its timer goes to the earliest deadline. */
+void derp_conn_arm(struct derp_conn *c);
+
+/* ---- derp_ask.c ---- */
+/* A sign of life within 1 s, or the connection ends. */
+void derp_ask(struct derp_conn *c, mono_t now);
+/* Bytes came from the relay: of this round's question they are no answer. */
+void derp_ask_heard(struct derp_conn *c, mono_t now);
 /* The host's network may be another one: a sign of life within 1 s, or redial.  At once if it is not up, if the way to the
  * relay begins at another address now, or if the relay has given us up.  slept_ms: for how long the host slept; 0: it did not.
  * Nothing at all while there is no way to the relay. */
@@ -102,4 +111,3 @@ void derp_conn_check(struct derp_conn *c, int64_t slept_ms, mono_t now);
 /* What is sent now arrives, as far as one can know: a connection that nothing came or went by for 5 s is asked first, and none
  * is ready that has a question to answer. */
 bool derp_conn_is_ready(struct derp_conn *c, mono_t now);
-void derp_conn_set_home(struct derp_conn *c, bool home, mono_t now);

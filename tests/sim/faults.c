@@ -49,19 +49,9 @@ enum { FAULTS_MAX = 128, CROWD = 50 };
 static struct fault *faults[FAULTS_MAX];
 static int count;
 
-/* Its relay was away without a word while it sent nothing there: what goes out until the reset is back is lost, a round trip
- * at most. */
-static void on_stray(struct host *h)
-{
-        struct node *n = node_of(h);
-        if (n != NULL)
-                excuse(n, EXCUSE_SENT, mono_add_ms(clock_now(), -SENDS_MS), mono_add_ms(clock_now(), SENDS_MS));
-}
-
 void faults_reset(void)
 {
         count = 0;
-        tcp_stray = on_stray;
 }
 
 void faults_done(void)

@@ -30,7 +30,7 @@ void relay_stop(struct relay *r, bool loud);
 void relay_start(struct relay *r);
 /* A client with this key is logged in. */
 bool relay_knows(const struct relay *r, const struct node_public *key);
-/* A connection of this host to any of them has just begun: the greeting may not have come yet. */
+/* One of them has taken a connection of this host and not let it in yet. */
 bool relay_greets(const struct host *h);
 
 /* To be set: WireGuard or disco went from one node to another by a relay. */

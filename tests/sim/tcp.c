@@ -52,8 +52,6 @@ struct tcp {
 
 static struct tcp *all;
 
-void (*tcp_stray)(struct host *h);
-
 void tcp_reset(void)
 {
         all = NULL;
@@ -219,8 +217,6 @@ static void on_up(struct timer *timer, mono_t now)
                 return;
         struct chunk *c = pop(&t->up);
         if (t->orphan || t->conn == NULL || is_unmapped(t)) {
-                if (t->orphan && tcp_stray != NULL)
-                        tcp_stray(t->host);
                 client_lost(t, ERR_IO);
         } else if (c->fin) {
                 server_lost(t);

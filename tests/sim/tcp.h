@@ -33,6 +33,3 @@ void tcp_close(struct tcp *t);              /* by the server; the client is told
 void tcp_abandon(struct tcp *t);            /* the server is gone without a word; what comes is answered by a reset once it is back */
 struct tcp_server *tcp_server_named(const struct dial_opts *o);   /* NULL: no server has that address */
 struct host *tcp_host(const struct tcp *t);
-
-/* To be set: what this host sent has come to a server that knows nothing of the connection any more. */
-extern void (*tcp_stray)(struct host *h);
